@@ -1,0 +1,151 @@
+"""Every failure outdial names: class, stable code, a sentence that says what, where and how to mend it.
+
+The HTTP status and whether a retry can help are decided here, once; drivers only render. ``code`` is part of the
+public contract and never changes its meaning. Raise the most specific class; add one rather than reuse a vague one.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class OutdialError(Exception):
+    """Base of every named failure."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    wire_code: ClassVar[int] = 500
+    """Number in the vendor-shaped body ``{"errors":[{"msg","code"}]}``."""
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+        """The sentence a person reads."""
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """All sentences, several when several things are wrong at once."""
+        return (self.message,)
+
+
+class InvalidInputError(OutdialError):
+    """A request or file has one or more wrong fields; all are named at once."""
+
+    code = "invalid_input"
+    status = 412
+    wire_code = 412
+
+    def __init__(self, problems: list[str] | tuple[str, ...]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        return self.problems
+
+
+class BadReferenceError(OutdialError):
+    """The body names a list, flow, trunk or DNC list that does not exist."""
+
+    code = "bad_reference"
+    status = 400
+    wire_code = 400
+
+
+class BadRequestError(OutdialError):
+    """A query parameter is missing or wrong (``trigger``, ``campaignType``, ``view`` …)."""
+
+    code = "bad_request"
+    status = 400
+    wire_code = 400
+
+
+class NotFoundError(OutdialError):
+    """No such thing in this account; another account's thing answers the same."""
+
+    code = "not_found"
+    status = 404
+    wire_code = 404
+
+
+class UnauthorizedError(OutdialError):
+    """Credentials are missing, wrong, expired, of another algorithm, account or scope."""
+
+    code = "unauthorized"
+    status = 401
+    wire_code = 4002
+
+
+class ConflictError(OutdialError):
+    """The thing is not in a state that allows this."""
+
+    code = "conflict"
+    status = 409
+    wire_code = 409
+
+
+class NothingToDialError(ConflictError):
+    """A start found no contact that may ever be dialed; the message says which rule removed them."""
+
+    code = "nothing_to_dial"
+
+
+class InUseError(ConflictError):
+    """A list, flow or trunk is in use by a live run or a campaign."""
+
+    code = "in_use"
+
+
+class NotBuiltError(OutdialError):
+    """A documented feature that outdial does not offer yet."""
+
+    code = "not_built"
+    status = 501
+    wire_code = 501
+
+
+class RateLimitedError(OutdialError):
+    """Too many requests for the account."""
+
+    code = "rate_limited"
+    status = 429
+    wire_code = 429
+    retryable = True
+
+    def __init__(self, message: str, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class StopNotProvenError(OutdialError):
+    """Stop is committed but an engine could not be shown to be silent; the run stays ``stopping``. Ask again."""
+
+    code = "stop_not_proven"
+    status = 503
+    wire_code = 503
+    retryable = True
+
+
+class DatabaseUnavailableError(OutdialError):
+    """PostgreSQL cannot be reached."""
+
+    code = "database_unavailable"
+    status = 503
+    wire_code = 503
+    retryable = True
+
+
+class EngineUnavailableError(OutdialError):
+    """The telephony engine cannot be reached or does not answer in time."""
+
+    code = "engine_unavailable"
+    status = 503
+    wire_code = 503
+    retryable = True
+
+
+class StartupError(OutdialError):
+    """outdial cannot start here; the sentence says what is in the way (port taken, disk full, newer schema …)."""
+
+    code = "startup"

@@ -1,0 +1,342 @@
+"""The values outdial works with, one frozen class per thing, in the words of the glossary.
+
+Times end in ``_at`` and are aware UTC ``datetime``; durations end in ``_seconds``; phone numbers are E.164 text
+with a leading ``+``. Wire identifiers are text (``core.ids`` holds their shapes); ``run_id`` and ``contact_id``
+are the database's own integers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, time
+from enum import StrEnum
+
+
+class CampaignState(StrEnum):
+    """Stored state of a campaign's definition; what its latest run does is the run's state."""
+
+    PREPARING = "preparing"
+    """Being built after create; moves to ready in the same request."""
+    READY = "ready"
+    """Saved, can be started."""
+
+
+class RunState(StrEnum):
+    """Where one execution of a campaign stands. Moves: ``core.campaign.RUN_MOVES``."""
+
+    ACTIVE = "active"
+    """Dialing; the only state in which a permit may be made or renewed."""
+    PAUSED = "paused"
+    """Somebody paused it; no new call, connected calls go on."""
+    STOPPING = "stopping"
+    """Stop is committed; engines are being fenced and quiesced. Only ``stopped`` can follow."""
+    STOPPED = "stopped"
+    """Shown to be over: no call of this run can leave any more."""
+    COMPLETED = "completed"
+    """Every contact is done."""
+
+
+LIVE_RUN_STATES = frozenset({RunState.ACTIVE, RunState.PAUSED, RunState.STOPPING})
+
+
+class RunContactState(StrEnum):
+    """One contact's progress in one run. Moves: ``core.attempt.RUN_CONTACT_MOVES``."""
+
+    PENDING = "pending"
+    """Never attempted in this run, may be claimed."""
+    CLAIMED = "claimed"
+    """An attempt is reserved for it; nothing has been sent yet as far as is known."""
+    DIALING = "dialing"
+    """Its attempt has been handed to an engine."""
+    WAITING = "waiting"
+    """Will be tried again, not before ``not_before``."""
+    DONE = "done"
+    """Finished in this run, see ``done_reason``."""
+
+
+class DoneReason(StrEnum):
+    """Why a run contact is done."""
+
+    REACHED = "reached"
+    """A person or machine answered and the call counts as reached."""
+    ATTEMPTS_USED = "attempts_used"
+    """All attempts were used without reaching anybody."""
+    DNC = "dnc"
+    """On a do-not-call list when it was about to be dialed."""
+    RETRY_CANCELLED = "retry_cancelled"
+    """A retry was due later and the run was stopped."""
+    STOPPED = "stopped"
+    """Its call was cancelled by a stop."""
+    INVALID_NUMBER = "invalid_number"
+    """The carrier says the number does not exist; trying again is pointless."""
+    UNKNOWN = "unknown"
+    """Its attempt's outcome cannot be established; a person must decide, never redialed blindly."""
+
+
+class AttemptState(StrEnum):
+    """One try to reach one number. Moves: ``core.attempt.ATTEMPT_MOVES``."""
+
+    RESERVED = "reserved"
+    """Durable before anything reaches the engine."""
+    DIALING = "dialing"
+    """The engine accepted the originate."""
+    RINGING = "ringing"
+    ANSWERED = "answered"
+    ENDED = "ended"
+    """Over, with exactly one disposition."""
+    UNKNOWN = "unknown"
+    """Its node vanished and the engine could not say; disposition ``unknown``."""
+
+
+LIVE_ATTEMPT_STATES = frozenset(
+    {AttemptState.RESERVED, AttemptState.DIALING, AttemptState.RINGING, AttemptState.ANSWERED}
+)
+
+
+class Disposition(StrEnum):
+    """How an attempt ended."""
+
+    ANSWERED_HUMAN = "answered_human"
+    ANSWERED_MACHINE = "answered_machine"
+    BUSY = "busy"
+    NO_ANSWER = "no_answer"
+    REJECTED = "rejected"
+    INVALID_NUMBER = "invalid_number"
+    CONGESTION = "congestion"
+    CANCELLED = "cancelled"
+    ABANDONED = "abandoned"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+class DialingMode(StrEnum):
+    """How calls are paced against agents; only agentless can be started yet."""
+
+    AGENTLESS = "agentless"
+    PROGRESSIVE = "progressive"
+    PREVIEW = "preview"
+
+
+class DialingOrder(StrEnum):
+    """Which contact of a list comes first."""
+
+    FIFO = "fifo"
+    LIFO = "lifo"
+
+
+class MachineDetection(StrEnum):
+    """What to do about answering machines; carried for the wire, detection itself is not built yet."""
+
+    NO = "no"
+    DETECT = "detect"
+    DISCONNECT = "disconnect"
+
+
+class Transport(StrEnum):
+    """SIP transport of a trunk."""
+
+    UDP = "udp"
+    TCP = "tcp"
+    TLS = "tls"
+
+
+class NumberFormat(StrEnum):
+    """How a trunk wants called numbers written."""
+
+    E164_PLUS = "e164_plus"
+    """+15550100001"""
+    E164 = "e164"
+    """15550100001"""
+
+
+class EngineKind(StrEnum):
+    """What places the calls."""
+
+    ASTERISK = "asterisk"
+    SIMULATED = "simulated"
+
+
+class RingingCalls(StrEnum):
+    """What a stop does with calls that ring."""
+
+    CANCEL = "cancel"
+    LET_RING = "let_ring"
+
+
+class ConnectedCalls(StrEnum):
+    """What a stop does with calls that are connected."""
+
+    KEEP = "keep"
+    HANG_UP = "hang_up"
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A tenant's application: every campaign, list and trunk belongs to one."""
+
+    iid: str
+    """``st-`` + UUID; the wire's ``iid``/``streamId``."""
+    account_id: str
+    """24 hex digits."""
+    name: str
+    account_name: str
+    max_concurrent_calls: int | None
+    """Ceiling over all runs of the application; None = only the trunks' own."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallingWindow:
+    """One weekly window in which a person may be called, in the person's own zone."""
+
+    weekday: int
+    """0 = Monday … 6 = Sunday, as ``datetime.weekday``."""
+    start: time
+    """Inclusive."""
+    end: time
+    """Exclusive; ``time.max`` stands for midnight at the end of the day."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallingHours:
+    """When people may be called. No window = never (fail closed)."""
+
+    windows: tuple[CallingWindow, ...]
+    zone: str
+    """IANA zone of the campaign: used where neither the contact nor its number says one."""
+    frequency: str = "WEEKLY"
+    """As sent (``WEEKLY``/``DAILY``/``CUSTOM``); windows always apply on their own weekday, the strictest reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class DialingRules:
+    """What a run dials by; a snapshot of the campaign taken at start, so retries equal first tries."""
+
+    caller_id: str
+    """E.164; selects the trunk."""
+    calling_hours: CallingHours
+    order: DialingOrder
+    max_attempts: int
+    """1–100 per contact."""
+    retry_seconds: int
+    """Between attempts of one contact."""
+    ring_seconds: int
+    """5–120."""
+    machine_detection: MachineDetection = MachineDetection.NO
+
+
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """A SIP trunk of an application."""
+
+    id: str
+    iid: str
+    name: str
+    host: str
+    port: int
+    transport: Transport
+    username: str | None
+    password: str | None = field(repr=False)
+    from_domain: str | None
+    number_format: NumberFormat
+    number_prefix: str
+    """Put before the written number, e.g. ``9``."""
+    caller_ids: tuple[str, ...]
+    max_channels: int
+    calls_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What an answered call hears: for now one recorded message."""
+
+    id: str
+    iid: str
+    name: str
+    duration_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """A campaign's definition, with the state of its latest run if it ever ran."""
+
+    id: str
+    iid: str
+    account_id: str
+    name: str
+    description: str
+    priority: int
+    """1–5, higher is more important."""
+    mode: DialingMode
+    rules: DialingRules
+    flow_id: str | None
+    flow_name: str | None
+    list_ids: tuple[str, ...]
+    list_names: tuple[str, ...]
+    dnc_list_id: str | None
+    dnc_list_name: str | None
+    state: CampaignState
+    api_version: int
+    """Version of the wire that created it (1 or 2); answers keep its shape."""
+    queue_name: str | None
+    max_skips: int | None
+    created_at: datetime
+    updated_at: datetime
+    run: Run | None = None
+    """Latest run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of a campaign."""
+
+    id: int
+    instance_id: str
+    """``cid-…``; the wire's ``campaignInstanceId``."""
+    campaign_id: str
+    account_id: str
+    iid: str
+    state: RunState
+    epoch: int
+    """Raised by every start, pause, resume and stop; a permit serves one epoch only."""
+    rules: DialingRules
+    trunk_id: str
+    flow_id: str | None
+    max_concurrent_calls: int | None
+    calls_per_second: float | None
+    started_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None
+    loaded: bool
+    """All contacts of its lists are run contacts; before that the run cannot complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try to reach one number."""
+
+    id: str
+    """uuid4 hex, lower case: the engine's channel id. Fixed length, since Asterisk's uniqueness test is a
+    case-insensitive prefix test (measured on 22.10.1)."""
+    run_id: int
+    campaign_id: str
+    account_id: str
+    contact_id: int
+    phone: str
+    caller_id: str
+    trunk_id: str
+    engine_id: str
+    node_id: str
+    epoch: int
+    number: int
+    """1 for the first try of this run contact."""
+    state: AttemptState
+    disposition: Disposition | None = None
+    cause: int | None = None
+    """Q.850 cause."""
+    sip_code: int | None = None
+    """Final SIP status, in full."""
+    reserved_at: datetime | None = None
+    dialed_at: datetime | None = None
+    ringing_at: datetime | None = None
+    answered_at: datetime | None = None
+    ended_at: datetime | None = None

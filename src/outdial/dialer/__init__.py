@@ -1,0 +1,1 @@
+"""Dialer nodes: the only floor that originates calls."""

@@ -1,0 +1,1 @@
+"""Use cases shared by the drivers (API, dialer, command line)."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: the only floor that holds SQL."""

@@ -1,0 +1,1 @@
+"""Engines: the port the dialer needs, and its adapters."""

@@ -1,0 +1,228 @@
+"""The engine port: exactly what the dialer and the stop barrier need from telephony, and nothing else.
+
+Two adapters implement it, ``asterisk`` and ``simulated``, under one contract suite (``tests/telephony``).
+
+The port has two halves. ``EngineControl`` is what a stop needs and works from any process that can reach the
+engine: make, renew and remove permits, list calls, hang up. ``Engine`` adds what only the node that owns the
+event stream may do: originate, play, hear events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from outdial.core.model import EngineKind, Trunk
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkAddress:
+    """Where a trunk's calls go, as an address: names are resolved by outdial, never by the engine (an engine that
+    waits for DNS sends INVITEs seconds after fence and quiesce; measured)."""
+
+    host: str
+    """IPv4 or IPv6 address literal."""
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Leave to dial for one run at one epoch on one engine, which ends by itself at ``expires_at``."""
+
+    run_id: int
+    epoch: int
+    trunk: Trunk
+    address: TrunkAddress
+    expires_at: datetime
+    """Aware UTC in *this process's* wall clock: the instant of the database read that found the run active (``t0``)
+    plus TTL, never the instant of sending. The adapter adds the engine's measured clock offset."""
+
+
+class CallState(StrEnum):
+    """What an engine says about a call it still has."""
+
+    DIALING = "dialing"
+    RINGING = "ringing"
+    ANSWERED = "answered"
+
+
+@dataclass(frozen=True, slots=True)
+class LiveCall:
+    """A call the engine has now."""
+
+    id: str
+    """The attempt id."""
+    run_id: int
+    epoch: int
+    state: CallState
+
+
+class OriginateResult(StrEnum):
+    """What became of one originate request."""
+
+    ACCEPTED = "accepted"
+    """The engine has a channel with our id; events tell the rest."""
+    REFUSED = "refused"
+    """No valid permit at the engine; nothing was sent to the trunk. The contact may be dialed again later."""
+    FAILED = "failed"
+    """The engine answered with another error; nothing was sent to the trunk."""
+    UNKNOWN = "unknown"
+    """No answer (timeout, connection lost). Never send it again: look for the call, else the attempt is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingCall:
+    """One originate request."""
+
+    id: str
+    """Attempt id; becomes the channel id."""
+    run_id: int
+    epoch: int
+    number: str
+    """Called number as the trunk wants it written (``core.phone.written_for``)."""
+    caller_id: str
+    ring_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallRinging:
+    """The called phone rings (180 or 183)."""
+
+    call_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CallAnswered:
+    """The call is up and under this node's control: play and hang up work from here."""
+
+    call_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """The engine has given the call up. An INVITE may still leave up to 3 ms after this event (measured)."""
+
+    call_id: str
+    at: datetime
+    cause: int | None
+    """Q.850 cause (ITU-T Q.850), None when the engine did not say."""
+    sip_code: int | None
+    """Final SIP status (``tech_cause``), None when there was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackEnded:
+    """The flow's message was heard to its end, or could not be played (``failed``)."""
+
+    call_id: str
+    at: datetime
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EngineUp:
+    """Event stream (re)connected; nothing was replayed, so the node must reconcile with ``calls()``."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDown:
+    """Event stream lost: no originate until ``EngineUp``."""
+
+    reason: str
+
+
+EngineEvent = CallRinging | CallAnswered | CallEnded | PlaybackEnded | EngineUp | EngineDown
+
+
+class EngineControl(Protocol):
+    """What a stop needs of an engine; safe from any process, any number of them at once.
+
+    Every method raises ``EngineUnavailableError`` when the engine cannot be reached or does not answer within the
+    adapter's timeout (default 1 s).
+    """
+
+    @property
+    def id(self) -> str:
+        """Stable id of the engine (row in ``engines``)."""
+        ...
+
+    @property
+    def kind(self) -> EngineKind: ...
+
+    async def fence(self, run_id: int) -> None:
+        """Remove every permit of the run, all epochs. After it returns each later originate for them is refused.
+
+        Idempotent: fencing what is not there succeeds.
+        """
+        ...
+
+    async def permits(self) -> Sequence[tuple[int, int]]:
+        """Return ``(run_id, epoch)`` of every permit object present, expired or not (for the reaper)."""
+        ...
+
+    async def remove_permit(self, run_id: int, epoch: int) -> None:
+        """Remove one permit; idempotent."""
+        ...
+
+    async def calls(self, run_id: int | None = None) -> Sequence[LiveCall]:
+        """Return the calls the engine has, of one run or of all runs."""
+        ...
+
+    async def hang_up(self, call_id: str) -> bool:
+        """End one call: CANCEL when unanswered, BYE when answered. False when the engine does not have it."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections; the engine itself goes on."""
+        ...
+
+
+class Engine(EngineControl, Protocol):
+    """A node's own engine, with its event stream."""
+
+    @property
+    def up(self) -> bool:
+        """Event stream connected and the clock offset known and ≤ 0.5 s: originating is allowed."""
+        ...
+
+    @property
+    def clock_offset_seconds(self) -> float | None:
+        """Engine clock minus this process's wall clock, None while unknown."""
+        ...
+
+    def events(self) -> AsyncIterator[EngineEvent]:
+        """Yield events in order, for ever; reconnects by itself. One consumer. Starts with ``EngineUp``."""
+        ...
+
+    async def put_permit(self, permit: Permit) -> None:
+        """Create the permit or extend it to ``permit.expires_at``; idempotent.
+
+        An ``expires_at`` already past makes a permit that serves nothing. Raises ``EngineUnavailableError``.
+        """
+        ...
+
+    async def trunk_up(self, trunk: Trunk, address: TrunkAddress) -> bool:
+        """Whether the trunk may be dialed now: always for UDP; for TCP and TLS only while its connection is known
+        to be up (a contact that connects late sends its INVITE after its channel is gone; measured +0.47 s)."""
+        ...
+
+    async def originate(self, call: OutgoingCall) -> OriginateResult:
+        """Place one call. The request is written to the engine's socket before this first suspends, so a caller
+        that checks its gate and then awaits this lets nothing run in between. At most one per id, ever."""
+        ...
+
+    async def play(self, call_id: str, audio: Path) -> None:
+        """Play a WAV (8 kHz 16-bit mono) on an answered call; ``PlaybackEnded`` follows. Raises
+        ``EngineUnavailableError``; a call that is gone meanwhile is no error (its ``CallEnded`` is on its way)."""
+        ...
+
+    async def adopt(self, stasis_app: str) -> Sequence[LiveCall]:
+        """Take over the event stream of a dead node; its calls' events arrive in ``events()`` from then on.
+        Returns the dead node's calls that still live."""
+        ...
