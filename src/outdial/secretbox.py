@@ -1,0 +1,91 @@
+"""Encrypts the secrets kept in the database (client secrets, trunk and ARI passwords).
+
+The key is ``OUTDIAL_SECRET_KEY`` or, when unset, the file ``secret.key`` in the data folder, made on first use.
+Losing it loses exactly those secrets, nothing else; every machine on one database needs the same key.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from pathlib import Path
+
+from cryptography.fernet import Fernet, InvalidToken
+
+from outdial.config import Settings
+from outdial.core.errors import OutdialError, StartupError
+
+KEY_FILE = "secret.key"
+"""Name of the key's file in the data folder, mode 0600."""
+
+
+class WrongSecretKeyError(OutdialError):
+    """A secret in the database was encrypted with another key."""
+
+    code = "wrong_secret_key"
+
+
+class SecretBox:
+    """Fernet (AES-128-CBC + HMAC-SHA256) with one key."""
+
+    __slots__ = ("_fernet",)
+
+    def __init__(self, key: str) -> None:
+        try:
+            self._fernet = Fernet(key)
+        except (ValueError, binascii.Error):
+            raise StartupError(
+                "The secret key is not valid: it must be 32 bytes in URL-safe base64. Make one with: "
+                'python3 -c "import base64,os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())"'
+            ) from None
+
+    def encrypt(self, text: str) -> bytes:
+        return self._fernet.encrypt(text.encode())
+
+    def decrypt(self, token: bytes) -> str:
+        """Return the text; raise :class:`WrongSecretKeyError` when it was encrypted with another key."""
+        try:
+            return self._fernet.decrypt(token).decode()
+        except InvalidToken:
+            raise WrongSecretKeyError(
+                "A secret in the database was encrypted with another key: set OUTDIAL_SECRET_KEY to the key in use "
+                f"when it was stored, or put the {KEY_FILE} of that data folder back."
+            ) from None
+
+
+def load_secret_box(settings: Settings) -> SecretBox:
+    """Return the box of this installation, making the key file on first use; raise StartupError when it cannot."""
+    if settings.secret_key is not None:
+        return SecretBox(settings.secret_key.get_secret_value().strip())
+    path = settings.data_dir / KEY_FILE
+    try:
+        return SecretBox(_read_or_make(path))
+    except OSError as error:
+        raise StartupError(
+            f"The secret key {path} cannot be used ({error.strerror}): set OUTDIAL_DATA_DIR to a folder this account "
+            "may write, or set OUTDIAL_SECRET_KEY."
+        ) from error
+
+
+def _read_or_make(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        pass
+    path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(base64.urlsafe_b64encode(os.urandom(32)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            # link fails where the name exists: of two processes that start at once, one key wins and both use it
+            os.link(draft, path)
+        except FileExistsError:
+            return path.read_text(encoding="ascii").strip()
+    finally:
+        draft.unlink(missing_ok=True)
+    return path.read_text(encoding="ascii").strip()

@@ -1,0 +1,279 @@
+"""Connections to PostgreSQL: one pool for work, one connection that listens.
+
+Every function of the store takes a connection from here first. Pooled connections carry **no session state**: only
+transaction-scoped locks (``pg_advisory_xact_lock``) and ``SET LOCAL`` may be used, since releasing a connection sends
+no reset query (that round trip would cost as much as the query it follows).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, TypeAlias
+
+import asyncpg
+import msgspec
+import structlog
+from asyncpg.pool import PoolConnectionProxy
+
+from outdial.core.errors import DatabaseUnavailableError, StartupError
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+"""What the store's functions take first."""
+
+OLDEST_SERVER: Final = 15
+"""Oldest major version of PostgreSQL that outdial is tested with."""
+
+ACQUIRE_SECONDS: Final = 10.0
+"""How long a caller waits for a free connection before the database counts as unavailable."""
+
+CONNECT_SECONDS: Final = 5.0
+CLOSE_SECONDS: Final = 10.0
+HEARTBEAT_SECONDS: Final = 5.0
+"""How often the listening connection proves that it is alive: a dead peer says nothing by itself."""
+
+LONGEST_PAUSE_SECONDS: Final = 2.0
+"""Longest pause between two tries to get the listening connection back."""
+
+SERVER_SETTINGS: Final = {
+    "timezone": "UTC",
+    # a frozen process must not keep row or advisory locks: they would hold up a stop
+    "idle_in_transaction_session_timeout": "5s",
+    # a query whose client was killed ends by itself
+    "client_connection_check_interval": "2s",
+    "jit": "off",
+}
+
+_LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.DiskFullError,
+    # a server that has become a standby: the writable one is elsewhere now
+    asyncpg.ReadOnlySQLTransactionError,
+)
+
+_log = structlog.get_logger()
+
+
+class PlainConnection(asyncpg.Connection):
+    """A connection that is released without a reset query; see the module's rule about session state."""
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
+def _encode_jsonb(value: Any) -> bytes:
+    return b"\x01" + msgspec.json.encode(value)
+
+
+def _decode_jsonb(data: bytes) -> Any:
+    # memoryview spares a copy of what may be a large document; byte 0 is the format's version
+    return msgspec.json.decode(memoryview(data)[1:])
+
+
+async def prepare(connection: Connection) -> None:
+    """Teach a new connection outdial's codecs. Binary, since COPY speaks nothing else."""
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=_encode_jsonb, decoder=_decode_jsonb, format="binary"
+    )
+
+
+async def connect(dsn: str, *, application_name: str = "outdial") -> asyncpg.Connection[asyncpg.Record]:
+    """Open one connection outside any pool; the caller closes it.
+
+    Raises DatabaseUnavailableError when the server cannot be reached and StartupError when it refuses or is too old.
+    """
+    try:
+        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+            dsn,
+            timeout=CONNECT_SECONDS,
+            server_settings={**SERVER_SETTINGS, "application_name": application_name},
+            connection_class=PlainConnection,
+        )
+    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+        raise StartupError(f"PostgreSQL refuses the connection ({error}): check OUTDIAL_DATABASE_URL.") from error
+    except (asyncpg.ClientConfigurationError, ValueError) as error:
+        raise StartupError(
+            f"OUTDIAL_DATABASE_URL cannot be understood ({error}); it looks like postgresql://user:password@host/name."
+        ) from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise DatabaseUnavailableError(f"PostgreSQL cannot be reached: {_why(error)}") from error
+    major = connection.get_server_version().major
+    if major < OLDEST_SERVER:
+        await connection.close()
+        raise StartupError(f"outdial needs PostgreSQL {OLDEST_SERVER} or newer; the server is version {major}.")
+    await prepare(connection)
+    return connection
+
+
+def _why(error: BaseException) -> str:
+    # only the first line: asyncpg's text goes on with the row's values, which may hold phone numbers
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+@contextlib.contextmanager
+def _edge(connection: Connection | None = None) -> Any:
+    """Turn the loss of the server, and only that, into DatabaseUnavailableError."""
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        if connection is None or isinstance(error, _LOST) or connection.is_closed():
+            raise DatabaseUnavailableError(f"PostgreSQL cannot be reached: {_why(error)}") from error
+        raise
+
+
+class Database:
+    """A pool of connections and the listening connection of one process."""
+
+    def __init__(self, dsn: str, pool: asyncpg.Pool[asyncpg.Record], application_name: str) -> None:
+        self._dsn = dsn
+        self._pool = pool
+        self._listener = _Listener(dsn, f"{application_name} listen")
+
+    @classmethod
+    async def open(cls, dsn: str, *, pool_size: int, application_name: str = "outdial") -> Database:
+        """Connect. Raises StartupError or DatabaseUnavailableError, see :func:`connect`."""
+        # the first connection outside the pool tells what is wrong in a sentence
+        probe = await connect(dsn, application_name=application_name)
+        await probe.close()
+        with _edge():
+            pool = await asyncpg.create_pool(
+                dsn,
+                min_size=min(2, pool_size),
+                max_size=pool_size,
+                timeout=CONNECT_SECONDS,
+                server_settings={**SERVER_SETTINGS, "application_name": application_name},
+                connection_class=PlainConnection,
+                init=prepare,
+            )
+        return cls(dsn, pool, application_name)
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection; each statement is its own transaction.
+
+        Raises DatabaseUnavailableError when none can be had or the server is lost meanwhile.
+        """
+        with _edge():
+            try:
+                connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
+            except TimeoutError as error:
+                raise DatabaseUnavailableError(
+                    f"No database connection became free within {ACQUIRE_SECONDS:.0f} seconds."
+                ) from error
+        try:
+            with _edge(connection):
+                yield connection
+        finally:
+            await self._pool.release(connection)
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Lend a connection inside one transaction (read committed); any exception rolls it back.
+
+        When DatabaseUnavailableError is raised on leaving, the commit may or may not have happened.
+        """
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def listen(self, channel: str, callback: Callable[[str], None]) -> None:
+        """Call back with the payload of each NOTIFY on the channel, from the event loop.
+
+        NOTIFY is lossy: after each reconnect the callback gets ``""``, which means "look for yourself". Raises
+        DatabaseUnavailableError when the first LISTEN does not succeed; later losses are mended silently.
+        """
+        await self._listener.add(channel, callback)
+
+    async def close(self) -> None:
+        """Give every connection back; those still lent after ten seconds are cut."""
+        await self._listener.close()
+        try:
+            await asyncio.wait_for(self._pool.close(), CLOSE_SECONDS)
+        except TimeoutError:
+            _log.warning("database_connections_still_lent", seconds=CLOSE_SECONDS)
+            self._pool.terminate()
+
+
+class _Listener:
+    """Keeps one connection listening to all channels, and gets it back when it is lost."""
+
+    def __init__(self, dsn: str, application_name: str) -> None:
+        self._dsn = dsn
+        self._application_name = application_name
+        self._callbacks: dict[str, list[Callable[[str], None]]] = {}
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
+
+    async def add(self, channel: str, callback: Callable[[str], None]) -> None:
+        async with self._lock:
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await connect(self._dsn, application_name=self._application_name)
+                for known in self._callbacks:
+                    await self._subscribe(self._connection, known)
+            if channel not in self._callbacks:
+                with _edge():
+                    await self._subscribe(self._connection, channel)
+            self._callbacks.setdefault(channel, []).append(callback)
+            if self._task is None:
+                self._task = asyncio.create_task(self._keep(), name="database listener")
+
+    async def _subscribe(self, connection: asyncpg.Connection[asyncpg.Record], channel: str) -> None:
+        await connection.add_listener(channel, lambda _connection, _pid, name, payload: self._tell(name, str(payload)))
+
+    def _tell(self, channel: str, payload: str) -> None:
+        for callback in self._callbacks.get(channel, ()):
+            callback(payload)
+
+    async def _keep(self) -> None:
+        pause = 0.05
+        while True:
+            connection = self._connection
+            if connection is not None and not connection.is_closed():
+                await self._until_lost(connection)
+                _log.warning("database_listener_lost")
+            try:
+                async with self._lock:
+                    self._connection = await connect(self._dsn, application_name=self._application_name)
+                    with _edge():
+                        for channel in self._callbacks:
+                            await self._subscribe(self._connection, channel)
+            except (DatabaseUnavailableError, StartupError) as error:
+                _log.info("database_listener_waits", reason=error.message, seconds=pause)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                continue
+            pause = 0.05
+            _log.info("database_listener_back")
+            for channel in list(self._callbacks):
+                self._tell(channel, "")
+
+    @staticmethod
+    async def _until_lost(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        """Return once the connection is closed or a heartbeat stays unanswered."""
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda _connection: lost.set())
+        while not connection.is_closed():
+            try:
+                await asyncio.wait_for(lost.wait(), HEARTBEAT_SECONDS)
+            except TimeoutError:
+                try:
+                    await connection.execute("SELECT 1", timeout=HEARTBEAT_SECONDS)
+                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+                    connection.terminate()
+                    return
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None

@@ -1,0 +1,115 @@
+"""Brings a database to the schema of this outdial: raw SQL files, forward only, in one transaction.
+
+Each ``versions/NNNN_name.sql`` has a ``revision_NNNN.py`` beside it that tells alembic its place. Two processes may
+race: the second waits for the first one's advisory lock and then finds nothing to do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from outdial.core.errors import DatabaseUnavailableError, StartupError
+from outdial.store import database
+
+_LOCK: Final = 0x6F75_7464_6961_6C00  # "outdial\0"
+_FOLDER: Final = Path(__file__).parent
+
+
+def _config() -> Config:
+    config = Config()
+    # ConfigParser reads % as the start of a reference
+    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def revisions() -> tuple[str, ...]:
+    """Return the revisions this outdial knows, oldest first."""
+    script = ScriptDirectory.from_config(_config())
+    return tuple(reversed([revision.revision for revision in script.walk_revisions()]))
+
+
+async def current_revision(connection: database.Connection) -> str | None:
+    """Return the revision of the database, None when it is empty."""
+    if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
+        return None
+    revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+    return revision
+
+
+async def upgrade(dsn: str) -> int:
+    """Apply what is missing and return how many revisions that was (0 = already current).
+
+    All or nothing. Raises StartupError when the database is newer than this outdial, DatabaseUnavailableError when
+    it cannot be reached.
+    """
+    # says in a sentence what is wrong with the address or the server
+    await (await database.connect(dsn, application_name="outdial migrate")).close()
+
+    async def connect() -> asyncpg.Connection[asyncpg.Record]:
+        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+            dsn, server_settings={"application_name": "outdial migrate"}
+        )
+        return connection
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(_upgrade)
+    except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
+        raise DatabaseUnavailableError(
+            f"PostgreSQL was lost during the migration; nothing was changed: {error}"
+        ) from error
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(connection: Connection) -> int:
+    # first, and transaction-scoped: it also opens the transaction that the raw scripts then run in
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    before = _revision(connection)
+    _refuse_unknown(before)
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    known = revisions()
+    done = 0 if before is None else known.index(before) + 1
+    return len(known) - done
+
+
+def _revision(connection: Connection) -> str | None:
+    if connection.execute(text("SELECT to_regclass('alembic_version')")).scalar() is None:
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _refuse_unknown(revision: str | None) -> None:
+    known = revisions()
+    if revision is not None and revision not in known:
+        raise StartupError(
+            f"The database has schema {revision}, newer than this outdial knows (up to {known[-1]}): "
+            "upgrade outdial on this machine."
+        )
+
+
+async def require_current(dsn: str) -> None:
+    """Raise StartupError unless the database has exactly this outdial's schema."""
+    connection = await database.connect(dsn)
+    try:
+        revision = await current_revision(connection)
+    finally:
+        await connection.close()
+    _refuse_unknown(revision)
+    newest = revisions()[-1]
+    if revision != newest:
+        have = "no schema yet" if revision is None else f"schema {revision}"
+        raise StartupError(f"The database has {have}, this outdial needs {newest}: run `outdial migrate`.")

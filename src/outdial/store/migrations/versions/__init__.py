@@ -1,0 +1,1 @@
+"""One pair of files a revision, in the order of their numbers."""

@@ -1,0 +1,107 @@
+"""What every test may ask for: a real PostgreSQL, a fresh database, a secret box; and what no test may leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from outdial.embedded_postgres import EmbeddedPostgres
+from outdial.secretbox import SecretBox
+from outdial.store import migrations
+from outdial.store.database import Database
+
+TEMPLATE = "outdial_template"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = (
+            f"CI must not skip: {report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr}"
+        )
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    report = yield
+    if report.outcome == "skipped" and os.environ.get("CI"):
+        report.outcome = "failed"
+        report.longrepr = f"CI must not skip: {report.longrepr}"
+    return report
+
+
+def named(dsn: str, database: str) -> str:
+    """The same server and role, another database."""
+    before, _, after = dsn.partition("@/")
+    return f"{before}@/{database}?{after.partition('?')[2]}"
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory) -> Iterator[EmbeddedPostgres]:
+    """A server of its own for this test run, without the waits that make it safe against power cuts."""
+    server = asyncio.run(_started(tmp_path_factory.mktemp("postgres")))
+    yield server
+    asyncio.run(server.stop())
+
+
+async def _started(folder: Path) -> EmbeddedPostgres:
+    server = await EmbeddedPostgres.start(folder, durable=False)
+    connection = await asyncpg.connect(server.admin_dsn)
+    try:
+        await connection.execute(f"CREATE DATABASE {TEMPLATE}")
+    finally:
+        await connection.close()
+    await migrations.upgrade(named(server.admin_dsn, TEMPLATE))
+    return server
+
+
+@pytest.fixture
+async def dsn(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """A fresh, migrated database."""
+    name = f"test_{uuid.uuid4().hex}"
+    connection = await asyncpg.connect(postgres.admin_dsn)
+    try:
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
+        yield named(postgres.admin_dsn, name)
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def database(dsn: str) -> AsyncIterator[Database]:
+    """An open pool on a fresh database."""
+    opened = await Database.open(dsn, pool_size=10)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def secret_box() -> SecretBox:
+    """A box with a key of its own."""
+    return SecretBox(base64.urlsafe_b64encode(os.urandom(32)).decode())
+
+
+@pytest.fixture(autouse=True)
+def no_leaked_tasks(request: pytest.FixtureRequest) -> None:
+    """Fail an async test that leaves a task behind; set up first, so it looks last."""
+    if request.node.get_closest_marker("asyncio"):
+        request.getfixturevalue("_leaked_tasks")
+
+
+@pytest.fixture
+async def _leaked_tasks() -> AsyncIterator[None]:
+    before = asyncio.all_tasks()
+    yield
+    left = [task for task in asyncio.all_tasks() - before if task is not asyncio.current_task() and not task.done()]
+    assert not left, f"the test leaves tasks behind: {left}"
