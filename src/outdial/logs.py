@@ -1,0 +1,84 @@
+"""Logging: structlog everywhere, lines for people or JSON, on standard error; times are ISO 8601 UTC.
+
+Standard output belongs to what a command answers. Phone numbers are masked where they are logged; what other people's
+libraries put into their messages and errors is masked here.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import structlog
+
+from outdial.config import Settings
+
+_PHONE: Final = re.compile(r"(?:\+[1-9]|(?<=sip:)\d|(?<=PJSIP/)\d)\d{6,14}\b")
+_SHOWN_DIGITS: Final = 4
+
+_QUIET: Final = ("alembic", "asyncio", "aiohttp.access", "uvicorn.access")
+"""Loggers of libraries that are heard from warnings upwards only."""
+
+
+def configure(settings: Settings) -> None:
+    """Set logging up for the process; structlog and the standard library end in the same lines."""
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                mask_phones,
+                _renderer(settings),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def _renderer(settings: Settings) -> structlog.typing.Processor:
+    if settings.log_json:
+        return structlog.processors.JSONRenderer()
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
+
+
+def mask_phones(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Mask E.164 numbers in every text of an event, tracebacks included: ``+15550100001`` → ``+*******0001``."""
+    return {key: _masked(value) for key, value in event.items()}
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return _PHONE.sub(lambda found: _mask(found.group()), value)
+    if isinstance(value, BaseException):
+        return _masked(str(value))
+    if isinstance(value, (list, tuple)):
+        return [_masked(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _masked(item) for key, item in value.items()}
+    return value
+
+
+def _mask(phone: str) -> str:
+    plus = "+" if phone.startswith("+") else ""
+    return plus + "*" * (len(phone) - len(plus) - _SHOWN_DIGITS) + phone[-_SHOWN_DIGITS:]
