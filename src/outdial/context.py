@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from outdial.config import Settings
 from outdial.embedded_postgres import EmbeddedPostgres
@@ -40,6 +42,7 @@ async def open_context(settings: Settings, *, migrate: bool = False) -> AsyncIte
         else:
             server = await EmbeddedPostgres.start(settings.data_dir)
             stack.push_async_callback(server.stop)
+            await stack.enter_async_context(_running(server.keep_running(), name="embedded database"))
             dsn = server.dsn
             migrate = migrate or await _is_empty(dsn)
         if migrate:
@@ -49,6 +52,18 @@ async def open_context(settings: Settings, *, migrate: bool = False) -> AsyncIte
         database = await Database.open(dsn, pool_size=settings.database_pool_size)
         stack.push_async_callback(database.close)
         yield Context(settings=settings, database=database, dsn=dsn, secrets=secrets)
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[Any, Any, None], *, name: str) -> AsyncIterator[None]:
+    """Run the coroutine beside the block; it ends by cancel, never by itself."""
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 async def _is_empty(dsn: str) -> bool:

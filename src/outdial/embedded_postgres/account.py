@@ -18,7 +18,17 @@ from outdial.embedded_postgres import launcher
 _ACCOUNTS: Final = ("outdial", "postgres", "nobody")
 """Accounts tried in this order when outdial runs as root."""
 
+_NOBODY: Final = (65534, 65534)
 _KEPT_ENVIRONMENT: Final = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a program ended."""
+
+    code: int
+    output: str
+    errors: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,90 +41,108 @@ class Account:
     owner: int
     """Owner of the cluster's files as this process sees them."""
 
-    def command(self, folder: Path, program: Path, *arguments: str, detach: bool = False) -> list[str]:
-        """Return the command line that runs the program as this account."""
-        return [
-            *(sys.executable, "-I", "-S", launcher.__file__),
-            *(self.way, str(self.uid), str(self.gid), "1" if detach else "0", str(folder), str(program)),
-            *arguments,
-        ]
+    def own(self, path: Path) -> None:
+        """Give the path to the account."""
+        if path.stat().st_uid != self.owner:
+            os.chown(path, self.owner, self.gid)
 
-    async def run(
+    async def run(self, folder: Path, program: Path, *arguments: str) -> Outcome:
+        """Run the program to its end; ``folder`` is what it must be able to enter."""
+        process = await self._spawn(folder, program, arguments, detach=False, output=PIPE)
+        try:
+            output, errors = await process.communicate()
+        except asyncio.CancelledError:
+            process.kill()
+            await process.wait()
+            raise
+        return Outcome(process.returncode or 0, output.decode(errors="replace"), errors.decode(errors="replace"))
+
+    async def launch(self, folder: Path, program: Path, *arguments: str, output: int, keep: Sequence[int]) -> None:
+        """Start the program in a session of its own and return at once; it writes to the descriptor ``output``.
+
+        The descriptors in ``keep`` stay open in it and in its children.
+        """
+        process = await self._spawn(folder, program, arguments, detach=True, output=output, keep=keep)
+        await process.wait()
+
+    async def _spawn(
         self,
         folder: Path,
         program: Path,
-        *arguments: str,
-        detach: bool = False,
-        output: int = PIPE,
+        arguments: Sequence[str],
+        *,
+        detach: bool,
+        output: int,
         keep: Sequence[int] = (),
-    ) -> tuple[int, str]:
-        """Run the program to its end (to its start when detached); return exit code and standard error.
-
-        Output of a detached program goes to the descriptor ``output``; descriptors in ``keep`` stay open in it.
-        """
-        process = await asyncio.create_subprocess_exec(
-            *self.command(folder, program, *arguments, detach=detach),
+    ) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", launcher.__file__),
+            *(self.way, str(self.uid), str(self.gid), "1" if detach else "0", str(folder), str(program)),
+            *arguments,
             stdin=DEVNULL,
-            stdout=output if detach else DEVNULL,
+            stdout=output,
             stderr=output,
             pass_fds=tuple(keep),
             cwd="/",
-            env=environment(),
+            env=_environment(),
             # Ctrl-C in our terminal is not meant for the database
             start_new_session=True,
         )
-        _, errors = await process.communicate()
-        return process.returncode or 0, (errors or b"").decode(errors="replace")
 
 
-def environment() -> dict[str, str]:
+def _environment() -> dict[str, str]:
     """Return the server's environment: no PG… variable and no foreign locale may reach it."""
     kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
     return {**kept, "LC_ALL": "C", "TZ": "UTC"}
 
 
-async def choose(folder: Path, program: Path) -> Account:
-    """Return the account and the plainest way that can enter ``folder`` and run ``program``.
+async def choose(cluster: Path, program: Path) -> tuple[Account, str]:
+    """Return the account that can enter the cluster and run the program, and what ``program --version`` says.
 
-    An existing folder keeps the account it belongs to. Raises StartupError when there is no way.
+    An empty cluster is given to it; one with data keeps the account it belongs to. Of the ways for root the plainest
+    that works is taken. Raises StartupError when there is none.
     """
-    me = os.geteuid()
-    owner = os.stat(folder).st_uid  # noqa: PTH116 - pathlib counts as blocking here
-    if me != 0:
-        if owner != me:
-            raise StartupError(
-                f"The database in {folder} belongs to account {_name(owner)}, outdial runs as {_name(me)}: run outdial "
-                "as that account or set OUTDIAL_DATA_DIR to a folder of your own."
-            )
-        return Account("same", me, os.getegid(), owner)
     reasons: list[str] = []
-    for account in _candidates(owner if os.listdir(folder) else None):  # noqa: PTH208 - as above
-        os.chown(folder, account.owner, account.gid if account.owner else 0)
-        code, errors = await account.run(folder, program, "--version")
-        if code == 0:
-            return account
-        reasons.append(f"{account.way}: {errors.strip().splitlines()[-1] if errors.strip() else f'exit code {code}'}")
-    raise StartupError(
-        f"PostgreSQL does not run as root, and no other account may use {folder} and {program} "
-        f"({'; '.join(reasons)}): set OUTDIAL_DATA_DIR to a folder other accounts may enter (for example one below "
-        "/var/lib), or run outdial as an ordinary user, or set OUTDIAL_DATABASE_URL."
+    for account in candidates(cluster):
+        account.own(cluster)
+        outcome = await account.run(cluster, program, "--version")
+        if outcome.code == 0:
+            return account, outcome.output.strip()
+        message = outcome.errors.strip().splitlines()
+        reasons.append(f"{account.way}: {message[-1] if message else f'exit code {outcome.code}'}")
+    raise StartupError(_no_way(cluster, program, reasons))
+
+
+def _no_way(cluster: Path, program: Path, reasons: Sequence[str]) -> str:
+    tried = "; ".join(reasons)
+    if os.geteuid() != 0:
+        return f"{program} does not run here ({tried}): set OUTDIAL_DATABASE_URL to a PostgreSQL."
+    return (
+        f"PostgreSQL refuses to run as root, and no other account may use {cluster} and {program} ({tried}): set "
+        "OUTDIAL_DATA_DIR to a folder that other accounts may enter, for example below /var/lib, or run outdial as an "
+        "ordinary user, or set OUTDIAL_DATABASE_URL."
     )
 
 
-def _candidates(owner: int | None) -> list[Account]:
-    """Return what to try, best first; ``owner`` is that of an existing cluster, whose files stay as they are."""
+def candidates(cluster: Path) -> list[Account]:
+    """Return the accounts and ways to try, best first. Raises StartupError when the cluster is somebody else's."""
+    me = os.geteuid()
+    owner = cluster.stat().st_uid
+    if me != 0:
+        if owner != me:
+            raise StartupError(
+                f"The database in {cluster} belongs to account {_name(owner)}, but outdial runs as {_name(me)}: run "
+                "outdial as that account, or set OUTDIAL_DATA_DIR to a folder of your own."
+            )
+        return [Account("same", me, os.getegid(), owner)]
+    fresh = not any(cluster.iterdir())
+    listed = [entry for entry in map(_find, _ACCOUNTS) if entry is not None]
     accounts: list[Account] = []
-    if owner is None:
-        entry = next((found for found in map(_find, _ACCOUNTS) if found is not None), None)
-    elif owner != 0:
-        entry = _find(owner) or (owner, owner)
-    else:
-        entry = None
-    if entry is not None:
-        uid, gid = entry
-        accounts += [Account(way, uid, gid, uid) for way in ("account", "read-search", "override")]
-    if not owner:
-        uid, gid = next((found for found in map(_find, _ACCOUNTS) if found is not None), (65534, 65534))
+    if fresh or owner != 0:
+        known = listed[:1] if fresh else [_find(owner) or (owner, owner)]
+        accounts += [Account(way, uid, gid, uid) for uid, gid in known for way in launcher.ACCOUNT_WAYS]
+    if fresh or owner == 0:
+        uid, gid = (*listed, _NOBODY)[0]
         accounts.append(Account("namespace", uid, gid, 0))
     return accounts
 

@@ -24,6 +24,9 @@ import sys
 IMPOSSIBLE = 97
 """Exit code: this way of running the server is not possible here."""
 
+ACCOUNT_WAYS = ("account", "read-search", "override")
+"""Ways that need an unprivileged account, plainest first."""
+
 # <linux/capability.h>, <linux/prctl.h>, <linux/securebits.h>, <linux/sched.h>
 _CAPABILITY_VERSION_3 = 0x20080522
 _CAP_DAC_OVERRIDE = 1
