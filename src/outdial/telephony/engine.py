@@ -9,7 +9,7 @@ event stream may do: originate, play, hear events.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -155,10 +155,11 @@ class EngineControl(Protocol):
     @property
     def kind(self) -> EngineKind: ...
 
-    async def fence(self, run_id: int) -> None:
+    async def fence(self, run_id: int, epochs: Iterable[int] = ()) -> None:
         """Remove every permit of the run, all epochs. After it returns each later originate for them is refused.
 
-        Idempotent: fencing what is not there succeeds.
+        ``epochs`` names those known to have been put there: they are removed by name, whatever the engine's own
+        list of permits says (Asterisk fills that list a moment later). Idempotent: fencing what is not there succeeds.
         """
         ...
 
@@ -197,7 +198,11 @@ class Engine(EngineControl, Protocol):
         ...
 
     def events(self) -> AsyncIterator[EngineEvent]:
-        """Yield events in order, for ever; reconnects by itself. One consumer. Starts with ``EngineUp``."""
+        """Yield events in order; reconnects by itself. One consumer. Starts with ``EngineUp``.
+
+        Ends only when another node has adopted this node's calls, believing it dead: the node must then begin a new
+        life under a new name. Timestamps are the engine's, in this process's wall clock.
+        """
         ...
 
     async def put_permit(self, permit: Permit) -> None:

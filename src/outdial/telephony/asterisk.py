@@ -1,0 +1,511 @@
+"""Asterisk behind the engine port.
+
+``AsteriskControl`` is what a stop uses, from any process, over HTTP. ``AsteriskEngine`` belongs to one dialer node: it
+owns the node's Stasis application, whose websocket carries its events and requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from outdial.clock import boottime
+from outdial.core.errors import EngineUnavailableError
+from outdial.core.ids import parse_permit_name, permit_name
+from outdial.core.model import EngineKind, Transport, Trunk
+from outdial.telephony import permits
+from outdial.telephony.ari import CONFLICT, NOT_FOUND, AriHttp, AriSocket, ChannelInfo, Message, Reply
+from outdial.telephony.engine import (
+    CallAnswered,
+    CallEnded,
+    CallRinging,
+    CallState,
+    EngineDown,
+    EngineEvent,
+    EngineUp,
+    LiveCall,
+    OriginateResult,
+    OutgoingCall,
+    Permit,
+    PlaybackEnded,
+    TrunkAddress,
+)
+from outdial.telephony.engine_clock import EngineClock
+
+_log = structlog.get_logger()
+
+WATCH_SECONDS: Final = 1.0
+"""Between two looks at whether the engine answers and what its clock says."""
+
+GIVE_UP_SECONDS: Final = 10.0
+"""An engine silent for this long on an open websocket is connected anew: the connection itself may be dead."""
+
+RECONNECT_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
+
+QUALIFY_SECONDS: Final = 5
+"""Between two OPTIONS on a TCP or TLS trunk: they keep its connection open and tell whether it is."""
+
+EVENTS: Final = ("Dial", "StasisStart", "ChannelDestroyed", "PlaybackFinished", "ApplicationReplaced", "RESTResponse")
+"""All that is read; the rest (ChannelVarset alone is 7 of 16 events of a call) is not sent at all. Without
+``RESTResponse`` the filter would swallow the answers to requests on the websocket."""
+
+_RINGING: Final = frozenset({"RINGING", "PROGRESS"})
+"""Dial status after 180 and after 183; the channel's state tells only of 180."""
+
+_CALL_STATES: Final = {"Up": CallState.ANSWERED, "Ringing": CallState.RINGING}
+
+_DIALABLE: Final = re.compile(r"\+?[0-9*#A-Da-d]{1,32}")
+"""Anything else could name another endpoint: ``PJSIP/<number>@<endpoint>`` is one string."""
+
+
+class _Ping(msgspec.Struct):
+    timestamp: str
+
+
+class _System(msgspec.Struct):
+    version: str
+
+
+class _Info(msgspec.Struct):
+    system: _System
+
+
+class _Endpoint(msgspec.Struct):
+    resource: str
+    state: str = ""
+
+
+class _Application(msgspec.Struct):
+    channel_ids: list[str] = []
+
+
+class AsteriskControl:
+    """Permits, calls and hang-ups over HTTP; any number of processes may hold one for the same engine."""
+
+    kind: Final = EngineKind.ASTERISK
+
+    def __init__(self, *, engine_id: str, url: str, username: str, password: str, timeout_seconds: float = 1.0) -> None:
+        self._id = engine_id
+        self._http = AriHttp(url, username, password, timeout_seconds=timeout_seconds)
+
+    @property
+    def id(self) -> str:
+        """Stable id of the engine."""
+        return self._id
+
+    async def probe(self) -> str:
+        """Return Asterisk's version, e.g. ``22.10.1``. Raises EngineUnavailableError."""
+        reply = await self._request("GET", "asterisk/info", {"only": "system"})
+        return self._expect(reply).decode(_Info).system.version
+
+    async def fence(self, run_id: int, epochs: Iterable[int] = ()) -> None:
+        """Remove every permit of the run: those of ``epochs`` and those the engine lists."""
+        await self._remove_all((run_id, epoch) for epoch in epochs)
+        await self._remove_all(found for found in await self.permits() if found[0] == run_id)
+
+    async def _remove_all(self, found: Iterable[tuple[int, int]]) -> None:
+        await _all_of([self.remove_permit(run_id, epoch) for run_id, epoch in set(found)])
+
+    async def permits(self) -> Sequence[tuple[int, int]]:
+        """Return ``(run_id, epoch)`` of every permit object at the engine."""
+        reply = await self._request("GET", "endpoints/PJSIP")
+        if reply.status == NOT_FOUND:
+            return []
+        names = (endpoint.resource for endpoint in self._expect(reply).decode(list[_Endpoint]))
+        return [found for name in names if (found := parse_permit_name(name)) is not None]
+
+    async def remove_permit(self, run_id: int, epoch: int) -> None:
+        """Remove one permit, its contact first."""
+        for path in permits.removal_paths(run_id, epoch):
+            self._expect(await self._request("DELETE", path), NOT_FOUND)
+
+    async def calls(self, run_id: int | None = None) -> Sequence[LiveCall]:
+        """Return the calls placed through permits, of one run or all."""
+        reply = self._expect(await self._request("GET", "channels"))
+        found = (_live_call(channel) for channel in reply.decode(list[ChannelInfo]))
+        return [call for call in found if call is not None and run_id in (None, call.run_id)]
+
+    async def hang_up(self, call_id: str) -> bool:
+        """End one call; False when the engine does not have it."""
+        return self._expect(await self._request("DELETE", f"channels/{call_id}"), NOT_FOUND).ok
+
+    async def close(self) -> None:
+        """Release connections."""
+        await self._http.close()
+
+    async def _request(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> Reply:
+        return await self._http.request(method, path, query, body)
+
+    def _expect(self, reply: Reply, *also: int) -> Reply:
+        """Return a reply of success, or of a status that is as good here. Raises EngineUnavailableError."""
+        if reply.ok or reply.status in also:
+            return reply
+        raise EngineUnavailableError(f"Asterisk at {self._http.url} answered {reply.status}: {reply.text[:200]}")
+
+
+class AsteriskEngine(AsteriskControl):
+    """One dialer node's engine: originates, plays and hears events."""
+
+    def __init__(
+        self,
+        *,
+        engine_id: str,
+        url: str,
+        username: str,
+        password: str,
+        stasis_app: str,
+        timeout_seconds: float = 1.0,
+        media_dir: Path | None = None,
+    ) -> None:
+        super().__init__(
+            engine_id=engine_id, url=url, username=username, password=password, timeout_seconds=timeout_seconds
+        )
+        self._app = stasis_app
+        self._media_dir = media_dir
+        self._socket: AriSocket | None = None
+        self._rest_on_socket = True
+        self._stalled = True
+        self._clock = EngineClock()
+        self._events: asyncio.Queue[EngineEvent | None] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        # calls this node placed or adopted and has not seen end
+        self._known: set[str] = set()
+        self._ringing: set[str] = set()
+        # permit name → what was put there, so that a renewal sends the contact alone
+        self._made: dict[str, tuple[Trunk, TrunkAddress]] = {}
+        self._adopted: dict[str, AriSocket] = {}
+
+    async def start(self) -> None:
+        """Begin to connect; ``events()`` says when the engine is up."""
+        self._spawn(self._stay_connected())
+
+    async def close(self) -> None:
+        """Drop the event streams and all connections; calls go on at the engine."""
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for socket in (*self._adopted.values(), *((self._socket,) if self._socket else ())):
+            await socket.close()
+        self._socket = None
+        await super().close()
+
+    @property
+    def up(self) -> bool:
+        """Event stream connected, the engine answering, its clock known and near ours."""
+        return self._socket is not None and not self._stalled and self._clock.trusted(boottime())
+
+    @property
+    def clock_offset_seconds(self) -> float | None:
+        """Engine clock minus ours, None while unknown."""
+        return self._clock.offset(boottime())
+
+    async def events(self) -> AsyncIterator[EngineEvent]:
+        """Yield events in order; ends only when another node has taken this node's application over."""
+        while (event := await self._events.get()) is not None:
+            yield event
+
+    # Permits
+
+    async def put_permit(self, permit: Permit) -> None:
+        """Create the permit, or extend it by its contact alone."""
+        name = permit_name(permit.run_id, permit.epoch)
+        if not self._clock.trusted(boottime()):
+            raise EngineUnavailableError(
+                f"The clock of Asterisk at {self._http.url} is unknown or more than 0.5 s from this machine's "
+                f"({self.clock_offset_seconds} s): synchronise both (NTP). No call is placed meanwhile."
+            )
+        settings = (permit.trunk, permit.address)
+        if self._made.get(name) != settings:
+            await self._put_endpoint(permit.trunk, permit.address, name)
+            self._made[name] = settings
+        body = permits.contact_fields(
+            permits.contact_uri(permit.trunk, permit.address),
+            self._clock.engine_time(permit.expires_at.timestamp()),
+        )
+        self._expect(await self._request("PUT", permits.contact_path(name), body=body))
+
+    async def _put_endpoint(self, trunk: Trunk, address: TrunkAddress, name: str, qualify_seconds: int = 0) -> None:
+        bodies = {"aor": permits.aor_fields(qualify_seconds=qualify_seconds)}
+        if trunk.username:
+            bodies["auth"] = permits.auth_fields(trunk)
+        bodies["endpoint"] = permits.endpoint_fields(trunk, address, name)
+        for kind, body in bodies.items():
+            self._expect(await self._request("PUT", permits.object_path(kind, name), body=body))
+
+    async def remove_permit(self, run_id: int, epoch: int) -> None:
+        """Remove one permit."""
+        self._made.pop(permit_name(run_id, epoch), None)
+        await super().remove_permit(run_id, epoch)
+
+    async def trunk_up(self, trunk: Trunk, address: TrunkAddress) -> bool:
+        """Whether the trunk may be dialed now."""
+        if trunk.transport is Transport.UDP:
+            return True
+        return await self._probe_state(trunk, address) == "online"
+
+    async def _probe_state(self, trunk: Trunk, address: TrunkAddress) -> str:
+        name = f"trunk-{trunk.id}"
+        if self._made.get(name) != (trunk, address):
+            await self._put_endpoint(trunk, address, name, qualify_seconds=QUALIFY_SECONDS)
+            body = permits.contact_fields(permits.contact_uri(trunk, address), None)
+            self._expect(await self._request("PUT", permits.contact_path(name), body=body))
+            self._made[name] = (trunk, address)
+        reply = await self._request("GET", f"endpoints/PJSIP/{name}")
+        return self._expect(reply).decode(_Endpoint).state
+
+    # Calls
+
+    async def originate(self, call: OutgoingCall) -> OriginateResult:
+        """Place one call; refused without a live event stream, since nobody would answer for what it reaches."""
+        if not self.up:
+            return OriginateResult.REFUSED
+        if not _DIALABLE.fullmatch(call.number):
+            _log.error("number_not_dialable", call_id=call.id)
+            return OriginateResult.FAILED
+        name = permit_name(call.run_id, call.epoch)
+        self._known.add(call.id)
+        query = {
+            "endpoint": f"PJSIP/{call.number}@{name}",
+            "app": self._app,
+            "channelId": call.id,
+            "timeout": str(call.ring_seconds),
+            "callerId": f'"" <{call.caller_id}>',
+        }
+        try:
+            reply = await self._request("POST", "channels", query)
+        except EngineUnavailableError:
+            return OriginateResult.UNKNOWN
+        return self._result(call.id, name, reply)
+
+    def _result(self, call_id: str, name: str, reply: Reply) -> OriginateResult:
+        if reply.ok:
+            return OriginateResult.ACCEPTED
+        if reply.status == CONFLICT:
+            # a channel with this id lives: an earlier request was carried out after all
+            return OriginateResult.UNKNOWN
+        self._known.discard(call_id)
+        text = reply.text
+        if "Allocation failed" in text:
+            # whoever removed the permit may have removed the endpoint with it: the next renewal puts all of it
+            self._made.pop(name, None)
+            return OriginateResult.REFUSED
+        _log.warning("originate_failed", call_id=call_id, status=reply.status, answer=text[:200])
+        return OriginateResult.FAILED
+
+    async def play(self, call_id: str, audio: Path) -> None:
+        """Play a WAV to its end."""
+        path = self._readable(audio)
+        reply = await self._request("POST", f"channels/{call_id}/play", {"media": f"sound:{path.with_suffix('')}"})
+        self._expect(reply, NOT_FOUND, CONFLICT, 412)
+
+    def _readable(self, audio: Path) -> Path:
+        """Return where the engine finds the file: in the folder it shares with us, when there is one."""
+        if self._media_dir is None or audio.is_relative_to(self._media_dir):
+            return audio
+        copy = self._media_dir / audio.name
+        if not copy.exists() or copy.stat().st_size != audio.stat().st_size:
+            draft = copy.with_suffix(".part")
+            shutil.copyfile(audio, draft)
+            draft.replace(copy)
+        return copy
+
+    async def adopt(self, stasis_app: str) -> Sequence[LiveCall]:
+        """Take over a dead node's application by connecting under its name."""
+        if stasis_app not in self._adopted:
+            socket = await AriSocket.connect(self._http, stasis_app, self._on_message)
+            self._adopted[stasis_app] = socket
+            await self._filter(socket, stasis_app)
+        reply = self._expect(await self._request("GET", f"applications/{stasis_app}"), NOT_FOUND)
+        owned = set(reply.decode(_Application).channel_ids) if reply.ok else set()
+        found = [call for call in await self.calls() if call.id in owned]
+        self._known.update(call.id for call in found)
+        return found
+
+    # The event stream
+
+    async def _request(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> Reply:
+        socket = self._socket
+        if socket is None or socket.closed or not self._rest_on_socket:
+            return await self._http.request(method, path, query, body)
+        return await socket.request(method, path, query, body)
+
+    async def _stay_connected(self) -> None:
+        failures = 0
+        while True:
+            inbox = _Inbox(self._on_message)
+            try:
+                socket = await self._connect(inbox)
+            except EngineUnavailableError as error:
+                if failures == 0:
+                    _log.warning("engine_unreachable", engine_id=self._id, error=error.message)
+                await asyncio.sleep(RECONNECT_SECONDS[min(failures, len(RECONNECT_SECONDS) - 1)])
+                failures += 1
+                continue
+            failures = 0
+            self._socket, self._stalled = socket, False
+            self._events.put_nowait(EngineUp())
+            inbox.open()
+            reason = await self._watch(socket)
+            self._socket = None
+            self._clock.forget()
+            self._made.clear()
+            await socket.close()
+            if inbox.replaced:
+                self._events.put_nowait(EngineDown("another node took over this node's calls"))
+                self._events.put_nowait(None)
+                return
+            self._events.put_nowait(EngineDown(reason))
+
+    async def _connect(self, inbox: _Inbox) -> AriSocket:
+        socket = await AriSocket.connect(self._http, self._app, inbox.receive)
+        try:
+            await self._prepare(socket)
+        except BaseException:
+            await socket.close()
+            raise
+        return socket
+
+    async def _prepare(self, socket: AriSocket) -> None:
+        """Ask for the events we read, and set our watch by the engine's."""
+        try:
+            await self._measure(socket)
+            self._rest_on_socket = True
+        except EngineUnavailableError:
+            if socket.closed:
+                raise
+            # Asterisk before 22.4 ignores requests on the websocket
+            await self._measure(self._http)
+            self._rest_on_socket = False
+        await self._filter(socket if self._rest_on_socket else self._http, self._app)
+
+    async def _filter(self, rest: AriSocket | AriHttp, app: str) -> None:
+        body = {"allowed": [{"type": kind} for kind in EVENTS]}
+        self._expect(await rest.request("PUT", f"applications/{app}/eventFilter", body=body))
+
+    async def _measure(self, rest: AriSocket | AriHttp) -> None:
+        sent = time.time()
+        reply = self._expect(await rest.request("GET", "asterisk/ping"))
+        self._clock.sample(
+            sent=sent,
+            received=time.time(),
+            engine=datetime.fromisoformat(reply.decode(_Ping).timestamp).timestamp(),
+            boottime=boottime(),
+        )
+
+    async def _watch(self, socket: AriSocket) -> str:
+        """Look after the engine until its websocket is gone; return why."""
+        closed = asyncio.ensure_future(socket.wait_closed())
+        silent_since: float | None = None
+        try:
+            while not closed.done():
+                await asyncio.wait([closed], timeout=WATCH_SECONDS)
+                try:
+                    await self._measure(socket if self._rest_on_socket else self._http)
+                except EngineUnavailableError as error:
+                    if socket.closed:
+                        break
+                    if silent_since is None:
+                        silent_since = boottime()
+                        self._stalled = True
+                        self._events.put_nowait(EngineDown(error.message))
+                    elif boottime() - silent_since > GIVE_UP_SECONDS:
+                        return f"silent for {GIVE_UP_SECONDS:.0f} s"
+                    continue
+                if silent_since is not None:
+                    silent_since = None
+                    self._stalled = False
+                    self._events.put_nowait(EngineUp())
+            return "event stream closed"
+        finally:
+            closed.cancel()
+
+    def _on_message(self, message: Message) -> None:
+        """Turn one ARI event into ours; runs in the reading task, so it only sorts."""
+        channel = message.channel
+        if message.type == "PlaybackFinished" and message.playback is not None:
+            call_id = message.playback.target_uri.removeprefix("channel:")
+            failed = message.playback.state == "failed"
+            self._events.put_nowait(PlaybackEnded(call_id, self._at(message), failed))
+        elif message.type == "Dial" and message.peer is not None:
+            if message.dialstatus in _RINGING and message.peer.id not in self._ringing:
+                self._ringing.add(message.peer.id)
+                self._events.put_nowait(CallRinging(message.peer.id, self._at(message)))
+        elif channel is None:
+            return
+        elif message.type == "StasisStart":
+            if message.application == self._app and channel.id not in self._known:
+                _log.warning("unknown_call_answered", call_id=channel.id, engine_id=self._id)
+                self._spawn(self._end_unknown(channel.id))
+            else:
+                self._events.put_nowait(CallAnswered(channel.id, self._at(message)))
+        elif message.type == "ChannelDestroyed":
+            self._known.discard(channel.id)
+            self._ringing.discard(channel.id)
+            self._events.put_nowait(
+                CallEnded(channel.id, self._at(message), message.cause or None, message.tech_cause or None)
+            )
+
+    def _at(self, message: Message) -> datetime:
+        engine = datetime.fromisoformat(message.timestamp).timestamp()
+        return datetime.fromtimestamp(self._clock.local_time(engine), UTC)
+
+    async def _end_unknown(self, call_id: str) -> None:
+        with contextlib.suppress(EngineUnavailableError):
+            await self.hang_up(call_id)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class _Inbox:
+    """Holds what arrives on a new event stream until the dialer has been told that it is up."""
+
+    def __init__(self, deliver: Callable[[Message], None]) -> None:
+        self._deliver = deliver
+        self._held: list[Message] | None = []
+        self.replaced = False
+        """Another process connected under our application's name: it believes this node dead."""
+
+    def receive(self, message: Message) -> None:
+        """Take one message from the reading task."""
+        if message.type == "ApplicationReplaced":
+            self.replaced = True
+        elif self._held is not None:
+            self._held.append(message)
+        else:
+            self._deliver(message)
+
+    def open(self) -> None:
+        """Deliver what was held, and from now on everything at once."""
+        held, self._held = self._held or [], None
+        for message in held:
+            self._deliver(message)
+
+
+def _live_call(channel: ChannelInfo) -> LiveCall | None:
+    """Return the call behind a channel named ``PJSIP/run12e3-00000001``, None when it is not one of ours."""
+    permit = parse_permit_name(channel.name.removeprefix("PJSIP/").rpartition("-")[0])
+    if permit is None or not channel.name.startswith("PJSIP/"):
+        return None
+    return LiveCall(channel.id, *permit, _CALL_STATES.get(channel.state, CallState.DIALING))
+
+
+async def _all_of(work: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Run all to their end, then raise the first error: one permit that fails must not spare the others."""
+    results = await asyncio.gather(*work, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result

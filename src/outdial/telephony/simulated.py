@@ -1,0 +1,317 @@
+"""An engine inside this process: no SIP, no sound, the loopback carrier's table for phones.
+
+For trying outdial where no Asterisk can be had, and for tests that need faults on demand: ``disconnect`` and
+``reconnect`` the event stream, ``freeze`` and ``thaw`` the engine as a stopped process would be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import wave
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from outdial import clock
+from outdial.core.errors import EngineUnavailableError
+from outdial.core.model import EngineKind, Trunk
+from outdial.telephony import loopback
+from outdial.telephony.engine import (
+    CallAnswered,
+    CallEnded,
+    CallRinging,
+    CallState,
+    EngineDown,
+    EngineEvent,
+    EngineUp,
+    LiveCall,
+    OriginateResult,
+    OutgoingCall,
+    Permit,
+    PlaybackEnded,
+    TrunkAddress,
+)
+
+NORMAL_CLEARING: Final = 16
+NO_ANSWER: Final = 19
+NO_ANSWER_SIP_CODE: Final = 480
+"""What Asterisk reports when its own ring timer ends a call (cause 19, a synthetic 480)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentCall:
+    """A call that left for the imaginary trunk: what would have been an INVITE with a new Call-ID."""
+
+    call_id: str
+    run_id: int
+    epoch: int
+    number: str
+    at: datetime
+
+
+class _Call:
+    def __init__(self, call: OutgoingCall) -> None:
+        self.id = call.id
+        self.run_id = call.run_id
+        self.epoch = call.epoch
+        self.number = call.number
+        self.state = CallState.DIALING
+        self.timers: list[asyncio.TimerHandle] = []
+        self.playback: asyncio.TimerHandle | None = None
+
+
+class SimulatedEngine:
+    """The whole engine port, in process. ``speed`` shortens every wait of the phones (2.0 = twice as fast)."""
+
+    kind: Final = EngineKind.SIMULATED
+
+    def __init__(
+        self,
+        *,
+        engine_id: str,
+        seed: int,
+        timeout_seconds: float = 1.0,
+        speed: float = 1.0,
+        rule_of: Callable[[str], loopback.Rule] = loopback.rule_of,
+    ) -> None:
+        self._id = engine_id
+        self._random = random.Random(seed)  # noqa: S311 - scatter of ring times, not a secret
+        self._timeout_seconds = timeout_seconds
+        self._speed = speed
+        self._rule_of = rule_of
+        self._permits: dict[tuple[int, int], datetime] = {}
+        self._calls: dict[str, _Call] = {}
+        self._waiting: list[OutgoingCall] = []
+        self._events: asyncio.Queue[EngineEvent] = asyncio.Queue()
+        self._connected = False
+        self._frozen = False
+        self.sent: list[SentCall] = []
+        """Every call that left, in order."""
+
+    @property
+    def id(self) -> str:
+        """Stable id of the engine."""
+        return self._id
+
+    async def start(self) -> None:
+        """Connect the event stream."""
+        self.reconnect()
+
+    async def close(self) -> None:
+        """End every call without a word."""
+        for call in self._calls.values():
+            _cancel(call)
+        self._calls.clear()
+        self._connected = False
+
+    async def probe(self) -> str:
+        """Return what stands for a version."""
+        await self._reachable()
+        return "simulated"
+
+    @property
+    def up(self) -> bool:
+        """Whether originating is allowed."""
+        return self._connected and not self._frozen
+
+    @property
+    def clock_offset_seconds(self) -> float | None:
+        """Zero: the engine's clock is ours."""
+        return 0.0
+
+    async def events(self) -> AsyncIterator[EngineEvent]:
+        """Yield events in order, for ever."""
+        while True:
+            yield await self._events.get()
+
+    # Permits
+
+    async def put_permit(self, permit: Permit) -> None:
+        """Create or extend a permit."""
+        await self._reachable()
+        self._permits[permit.run_id, permit.epoch] = permit.expires_at
+
+    async def fence(self, run_id: int, epochs: Iterable[int] = ()) -> None:
+        """Remove every permit of the run; ``epochs`` adds nothing, the list here is never late."""
+        del epochs
+        await self._reachable()
+        for found in [permit for permit in self._permits if permit[0] == run_id]:
+            del self._permits[found]
+
+    async def permits(self) -> Sequence[tuple[int, int]]:
+        """Return every permit, expired or not."""
+        await self._reachable()
+        return list(self._permits)
+
+    async def remove_permit(self, run_id: int, epoch: int) -> None:
+        """Remove one permit."""
+        await self._reachable()
+        self._permits.pop((run_id, epoch), None)
+
+    async def trunk_up(self, trunk: Trunk, address: TrunkAddress) -> bool:
+        """Return True: there is no line that could be down."""
+        del trunk, address
+        return True
+
+    # Calls
+
+    async def originate(self, call: OutgoingCall) -> OriginateResult:
+        """Place one call, if a permit that has not expired says so."""
+        if not self._connected:
+            return OriginateResult.REFUSED
+        if self._frozen:
+            self._waiting.append(call)
+            await asyncio.sleep(self._timeout_seconds)
+            return OriginateResult.UNKNOWN
+        result = self._place(call)
+        await asyncio.sleep(0)
+        return result
+
+    def _place(self, call: OutgoingCall) -> OriginateResult:
+        expires_at = self._permits.get((call.run_id, call.epoch))
+        if expires_at is None or expires_at <= clock.now():
+            return OriginateResult.REFUSED
+        if call.id in self._calls:
+            return OriginateResult.UNKNOWN
+        placed = _Call(call)
+        self._calls[call.id] = placed
+        self.sent.append(SentCall(call.id, call.run_id, call.epoch, call.number, clock.now()))
+        rule = self._rule_of(call.number)
+        self._later(placed, float(call.ring_seconds), lambda: self._end(placed, NO_ANSWER, NO_ANSWER_SIP_CODE))
+        if rule.phone in {loopback.Phone.BUSY, loopback.Phone.NOT_FOUND}:
+            self._later(placed, 0.005, lambda: self._end(placed, rule.cause, rule.sip_code))
+            return OriginateResult.ACCEPTED
+        self._later(placed, self._scattered(0.05), lambda: self._ring(placed))
+        rings = self._scattered(loopback.ring_seconds(call.number))
+        if rule.phone is loopback.Phone.REJECTS:
+            self._later(placed, rings, lambda: self._end(placed, rule.cause, rule.sip_code))
+        elif rule.phone is not loopback.Phone.RINGS:
+            self._later(placed, rings, lambda: self._answer(placed, rule))
+        return OriginateResult.ACCEPTED
+
+    def _scattered(self, seconds: float) -> float:
+        return seconds * self._random.uniform(0.9, 1.1)
+
+    def _later(self, call: _Call, seconds: float, action: Callable[[], None]) -> None:
+        call.timers.append(asyncio.get_running_loop().call_later(seconds / self._speed, action))
+
+    def _ring(self, call: _Call) -> None:
+        call.state = CallState.RINGING
+        self._tell(CallRinging(call.id, clock.now()))
+
+    def _answer(self, call: _Call, rule: loopback.Rule) -> None:
+        _cancel(call)
+        if not self._connected:
+            # Asterisk ends a call that is answered while its application has no event stream
+            self._end(call, NORMAL_CLEARING, None)
+            return
+        call.state = CallState.ANSWERED
+        self._tell(CallAnswered(call.id, clock.now()))
+        if rule.phone is loopback.Phone.HANGS_UP:
+            self._later(call, loopback.HANG_UP_SECONDS, lambda: self._end(call, NORMAL_CLEARING, None))
+
+    def _end(self, call: _Call, cause: int | None, sip_code: int | None) -> None:
+        if self._calls.pop(call.id, None) is None:
+            return
+        _cancel(call)
+        if call.playback is not None:
+            call.playback.cancel()
+            self._tell(PlaybackEnded(call.id, clock.now(), failed=False))
+        self._tell(CallEnded(call.id, clock.now(), cause, sip_code))
+
+    def _tell(self, event: EngineEvent) -> None:
+        """Deliver an event; one that happens while nobody is connected is lost, as it is with Asterisk."""
+        if self._connected:
+            self._events.put_nowait(event)
+
+    async def calls(self, run_id: int | None = None) -> Sequence[LiveCall]:
+        """Return live calls."""
+        await self._reachable()
+        return [
+            LiveCall(call.id, call.run_id, call.epoch, call.state)
+            for call in self._calls.values()
+            if run_id in (None, call.run_id)
+        ]
+
+    async def hang_up(self, call_id: str) -> bool:
+        """End one call."""
+        await self._reachable()
+        call = self._calls.get(call_id)
+        if call is None:
+            return False
+        self._end(call, NORMAL_CLEARING, None)
+        return True
+
+    async def play(self, call_id: str, audio: Path) -> None:
+        """Stay silent for as long as the WAV would sound."""
+        await self._reachable()
+        call = self._calls.get(call_id)
+        if call is None or call.state is not CallState.ANSWERED:
+            return
+        seconds = await asyncio.to_thread(_duration, audio)
+        loop = asyncio.get_running_loop()
+        call.playback = loop.call_later(
+            0.0 if seconds is None else seconds / self._speed, lambda: self._played(call, failed=seconds is None)
+        )
+
+    def _played(self, call: _Call, *, failed: bool) -> None:
+        call.playback = None
+        self._tell(PlaybackEnded(call.id, clock.now(), failed))
+
+    async def adopt(self, stasis_app: str) -> Sequence[LiveCall]:
+        """Return nothing: a node of this kind takes its calls along when it dies."""
+        del stasis_app
+        await self._reachable()
+        return []
+
+    # Faults
+
+    def disconnect(self, reason: str = "event stream closed") -> None:
+        """Lose the event stream; calls live on and what happens to them is not told."""
+        if self._connected:
+            self._tell(EngineDown(reason))
+            self._connected = False
+
+    def reconnect(self) -> None:
+        """Get the event stream back; nothing is replayed."""
+        if not self._connected:
+            self._connected = True
+            self._tell(EngineUp())
+
+    def freeze(self) -> None:
+        """Stop as a process does on SIGSTOP: requests wait unanswered, permits run out meanwhile."""
+        if not self._frozen:
+            self._frozen = True
+            self._tell(EngineDown("does not answer"))
+
+    def thaw(self) -> None:
+        """Go on: what waited is carried out now, as far as a permit still lets it."""
+        if self._frozen:
+            self._frozen = False
+            waiting, self._waiting = self._waiting, []
+            for call in waiting:
+                self._place(call)
+            self._tell(EngineUp())
+
+    async def _reachable(self) -> None:
+        await asyncio.sleep(0)
+        if self._frozen:
+            await asyncio.sleep(self._timeout_seconds)
+            raise EngineUnavailableError("The simulated engine does not answer.")
+
+
+def _cancel(call: _Call) -> None:
+    for timer in call.timers:
+        timer.cancel()
+    call.timers.clear()
+
+
+def _duration(audio: Path) -> float | None:
+    try:
+        with wave.open(str(audio), "rb") as file:
+            return file.getnframes() / file.getframerate()
+    except (OSError, wave.Error, EOFError):
+        return None
