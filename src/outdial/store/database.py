@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final, TypeAlias
 
 import asyncpg
@@ -33,8 +33,9 @@ CLOSE_SECONDS: Final = 10.0
 HEARTBEAT_SECONDS: Final = 5.0
 """How often the listening connection proves that it is alive: a dead peer says nothing by itself."""
 
+SHORTEST_PAUSE_SECONDS: Final = 0.05
 LONGEST_PAUSE_SECONDS: Final = 2.0
-"""Longest pause between two tries to get the listening connection back."""
+"""Pauses between two tries to get the listening connection back; doubled from the shortest to the longest."""
 
 SERVER_SETTINGS: Final = {
     "timezone": "UTC",
@@ -117,14 +118,27 @@ def _why(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _edge(connection: Connection | None = None) -> Any:
+def _edge(connection: Connection | None = None) -> Iterator[None]:
     """Turn the loss of the server, and only that, into DatabaseUnavailableError."""
     try:
         yield
+    except asyncpg.InternalClientError as error:
+        # the server's farewell has been read, the end of the stream not yet: asyncpg is between two states
+        if connection is not None and not _is_closed(connection):
+            connection.terminate()
+        raise DatabaseUnavailableError("The database is not available: the connection was lost.") from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        if connection is None or isinstance(error, _LOST) or connection.is_closed():
-            raise DatabaseUnavailableError(f"PostgreSQL cannot be reached: {_why(error)}") from error
+        if connection is None or isinstance(error, _LOST) or _is_closed(connection):
+            raise DatabaseUnavailableError(f"The database is not available: {_why(error)}") from error
         raise
+
+
+def _is_closed(connection: Connection) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        # the pool has taken it back already, as it does when the server ends a session
+        return True
 
 
 class Database:
@@ -144,7 +158,10 @@ class Database:
         with _edge():
             pool = await asyncpg.create_pool(
                 dsn,
-                min_size=min(2, pool_size),
+                # connections are made when needed and then kept; a floor would be restored with a traceback in
+                # the log for every try while the server is away
+                min_size=0,
+                max_inactive_connection_lifetime=0,
                 max_size=pool_size,
                 timeout=CONNECT_SECONDS,
                 server_settings={**SERVER_SETTINGS, "application_name": application_name},
@@ -193,7 +210,8 @@ class Database:
         """Give every connection back; those still lent after ten seconds are cut."""
         await self._listener.close()
         try:
-            await asyncio.wait_for(self._pool.close(), CLOSE_SECONDS)
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._pool.close()
         except TimeoutError:
             _log.warning("database_connections_still_lent", seconds=CLOSE_SECONDS)
             self._pool.terminate()
@@ -213,45 +231,54 @@ class _Listener:
     async def add(self, channel: str, callback: Callable[[str], None]) -> None:
         async with self._lock:
             if self._connection is None or self._connection.is_closed():
-                self._connection = await connect(self._dsn, application_name=self._application_name)
-                for known in self._callbacks:
-                    await self._subscribe(self._connection, known)
+                self._connection = await self._connect()
             if channel not in self._callbacks:
                 with _edge():
-                    await self._subscribe(self._connection, channel)
+                    await self._connection.add_listener(channel, self._notified)
             self._callbacks.setdefault(channel, []).append(callback)
             if self._task is None:
-                self._task = asyncio.create_task(self._keep(), name="database listener")
+                self._task = asyncio.create_task(self._keep(self._connection), name="database listener")
 
-    async def _subscribe(self, connection: asyncpg.Connection[asyncpg.Record], channel: str) -> None:
-        await connection.add_listener(channel, lambda _connection, _pid, name, payload: self._tell(name, str(payload)))
+    async def _connect(self) -> asyncpg.Connection[asyncpg.Record]:
+        """Return a connection that listens to every channel asked for so far."""
+        connection = await connect(self._dsn, application_name=self._application_name)
+        try:
+            with _edge():
+                for channel in self._callbacks:
+                    await connection.add_listener(channel, self._notified)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    def _notified(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
+        self._tell(channel, str(payload))
 
     def _tell(self, channel: str, payload: str) -> None:
         for callback in self._callbacks.get(channel, ()):
             callback(payload)
 
-    async def _keep(self) -> None:
-        pause = 0.05
+    async def _keep(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
         while True:
-            connection = self._connection
-            if connection is not None and not connection.is_closed():
-                await self._until_lost(connection)
-                _log.warning("database_listener_lost")
+            await self._until_lost(connection)
+            _log.warning("database_listener_lost")
+            connection = await self._reconnect()
+            _log.info("database_listener_back")
+            for channel in list(self._callbacks):
+                self._tell(channel, "")
+
+    async def _reconnect(self) -> asyncpg.Connection[asyncpg.Record]:
+        pause = SHORTEST_PAUSE_SECONDS
+        while True:
             try:
                 async with self._lock:
-                    self._connection = await connect(self._dsn, application_name=self._application_name)
-                    with _edge():
-                        for channel in self._callbacks:
-                            await self._subscribe(self._connection, channel)
+                    if self._connection is None or self._connection.is_closed():
+                        self._connection = await self._connect()
+                    return self._connection
             except (DatabaseUnavailableError, StartupError) as error:
                 _log.info("database_listener_waits", reason=error.message, seconds=pause)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-                continue
-            pause = 0.05
-            _log.info("database_listener_back")
-            for channel in list(self._callbacks):
-                self._tell(channel, "")
 
     @staticmethod
     async def _until_lost(connection: asyncpg.Connection[asyncpg.Record]) -> None:
@@ -260,13 +287,15 @@ class _Listener:
         connection.add_termination_listener(lambda _connection: lost.set())
         while not connection.is_closed():
             try:
-                await asyncio.wait_for(lost.wait(), HEARTBEAT_SECONDS)
+                # not wait_for: before Python 3.12 it forgets a cancellation that comes together with the result
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    await lost.wait()
             except TimeoutError:
                 try:
                     await connection.execute("SELECT 1", timeout=HEARTBEAT_SECONDS)
-                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                    _log.info("database_listener_silent", reason=_why(error))
                     connection.terminate()
-                    return
 
     async def close(self) -> None:
         if self._task is not None:

@@ -14,6 +14,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -22,6 +23,7 @@ from outdial.store import database
 
 _LOCK: Final = 0x6F75_7464_6961_6C00  # "outdial\0"
 _FOLDER: Final = Path(__file__).parent
+_LOST: Final = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError, OSError)
 
 
 def _config() -> Config:
@@ -49,28 +51,36 @@ async def current_revision(connection: database.Connection) -> str | None:
 async def upgrade(dsn: str) -> int:
     """Apply what is missing and return how many revisions that was (0 = already current).
 
-    All or nothing. Raises StartupError when the database is newer than this outdial, DatabaseUnavailableError when
-    it cannot be reached.
+    All or nothing. Raises StartupError when the database is newer than this outdial or its account may not create
+    tables, DatabaseUnavailableError when it cannot be reached.
     """
-    # says in a sentence what is wrong with the address or the server
-    await (await database.connect(dsn, application_name="outdial migrate")).close()
 
     async def connect() -> asyncpg.Connection[asyncpg.Record]:
-        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
-            dsn, server_settings={"application_name": "outdial migrate"}
-        )
-        return connection
+        return await database.connect(dsn, application_name="outdial migrate")
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     try:
         async with engine.begin() as connection:
             return await connection.run_sync(_upgrade)
-    except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
-        raise DatabaseUnavailableError(
-            f"PostgreSQL was lost during the migration; nothing was changed: {error}"
-        ) from error
+    except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        cause = _root(error)
+        if isinstance(cause, asyncpg.InsufficientPrivilegeError):
+            raise StartupError(
+                "The database's account may not create tables: make it the owner of the database, then run "
+                "`outdial migrate` again."
+            ) from error
+        if isinstance(cause, _LOST):
+            raise DatabaseUnavailableError("PostgreSQL was lost during the migration; nothing was changed.") from error
+        raise
     finally:
         await engine.dispose()
+
+
+def _root(error: BaseException) -> BaseException:
+    """Return the driver's own error inside SQLAlchemy's wrappers."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _upgrade(connection: Connection) -> int:
@@ -78,12 +88,13 @@ def _upgrade(connection: Connection) -> int:
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     before = _revision(connection)
     _refuse_unknown(before)
-    config = _config()
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
     known = revisions()
-    done = 0 if before is None else known.index(before) + 1
-    return len(known) - done
+    missing = len(known) if before is None else len(known) - 1 - known.index(before)
+    if missing:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    return missing
 
 
 def _revision(connection: Connection) -> str | None:
