@@ -7,6 +7,7 @@ A StartupError is printed after ``refused: ``.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import signal
@@ -19,15 +20,27 @@ from outdial.core.errors import StartupError
 from outdial.embedded_postgres import EmbeddedPostgres, launcher
 
 
+def launched(way: str, uid: int, *command: str) -> list[str]:
+    """The command, run as that account by the server's own launcher."""
+    return [*(sys.executable, "-I", "-S", launcher.__file__), *(way, str(uid), str(uid), "0", "/"), *command]
+
+
+@functools.cache
+def possible_ways() -> tuple[str, ...]:
+    """What this machine lets root do to run a program under another account, plainest first."""
+    tried = {way: subprocess.run(launched(way, 65534, "/bin/true"), check=False) for way in launcher.ACCOUNT_WAYS}
+    return tuple(way for way, done in tried.items() if done.returncode == 0)
+
+
 class PostgresUser:
     """The process as its parent sees it."""
 
     def __init__(self, folder: Path, *, uid: int | None = None, before: tuple[str, ...] = ()) -> None:
         command = [sys.executable, __file__, str(folder)]
         if uid is not None:
-            # the interpreter may lie where only root may look: the capability lets the other account read it
-            way = (launcher.__file__, "read-search", str(uid), str(uid), "0", "/")
-            command = [sys.executable, "-I", "-S", *way, *command]
+            # the interpreter may lie where only root may look: a capability lets the other account read it
+            way = "read-search" if "read-search" in possible_ways() else possible_ways()[-1]
+            command = launched(way, uid, *command)
         self.process = subprocess.Popen(
             [*before, *command],
             stdin=subprocess.PIPE,

@@ -91,3 +91,10 @@ def test_without_a_network_it_says_so_and_does_not_claim_to_have_looked(required
     assert done.stdout.startswith("Dependency audit left out: no advisory service can be asked from here (pypi: ")
     assert done.stdout.count("\n") == 1
     assert "vulnerability" not in done.stdout
+
+
+def test_a_pin_without_its_hash_fails(audit, tmp_path, monkeypatch):
+    monkeypatch.setattr(audit, "LOCK", tmp_path / "dev.lock")
+    audit.LOCK.write_text("aiodns==4.0.4\n")
+    with pytest.raises(SystemExit, match=r"requirement aiodns==4\.0\.4 does not contain a hash"):
+        audit.main()

@@ -222,7 +222,8 @@ class EmbeddedPostgres:
         cluster, folder = self._cluster, programs()
         account, version = await accounts.choose(cluster.data, folder / "postgres")
         if not cluster.initialised:
-            await cluster.initialise(folder / "initdb", account, self._password, durable=self._durable)
+            keep = (server.descriptor,)
+            await cluster.initialise(folder / "initdb", account, self._password, durable=self._durable, keep=keep)
         cluster.refuse_other_version(version)
         sockets = cluster.make_socket_folder(account)
         cluster.clear_traces(sockets)

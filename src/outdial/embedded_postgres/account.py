@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pwd
+import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Sequence
@@ -46,13 +48,17 @@ class Account:
         if path.stat().st_uid != self.owner:
             os.chown(path, self.owner, self.gid)
 
-    async def run(self, folder: Path, program: Path, *arguments: str) -> Outcome:
-        """Run the program to its end; ``folder`` is what it must be able to enter."""
-        process = await self._spawn(folder, program, arguments, detach=False, output=PIPE)
+    async def run(self, folder: Path, program: Path, *arguments: str, keep: Sequence[int] = ()) -> Outcome:
+        """Run the program to its end; ``folder`` is what it must be able to enter.
+
+        The descriptors in ``keep`` stay open in it and in its children. On cancel all of them are killed.
+        """
+        process = await self._spawn(folder, program, arguments, detach=False, output=PIPE, keep=keep)
         try:
             output, errors = await process.communicate()
         except asyncio.CancelledError:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
             raise
         return Outcome(process.returncode or 0, output.decode(errors="replace"), errors.decode(errors="replace"))
@@ -104,7 +110,12 @@ async def choose(cluster: Path, program: Path) -> tuple[Account, str]:
     """
     reasons: list[str] = []
     for account in candidates(cluster):
-        account.own(cluster)
+        try:
+            account.own(cluster)
+        except OSError as error:
+            # a root of containers that may not give files away
+            reasons.append(f"{account.way}: {error.strerror}")
+            continue
         outcome = await account.run(cluster, program, "--version")
         if outcome.code == 0:
             return account, outcome.output.strip()

@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -101,8 +102,13 @@ class Cluster:
         _write(self._password, password)
         return password
 
-    async def initialise(self, program: Path, account: Account, password: str, *, durable: bool) -> None:
-        """Make the cluster, all or nothing: it gets its name only once it is whole. Raises StartupError."""
+    async def initialise(
+        self, program: Path, account: Account, password: str, *, durable: bool, keep: Sequence[int]
+    ) -> None:
+        """Make the cluster, all or nothing: it gets its name only once it is whole. Raises StartupError.
+
+        The descriptors in ``keep`` are held by initdb too, so nobody tidies up while one of a killed starter runs on.
+        """
         draft = self.folder / "cluster.new"
         password_file = self.folder / "password.new"
         _remove(draft, password_file)
@@ -122,6 +128,7 @@ class Cluster:
                 # sorts and folds case alike on every machine and after every upgrade of the C library
                 *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
                 *(() if durable else ("--no-sync",)),
+                keep=keep,
             )
             if outcome.code != 0:
                 raise StartupError(self.explain(outcome.errors))
