@@ -26,7 +26,7 @@ from outdial.core.errors import StartupError
 from outdial.embedded_postgres import account as accounts
 from outdial.embedded_postgres import processes
 from outdial.embedded_postgres.cluster import DATABASE, PORT, ROLE, SUPERUSER, Cluster
-from outdial.embedded_postgres.locks import POLL_SECONDS, FileLock
+from outdial.locks import POLL_SECONDS, FileLock
 
 START_SECONDS: Final = 600.0
 """Patience with a start: crash recovery reads the whole write-ahead log."""

@@ -11,7 +11,7 @@ import contextlib
 import re
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,7 @@ from outdial.telephony.ari import CONFLICT, NOT_FOUND, AriHttp, AriSocket, Chann
 from outdial.telephony.engine import (
     CallAnswered,
     CallEnded,
+    CallRecord,
     CallRinging,
     CallState,
     EngineDown,
@@ -166,12 +167,15 @@ class AsteriskEngine(AsteriskControl):
         stasis_app: str,
         timeout_seconds: float = 1.0,
         media_dir: Path | None = None,
+        records: Callable[[str], Awaitable[CallRecord | None]] | None = None,
     ) -> None:
+        """``records`` is ``ManagedAsterisk.call_record`` when the engine is ours."""
         super().__init__(
             engine_id=engine_id, url=url, username=username, password=password, timeout_seconds=timeout_seconds
         )
         self._app = stasis_app
         self._media_dir = media_dir
+        self._records = records
         self._socket: AriSocket | None = None
         self._rest_on_socket = True
         self._stalled = True
@@ -331,6 +335,10 @@ class AsteriskEngine(AsteriskControl):
         found = [call for call in await self.calls() if call.id in owned]
         self._known.update(call.id for call in found)
         return found
+
+    async def record(self, call_id: str) -> CallRecord | None:
+        """Return what the engine wrote down about a call, None when nothing is known."""
+        return None if self._records is None else await self._records(call_id)
 
     # The event stream
 

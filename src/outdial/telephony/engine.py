@@ -61,6 +61,19 @@ class LiveCall:
     state: CallState
 
 
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """What the engine wrote down about a call, for asking after one that has ended. Times are the engine's."""
+
+    call_id: str
+    started_at: datetime
+    answered_at: datetime | None
+    ended_at: datetime | None
+    """None: the call lives, or the engine was killed while it did."""
+    cause: int | None
+    """Q.850 cause; the SIP status is not kept."""
+
+
 class OriginateResult(StrEnum):
     """What became of one originate request."""
 
@@ -230,4 +243,10 @@ class Engine(EngineControl, Protocol):
     async def adopt(self, stasis_app: str) -> Sequence[LiveCall]:
         """Take over the event stream of a dead node; its calls' events arrive in ``events()`` from then on.
         Returns the dead node's calls that still live."""
+        ...
+
+    async def record(self, call_id: str) -> CallRecord | None:
+        """Return what the engine wrote down about a call. None = nothing is known, which proves nothing: an engine
+        run by somebody else or on another machine keeps records we cannot read, a killed one may lose the last few
+        milliseconds, and after some 300,000 calls old ones go."""
         ...

@@ -22,6 +22,7 @@ from outdial.telephony import loopback
 from outdial.telephony.engine import (
     CallAnswered,
     CallEnded,
+    CallRecord,
     CallRinging,
     CallState,
     EngineDown,
@@ -59,6 +60,8 @@ class _Call:
         self.epoch = call.epoch
         self.number = call.number
         self.state = CallState.DIALING
+        self.started_at = clock.now()
+        self.answered_at: datetime | None = None
         self.timers: list[asyncio.TimerHandle] = []
         self.playback: asyncio.TimerHandle | None = None
 
@@ -88,6 +91,7 @@ class SimulatedEngine:
         self._events: asyncio.Queue[EngineEvent] = asyncio.Queue()
         self._connected = False
         self._frozen = False
+        self._records: dict[str, CallRecord] = {}
         self.sent: list[SentCall] = []
         """Every call that left, in order."""
 
@@ -208,7 +212,7 @@ class SimulatedEngine:
             # Asterisk ends a call that is answered while its application has no event stream
             self._end(call, NORMAL_CLEARING, None)
             return
-        call.state = CallState.ANSWERED
+        call.state, call.answered_at = CallState.ANSWERED, clock.now()
         self._tell(CallAnswered(call.id, clock.now()))
         if rule.phone is loopback.Phone.HANGS_UP:
             self._later(call, loopback.HANG_UP_SECONDS, lambda: self._end(call, NORMAL_CLEARING, None))
@@ -216,6 +220,7 @@ class SimulatedEngine:
     def _end(self, call: _Call, cause: int | None, sip_code: int | None) -> None:
         if self._calls.pop(call.id, None) is None:
             return
+        self._records[call.id] = CallRecord(call.id, call.started_at, call.answered_at, clock.now(), cause)
         _cancel(call)
         if call.playback is not None:
             call.playback.cancel()
@@ -266,6 +271,13 @@ class SimulatedEngine:
         del stasis_app
         await self._reachable()
         return []
+
+    async def record(self, call_id: str) -> CallRecord | None:
+        """Return what became of a call; one that lives has no end yet."""
+        live = self._calls.get(call_id)
+        if live is not None:
+            return CallRecord(live.id, live.started_at, live.answered_at, None, None)
+        return self._records.get(call_id)
 
     # Faults
 
