@@ -342,7 +342,7 @@ class TestFolders:
         async with using(deep) as server:
             assert server.dsn == dsn
         assert postmaster_pid(deep) is None
-        sockets.rmdir()
+        assert not sockets.exists()
 
     async def test_a_path_with_odd_characters_works(self, folder):
         async with using(folder / "it's 100% o'dial ü") as server:
@@ -352,7 +352,6 @@ class TestFolders:
         deep = folder / ("a" * 90) / ("b" * 90)
         async with using(deep):
             sockets = processes.read_pid_file(Cluster(deep).data).sockets
-        sockets.rmdir()
         sockets.symlink_to(folder)
         try:
             with pytest.raises(StartupError, match=r"belongs to somebody else: remove it"):

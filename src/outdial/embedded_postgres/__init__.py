@@ -112,11 +112,22 @@ class EmbeddedPostgres:
         try:
             if not await start.exclusive(STOP_SECONDS) or not users.try_exclusive():
                 return
-            if self._ask_to_stop() and not await server.exclusive(STOP_SECONDS):
+            if not self._ask_to_stop():
+                return
+            if not await server.exclusive(STOP_SECONDS):
                 _log.warning("database_server_still_stopping", seconds=STOP_SECONDS)
+            elif self._sockets.parent != self._cluster.folder:
+                self._tidy_up()
         finally:
             for lock in (server, users, start):
                 lock.close()
+
+    def _tidy_up(self) -> None:
+        """Leave nothing in folders that belong to everybody."""
+        try:
+            self._sockets.rmdir()
+        except OSError as error:
+            _log.info("database_socket_folder_left", folder=str(self._sockets), reason=error.strerror)
 
     def _ask_to_stop(self) -> bool:
         """Ask for a fast shutdown: sessions end, everything is written to disk."""
