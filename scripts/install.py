@@ -27,8 +27,10 @@ def main() -> int:
     pip = [BIN / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     subprocess.run([*pip, "--require-hashes", "-r", ROOT / "requirements" / f"{kind}.lock"], check=True)
     subprocess.run([*pip, "--no-deps", "--no-build-isolation", "-e", ROOT], check=True)
-    (ROOT / ".venv" / kind).touch()
-    return 0
+    code = subprocess.run([sys.executable, ROOT / "src/outdial/telephony/obtain.py", kind], check=False).returncode
+    if code == 0:
+        (ROOT / ".venv" / kind).touch()
+    return code
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +13,10 @@ import structlog
 
 from outdial.config import Settings
 from outdial.core.errors import StartupError
+from outdial.telephony.obtain import CACHE, LEAST_VERSION, first, major_version, tree_command
 
 _log = structlog.get_logger()
 
-LEAST_VERSION: Final = 22
-"""Older ones lack ``tech_cause`` (the carrier's SIP status of a failed call)."""
-
-PROJECT: Final = Path(__file__).resolve().parents[3]
-
-_VERSION: Final = re.compile(r"Asterisk (?:certified/)?(\d+)\.[\w.+~-]+")
 _VERSION_SECONDS: Final = 10.0
 
 _MODULE_FOLDERS: Final = (
@@ -64,10 +58,10 @@ async def find_asterisk(settings: Settings) -> AsteriskProgram:
             reasons.append(f"{place} is no Asterisk with its modules")
             continue
         version = await _version(program)
-        major = _VERSION.match(version)
+        major = major_version(version)
         if major is None:
             reasons.append(f"{place} does not run ({version or 'no answer to -V'})")
-        elif int(major.group(1)) < LEAST_VERSION:
+        elif major < LEAST_VERSION:
             reasons.append(f"{place} is {version}, outdial needs {LEAST_VERSION} or newer")
         else:
             return AsteriskProgram(program.command, program.modules, program.data, version)
@@ -83,39 +77,28 @@ def _places(settings: Settings) -> list[Path]:
         return [settings.asterisk_command.resolve()]
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
     on_path = shutil.which("asterisk", path=path)
-    trees = (PROJECT / ".cache" / "asterisk", settings.data_dir.resolve() / "programs" / "asterisk")
+    trees = (CACHE / "asterisk", settings.data_dir.resolve() / "programs" / "asterisk")
     return [*([Path(on_path)] if on_path else []), *(tree for tree in trees if tree.is_dir())]
 
 
 def from_tree(tree: Path) -> AsteriskProgram | None:
     """Return the Asterisk of an unpacked tree, None when the tree holds none."""
-    program = _first(tree, ("usr/sbin/asterisk", "usr/local/sbin/asterisk"))
-    modules, data = _first(tree, _MODULE_FOLDERS), _first(tree, _DATA_FOLDERS)
-    loader = _first(
-        tree, ("usr/lib64/ld-linux-*.so.*", "usr/lib/ld-linux-*.so.*", "lib64/ld-linux-*", "lib/ld-linux-*")
-    )
-    if program is None or modules is None or data is None or loader is None:
-        return None
-    libraries = [path for path in (modules.parent.parent, tree / "usr/lib", tree / "lib") if path.is_dir()]
-    command = (str(loader), "--library-path", os.pathsep.join(map(str, libraries)), str(program))
-    return AsteriskProgram(command, modules, data)
+    command = tree_command(tree, "usr/sbin/asterisk")
+    modules, data = first(tree, _MODULE_FOLDERS), first(tree, _DATA_FOLDERS)
+    return None if command is None or modules is None or data is None else AsteriskProgram(command, modules, data)
 
 
 def installed(program: Path) -> AsteriskProgram | None:
     """Return the Asterisk installed on this machine, None when its modules are not where they usually are."""
     root = Path("/")
     prefix = program.resolve().parent.parent
-    modules = _first(prefix, ("lib/asterisk/modules", "lib/*/asterisk/modules", "lib64/asterisk/modules")) or _first(
+    modules = first(prefix, ("lib/asterisk/modules", "lib/*/asterisk/modules", "lib64/asterisk/modules")) or first(
         root, _MODULE_FOLDERS
     )
-    data = _first(prefix, ("share/asterisk", "var/lib/asterisk")) or _first(root, _DATA_FOLDERS)
+    data = first(prefix, ("share/asterisk", "var/lib/asterisk")) or first(root, _DATA_FOLDERS)
     if not os.access(program, os.X_OK) or modules is None or data is None:
         return None
     return AsteriskProgram((str(program),), modules, data)
-
-
-def _first(root: Path, patterns: tuple[str, ...]) -> Path | None:
-    return next((path for pattern in patterns for path in sorted(root.glob(pattern))), None)
 
 
 async def _version(program: AsteriskProgram) -> str:
