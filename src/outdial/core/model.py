@@ -233,6 +233,7 @@ class Trunk:
     name: str
     host: str
     port: int
+    """0 = ask DNS for it (SRV, RFC 3263)."""
     transport: Transport
     username: str | None
     password: str | None = field(repr=False)

@@ -33,7 +33,8 @@ CREATE TABLE trunks (
     iid text NOT NULL REFERENCES applications,
     name text NOT NULL,
     host text NOT NULL,
-    port integer NOT NULL CHECK (port BETWEEN 1 AND 65535),
+    -- 0: ask DNS (SRV) for it
+    port integer NOT NULL CHECK (port BETWEEN 0 AND 65535),
     transport text NOT NULL CHECK (transport IN ('udp', 'tcp', 'tls')),
     username text,
     password_encrypted bytea,
@@ -164,8 +165,7 @@ CREATE TABLE runs (
     dnc_list_ids text[] NOT NULL,
     max_concurrent_calls integer CHECK (max_concurrent_calls > 0),
     calls_per_second double precision CHECK (calls_per_second > 0),
-    -- loading of run contacts: the contact id reached, NULL loaded_at while some lists are not read to their end
-    load_cursor bigint NOT NULL DEFAULT 0,
+    -- NULL while some list is not read to its end; until then the run cannot complete
     loaded_at timestamptz,
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -183,7 +183,11 @@ CREATE INDEX runs_open ON runs (state) WHERE state IN ('active', 'paused', 'stop
 -- A contact list serves one live run at a time; the primary key is the referee.
 CREATE TABLE run_lists (
     list_id text PRIMARY KEY REFERENCES contact_lists,
-    run_id bigint NOT NULL REFERENCES runs ON DELETE CASCADE
+    run_id bigint NOT NULL REFERENCES runs ON DELETE CASCADE,
+    position smallint NOT NULL,
+    -- loading of run contacts: the contact id reached (NULL = not begun), and whether the list is read to its end
+    load_cursor bigint,
+    loaded boolean NOT NULL DEFAULT false
 );
 CREATE INDEX run_lists_run ON run_lists (run_id);
 
@@ -220,7 +224,10 @@ CREATE TABLE engines (
     -- engine clock minus wall clock of the node that measured last
     clock_offset_seconds double precision,
     seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- a person states that it is gone for good: a stop no longer waits for it
+    retired_at timestamptz,
+    retired_by text
 );
 
 CREATE TABLE nodes (
@@ -234,6 +241,7 @@ CREATE TABLE nodes (
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     lease_renewed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     lease_until timestamptz NOT NULL,
+    engine_up boolean NOT NULL DEFAULT false,
     -- set on a clean end, or by the survivor that took over its calls
     ended_at timestamptz,
     adopted_by text
