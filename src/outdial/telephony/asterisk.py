@@ -222,17 +222,30 @@ class AsteriskEngine(AsteriskControl):
     # Permits
 
     async def put_permit(self, permit: Permit) -> None:
-        """Create the permit, or extend it by its contact alone."""
+        """Create the permit: endpoint and AOR, then the contact that lets calls through."""
         name = permit_name(permit.run_id, permit.epoch)
+        self._require_clock()
+        await self._put_endpoint(permit.trunk, permit.address, name)
+        await self._put_contact(name, permit)
+        self._made[name] = (permit.trunk, permit.address)
+
+    async def renew_permit(self, permit: Permit) -> bool:
+        """Extend the permit by its contact; False when this engine has to be given all of it."""
+        name = permit_name(permit.run_id, permit.epoch)
+        if self._made.get(name) != (permit.trunk, permit.address):
+            return False
+        self._require_clock()
+        await self._put_contact(name, permit)
+        return True
+
+    def _require_clock(self) -> None:
         if not self._clock.trusted(boottime()):
             raise EngineUnavailableError(
                 f"The clock of Asterisk at {self._http.url} is unknown or more than 0.5 s from this machine's "
                 f"({self.clock_offset_seconds} s): synchronise both (NTP). No call is placed meanwhile."
             )
-        settings = (permit.trunk, permit.address)
-        if self._made.get(name) != settings:
-            await self._put_endpoint(permit.trunk, permit.address, name)
-            self._made[name] = settings
+
+    async def _put_contact(self, name: str, permit: Permit) -> None:
         body = permits.contact_fields(
             permits.contact_uri(permit.trunk, permit.address),
             self._clock.engine_time(permit.expires_at.timestamp()),
@@ -301,7 +314,7 @@ class AsteriskEngine(AsteriskControl):
         self._known.discard(call_id)
         text = reply.text
         if "Allocation failed" in text:
-            # whoever removed the permit may have removed the endpoint with it: the next renewal puts all of it
+            # whoever removed the permit may have removed the endpoint with it: it must be put anew
             self._made.pop(name, None)
             return OriginateResult.REFUSED
         _log.warning("originate_failed", call_id=call_id, status=reply.status, answer=text[:200])

@@ -219,9 +219,17 @@ class Engine(EngineControl, Protocol):
         ...
 
     async def put_permit(self, permit: Permit) -> None:
-        """Create the permit or extend it to ``permit.expires_at``; idempotent.
+        """Create the permit, whole, with its expiry; idempotent. Only for a caller that holds the run's lock: a
+        permit made after a fence would undo it.
 
         An ``expires_at`` already past makes a permit that serves nothing. Raises ``EngineUnavailableError``.
+        """
+        ...
+
+    async def renew_permit(self, permit: Permit) -> bool:
+        """Extend a permit that this object put to ``permit.expires_at``, by its contact alone: after a fence that
+        revives nothing, so no lock is needed. False when it must be put anew (never put, engine restarted, refused).
+        Raises ``EngineUnavailableError``.
         """
         ...
 

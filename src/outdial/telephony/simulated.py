@@ -138,6 +138,14 @@ class SimulatedEngine:
         await self._reachable()
         self._permits[permit.run_id, permit.epoch] = permit.expires_at
 
+    async def renew_permit(self, permit: Permit) -> bool:
+        """Extend a permit that is there."""
+        await self._reachable()
+        if (permit.run_id, permit.epoch) not in self._permits:
+            return False
+        self._permits[permit.run_id, permit.epoch] = permit.expires_at
+        return True
+
     async def fence(self, run_id: int, epochs: Iterable[int] = ()) -> None:
         """Remove every permit of the run; ``epochs`` adds nothing, the list here is never late."""
         del epochs
