@@ -45,6 +45,14 @@ class InvalidInputError(OutdialError):
         return self.problems
 
 
+class TooLargeError(OutdialError):
+    """A request's body is larger than the API reads."""
+
+    code = "too_large"
+    status = 413
+    wire_code = 413
+
+
 class BadReferenceError(OutdialError):
     """The body names a list, flow, trunk or DNC list that does not exist."""
 

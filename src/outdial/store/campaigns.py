@@ -1,0 +1,177 @@
+"""Campaigns: their definition, and what names in a definition refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncpg
+import msgspec
+
+from outdial.core.model import Campaign, CampaignState, DialingMode, DialingRules
+from outdial.store.database import Connection
+
+_CAMPAIGNS: Final = """
+SELECT c.id, c.iid, c.account_id, c.name, c.description, c.priority, c.mode, c.rules, c.flow_id, f.name AS flow_name,
+       l.ids AS list_ids, l.names AS list_names, c.dnc_list_id, d.name AS dnc_list_name, c.state, c.api_version,
+       c.queue_name, c.max_skips, c.created_at, c.updated_at
+  FROM campaigns c
+  LEFT JOIN flows f ON f.id = c.flow_id
+  LEFT JOIN dnc_lists d ON d.id = c.dnc_list_id
+ CROSS JOIN LATERAL (
+       SELECT coalesce(array_agg(n.id ORDER BY cl.position), '{}') AS ids,
+              coalesce(array_agg(n.name ORDER BY cl.position), '{}') AS names
+         FROM campaign_lists cl JOIN contact_lists n ON n.id = cl.list_id
+        WHERE cl.campaign_id = c.id) l
+ WHERE c.deleted_at IS NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignRow:
+    """What a new campaign is stored with; everything it refers to exists."""
+
+    id: str
+    iid: str
+    account_id: str
+    name: str
+    description: str
+    priority: int
+    mode: DialingMode
+    rules: DialingRules
+    flow_id: str | None
+    list_ids: tuple[str, ...]
+    dnc_list_id: str | None
+    queue_name: str | None
+    max_skips: int | None
+    api_version: int
+
+
+def rules_from(document: Any) -> DialingRules:
+    """Read dialing rules back from their ``jsonb`` column; writing them needs nothing, the codec knows them."""
+    return msgspec.convert(document, DialingRules)
+
+
+def _campaign(row: asyncpg.Record) -> Campaign:
+    return Campaign(
+        id=row["id"],
+        iid=row["iid"],
+        account_id=row["account_id"],
+        name=row["name"],
+        description=row["description"],
+        priority=row["priority"],
+        mode=DialingMode(row["mode"]),
+        rules=rules_from(row["rules"]),
+        flow_id=row["flow_id"],
+        flow_name=row["flow_name"],
+        list_ids=tuple(row["list_ids"]),
+        list_names=tuple(row["list_names"]),
+        dnc_list_id=row["dnc_list_id"],
+        dnc_list_name=row["dnc_list_name"],
+        state=CampaignState(row["state"]),
+        api_version=row["api_version"],
+        queue_name=row["queue_name"],
+        max_skips=row["max_skips"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+async def insert(connection: Connection, campaign: CampaignRow, *, actor: str) -> bool:
+    """Store a campaign, ready at once, and its history row; False when the account has no such application."""
+    inserted = await connection.fetchval(
+        """
+        WITH new AS (
+            INSERT INTO campaigns (id, iid, account_id, name, description, priority, mode, rules, flow_id, dnc_list_id,
+                                   state, api_version, queue_name, max_skips, created_by, created_at, updated_at)
+            SELECT $1, iid, account_id, $4, $5, $6, $7, $8, $9, $10, 'ready', $11, $12, $13, $14, now(), now()
+              FROM applications WHERE iid = $2 AND account_id = $3
+            RETURNING id, account_id, state)
+        INSERT INTO history (account_id, campaign_id, action, to_state, actor)
+        SELECT account_id, id, 'campaign', state, $14 FROM new
+        RETURNING true
+        """,
+        campaign.id,
+        campaign.iid,
+        campaign.account_id,
+        campaign.name,
+        campaign.description,
+        campaign.priority,
+        campaign.mode,
+        campaign.rules,
+        campaign.flow_id,
+        campaign.dnc_list_id,
+        campaign.api_version,
+        campaign.queue_name,
+        campaign.max_skips,
+        actor,
+    )
+    if inserted is None:
+        return False
+    await connection.executemany(
+        "INSERT INTO campaign_lists (campaign_id, list_id, position) VALUES ($1, $2, $3)",
+        [(campaign.id, list_id, position) for position, list_id in enumerate(campaign.list_ids)],
+    )
+    return True
+
+
+async def by_id(connection: Connection, iid: str, campaign_id: str, *, lock: bool = False) -> Campaign | None:
+    """Return a campaign of the application, without its run; None for a deleted, unknown or other tenant's one.
+
+    With ``lock`` nobody else can start or delete it until the transaction ends.
+    """
+    row = await connection.fetchrow(
+        f"{_CAMPAIGNS} AND c.iid = $1 AND c.id = $2 {'FOR NO KEY UPDATE OF c' if lock else ''}", iid, campaign_id
+    )
+    return None if row is None else _campaign(row)
+
+
+async def find(connection: Connection, text: str) -> list[Campaign]:
+    """Return the campaign with that id, or all that bear exactly that name, over all applications."""
+    rows = await connection.fetch(f"{_CAMPAIGNS} AND (c.id = $1 OR c.name = $1) ORDER BY c.created_at, c.id", text)
+    return [_campaign(row) for row in rows]
+
+
+async def of_application(connection: Connection, iid: str | None) -> list[Campaign]:
+    """Return the campaigns of an application, or of all, oldest first, without their runs."""
+    rows = await connection.fetch(f"{_CAMPAIGNS} AND ($1::text IS NULL OR c.iid = $1) ORDER BY c.created_at, c.id", iid)
+    return [_campaign(row) for row in rows]
+
+
+async def mark_deleted(connection: Connection, campaign: Campaign, *, actor: str) -> None:
+    """Delete a campaign that is locked; its row, runs, attempts and history stay, its hold on its lists ends."""
+    await connection.execute(
+        """
+        WITH gone AS (
+            UPDATE campaigns SET deleted_at = now(), updated_at = now() WHERE id = $1
+            RETURNING id, account_id, state)
+        INSERT INTO history (account_id, campaign_id, action, from_state, to_state, actor)
+        SELECT account_id, id, 'campaign', state, 'deleted', $2 FROM gone
+        """,
+        campaign.id,
+        actor,
+    )
+    await connection.execute("DELETE FROM campaign_lists WHERE campaign_id = $1", campaign.id)
+
+
+async def contact_lists_named(connection: Connection, iid: str, names: Sequence[str]) -> dict[str, str]:
+    """Return name as given → id for those names that are contact lists of the application; they stay until commit."""
+    rows = await connection.fetch(
+        """
+        SELECT asked.name, l.id FROM unnest($2::text[]) AS asked (name)
+          JOIN contact_lists l ON l.iid = $1 AND lower(l.name) = lower(asked.name)
+           FOR KEY SHARE OF l
+        """,
+        iid,
+        list(names),
+    )
+    return {row["name"]: row["id"] for row in rows}
+
+
+async def flow_named(connection: Connection, iid: str, name: str) -> str | None:
+    """Return the id of the application's flow of that name, None when there is none; it stays until commit."""
+    flow_id: str | None = await connection.fetchval(
+        "SELECT id FROM flows WHERE iid = $1 AND lower(name) = lower($2) FOR KEY SHARE", iid, name
+    )
+    return flow_id
