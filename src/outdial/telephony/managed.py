@@ -162,6 +162,7 @@ class ManagedAsterisk:
                 # whoever gives up while it starts is the one to end it; what fails has ended what it began
                 if not isinstance(error, Exception) and self._users.try_exclusive():
                     await self._terminate()
+                    managed_files.clear_run_folder(self._folder)
                 self._users.close()
                 self._users = None
                 raise
@@ -186,6 +187,7 @@ class ManagedAsterisk:
         try:
             if await start.exclusive(START_SECONDS) and users.try_exclusive():
                 await self._terminate()
+                managed_files.clear_run_folder(self._folder)
         finally:
             users.close()
             start.close()
@@ -315,6 +317,8 @@ class ManagedAsterisk:
         """Run Asterisk with the descriptors ``keep``; return where in the log its words begin."""
         log = os.open(self.console_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         begin = os.fstat(log).st_size
+        # a pipe of our own: uvloop's stays open as long as Asterisk runs
+        told, tell = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
                 # the shell leaves at once, so that Asterisk is nobody's child: it outlives us and init reaps it
@@ -322,13 +326,16 @@ class ManagedAsterisk:
                 *(*layout.program.command, "-f", "-C", str(layout.conf / "asterisk.conf")),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
-                stderr=asyncio.subprocess.PIPE,
+                stderr=tell,
                 pass_fds=keep,
                 cwd=self._folder,
                 start_new_session=True,
             )
-            _, output = await process.communicate()
+            await process.wait()
         finally:
+            os.close(tell)
+            output = os.read(told, 64)
+            os.close(told)
             os.close(log)
         self._state = _Running(int(output), layout.password, layout.ports, layout.program.version, self._digest(layout))
         managed_files.write_private(self._folder / "state.json", json.dumps(asdict(self._state)))

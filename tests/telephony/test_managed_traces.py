@@ -1,12 +1,14 @@
-"""A start of Asterisk that is given up half-way leaves no process behind."""
+"""The managed Asterisk leaves nothing behind, also when its start is given up half-way, on either event loop."""
 
 from __future__ import annotations
 
 import asyncio
 
 import pytest
+import uvloop
 
 from outdial.config import Settings
+from outdial.telephony import managed_files
 from outdial.telephony.managed import ManagedAsterisk
 from support.asterisk import require_asterisk
 from support.programs import end_all_of, processes_of
@@ -45,3 +47,25 @@ async def test_one_that_others_use_goes_on(tmp_path):
     finally:
         await first.stop()
     assert not processes_of(tmp_path)
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_long_path_works_and_leaves_no_socket_folder(tmp_path, run, monkeypatch):
+    folder = tmp_path / ("a" * 80) / ("b" * 80)
+    # where temporary files go may be as long
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    sockets = managed_files._run_path(folder / "asterisk")
+    assert tmp_path not in sockets.parents
+
+    async def use() -> None:
+        managed = ManagedAsterisk(Settings(data_dir=folder, _env_file=None))
+        await managed.start()
+        try:
+            assert (sockets / "asterisk.ctl").exists()
+            assert await managed._answers(0.0)
+        finally:
+            await managed.stop()
+
+    run(use())
+    assert not sockets.exists()
+    assert not processes_of(folder)
