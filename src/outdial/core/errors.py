@@ -93,6 +93,12 @@ class ConflictError(OutdialError):
     wire_code = 409
 
 
+class IllegalMoveError(ConflictError):
+    """A run's state does not allow the action; the sentence names what it allows."""
+
+    code = "illegal_move"
+
+
 class NothingToDialError(ConflictError):
     """A start found no contact that may ever be dialed; the message says which rule removed them."""
 
@@ -148,6 +154,15 @@ class EngineUnavailableError(OutdialError):
     """The telephony engine cannot be reached or does not answer in time."""
 
     code = "engine_unavailable"
+    status = 503
+    wire_code = 503
+    retryable = True
+
+
+class TrunkUnresolvedError(OutdialError):
+    """A trunk's host name cannot be resolved."""
+
+    code = "trunk_unresolved"
     status = 503
     wire_code = 503
     retryable = True

@@ -76,3 +76,8 @@ def parse_permit_name(name: str) -> tuple[int, int] | None:
     if not (name.startswith("run") and separator and run.isascii() and run.isdigit() and epoch.isascii()):
         return None
     return (int(run), int(epoch)) if epoch.isdigit() else None
+
+
+def stasis_app(node_id: str) -> str:
+    """Return the name of a node's own application at an Asterisk; whoever adopts its calls connects under it."""
+    return f"outdial-{node_id}"

@@ -1,0 +1,65 @@
+"""What becomes of a contact after an attempt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from outdial.core.model import DialingRules, Disposition, DoneReason
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The contact is done."""
+
+    reason: DoneReason
+
+
+@dataclass(frozen=True, slots=True)
+class TryAgain:
+    """The contact is tried again, not before an instant."""
+
+    not_before: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """Nothing was sent: the contact is as if it had not been claimed, and the attempt does not count."""
+
+
+_FINAL: Final = {
+    Disposition.ANSWERED_HUMAN: DoneReason.REACHED,
+    Disposition.ANSWERED_MACHINE: DoneReason.REACHED,
+    Disposition.ABANDONED: DoneReason.REACHED,
+    Disposition.INVALID_NUMBER: DoneReason.INVALID_NUMBER,
+    # never dialed again by itself: it may have been a conversation
+    Disposition.UNKNOWN: DoneReason.UNKNOWN,
+}
+"""Endings after which nothing is tried again, whatever the rules say."""
+
+
+def after_attempt(
+    disposition: Disposition,
+    *,
+    sent: bool,
+    attempts_count: int,
+    rules: DialingRules,
+    now: datetime,
+    run_stopping: bool,
+) -> Finish | TryAgain | PutBack:
+    """Return what becomes of the contact.
+
+    ``sent`` False: nothing ever left for the carrier. ``attempts_count`` includes this attempt. ``run_stopping``: the
+    run is stopping or stopped, so what would be tried again is done.
+    """
+    if not sent:
+        return PutBack()
+    if disposition in _FINAL:
+        return Finish(_FINAL[disposition])
+    if run_stopping:
+        cancelled = disposition is Disposition.CANCELLED
+        return Finish(DoneReason.STOPPED if cancelled else DoneReason.RETRY_CANCELLED)
+    if attempts_count >= rules.max_attempts:
+        return Finish(DoneReason.ATTEMPTS_USED)
+    return TryAgain(now + timedelta(seconds=rules.retry_seconds))

@@ -1,0 +1,104 @@
+"""One gate for every call: may this contact be dialed now, later, or never, and why.
+
+Order of the rules: do-not-call lists, attempts used, retry period, calling hours. Concurrency and rates come after, in
+``core.pacing``: they concern the run, not the person.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from outdial.core.calling_hours import next_open, zones_for
+from outdial.core.model import DialingRules, DoneReason, RunState
+
+NEVER_OPEN_RETRY: Final = timedelta(days=1)
+"""When to look again at a contact whose calling hours do not open at all: closed, but nobody is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A run contact that may be due, with what the rules ask about it."""
+
+    contact_id: int
+    phone: str
+    contact_zone: str | None
+    """IANA zone stored with the contact, wins over the number's."""
+    number_zones: tuple[str, ...]
+    """Every zone plausible for the number; empty when none is known."""
+    attempts_count: int
+    """Attempts of which something has left."""
+    not_before: datetime | None
+    on_account_dnc: bool
+    on_campaign_dnc: bool
+
+
+class WaitReason(StrEnum):
+    """Why a contact has to wait."""
+
+    CALLING_HOURS = "calling_hours"
+    RETRY_PERIOD = "retry_period"
+    NUMBER_BUSY_ELSEWHERE = "number_busy_elsewhere"
+    """Another live call of the account goes to the number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """May be dialed now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """May never be dialed in this run."""
+
+    reason: DoneReason
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotBefore:
+    """May not be dialed before an instant."""
+
+    at: datetime
+    reason: WaitReason
+    sentence: str
+
+
+Verdict = Allow | Deny | NotBefore
+
+
+def screen(candidate: Candidate, rules: DialingRules, *, now: datetime) -> Verdict:
+    """Return whether the contact may be dialed at ``now``."""
+    if candidate.on_account_dnc or candidate.on_campaign_dnc:
+        whose = "account" if candidate.on_account_dnc else "campaign"
+        return Deny(DoneReason.DNC, f"The number is on the {whose}'s do-not-call list.")
+    if candidate.attempts_count >= rules.max_attempts:
+        return Deny(DoneReason.ATTEMPTS_USED, f"All {rules.max_attempts} attempts have been used.")
+    if candidate.not_before is not None and candidate.not_before > now:
+        return NotBefore(candidate.not_before, WaitReason.RETRY_PERIOD, "The next attempt is not due yet.")
+    return _within_hours(candidate, rules, now)
+
+
+def _within_hours(candidate: Candidate, rules: DialingRules, now: datetime) -> Verdict:
+    zones = zones_for(
+        contact_zone=candidate.contact_zone,
+        number_zones=candidate.number_zones,
+        campaign_zone=rules.calling_hours.zone,
+    )
+    opens = next_open(rules.calling_hours, zones, now)
+    if opens is None:
+        return NotBefore(
+            now + NEVER_OPEN_RETRY,
+            WaitReason.CALLING_HOURS,
+            f"Calling hours never open in all of {', '.join(zones)} within 14 days.",
+        )
+    if opens > now:
+        return NotBefore(opens, WaitReason.CALLING_HOURS, f"Outside calling hours in {', '.join(zones)}.")
+    return Allow()
+
+
+def run_may_dial(state: RunState, epoch: int, wanted_epoch: int) -> bool:
+    """Whether a run found in this state and epoch may be dialed by somebody who knows it at ``wanted_epoch``."""
+    return state is RunState.ACTIVE and epoch == wanted_epoch
