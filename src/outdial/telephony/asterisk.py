@@ -214,6 +214,11 @@ class AsteriskEngine(AsteriskControl):
         """Engine clock minus ours, None while unknown."""
         return self._clock.offset(boottime())
 
+    @property
+    def keeps_records(self) -> bool:
+        """Whether this Asterisk is ours, so that its records can be read."""
+        return self._records is not None
+
     async def events(self) -> AsyncIterator[EngineEvent]:
         """Yield events in order; ends only when another node has taken this node's application over."""
         while (event := await self._events.get()) is not None:

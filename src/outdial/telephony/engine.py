@@ -210,6 +210,12 @@ class Engine(EngineControl, Protocol):
         """Engine clock minus this process's wall clock, None while unknown."""
         ...
 
+    @property
+    def keeps_records(self) -> bool:
+        """Whether ``record()`` knows every call of an engine that has not been killed since: only then does its None
+        say that a call was never placed."""
+        ...
+
     def events(self) -> AsyncIterator[EngineEvent]:
         """Yield events in order; reconnects by itself. One consumer. Starts with ``EngineUp``.
 

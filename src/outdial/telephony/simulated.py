@@ -126,6 +126,11 @@ class SimulatedEngine:
         """Zero: the engine's clock is ours."""
         return 0.0
 
+    @property
+    def keeps_records(self) -> bool:
+        """True: they live as long as the engine."""
+        return True
+
     async def events(self) -> AsyncIterator[EngineEvent]:
         """Yield events in order, for ever."""
         while True:
