@@ -87,13 +87,19 @@ async def test_a_length_that_is_a_lie(tenant, port):
     assert b"larger than 1 MB" in answer
 
 
-@pytest.mark.parametrize("name", ["%00", "%ff%fe", "%C3%A4", "..%2f..", "%F0%9F%93%9E"])
-async def test_strange_bytes_in_a_path(tenant, port, name):
-    for prefix in ("", "/campaign"):
-        target = f"{prefix}/api/v1/public/{tenant.iid}/campaign/cd-{name}?view=status&%ff=%00"
-        answer = await talk(port, head(tenant, target, method="GET"))
-        assert b" 404 " in answer.partition(b"\r\n")[0]
-        assert b'{"errors":[{"msg":"' in answer
+async def test_strange_bytes_in_a_path(tenant, port):
+    for name in (
+        "%00",
+        "%ff%fe",
+        "%C3%A4",
+        "..%2f..",
+        "%F0%9F%93%9E",
+    ):
+        for prefix in ("", "/campaign"):
+            target = f"{prefix}/api/v1/public/{tenant.iid}/campaign/cd-{name}?view=status&%ff=%00"
+            answer = await talk(port, head(tenant, target, method="GET"))
+            assert b" 404 " in answer.partition(b"\r\n")[0]
+            assert b'{"errors":[{"msg":"' in answer
 
 
 async def test_strange_bytes_in_headers(tenant, port):

@@ -69,28 +69,24 @@ async def test_everything_else(tenant):
             await ask("DELETE", f"/{campaign_id}?campaignType=voice")
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
+async def test_what_is_documented_but_not_built_says_so(tenant):
+    for method, path in (
         ("PUT", "/cd-1"),
         ("POST", "/getAllCampaignDetails"),
         ("POST", "/schedule"),
         ("POST", "/cid-1/callContactAt"),
         ("PUT", "/contactList/cl-1"),
         ("POST", "/contactList/getAllListDetails"),
-    ],
-)
-async def test_what_is_documented_but_not_built_says_so(tenant, method, path):
-    for version in (1, 2):
-        answer = await tenant.ask(method, path, {}, version=version, campaignType="voice")
-        assert answer.status_code == 501
-        assert answer.json()["errors"][0]["code"] == 501
-        assert "not offered yet" in errors(answer)[0]
+    ):
+        for version in (1, 2):
+            answer = await tenant.ask(method, path, {}, version=version, campaignType="voice")
+            assert answer.status_code == 501
+            assert answer.json()["errors"][0]["code"] == 501
+            assert "not offered yet" in errors(answer)[0]
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "allowed"),
-    [
+async def test_wrong_verbs(tenant):
+    for method, path, allowed in (
         ("PATCH", "/cd-1", None),
         ("GET", "", None),
         ("PUT", "", None),
@@ -104,28 +100,23 @@ async def test_what_is_documented_but_not_built_says_so(tenant, method, path):
         ("POST", "/contactList/cl-1", None),
         ("POST", "/contactList/cl-1/getAllContacts", None),
         ("GET", "/trigger", ""),
-    ],
-)
-async def test_wrong_verbs(tenant, method, path, allowed):
-    answer = await tenant.ask(method, path, campaignType="voice", trigger="stop")
-    assert answer.status_code == 405
-    assert answer.json() == {"errors": [{"msg": "Method Not Allowed", "code": 405}]}
-    assert answer.headers["allow"] if allowed is None else answer.headers["allow"] == allowed
+    ):
+        answer = await tenant.ask(method, path, campaignType="voice", trigger="stop")
+        assert answer.status_code == 405
+        assert answer.json() == {"errors": [{"msg": "Method Not Allowed", "code": 405}]}
+        assert answer.headers["allow"] if allowed is None else answer.headers["allow"] == allowed
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
+async def test_nothing_there(tenant):
+    for path in (
         "/",
         "/api",
         "/campaign",
         "/campaign/api/v3/public/{iid}/campaign/cd-1",
         "/other/api/v1/public/{iid}/campaign/cd-1",
         "/api/v1/{iid}/campaign",
-    ],
-)
-async def test_nothing_there(tenant, path):
-    answer = await tenant.http.get(path.format(iid=tenant.iid), headers=tenant.headers())
-    assert answer.status_code == 404
-    assert answer.json()["errors"][0]["code"] == 404
-    assert "There is nothing at GET " in errors(answer)[0]
+    ):
+        answer = await tenant.http.get(path.format(iid=tenant.iid), headers=tenant.headers())
+        assert answer.status_code == 404
+        assert answer.json()["errors"][0]["code"] == 404
+        assert "There is nothing at GET " in errors(answer)[0]

@@ -106,9 +106,8 @@ async def test_a_start_with_a_caller_id_no_trunk_has(tenant):
     assert len(errors(answer)) == 1
 
 
-@pytest.mark.parametrize(
-    ("query", "sentence"),
-    [
+async def test_wrong_queries(tenant, running):
+    for query, sentence in (
         ({"campaignType": "voice"}, "`trigger` is missing from the query; it must be `play` or `stop`."),
         ({"campaignType": "voice", "trigger": ""}, "`trigger` must be `play` or `stop`, not ''."),
         ({"campaignType": "voice", "trigger": "STOP"}, "`trigger` must be `play` or `stop`, not 'STOP'."),
@@ -120,14 +119,12 @@ async def test_a_start_with_a_caller_id_no_trunk_has(tenant):
         ({"trigger": "stop"}, "`campaignType` is missing from the query; it must be `voice` or `sms`."),
         ({"campaignType": "Voice", "trigger": "stop"}, "`campaignType` must be `voice` or `sms`, not 'Voice'."),
         ({}, "`campaignType` is missing from the query; it must be `voice` or `sms`."),
-    ],
-)
-async def test_wrong_queries(tenant, running, query, sentence):
-    for path in (f"/{running}", f"/trigger/{running}"):
-        answer = await tenant.http.post(tenant.url(path), params=query, headers=tenant.headers(), json={})
-        assert answer.status_code == 400
-        assert answer.json() == {"errors": [{"msg": sentence, "code": 400}]}
-    assert await tenant.status(running) == "Active"
+    ):
+        for path in (f"/{running}", f"/trigger/{running}"):
+            answer = await tenant.http.post(tenant.url(path), params=query, headers=tenant.headers(), json={})
+            assert answer.status_code == 400
+            assert answer.json() == {"errors": [{"msg": sentence, "code": 400}]}
+        assert await tenant.status(running) == "Active"
 
 
 async def test_wrong_views(tenant, running):
@@ -137,9 +134,8 @@ async def test_wrong_views(tenant, running):
         assert errors(answer)[0].startswith("`view` must be `status` or `contacts`")
 
 
-@pytest.mark.parametrize(
-    ("body", "sentences"),
-    [
+async def test_wrong_pages(tenant, running):
+    for body, sentences in (
         ({"page": 0}, ["`page` must be at least 1, not the number 0."]),
         (
             {"limit": 101, "page": "1"},
@@ -147,12 +143,10 @@ async def test_wrong_views(tenant, running):
         ),
         ({"limit": None}, ["`limit` must be a whole number, not null."]),
         ({"page": 10**30}, ["`page` must be at most 1000000000, not the number 1000000000000000000000000000000."]),
-    ],
-)
-async def test_wrong_pages(tenant, running, body, sentences):
-    answer = await tenant.ask("POST", f"/{running}/status", body, view="contacts")
-    assert answer.status_code == 412
-    assert errors(answer) == sentences
+    ):
+        answer = await tenant.ask("POST", f"/{running}/status", body, view="contacts")
+        assert answer.status_code == 412
+        assert errors(answer) == sentences
 
 
 async def test_a_page_far_beyond_the_end_is_empty(tenant, running):
@@ -254,12 +248,19 @@ async def test_other_tenants_lists_answer_like_unknown_ones(tenant, other, sibli
             assert first.content.replace(unknown.encode(), theirs.encode()) == second.content
 
 
-@pytest.mark.parametrize("campaign_id", ["x", "cd-%00", "%2e%2e", "cd-' OR 1=1", "ä", "cd-" + "1" * 3000])
-async def test_ids_that_are_none(tenant, campaign_id):
-    for method, path, query in (("GET", "", {}), ("POST", "", {"trigger": "stop"}), ("POST", "/status", {})):
-        answer = await tenant.ask(method, f"/{campaign_id}{path}", campaignType="voice", **query)
-        assert answer.status_code == 404
-        assert len(errors(answer)) == 1
+async def test_ids_that_are_none(tenant):
+    for campaign_id in (
+        "x",
+        "cd-%00",
+        "%2e%2e",
+        "cd-' OR 1=1",
+        "ä",
+        "cd-" + "1" * 3000,
+    ):
+        for method, path, query in (("GET", "", {}), ("POST", "", {"trigger": "stop"}), ("POST", "/status", {})):
+            answer = await tenant.ask(method, f"/{campaign_id}{path}", campaignType="voice", **query)
+            assert answer.status_code == 404
+            assert len(errors(answer)) == 1
 
 
 async def test_stops_answer_as_documented_in_v2(tenant, running):
