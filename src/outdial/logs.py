@@ -15,9 +15,9 @@ from typing import Any, Final
 import structlog
 
 from outdial.config import Settings
+from outdial.core.phone import mask
 
 _PHONE: Final = re.compile(r"(?:\+[1-9]|(?<=sip:)\d|(?<=PJSIP/)\d)\d{6,14}\b")
-_SHOWN_DIGITS: Final = 4
 
 _QUIET: Final = ("alembic", "asyncio", "aiohttp.access", "uvicorn.access")
 """Loggers of libraries that are heard from warnings upwards only."""
@@ -71,7 +71,7 @@ def mask_phones(_logger: object, _method: str, event: MutableMapping[str, Any]) 
 
 def _masked(value: Any) -> Any:
     if isinstance(value, str):
-        return _PHONE.sub(lambda found: _mask(found.group()), value)
+        return _PHONE.sub(lambda found: mask(found.group()), value)
     if isinstance(value, BaseException):
         return _masked(str(value))
     if isinstance(value, (list, tuple)):
@@ -79,8 +79,3 @@ def _masked(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _masked(item) for key, item in value.items()}
     return value
-
-
-def _mask(phone: str) -> str:
-    plus = "+" if phone.startswith("+") else ""
-    return plus + "*" * (len(phone) - len(plus) - _SHOWN_DIGITS) + phone[-_SHOWN_DIGITS:]

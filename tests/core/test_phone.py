@@ -1,0 +1,192 @@
+"""Phone numbers: what people write, what cannot be dialed, and that the fast path answers as the parser does."""
+
+from __future__ import annotations
+
+import contextlib
+
+import phonenumbers
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from outdial.core import phone
+from outdial.core.errors import InvalidInputError
+from outdial.core.model import NumberFormat, Transport, Trunk
+from outdial.core.phone import mask, parse_phone, written_for, zones_of
+
+FICTION = "+15550100001"
+
+
+@pytest.mark.parametrize(
+    ("text", "region", "written"),
+    [
+        (FICTION, None, FICTION),
+        (" +1 (555) 010-0001 ", None, FICTION),
+        ("(+1) 555.010.0001", None, FICTION),
+        ("'+15550100001", None, FICTION),
+        ("\u202a+1 555\u2011010\u20110001\u202c", None, FICTION),
+        ("\uff0b1 555 010 0001", None, FICTION),
+        ("+\u0661\u0665\u0665\u0665 010 0001", None, FICTION),
+        ("555 010 0001", "US", FICTION),
+        ("1 555 010 0001", "US", FICTION),
+        ("15550100001", "US", FICTION),
+        ("011 44 20 7946 0958", "US", "+442079460958"),
+        ("+44 (0)20 7946 0958", None, "+442079460958"),
+        ("020 7946 0958", "GB", "+442079460958"),
+        ("030/901820", "DE", "+4930901820"),
+        ("+39 06 698 12345", None, "+390669812345"),
+        ("06 698 12345", "IT", "+390669812345"),
+        ("+54 9 11 2345 6789", None, "+5491123456789"),
+        ("+800 1234 5678", None, "+80012345678"),
+    ],
+)
+def test_what_people_write(text, region, written):
+    assert parse_phone(text, region) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "region", "sentence"),
+    [
+        ("", "US", "empty"),
+        ("  - ", "US", "empty"),
+        ("555 010 0001", None, "OUTDIAL_DEFAULT_REGION"),
+        ("00 1 555 010 0001", None, "OUTDIAL_DEFAULT_REGION"),
+        ("+999 555 010 0001", None, "does not exist"),
+        ("+", None, "letters or signs"),
+        ("+1", None, "too short"),
+        ("+1 555 01", None, "too short for +1"),
+        ("+1 010 0001", None, "area code"),
+        ("+1 555 010 0001 2", None, "too long for +1"),
+        ("+15550100001" * 30, None, "letters or signs"),
+        ("5" * 300, "US", "too long"),
+        ("+49 123456789012345", None, "at most 15 digits"),
+        ("+290 12", None, "too short"),
+        ("+852 123456 7890", None, "has that many digits"),
+        ("+1 555 010 0001 x 5", None, "extension"),
+        ("+1 555 010 0001 ext. 5", None, "extension"),
+        ("+15550100001;ext=5", None, "extension"),
+        ("+1 555 010 0001 # 5", None, "extension"),
+        ("1.55501E+10", "US", "spreadsheet"),
+        ("1,55501e10", "US", "spreadsheet"),
+        ("1-800-FLOWERS", "US", "letters or signs"),
+        ("Call +1 555 010 0001", None, "letters or signs"),
+        ("+1 555 010 0001, +1 555 010 0002", None, "letters or signs"),
+        ("+1+5550100001", None, "letters or signs"),
+        ("555 010 0001", "XX", "XX is no region"),
+        ("555 010 0001", "us", "us is no region"),
+    ],
+)
+def test_what_cannot_be_dialed_is_refused_with_its_reason(text, region, sentence):
+    with pytest.raises(InvalidInputError) as refused:
+        parse_phone(text, region)
+    (problem,) = refused.value.problems
+    assert sentence in problem
+    assert len(problem) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "region"),
+    [("911", "US"), ("112", "DE"), ("110", "DE"), ("999", "GB"), ("112", "FR"), ("000", "AU"), ("100", "IN")],
+)
+def test_emergency_numbers_are_never_dialed(text, region):
+    with pytest.raises(InvalidInputError):
+        parse_phone(text, region)
+
+
+def test_a_refusal_does_not_repeat_the_number():
+    with pytest.raises(InvalidInputError) as refused:
+        parse_phone("+1 555 010 0001 2345")
+    assert "0001" not in refused.value.message
+
+
+country_codes = st.sampled_from(sorted(phonenumbers.COUNTRY_CODE_TO_REGION_CODE))
+numbers = st.builds(
+    lambda code, digits: f"+{code}{digits}", country_codes, st.text(alphabet="0123456789", min_size=2, max_size=14)
+)
+
+
+@given(numbers)
+@example("+4402079460958")
+@example("+390669812345")
+@example("+5491123456789")
+@example("+81357330001")
+def test_the_fast_path_answers_as_the_parser(number):
+    if phone._is_plain(number):
+        assert phone._parsed(number, None) == number
+
+
+@pytest.mark.parametrize("code", sorted(phonenumbers.COUNTRY_CODE_TO_REGION_CODE))
+def test_every_country_s_example_number_takes_the_fast_path_or_parses_to_itself(code):
+    region = phonenumbers.region_code_for_country_code(code)
+    example_number = (
+        phonenumbers.example_number_for_non_geo_entity(code)
+        if region == "001"
+        else phonenumbers.example_number_for_type(region, phonenumbers.PhoneNumberType.MOBILE)
+        or phonenumbers.example_number(region)
+    )
+    written = phonenumbers.format_number(example_number, phonenumbers.PhoneNumberFormat.E164)
+    if len(written) <= phone.LONGEST_DIGITS + 1:
+        assert parse_phone(written) == written
+
+
+@given(st.text(max_size=40) | st.text(alphabet="+0123456789 ()-.", max_size=20))
+def test_any_text_is_a_number_that_reads_the_same_again_or_is_refused(text):
+    with contextlib.suppress(InvalidInputError):
+        number = parse_phone(text, "US")
+        assert phone._E164.fullmatch(number)
+        assert parse_phone(number) == number
+
+
+@pytest.mark.parametrize(
+    ("number_format", "prefix", "written"),
+    [
+        (NumberFormat.E164_PLUS, "", "+15550100001"),
+        (NumberFormat.E164, "", "15550100001"),
+        (NumberFormat.E164, "9", "915550100001"),
+        (NumberFormat.E164_PLUS, "9", "9+15550100001"),
+    ],
+)
+def test_numbers_are_written_as_the_trunk_wants(number_format, prefix, written):
+    trunk = Trunk(
+        id="tr-1",
+        iid="st-1",
+        name="t",
+        host="127.0.0.1",
+        port=5060,
+        transport=Transport.UDP,
+        username=None,
+        password=None,
+        from_domain=None,
+        number_format=number_format,
+        number_prefix=prefix,
+        caller_ids=(),
+        max_channels=1,
+        calls_per_second=1,
+    )
+    assert written_for(trunk, FICTION) == written
+
+
+@pytest.mark.parametrize(
+    ("number", "masked"),
+    [(FICTION, "+*******0001"), ("15550100001", "*******0001"), ("+12345", "+***45"), ("911", "**1"), ("", "")],
+)
+def test_masked_numbers_show_at_most_half_and_at_most_four_digits(number, masked):
+    assert mask(number) == masked
+
+
+@pytest.mark.parametrize(
+    ("number", "zones"),
+    [
+        ("+12127101234", ("America/New_York",)),
+        ("+4915112345678", ("Europe/Berlin",)),
+        (FICTION, ()),
+        ("+80012345678", ()),
+    ],
+)
+def test_zones_of_numbers(number, zones):
+    assert zones_of(number) == zones
+
+
+def test_a_number_that_may_be_anywhere_in_its_country_has_all_its_zones():
+    zones = zones_of("+18005551212")
+    assert {"America/New_York", "America/Los_Angeles", "Pacific/Honolulu"} <= set(zones)
