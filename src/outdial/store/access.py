@@ -1,0 +1,106 @@
+"""Who may use outdial: accounts, their applications and the API clients of those."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import asyncpg
+
+from outdial.core.model import Application
+from outdial.store.database import Connection
+
+_APPLICATIONS: Final = """
+SELECT p.iid, p.account_id, p.name, a.name AS account_name, p.max_concurrent_calls
+  FROM applications p JOIN accounts a ON a.id = p.account_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRow:
+    """An API client as stored."""
+
+    id: str
+    iid: str
+    account_id: str
+    secret_encrypted: bytes = field(repr=False)
+    scopes: frozenset[str]
+    revoked: bool
+
+
+def _application(row: asyncpg.Record) -> Application:
+    return Application(
+        iid=row["iid"],
+        account_id=row["account_id"],
+        name=row["name"],
+        account_name=row["account_name"],
+        max_concurrent_calls=row["max_concurrent_calls"],
+    )
+
+
+async def account_named(connection: Connection, name: str, *, new_id: str) -> str:
+    """Return the id of the account of that name, made with ``new_id`` when there is none."""
+    await connection.execute(
+        "INSERT INTO accounts (id, name) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING", new_id, name
+    )
+    account_id: str = await connection.fetchval("SELECT id FROM accounts WHERE name = $1", name)
+    return account_id
+
+
+async def insert_application(
+    connection: Connection, *, iid: str, account_id: str, name: str, max_concurrent_calls: int | None
+) -> bool:
+    """Store an application; False when the account has one of that name."""
+    inserted = await connection.fetchval(
+        """
+        INSERT INTO applications (iid, account_id, name, max_concurrent_calls) VALUES ($1, $2, $3, $4)
+            ON CONFLICT (account_id, name) DO NOTHING
+        RETURNING true
+        """,
+        iid,
+        account_id,
+        name,
+        max_concurrent_calls,
+    )
+    return inserted is not None
+
+
+async def insert_client(connection: Connection, client: ClientRow) -> None:
+    """Store a new API client of an application."""
+    await connection.execute(
+        "INSERT INTO clients (id, iid, account_id, secret_encrypted, scopes) VALUES ($1, $2, $3, $4, $5)",
+        client.id,
+        client.iid,
+        client.account_id,
+        client.secret_encrypted,
+        sorted(client.scopes),
+    )
+
+
+async def client_by_id(connection: Connection, client_id: str) -> ClientRow | None:
+    """Return an API client, revoked ones too; None when there is none of that id."""
+    row = await connection.fetchrow(
+        "SELECT id, iid, account_id, secret_encrypted, scopes, revoked_at FROM clients WHERE id = $1", client_id
+    )
+    if row is None:
+        return None
+    return ClientRow(
+        id=row["id"],
+        iid=row["iid"],
+        account_id=row["account_id"],
+        secret_encrypted=row["secret_encrypted"],
+        scopes=frozenset(row["scopes"]),
+        revoked=row["revoked_at"] is not None,
+    )
+
+
+async def application_by_iid(connection: Connection, iid: str) -> Application | None:
+    """Return an application, None when there is none of that iid."""
+    row = await connection.fetchrow(f"{_APPLICATIONS} WHERE p.iid = $1", iid)
+    return None if row is None else _application(row)
+
+
+async def applications(connection: Connection) -> list[Application]:
+    """Return all applications, oldest first."""
+    rows = await connection.fetch(f"{_APPLICATIONS} ORDER BY p.created_at, p.iid")
+    return [_application(row) for row in rows]
