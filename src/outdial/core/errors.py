@@ -153,6 +153,12 @@ class EngineUnavailableError(OutdialError):
     retryable = True
 
 
+class FileError(OutdialError):
+    """A file on this machine cannot be read or written; the sentence names it and says why."""
+
+    code = "file"
+
+
 class StartupError(OutdialError):
     """outdial cannot start here; the sentence says what is in the way (port taken, disk full, newer schema …)."""
 

@@ -1,0 +1,80 @@
+"""Flows: what an answered call hears."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from pathlib import Path
+
+from outdial.core import ids
+from outdial.core.audio import message_from_wav
+from outdial.core.errors import ConflictError, FileError, InvalidInputError, NotFoundError
+from outdial.core.model import Flow
+from outdial.services.access import require_application
+from outdial.services.fields import name_problems, require
+from outdial.store import flows as store
+from outdial.store.database import Database
+
+
+async def add_flow(database: Database, iid: str, name: str, wav: bytes) -> Flow:
+    """Add a flow that plays one recorded message, a PCM WAV file as ``core.audio`` reads it.
+
+    Raises InvalidInputError, NotFoundError for an unknown application, ConflictError for a name that is taken.
+    """
+    problems = name_problems("name", name)
+    try:
+        # seconds of computing: not in the way of everybody else
+        message = await asyncio.to_thread(message_from_wav, wav)
+    except InvalidInputError as error:
+        raise InvalidInputError([*problems, *error.problems]) from None
+    require(problems)
+    flow = Flow(id=ids.flow_id(uuid.uuid4()), iid=iid, name=name, duration_seconds=message.duration_seconds)
+    async with database.transaction() as connection:
+        await require_application(connection, iid)
+        if not await store.insert(connection, flow, message.wav):
+            raise ConflictError(f"There is already a flow named {name}; choose another name.")
+    return flow
+
+
+async def list_flows(database: Database, iid: str | None = None) -> list[Flow]:
+    """Return the flows of an application, or of all, oldest first."""
+    async with database.connection() as connection:
+        return await store.of_application(connection, iid)
+
+
+async def audio_file(database: Database, flow_id: str, folder: Path) -> Path:
+    """Return the file an engine plays for a flow: in the folder, readable by every account, written on first use.
+
+    A flow never changes, so neither does its file. Raises NotFoundError, and FileError when it cannot be written.
+    """
+    path = folder / f"{flow_id}.wav"
+    if await asyncio.to_thread(path.exists):
+        return path
+    async with database.connection() as connection:
+        audio = await store.audio(connection, flow_id)
+    if audio is None:
+        raise NotFoundError(f"There is no flow {flow_id}.")
+    try:
+        await asyncio.to_thread(_write, path, audio)
+    except OSError as error:
+        raise FileError(f"The audio file {path} cannot be written ({error.strerror}).") from error
+    return path
+
+
+def _write(path: Path, audio: bytes) -> None:
+    """Write the file so that nobody ever sees half of it, neither after a crash."""
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # whatever the umask: the engine may run as another account
+        path.parent.chmod(0o755)
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with draft.open("xb") as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(audio)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
