@@ -5,8 +5,9 @@ Types are strict: text is text, a number a number. Unknown fields are ignored, a
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -25,8 +26,11 @@ from outdial.core.calling_hours import valid_zone
 from outdial.core.errors import InvalidInputError
 from outdial.core.phone import parse_phone
 
-LARGEST_CONTACT_BATCH = 100
+LARGEST_CONTACT_BATCH: Final = 100
 """Contacts in one request, as documented."""
+
+_CONTROLS: Final = frozenset({"Cc", "Zl", "Zp"})
+"""Unicode categories: control characters, line and paragraph separators."""
 
 
 def international(text: str, region: str | None) -> str:
@@ -54,9 +58,12 @@ def _zone(name: str) -> str:
     return name
 
 
-def _not_blank(text: str) -> str:
+def _one_line(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be blank")
+    # names are shown in terminals, where some of these are commands
+    if any(unicodedata.category(sign) in _CONTROLS for sign in text):
+        raise ValueError("holds a line break or another control character")
     return text
 
 
@@ -83,8 +90,8 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-NotBlank = Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
-Name = Annotated[str, Field(min_length=1, max_length=48), AfterValidator(_not_blank)]
+NotBlank = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
+Name = Annotated[str, Field(min_length=1, max_length=48), AfterValidator(_one_line)]
 Description = Annotated[str, Field(max_length=256)]
 Phone = Annotated[str, AfterValidator(_phone)]
 Zone = Annotated[str, AfterValidator(_zone)]
