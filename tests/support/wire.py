@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import re
-import wave
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +13,7 @@ from outdial.core.model import Transport
 from outdial.services import flows, trunks
 from outdial.services.access import Credentials
 from outdial.store.database import Database
+from sounds import wav
 
 CALLER_ID = "+15550100001"
 FLOW = "Hello"
@@ -28,9 +27,7 @@ CONTACT_ID = re.compile("cc-[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{
 FLOW_ID = re.compile("cf-[0-9a-f-]{36}")
 USER_ID = re.compile("u-[0-9a-f-]{36}")
 
-ALL_DAY = [
-    {"day": day, "start": "12:00 AM", "end": "11:59 PM"} for day in ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
-]
+ALL_DAY = [{"day": day, "start": "12:00 AM", "end": "11:59 PM"} for day in ("MO", "TU", "WE", "TH", "FR", "SA", "SU")]
 
 
 def agentless(version: int, **changed: Any) -> dict[str, Any]:
@@ -87,36 +84,18 @@ def ever_open(version: int, **changed: Any) -> dict[str, Any]:
 
 def differs(expected: Any, actual: Any, path: str = "") -> list[str]:
     """Compare an answer with its documented shape, order of keys included; patterns and types stand for values."""
-    if isinstance(expected, re.Pattern):
-        right = isinstance(actual, str) and expected.fullmatch(actual)
-        return [] if right else [f"{path}: {actual!r} does not look like {expected.pattern}"]
-    if isinstance(expected, type):
-        return [] if type(actual) is expected else [f"{path}: {actual!r} is no {expected.__name__}"]
-    if isinstance(expected, dict):
-        if not isinstance(actual, dict) or list(expected) != list(actual):
-            return [f"{path}: keys {list(actual)} instead of {list(expected)}"]
+    if isinstance(expected, dict) and isinstance(actual, dict) and list(expected) == list(actual):
         return [line for key in expected for line in differs(expected[key], actual[key], f"{path}.{key}")]
-    if isinstance(expected, list):
-        if not isinstance(actual, list) or len(expected) != len(actual):
-            return [f"{path}: {actual!r} instead of {len(expected)} items"]
-        return [
-            line
-            for index, (one, other) in enumerate(zip(expected, actual, strict=True))
-            for line in differs(one, other, f"{path}[{index}]")
-        ]
-    same = type(expected) is type(actual) and expected == actual
-    return [] if same else [f"{path}: {actual!r} instead of {expected!r}"]
-
-
-def wav() -> bytes:
-    """A tenth of a second of silence."""
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(8000)
-        writer.writeframes(bytes(1600))
-    return file.getvalue()
+    if isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
+        pairs = enumerate(zip(expected, actual, strict=True))
+        return [line for index, (one, other) in pairs for line in differs(one, other, f"{path}[{index}]")]
+    if isinstance(expected, re.Pattern):
+        right = isinstance(actual, str) and expected.fullmatch(actual) is not None
+    elif isinstance(expected, type):
+        right = type(actual) is expected
+    else:
+        right = type(actual) is type(expected) and actual == expected and not isinstance(expected, dict)
+    return [] if right else [f"{path}: {actual!r} instead of {expected!r}"]
 
 
 @dataclass(frozen=True)
@@ -188,7 +167,7 @@ class Tenant:
 
 async def furnish(database: Database, secrets: Any, iid: str) -> None:
     """Give an application a flow and a trunk with a caller ID."""
-    await flows.add_flow(database, iid, FLOW, wav())
+    await flows.add_flow(database, iid, FLOW, wav(bytes(1600), rate=8000))
     await trunks.add_trunk(
         database,
         secrets,
