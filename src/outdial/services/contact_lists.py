@@ -1,0 +1,231 @@
+"""Contact lists, and adding people to them."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final
+from zoneinfo import available_timezones
+
+import msgspec
+
+from outdial.core import ids
+from outdial.core.errors import ConflictError, InUseError, InvalidInputError, NotFoundError
+from outdial.core.model import Contact, ContactList
+from outdial.core.paging import Page
+from outdial.core.phone import parse_phone
+from outdial.services.access import require_application
+from outdial.services.fields import description_problems, is_storable, line_problems, name_problems, require
+from outdial.store import contacts as store
+from outdial.store.contacts import ContactRow
+from outdial.store.database import Connection, Database
+
+__all__ = ["AddedContacts", "Contact", "ContactDraft", "ContactList", "Page"]
+
+LARGEST_PRIORITY: Final = 32767
+LONGEST_UNIQUE_ID: Final = 300
+"""Characters; the vendor's limit for any column."""
+
+LARGEST_ATTRIBUTES: Final = 65_536
+"""Bytes of one contact's attributes as JSON; a row beyond it is a file read wrong, not a person."""
+
+LONGEST_SHOWN: Final = 40
+"""Characters of a wrong value that are shown back."""
+
+_LONGEST_SOURCE: Final = 48
+_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""The one character jsonb cannot hold, as JSON writes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContactDraft:
+    """A contact as somebody sends it."""
+
+    phone: str
+    """As people write it."""
+    time_zone: str | None = None
+    unique_id: str | None = None
+    priority: int = 0
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AddedContacts:
+    """What became of contacts somebody sent."""
+
+    added: int
+    duplicates: int
+    """Left out: the list does not allow duplicates and has their number."""
+    problems: tuple[str, ...]
+    """One sentence for each thing wrong with a contact that was left out, beginning with its index."""
+
+
+async def create_list(
+    database: Database,
+    *,
+    iid: str,
+    account_id: str,
+    name: str,
+    description: str,
+    source: str,
+    allow_duplicates: bool,
+    api_version: int,
+    actor: str,
+) -> ContactList:
+    """Create an empty contact list.
+
+    Raises InvalidInputError with all wrong fields, NotFoundError when the account has no such application,
+    ConflictError when the application has a list of that name.
+    """
+    require(
+        name_problems("name", name)
+        + description_problems("description", description)
+        + line_problems("source", source, longest=_LONGEST_SOURCE)
+    )
+    list_id = ids.contact_list_id(uuid.uuid4())
+    async with database.transaction() as connection:
+        application = await require_application(connection, iid)
+        if application.account_id != account_id:
+            raise NotFoundError(f"There is no application {iid}.")
+        inserted = await store.insert_list(
+            connection,
+            list_id=list_id,
+            iid=iid,
+            account_id=account_id,
+            name=name,
+            description=description,
+            source=source,
+            allow_duplicates=allow_duplicates,
+            api_version=api_version,
+            actor=actor,
+        )
+        if not inserted:
+            raise ConflictError(f"There is already a contact list named {name}; choose another name.")
+        return await _required(connection, iid, list_id)
+
+
+async def _required(connection: Connection, iid: str, list_id: str) -> ContactList:
+    found = await store.list_by_id(connection, iid, list_id) if is_storable(list_id) else None
+    if found is None:
+        raise NotFoundError(f"There is no contact list {list_id}.")
+    return found
+
+
+async def get_list(database: Database, iid: str, list_id: str) -> ContactList:
+    """Return a contact list of the application; raise NotFoundError when there is none of that id."""
+    async with database.connection() as connection:
+        return await _required(connection, iid, list_id)
+
+
+async def find_list(database: Database, iid: str, name: str) -> ContactList:
+    """Return the application's contact list of that name in any case; raise NotFoundError when there is none."""
+    async with database.connection() as connection:
+        found = await store.list_named(connection, iid, name) if is_storable(name) else None
+    if found is None:
+        raise no_list_named(name)
+    return found
+
+
+def no_list_named(name: str) -> NotFoundError:
+    """Return the error for a name that is no contact list's."""
+    return NotFoundError(f"There is no contact list named {name}.")
+
+
+async def list_lists(database: Database, iid: str) -> list[ContactList]:
+    """Return the application's contact lists, oldest first."""
+    async with database.connection() as connection:
+        return await store.lists_of(connection, iid)
+
+
+async def delete_list(database: Database, iid: str, list_id: str) -> ContactList:
+    """Delete a contact list with its contacts and return it as it was.
+
+    Raises NotFoundError, and InUseError while any campaign refers to it.
+    """
+    async with database.transaction() as connection:
+        if is_storable(list_id):
+            await store.lock_list(connection, iid, list_id)
+        found = await _required(connection, iid, list_id)
+        if found.campaigns:
+            names = ", ".join(name for _, name in found.campaigns)
+            raise InUseError(f"The contact list {found.name} is in use by {names}; delete that first.")
+        if found.in_use:
+            raise InUseError(f"The contact list {found.name} is in use by a live run; stop it first.")
+        await store.delete_list(connection, found.id)
+    return found
+
+
+async def add_contacts(
+    database: Database, iid: str, name: str, drafts: Sequence[ContactDraft], *, default_region: str | None
+) -> AddedContacts:
+    """Add contacts to the application's list of that name; those that are wrong are left out and told, others added.
+
+    Raises NotFoundError for an unknown list.
+    """
+    rows: list[ContactRow] = []
+    problems: list[str] = []
+    for index, draft in enumerate(drafts):
+        try:
+            rows.append(checked(draft, default_region=default_region))
+        except InvalidInputError as error:
+            problems += [f"[{index}]: {problem}." for problem in error.problems]
+    async with database.transaction() as connection:
+        to = await store.open_list(connection, iid, name) if is_storable(name) else None
+        if to is None:
+            raise no_list_named(name)
+        added = await store.add(connection, to, rows, actor=None)
+    return AddedContacts(added=added, duplicates=len(rows) - added, problems=tuple(problems))
+
+
+async def contacts_page(database: Database, iid: str, list_id: str, *, skip: int, limit: int) -> Page[Contact]:
+    """Return some contacts of a list in the order in which they were added; raise NotFoundError."""
+    async with database.connection() as connection:
+        found = await _required(connection, iid, list_id)
+        items = await store.contacts(connection, list_id, skip=skip, limit=limit)
+    return Page(items=tuple(items), skip=skip, limit=limit, total=found.contacts_count)
+
+
+def checked(draft: ContactDraft, *, default_region: str | None) -> ContactRow:
+    """Return the contact as it is stored; raise InvalidInputError with everything that is wrong with it."""
+    problems: list[str] = []
+    phone = ""
+    try:
+        phone = parse_phone(draft.phone, default_region)
+    except InvalidInputError as error:
+        problems += error.problems
+    if draft.time_zone is not None and draft.time_zone not in _zones():
+        problems.append(f"{_shown(draft.time_zone)} is no time zone; write it like America/New_York")
+    if draft.unique_id is not None and (len(draft.unique_id) > LONGEST_UNIQUE_ID or not is_storable(draft.unique_id)):
+        problems.append(f"the unique id cannot be stored; it may have at most {LONGEST_UNIQUE_ID} characters")
+    if not 0 <= draft.priority <= LARGEST_PRIORITY:
+        problems.append(f"the priority is {draft.priority}; it must be from 0 to {LARGEST_PRIORITY}")
+    attributes = _encoded(draft.attributes, problems)
+    if problems:
+        raise InvalidInputError(problems)
+    return ContactRow(phone, draft.time_zone, draft.unique_id, draft.priority, msgspec.Raw(attributes))
+
+
+def _encoded(attributes: dict[str, Any], problems: list[str]) -> bytes:
+    try:
+        encoded = msgspec.json.encode(attributes)
+    except (TypeError, ValueError, RecursionError):
+        problems.append("an attribute cannot be stored: it is not valid Unicode or no JSON value")
+        return b""
+    if len(encoded) > LARGEST_ATTRIBUTES:
+        problems.append(f"the attributes have {len(encoded)} bytes; at most {LARGEST_ATTRIBUTES} can be stored")
+    if _NUL.search(encoded):
+        problems.append("an attribute contains the character U+0000, which cannot be stored")
+    return encoded
+
+
+def _shown(text: str) -> str:
+    """Return the start of a wrong value, fit for a sentence."""
+    return repr(text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…")
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())

@@ -1,0 +1,70 @@
+"""Adding contacts in bulk: two lots in one transaction, no table left behind, pages read by index."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from outdial.services.contact_lists import create_list
+from outdial.store import contacts
+from outdial.store.contacts import ContactRow
+from tenants import make_tenants
+
+
+@pytest.fixture
+async def made(database, secret_box):
+    owner = (await make_tenants(database, secret_box)).one
+    return await create_list(
+        database,
+        iid=owner.iid,
+        account_id=owner.account_id,
+        name="March",
+        description="",
+        source="passiveApi",
+        allow_duplicates=False,
+        api_version=2,
+        actor="x",
+    )
+
+
+def rows(start: int, stop: int) -> list[ContactRow]:
+    return [ContactRow(f"+1555{number:07}", None, None, 0, msgspec.Raw(b"{}")) for number in range(start, stop)]
+
+
+async def test_two_lots_in_one_transaction_leave_no_table_behind(database, made):
+    async with database.transaction() as connection:
+        to = await contacts.open_list(connection, made.iid, "March")
+        assert await contacts.add(connection, to, rows(0, 10), actor="cs-1") == 10
+        assert await contacts.add(connection, to, rows(5, 20), actor=None) == 10
+        assert await connection.fetchval("SELECT to_regclass('incoming_contacts')") is None
+        found = await contacts.list_by_id(connection, made.iid, made.id)
+        assert (found.contacts_count, found.updated_by) == (20, "cs-1")
+
+
+async def test_what_is_rolled_back_was_never_there(database, made):
+    with pytest.raises(RuntimeError):
+        async with database.transaction() as connection:
+            to = await contacts.open_list(connection, made.iid, "March")
+            await contacts.add(connection, to, rows(0, 10), actor=None)
+            raise RuntimeError
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM contacts") == 0
+
+
+async def test_a_page_of_a_long_list_and_its_count_use_the_index(database, made):
+    async with database.transaction() as connection:
+        to = await contacts.open_list(connection, made.iid, "March")
+        await contacts.add(connection, to, rows(0, 5000), actor=None)
+        await connection.execute(
+            "INSERT INTO contact_lists (id, iid, account_id, name, created_by, updated_by) "
+            "SELECT 'cl-x', iid, account_id, 'Other', 'x', 'x' FROM applications LIMIT 1"
+        )
+        await connection.execute(
+            "INSERT INTO contacts (list_id, phone) SELECT 'cl-x', '+1555' || n FROM generate_series(1000000, 1020000) n"
+        )
+        await connection.execute("ANALYZE contacts")
+        plan = await connection.fetch(
+            "EXPLAIN SELECT * FROM contacts WHERE list_id = $1 ORDER BY id OFFSET 100 LIMIT 50", made.id
+        )
+        assert "contacts_list" in "\n".join(line[0] for line in plan)
+        assert "Sort" not in "\n".join(line[0] for line in plan)
