@@ -230,6 +230,7 @@ async def test_good_contacts_are_kept_and_bad_ones_named(bare):
             {"phoneNumber": "+15550100103", "timeZone": "Mars/Olympus"},
             {"phoneNumber": 15550100104},
             {"phoneNumber": "+15550100105", "contactPriority": -1, "uniqueId": []},
+            {"phoneNumber": "+15550100107", "note": "x" * 70_000},
             {"phoneNumber": "+15550100106"},
         ],
     }
@@ -244,6 +245,7 @@ async def test_good_contacts_are_kept_and_bad_ones_named(bare):
         "`data[5].phoneNumber` must be text, not the number 15550100104.",
         "`data[6].uniqueId` must be text, not a list.",
         "`data[6].contactPriority` must be at least 0, not the number -1.",
+        "`data[7]` cannot be stored: the attributes have ",
     )
     assert len(answer["problems"]) == len(expected)
     for problem, beginning in zip(answer["problems"], expected, strict=True):

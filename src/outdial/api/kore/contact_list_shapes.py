@@ -10,7 +10,8 @@ from msgspec import UNSET, UnsetType
 
 from outdial.api.kore.wire import organization_id, timestamp, user_id
 from outdial.core import ids
-from outdial.services.contact_lists import Contact, ContactList, Page
+from outdial.core.model import Contact, ContactList
+from outdial.core.paging import Page
 
 
 class MappingShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

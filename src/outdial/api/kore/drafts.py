@@ -27,7 +27,7 @@ from outdial.api.problems import parse
 from outdial.core.errors import InvalidInputError, NotBuiltError
 from outdial.core.model import CallingHours, CallingWindow, DialingOrder, DialingRules, MachineDetection
 from outdial.services.campaigns import CampaignDraft
-from outdial.services.contact_lists import ContactDraft
+from outdial.services.contact_lists import ContactDraft, checked
 
 _BODIES: Final[Mapping[tuple[int, str], type[CampaignBody]]] = {
     (1, "Agentless"): AgentlessV1,
@@ -129,21 +129,28 @@ def contact_batch(document: Any, *, region: str | None) -> ContactBatch:
     problems: list[str] = []
     for index, item in enumerate(body.data):
         try:
-            contact = parse(ContactBody, item, context={"region": region}, at=f"data[{index}]")
+            drafts.append(_contact_draft(item, index, region))
         except InvalidInputError as error:
             problems += error.problems
-        else:
-            drafts.append(_contact_draft(contact))
     if not drafts:
         raise InvalidInputError(problems)
     return ContactBatch(list_name=body.contact_list_name, drafts=tuple(drafts), problems=tuple(problems))
 
 
-def _contact_draft(body: ContactBody) -> ContactDraft:
-    return ContactDraft(
+def _contact_draft(item: Any, index: int, region: str | None) -> ContactDraft:
+    body = parse(ContactBody, item, context={"region": region}, at=f"data[{index}]")
+    draft = ContactDraft(
         phone=body.phone_number,
         time_zone=body.time_zone,
         unique_id=body.unique_id,
         priority=body.contact_priority or 0,
         attributes=body.model_extra or {},
     )
+    try:
+        # asked here too, where the place in the request is known
+        checked(draft, default_region=region)
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            [f"`data[{index}]` cannot be stored: {problem}." for problem in error.problems]
+        ) from None
+    return draft
