@@ -302,6 +302,18 @@ class Contact:
 
 
 @dataclass(frozen=True, slots=True)
+class DncEntry:
+    """A number that must not be called."""
+
+    phone: str
+    reason: str
+    added_by: str
+    added_at: datetime
+    expires_at: datetime | None
+    """None = never."""
+
+
+@dataclass(frozen=True, slots=True)
 class Campaign:
     """A campaign's definition, with the state of its latest run if it ever ran."""
 

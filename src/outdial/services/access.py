@@ -13,6 +13,7 @@ from outdial.core.model import Application
 from outdial.secretbox import SecretBox
 from outdial.services.fields import is_storable, name_problems, range_problems, require
 from outdial.store import access as store
+from outdial.store import dnc
 from outdial.store.database import Connection, Database
 
 SCOPES: Final = frozenset({"campaign_management"})
@@ -62,6 +63,8 @@ async def create_application(
     secret = token_urlsafe(_SECRET_BYTES)
     async with database.transaction() as connection:
         account_id = await store.account_named(connection, account, new_id=ids.account_id(uuid.uuid4()))
+        # made with the account, so that a run knows its id before the first number is on it
+        await dnc.account_list(connection, account_id, new_id=ids.contact_list_id(uuid.uuid4()))
         inserted = await store.insert_application(
             connection, iid=iid, account_id=account_id, name=name, max_concurrent_calls=max_concurrent_calls
         )

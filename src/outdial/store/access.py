@@ -47,6 +47,12 @@ async def account_named(connection: Connection, name: str, *, new_id: str) -> st
     return account_id
 
 
+async def account_exists(connection: Connection, account_id: str) -> bool:
+    """Whether there is an account of that id."""
+    found = await connection.fetchval("SELECT true FROM accounts WHERE id = $1", account_id)
+    return found is not None
+
+
 async def insert_application(
     connection: Connection, *, iid: str, account_id: str, name: str, max_concurrent_calls: int | None
 ) -> bool:

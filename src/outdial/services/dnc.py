@@ -1,0 +1,181 @@
+"""Do-not-call lists: numbers that no run may dial from the moment they are on one."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from outdial.core import ids
+from outdial.core.errors import InvalidInputError, NotFoundError
+from outdial.core.model import DncEntry
+from outdial.core.phone import parse_phone
+from outdial.services.access import require_application
+from outdial.services.fields import LONGEST_DESCRIPTION, is_storable, line_problems, name_problems, require
+from outdial.store import access as access_store
+from outdial.store import dnc as store
+from outdial.store.database import Connection, Database
+
+__all__ = ["DncChange", "DncEntry"]
+
+LOT: Final = 5000
+"""Numbers per transaction: dialing of the account rests meanwhile, for some tens of milliseconds."""
+
+SETTLE_SECONDS: Final = 5.0
+"""How long an addition waits for calls that were being placed already; one takes milliseconds."""
+
+_LOOK_EVERY_SECONDS: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class DncChange:
+    """What became of the numbers."""
+
+    changed: int
+    unchanged: int
+    """Already on the list (when adding), or not on it (when removing), or given twice."""
+    problems: tuple[str, ...]
+    """One sentence for each number that could not be read, beginning with its index."""
+
+
+async def add_numbers(
+    database: Database,
+    *,
+    account_id: str,
+    iid: str | None = None,
+    list_name: str | None = None,
+    phones: Iterable[str],
+    reason: str = "",
+    actor: str,
+    default_region: str | None = None,
+) -> DncChange:
+    """Put numbers on the account-wide list (``iid`` None) or on a named one of the application, made on first use.
+
+    When this returns none of them will be dialed any more: calls that were being placed have left before, or are told
+    in ``problems`` when that is still open after some seconds. Numbers that cannot be read are told, the others added.
+    Raises InvalidInputError, and NotFoundError for an unknown account or another account's application.
+    """
+    _check_names(iid, list_name, reason=reason)
+    async with database.transaction() as connection:
+        list_id = await _made_list(connection, account_id, iid, list_name)
+    problems: list[str] = []
+    changed = unchanged = 0
+    for lot in _lots(phones, default_region, problems):
+        distinct = sorted(set(lot))
+        async with database.transaction() as connection:
+            await store.freeze(connection, account_id)
+            added = await store.add(connection, list_id, distinct, reason=reason, actor=actor)
+        changed += added
+        unchanged += len(lot) - added
+        still_open = await _settle(database, account_id, distinct)
+        if still_open:
+            problems.append(
+                f"{still_open} of the numbers were being called already, and whether the call has left is not known "
+                "yet; they are on the list."
+            )
+    return DncChange(changed=changed, unchanged=unchanged, problems=tuple(problems))
+
+
+async def remove_numbers(
+    database: Database,
+    *,
+    account_id: str,
+    iid: str | None = None,
+    list_name: str | None = None,
+    phones: Iterable[str],
+    actor: str,
+    default_region: str | None = None,
+) -> DncChange:
+    """Take numbers off the account-wide list (``iid`` None) or off a named one of the application.
+
+    Raises InvalidInputError, and NotFoundError for an unknown account or list.
+    """
+    _check_names(iid, list_name)
+    async with database.connection() as connection:
+        list_id = await _found_list(connection, account_id, iid, list_name)
+    problems: list[str] = []
+    changed = unchanged = 0
+    for lot in _lots(phones, default_region, problems):
+        async with database.transaction() as connection:
+            removed = await store.remove(connection, list_id, sorted(set(lot)), actor=actor)
+        changed += removed
+        unchanged += len(lot) - removed
+    return DncChange(changed=changed, unchanged=unchanged, problems=tuple(problems))
+
+
+async def list_numbers(
+    database: Database, *, account_id: str, iid: str | None = None, list_name: str | None = None
+) -> list[DncEntry]:
+    """Return what is on the account-wide list (``iid`` None) or on a named one, sorted by number.
+
+    Raises InvalidInputError, and NotFoundError for an unknown account or list.
+    """
+    _check_names(iid, list_name)
+    async with database.connection() as connection:
+        list_id = await _found_list(connection, account_id, iid, list_name)
+        return await store.entries(connection, list_id)
+
+
+def _check_names(iid: str | None, list_name: str | None, *, reason: str = "") -> None:
+    problems = line_problems("reason", reason, longest=LONGEST_DESCRIPTION)
+    if iid is None and list_name is not None:
+        problems.append("`list_name` is given without an application; the account-wide list has no name.")
+    if iid is not None:
+        problems += name_problems("list_name", list_name or "")
+    require(problems)
+
+
+async def _made_list(connection: Connection, account_id: str, iid: str | None, name: str | None) -> str:
+    new_id = ids.contact_list_id(uuid.uuid4())
+    await _check_owner(connection, account_id, iid)
+    if iid is None or name is None:
+        return await store.account_list(connection, account_id, new_id=new_id)
+    return await store.application_list(connection, account_id, iid, name, new_id=new_id)
+
+
+async def _found_list(connection: Connection, account_id: str, iid: str | None, name: str | None) -> str:
+    if iid is None or name is None:
+        return await _made_list(connection, account_id, None, None)
+    await _check_owner(connection, account_id, iid)
+    list_id = await store.dnc_list_id(connection, iid, name)
+    if list_id is None:
+        raise NotFoundError(f"There is no do-not-call list named {name}.")
+    return list_id
+
+
+async def _check_owner(connection: Connection, account_id: str, iid: str | None) -> None:
+    if iid is not None:
+        application = await require_application(connection, iid)
+        if application.account_id != account_id:
+            raise NotFoundError(f"There is no application {iid}.")
+    elif not (is_storable(account_id) and await access_store.account_exists(connection, account_id)):
+        raise NotFoundError(f"There is no account {account_id}.")
+
+
+def _lots(phones: Iterable[str], region: str | None, problems: list[str]) -> Iterator[Sequence[str]]:
+    """Yield the numbers in E.164, some thousands at a time; tell those that cannot be read."""
+    numbers = _read(phones, region, problems)
+    while lot := list(islice(numbers, LOT)):
+        yield lot
+
+
+def _read(phones: Iterable[str], region: str | None, problems: list[str]) -> Iterator[str]:
+    for index, text in enumerate(phones):
+        try:
+            yield parse_phone(text, region)
+        except InvalidInputError as error:
+            problems.append(f"[{index}]: {error.message}.")
+
+
+async def _settle(database: Database, account_id: str, phones: Sequence[str]) -> int:
+    """Wait until no attempt to these numbers is reserved any more; return how many still are when time is up."""
+    deadline = asyncio.get_running_loop().time() + SETTLE_SECONDS
+    while True:
+        async with database.connection() as connection:
+            count = await store.reserved_count(connection, account_id, phones)
+        if not count or asyncio.get_running_loop().time() >= deadline:
+            return count
+        await asyncio.sleep(_LOOK_EVERY_SECONDS)

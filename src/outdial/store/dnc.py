@@ -1,0 +1,141 @@
+"""Do-not-call lists: one account-wide per account, and named ones of applications that campaigns refer to.
+
+A number on a list is never dialed after the commit that put it there. Two things together make that true: whoever
+reserves attempts takes :func:`hold` first and reads the lists in a *later* statement of the same transaction, whoever
+adds numbers takes :func:`freeze`; so every reservation either sees the number or is committed before it, and the
+latter are waited for (:func:`reserved_count`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from outdial.core.model import DncEntry
+from outdial.store.database import Connection
+
+ACCOUNT_LIST_NAME: Final = "Account"
+"""What the account-wide list is called where a name is shown."""
+
+_LOCKS: Final = 0x444E43
+"""Namespace of the advisory locks, "DNC"; within it one per account (a collision of hashes only costs waiting)."""
+
+
+async def hold(connection: Connection, account_id: str) -> None:
+    """Let no number be added to a list of the account until commit; many may hold at once."""
+    await connection.execute("SELECT pg_advisory_xact_lock_shared($1, hashtext($2))", _LOCKS, account_id)
+
+
+async def freeze(connection: Connection, account_id: str) -> None:
+    """Let no attempt of the account be reserved until commit, so that numbers can be added."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", _LOCKS, account_id)
+
+
+async def dnc_list_id(connection: Connection, iid: str, name: str) -> str | None:
+    """Return the id of the application's DNC list of that name in any case, None when there is none."""
+    list_id: str | None = await connection.fetchval(
+        "SELECT id FROM dnc_lists WHERE iid = $1 AND lower(name) = lower($2)", iid, name
+    )
+    return list_id
+
+
+async def account_list(connection: Connection, account_id: str, *, new_id: str) -> str:
+    """Return the id of the account-wide list, made with ``new_id`` when there is none."""
+    await connection.execute(
+        """
+        INSERT INTO dnc_lists (id, account_id, name) VALUES ($1, $2, $3)
+            ON CONFLICT (account_id) WHERE iid IS NULL DO NOTHING
+        """,
+        new_id,
+        account_id,
+        ACCOUNT_LIST_NAME,
+    )
+    list_id: str = await connection.fetchval(
+        "SELECT id FROM dnc_lists WHERE account_id = $1 AND iid IS NULL", account_id
+    )
+    return list_id
+
+
+async def application_list(connection: Connection, account_id: str, iid: str, name: str, *, new_id: str) -> str:
+    """Return the id of the application's list of that name, made with ``new_id`` when there is none."""
+    await connection.execute(
+        """
+        INSERT INTO dnc_lists (id, account_id, iid, name) VALUES ($1, $2, $3, $4)
+            ON CONFLICT (iid, lower(name)) WHERE iid IS NOT NULL DO NOTHING
+        """,
+        new_id,
+        account_id,
+        iid,
+        name,
+    )
+    list_id: str = await connection.fetchval(
+        "SELECT id FROM dnc_lists WHERE iid = $1 AND lower(name) = lower($2)", iid, name
+    )
+    return list_id
+
+
+async def add(connection: Connection, list_id: str, phones: Sequence[str], *, reason: str, actor: str) -> int:
+    """Put distinct numbers on a list for good; return how many were not on it or only for a time."""
+    added = await connection.fetch(
+        """
+        INSERT INTO dnc_entries (dnc_list_id, phone, reason, added_by)
+        SELECT $1, phone, $3, $4 FROM unnest($2::text[]) AS given (phone)
+            ON CONFLICT (dnc_list_id, phone) DO UPDATE
+               SET reason = excluded.reason, added_by = excluded.added_by, added_at = excluded.added_at,
+                   expires_at = NULL
+             WHERE dnc_entries.expires_at IS NOT NULL
+        RETURNING 1
+        """,
+        list_id,
+        phones,
+        reason,
+        actor,
+    )
+    return len(added)
+
+
+async def remove(connection: Connection, list_id: str, phones: Sequence[str], *, actor: str) -> int:
+    """Take numbers off a list; return how many were on it. History keeps what each entry said."""
+    removed = await connection.fetch(
+        """
+        WITH gone AS (
+            DELETE FROM dnc_entries WHERE dnc_list_id = $1 AND phone = ANY ($2::text[])
+            RETURNING phone, reason, added_by, added_at, expires_at)
+        INSERT INTO history (account_id, action, from_state, to_state, actor, detail)
+        SELECT l.account_id, 'dnc', 'listed', 'removed', $3,
+               jsonb_build_object('dnc_list_id', l.id, 'phone', g.phone, 'reason', g.reason, 'added_by', g.added_by,
+                                  'added_at', g.added_at, 'expires_at', g.expires_at)
+          FROM gone g CROSS JOIN dnc_lists l WHERE l.id = $1
+        RETURNING 1
+        """,
+        list_id,
+        phones,
+        actor,
+    )
+    return len(removed)
+
+
+async def entries(connection: Connection, list_id: str) -> list[DncEntry]:
+    """Return what is on a list, sorted by number."""
+    rows = await connection.fetch(
+        """
+        SELECT phone, reason, added_by, added_at, expires_at FROM dnc_entries WHERE dnc_list_id = $1 ORDER BY phone
+        """,
+        list_id,
+    )
+    return [DncEntry(**row) for row in rows]
+
+
+async def reserved_count(connection: Connection, account_id: str, phones: Sequence[str]) -> int:
+    """Return how many attempts to these numbers are reserved: an engine may be about to dial them."""
+    count: int = await connection.fetchval(
+        """
+        SELECT count(*) FROM attempts
+         WHERE account_id = $1 AND phone = ANY ($2::text[])
+           -- spelled out in full so that the index of live attempts serves
+           AND state IN ('reserved', 'dialing', 'ringing', 'answered') AND state = 'reserved'
+        """,
+        account_id,
+        phones,
+    )
+    return count
