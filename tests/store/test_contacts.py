@@ -31,12 +31,18 @@ def rows(start: int, stop: int) -> list[ContactRow]:
     return [ContactRow(f"+1555{number:07}", None, None, 0, msgspec.Raw(b"{}")) for number in range(start, stop)]
 
 
-async def test_two_lots_in_one_transaction_leave_no_table_behind(database, made):
+async def add(connection, made, new: list[ContactRow], *, actor: str | None = None) -> int:
+    to = await contacts.open_list(connection, made.iid, "March")
+    await contacts.stage(connection, new)
+    return await contacts.merge(connection, to, actor=actor)
+
+
+async def test_lots_one_after_the_other_leave_no_table_behind(database, made):
     async with database.transaction() as connection:
-        to = await contacts.open_list(connection, made.iid, "March")
-        assert await contacts.add(connection, to, rows(0, 10), actor="cs-1") == 10
-        assert await contacts.add(connection, to, rows(5, 20), actor=None) == 10
+        assert await add(connection, made, rows(0, 10), actor="cs-1") == 10
+    async with database.transaction() as connection:
         assert await connection.fetchval("SELECT to_regclass('incoming_contacts')") is None
+        assert await add(connection, made, rows(5, 20)) == 10
         found = await contacts.list_by_id(connection, made.iid, made.id)
         assert (found.contacts_count, found.updated_by) == (20, "cs-1")
 
@@ -44,8 +50,7 @@ async def test_two_lots_in_one_transaction_leave_no_table_behind(database, made)
 async def test_what_is_rolled_back_was_never_there(database, made):
     with pytest.raises(RuntimeError):
         async with database.transaction() as connection:
-            to = await contacts.open_list(connection, made.iid, "March")
-            await contacts.add(connection, to, rows(0, 10), actor=None)
+            await add(connection, made, rows(0, 10))
             raise RuntimeError
     async with database.connection() as connection:
         assert await connection.fetchval("SELECT count(*) FROM contacts") == 0
@@ -53,8 +58,7 @@ async def test_what_is_rolled_back_was_never_there(database, made):
 
 async def test_a_page_of_a_long_list_and_its_count_use_the_index(database, made):
     async with database.transaction() as connection:
-        to = await contacts.open_list(connection, made.iid, "March")
-        await contacts.add(connection, to, rows(0, 5000), actor=None)
+        await add(connection, made, rows(0, 5000))
         await connection.execute(
             "INSERT INTO contact_lists (id, iid, account_id, name, created_by, updated_by) "
             "SELECT 'cl-x', iid, account_id, 'Other', 'x', 'x' FROM applications LIMIT 1"

@@ -18,8 +18,7 @@ LONGEST_DESCRIPTION: Final = 256
 """Characters; the vendor's limit."""
 
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_UNSTORABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
-"""What PostgreSQL's text cannot hold."""
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 
 _LONGEST_HOST: Final = 253
 _HOST_NAME: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
@@ -61,8 +60,8 @@ def _length_problems(field: str, text: str, longest: int) -> list[str]:
 
 
 def is_storable(text: str) -> bool:
-    """Whether PostgreSQL can hold the text."""
-    return not _UNSTORABLE.search(text)
+    """Whether PostgreSQL can hold the text: no U+0000, no half of a surrogate pair."""
+    return "\x00" not in text and (text.isascii() or not _SURROGATE.search(text))
 
 
 def is_address(host: str) -> bool:

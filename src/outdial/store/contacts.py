@@ -135,13 +135,17 @@ async def open_list(connection: Connection, iid: str, name: str) -> OpenList | N
     return None if row is None else OpenList(id=row["id"], allow_duplicates=row["allow_duplicates"])
 
 
-async def add(connection: Connection, to: OpenList, rows: Sequence[ContactRow], *, actor: str | None) -> int:
-    """Add contacts to a list opened in the same transaction, in their order; return how many were new.
+async def stage(connection: Connection, rows: Sequence[ContactRow]) -> None:
+    """Bring contacts to the server, where they wait for :func:`merge`; once per transaction."""
+    await connection.execute(_INCOMING)
+    await connection.copy_records_to_table("incoming_contacts", records=rows, columns=ContactRow._fields)
+
+
+async def merge(connection: Connection, to: OpenList, *, actor: str | None) -> int:
+    """Add the staged contacts to a list opened in the same transaction, in their order; return how many were new.
 
     Where the list does not allow duplicates, a number that is in it already stays as it is.
     """
-    await connection.execute(_INCOMING)
-    await connection.copy_records_to_table("incoming_contacts", records=rows, columns=ContactRow._fields)
     answer = await connection.execute(
         """
         INSERT INTO contacts (list_id, phone, dedupe_phone, time_zone, unique_id, priority, attributes, created_at,
@@ -162,7 +166,6 @@ async def add(connection: Connection, to: OpenList, rows: Sequence[ContactRow], 
             to.id,
             actor,
         )
-    await connection.execute("DROP TABLE incoming_contacts")
     return added
 
 

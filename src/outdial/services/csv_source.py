@@ -1,0 +1,223 @@
+"""Reading CSV files as people have them: any usual encoding, separator and line end, broken rows told one by one.
+
+The file is read twice, once to find out its encoding, and never held in memory.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple
+
+from outdial.core.errors import FileError, InvalidInputError
+
+LONGEST_LINE: Final = 1 << 20
+"""Characters; a longer line is no row of a table."""
+
+MOST_LINES: Final = 100
+"""Lines one row may have (in quoted cells); more means that a quote is missing, and rows would be swallowed."""
+
+_SEPARATORS: Final = ",;\t|"
+_SEPARATOR_LINE: Final = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
+"""What Excel understands as the first line."""
+
+_BYTE_ORDER_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    # before UTF-16, whose mark begins the same way
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_WORKBOOKS: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+"""How Excel's own files begin."""
+
+_UNDEFINED_IN_CP1252: Final = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
+_CHUNK: Final = 1 << 20
+
+
+class Record(NamedTuple):
+    """One row of the table, or why it cannot be read."""
+
+    line: int
+    """Where it starts in the file, from 1."""
+    cells: list[str]
+    """As read; of a row that cannot be read, its first line in one cell."""
+    problem: str | None
+
+
+class CsvSource:
+    """An open CSV file: its header, then its rows."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file and read its header.
+
+        Raises FileError, and InvalidInputError when it is no CSV file or has no header. Blocks, as all of this class.
+        """
+        self._path = path
+        try:
+            if not path.is_file():
+                # missing, a folder, or a pipe: a pipe cannot be read twice
+                reason = "it is not a regular file" if path.exists() else "there is no such file"
+                raise FileError(f"{path} cannot be read: {reason}.")
+            self.size = path.stat().st_size
+            self._bytes: BinaryIO = path.open("rb")
+        except OSError as error:
+            raise FileError(f"{path} cannot be read: {error.strerror}.") from error
+        try:
+            self._open_text()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_text(self) -> None:
+        try:
+            encoding = _encoding(self._bytes, self._path)
+            self._bytes.seek(0)
+        except OSError as error:
+            raise FileError(f"{self._path} cannot be read: {error.strerror}.") from error
+        # what is no character in UTF-16 is shown as such; the other encodings have been found to fit
+        text = io.TextIOWrapper(self._bytes, encoding=encoding, errors="replace", newline="")
+        self._lines = _Lines(text, self._path)
+        self._reader = csv.reader(self._lines, delimiter=self._separator(), strict=True, skipinitialspace=True)
+        header = next(self.records(), None)
+        if header is None:
+            raise InvalidInputError([f"{self._path.name} is empty; its first line must name the columns."])
+        if header.problem is not None:
+            raise InvalidInputError([f"The first line of {self._path.name} cannot be read: {header.problem}."])
+        self.header = header.cells
+
+    def _separator(self) -> str:
+        """Return what separates cells: what the first line that says something has most of, outside quotes."""
+        for line in self._lines.peek():
+            chosen = _SEPARATOR_LINE.fullmatch(line)
+            if chosen:
+                self._lines.skip_peeked()
+                return chosen[1]
+            if line.strip():
+                bare = re.sub(r'"[^"]*"', "", line)
+                return max(_SEPARATORS, key=bare.count)
+        return ","
+
+    @property
+    def position(self) -> int:
+        """Bytes read so far, of ``size``."""
+        return self._bytes.tell()
+
+    def records(self) -> Iterator[Record]:
+        """Yield the rows that are left, without empty ones. Raises FileError, and InvalidInputError for no table."""
+        lines, reader = self._lines, self._reader
+        while True:
+            lines.taken.clear()
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except (csv.Error, _TooManyLinesError):
+                yield Record(lines.first, [lines.taken[0].rstrip("\r\n")], _WRONG_QUOTES)
+                lines.put_back_all_but_first()
+                continue
+            except OSError as error:
+                raise FileError(f"{self._path} cannot be read: {error.strerror}.") from error
+            if any(cells):
+                yield Record(lines.first, cells, None)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._bytes.close()
+
+
+_WRONG_QUOTES: Final = 'the quotes are wrong: a cell that begins with " ends with ", and a " within it is written twice'
+
+
+class _TooManyLinesError(Exception):
+    """A row goes on for more than ``MOST_LINES``."""
+
+
+class _Lines:
+    """Gives the csv module its lines, remembers those of the row being read, and takes lines back."""
+
+    def __init__(self, text: io.TextIOWrapper, path: Path) -> None:
+        self.taken: list[str] = []
+        """Lines of the row being read; whoever reads rows clears it before each."""
+        self._count = 0
+        self._text = text
+        self._path = path
+        self._again: deque[str] = deque()
+
+    @property
+    def first(self) -> int:
+        """Number of the first line of the row being read."""
+        return self._count - len(self.taken) + 1
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if len(self.taken) >= MOST_LINES:
+            raise _TooManyLinesError
+        line = self._again.popleft() if self._again else self._text.readline(LONGEST_LINE)
+        if not line:
+            raise StopIteration
+        self._count += 1
+        if len(line) >= LONGEST_LINE:
+            raise InvalidInputError([f"Line {self._count} of {self._path.name} is too long; is it a CSV file?"])
+        self.taken.append(line)
+        return line
+
+    def put_back_all_but_first(self) -> None:
+        """Let the lines after the first of this row be read again, as rows of their own."""
+        again = self.taken[1:]
+        self._again.extendleft(reversed(again))
+        self._count -= len(again)
+        self.taken.clear()
+
+    def peek(self) -> Iterator[str]:
+        """Yield the next lines, which will be read again."""
+        while line := self._text.readline(LONGEST_LINE):
+            self._again.append(line)
+            yield line
+
+    def skip_peeked(self) -> None:
+        """Do not read again what was peeked at."""
+        self._count += len(self._again)
+        self._again.clear()
+
+
+def _encoding(file: BinaryIO, path: Path) -> str:
+    head = file.read(64)
+    if head.startswith(_WORKBOOKS):
+        raise InvalidInputError([f"{path.name} is an Excel workbook; save it as CSV (UTF-8) and import that."])
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if head.startswith(mark):
+            return encoding
+    if len(head) > 1 and not head[0] and head[1]:
+        return "utf-16-be"
+    if len(head) > 1 and head[0] and not head[1]:
+        return "utf-16-le"
+    return "utf-8" if _decodes(file, "utf-8") else _windows_encoding(file)
+
+
+def _decodes(file: BinaryIO, encoding: str) -> bool:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    file.seek(0)
+    try:
+        while chunk := file.read(_CHUNK):
+            decoder.decode(chunk)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _windows_encoding(file: BinaryIO) -> str:
+    """Return what Excel writes on Windows in the west, or Latin-1, where every byte is a character."""
+    file.seek(0)
+    while chunk := file.read(_CHUNK):
+        if _UNDEFINED_IN_CP1252.search(chunk):
+            return "latin-1"
+    return "cp1252"
