@@ -10,6 +10,7 @@ import pytest
 
 import outdial
 from outdial.api.app import ApiParts, create_app
+from outdial.api.docs_page import page
 from outdial.core.errors import DatabaseUnavailableError
 from outdial.services import campaigns
 from outdial.store.database import Database
@@ -165,4 +166,26 @@ async def test_the_document_is_the_same_each_time(parts):
 async def test_docs_are_a_page(http):
     answer = await http.get("/docs")
     assert answer.status_code == 200
-    assert "/openapi.json" in answer.text
+    assert answer.headers["content-type"].startswith("text/html")
+    document = (await http.get("/openapi.json")).json()
+    for path in document["paths"]:
+        assert f"<code>{path}</code>" in answer.text
+    anchors = set(re.findall(r'id="([^"]+)"', answer.text))
+    assert set(document["components"]["schemas"]) == anchors
+    assert set(re.findall(r'href="#([^"]+)"', answer.text)) <= anchors
+    # nothing from elsewhere, and nothing that runs
+    assert not re.search(r"https?://|<script|src=", answer.text)
+
+
+def test_docs_show_markup_as_it_is_written():
+    described = {"tags": ["<b>"], "summary": "<i>", "responses": {"200": {"description": "<u>"}}}
+    shown = page(
+        {
+            "info": {"title": "<t>", "version": "1", "description": "<p> `<x>`"},
+            "paths": {"/<y>": {"get": described}},
+            "components": {"schemas": {"S": {"description": "<script>"}}},
+        }
+    )
+    for written in ("<h2><b>", "<i>", "<u>", "<t>", "<x>", "<y>", "<script>"):
+        assert written not in shown
+    assert "<code>&lt;x&gt;</code>" in shown

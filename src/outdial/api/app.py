@@ -7,9 +7,12 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
 
 import outdial
 from outdial.api import errors
+from outdial.api.docs_page import page
 from outdial.api.kore import surface
 from outdial.api.kore.paths import OneSpelling
 from outdial.api.metrics import Measured, Metrics
@@ -25,6 +28,10 @@ _ABOUT: Final = """Outbound voice campaigns that stop at once, provably.
 Paths may be written with the service prefix `/campaign` or `/agentassist`, or without one, and with doubled slashes.
 Failures are `{"errors":[{"msg":…,"code":…}]}`, one entry per thing that is wrong.
 """
+
+
+async def _docs(request: Request) -> Response:
+    return HTMLResponse(page(request.app.openapi()))
 
 
 def create_app(parts: ApiParts) -> FastAPI:
@@ -43,6 +50,8 @@ def create_app(parts: ApiParts) -> FastAPI:
         version=outdial.__version__,
         description=_ABOUT,
         lifespan=lifespan,
+        # FastAPI's own pages load their scripts from other people's servers
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -51,6 +60,7 @@ def create_app(parts: ApiParts) -> FastAPI:
     app.add_middleware(Measured, metrics=metrics)
     app.add_middleware(OneSpelling)
     app.include_router(System(parts, metrics).router())
+    app.add_route("/docs", _docs, include_in_schema=False)
     for router in surface.routers(parts, stops, catalog):
         app.include_router(router)
     return app
