@@ -81,6 +81,24 @@ def uid_of(folder: Path) -> int:
     return Path(f"/proc/{postmaster_pid(folder)}").stat().st_uid
 
 
+def living(cluster: Path) -> list[int]:
+    """Process ids of the server, and of initdb's."""
+    found = processes.all_of(cluster) if cluster.is_dir() else []
+    for process in found:
+        process.close()
+    return [process.pid for process in found]
+
+
+def has_launched(cluster: Path) -> bool:
+    """Whether a server runs that is not one of initdb's, which have more arguments."""
+    lines = (Path(f"/proc/{pid}/cmdline") for pid in living(cluster))
+    return any(line.read_bytes().count(b"\0") == 3 for line in lines)
+
+
+def sockets_outside() -> set[Path]:
+    return {path for parent in ("/run", "/tmp") for path in Path(parent).glob("outdial-*")}
+
+
 async def until_server_ended(folder: Path) -> None:
     """Nobody of the server lives any more: its lock is free."""
     with Cluster(folder).server_lock.open("r+") as lock:
@@ -199,9 +217,22 @@ class TestStart:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await until_server_ended(folder)
+        assert not living(cluster.data)
         async with using(folder) as server:
             assert await value(server.dsn, "SELECT 1") == 1
+
+    async def test_cancelled_before_the_server_has_said_who_it_is_it_leaves_none_either(self, folder):
+        deep = folder / ("a" * 90) / ("b" * 90)
+        cluster = Cluster(deep)
+        task = asyncio.create_task(EmbeddedPostgres.start(deep, durable=False))
+        await until(lambda: has_launched(cluster.data))
+        # on most runs it has not written its file yet
+        before = sockets_outside()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not living(cluster.data)
+        assert before - sockets_outside(), "its folder for sockets is taken away"
 
 
 class TestSharing:

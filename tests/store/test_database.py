@@ -86,14 +86,18 @@ class TestConnections:
                 assert await connection.fetchval("SELECT 1") == 1
             assert not await _is_active(dsn, "SELECT pg_sleep(60)")
 
-    @pytest.mark.parametrize(
-        "word", ["pg_advisory_lock", "pg_try_advisory_lock", "set session", "create temp", "with hold"]
-    )
+    @pytest.mark.parametrize("word", ["pg_advisory_lock", "pg_try_advisory_lock", "set session", "with hold"])
     def test_no_source_takes_a_lock_or_setting_that_would_outlive_its_transaction(self, word):
         """Releasing a pooled connection sends no reset, so nothing may need one."""
         sources = [path for kind in ("*.py", "*.sql") for path in Path(outdial.__file__).parent.rglob(kind)]
         assert len(sources) > 20
         assert [path.name for path in sources if word in path.read_text(encoding="utf-8").lower()] == []
+
+    def test_every_temporary_table_ends_with_its_transaction(self):
+        texts = [path.read_text(encoding="utf-8").lower() for path in Path(outdial.__file__).parent.rglob("*.py")]
+        assert [
+            (text.count("create temp"), text.count("on commit drop")) for text in texts if "create temp" in text
+        ] == [(1, 1)]
 
     async def test_closing_cuts_what_is_still_lent(self, dsn, monkeypatch):
         monkeypatch.setattr(module, "CLOSE_SECONDS", 0.05)

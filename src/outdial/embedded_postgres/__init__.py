@@ -116,7 +116,7 @@ class EmbeddedPostgres:
                 return
             if not await server.exclusive(STOP_SECONDS):
                 _log.warning("database_server_still_stopping", seconds=STOP_SECONDS)
-            elif self._sockets.parent != self._cluster.folder:
+            else:
                 self._tidy_up()
         finally:
             for lock in (server, users, start):
@@ -124,6 +124,8 @@ class EmbeddedPostgres:
 
     def _tidy_up(self) -> None:
         """Leave nothing in folders that belong to everybody."""
+        if self._sockets in {Path(), self._cluster.folder / "run"}:
+            return
         try:
             self._sockets.rmdir()
         except OSError as error:
@@ -160,23 +162,31 @@ class EmbeddedPostgres:
                 await self._ensure_running()
             except BaseException as error:
                 if not joined:
-                    self._abandon()
+                    await self._abandon()
                 if isinstance(error, OSError):
                     raise StartupError(self._cluster.remedy(error.errno or 0)) from error
                 raise
         finally:
             start.close()
 
-    def _abandon(self) -> None:
-        """Leave a start that failed or was cancelled; a server nobody else uses need not go on."""
+    async def _abandon(self) -> None:
+        """Leave a start that failed or was cancelled; a server nobody else uses is stopped, as when the last leaves."""
         if self._users is not None:
             self._users.close()
             self._users = None
-        users = FileLock(self._cluster.users_lock)
+        users, server = FileLock(self._cluster.users_lock), FileLock(self._cluster.server_lock)
         try:
-            if users.try_exclusive():
-                self._ask_to_stop()
+            if not users.try_exclusive():
+                return
+            deadline = asyncio.get_running_loop().time() + STOP_SECONDS
+            asked = False
+            while not server.try_exclusive() and asyncio.get_running_loop().time() < deadline:
+                # one that was launched a moment ago can be asked only once it has written down who it is
+                asked = asked or self._ask_to_stop()
+                await asyncio.sleep(POLL_SECONDS)
+            self._tidy_up()
         finally:
+            server.close()
             users.close()
 
     async def _ensure_running(self) -> None:
@@ -236,9 +246,9 @@ class EmbeddedPostgres:
             keep = (server.descriptor,)
             await cluster.initialise(folder / "initdb", account, self._password, durable=self._durable, keep=keep)
         cluster.refuse_other_version(version)
-        sockets = cluster.make_socket_folder(account)
-        cluster.clear_traces(sockets)
-        cluster.write_configuration(sockets, account, durable=self._durable)
+        self._sockets = cluster.make_socket_folder(account)
+        cluster.clear_traces(self._sockets)
+        cluster.write_configuration(self._sockets, account, durable=self._durable)
         log = cluster.open_log()
         try:
             log_start = os.lseek(log, 0, os.SEEK_END)

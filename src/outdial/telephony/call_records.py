@@ -36,6 +36,17 @@ def find_record(folder: Path, call_id: str) -> CallRecord | None:
     return None
 
 
+def count_started(folder: Path, after: datetime) -> int:
+    """Return how many channels have started after an instant, ours and the loopback carrier's, so a call over the
+    carrier counts twice; reads the newer file (blocking)."""
+    try:
+        text = (folder / RECORDS_FILE).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return 0
+    rows = csv.reader(line for line in text.splitlines() if line.startswith('"CHAN_START"'))
+    return sum(len(row) == _COLUMNS and float(row[1]) > after.timestamp() for row in rows)
+
+
 def keep_bounded(folder: Path) -> None:
     """Put a file that has grown long aside; only while Asterisk is not running."""
     path = folder / RECORDS_FILE

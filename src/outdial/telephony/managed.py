@@ -22,11 +22,12 @@ import re
 import secrets
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 import structlog
@@ -37,7 +38,7 @@ from outdial.core.errors import EngineUnavailableError, StartupError
 from outdial.locks import FileLock
 from outdial.telephony import managed_config, managed_files
 from outdial.telephony.ari import AriHttp
-from outdial.telephony.call_records import find_record
+from outdial.telephony.call_records import count_started, find_record
 from outdial.telephony.engine import CallRecord, TrunkAddress
 from outdial.telephony.managed_config import ARI_USER, CARRIER_HOST, Layout, Ports
 from outdial.telephony.program import find_asterisk
@@ -157,7 +158,11 @@ class ManagedAsterisk:
             self._users.try_shared()
             try:
                 await self._join_or_launch(alone=alone)
-            except BaseException:
+            except BaseException as error:
+                # whoever gives up while it starts is the one to end it; what fails has ended what it began
+                if not isinstance(error, Exception) and self._users.try_exclusive():
+                    await self._terminate()
+                    managed_files.clear_run_folder(self._folder)
                 self._users.close()
                 self._users = None
                 raise
@@ -182,6 +187,7 @@ class ManagedAsterisk:
         try:
             if await start.exclusive(START_SECONDS) and users.try_exclusive():
                 await self._terminate()
+                managed_files.clear_run_folder(self._folder)
         finally:
             users.close()
             start.close()
@@ -189,6 +195,11 @@ class ManagedAsterisk:
     async def call_record(self, call_id: str) -> CallRecord | None:
         """Return what Asterisk wrote down about a call, None when nothing is known of it."""
         return await asyncio.to_thread(find_record, self._folder / "log" / "cel-custom", call_id)
+
+    async def count_started(self, after: datetime) -> int:
+        """Return how many channels have started after an instant, by what Asterisk wrote down: the dialer's and the
+        loopback carrier's, so a call over the carrier counts twice."""
+        return await asyncio.to_thread(count_started, self._folder / "log" / "cel-custom", after)
 
     @property
     def address(self) -> EngineAddress:
@@ -255,7 +266,7 @@ class ManagedAsterisk:
             password = secrets.token_urlsafe(32) if fresh or previous is None else previous.password
             layout = await self._layout(ports, password)
             managed_files.write_all(layout)
-            begin = await self._run(layout, keep=(server.descriptor, reservation.fileno()))
+            begin = await _to_its_end(self._run(layout, keep=(server.descriptor, reservation.fileno())))
         finally:
             # Asterisk has inherited both and holds on to them
             server.close()
@@ -306,6 +317,8 @@ class ManagedAsterisk:
         """Run Asterisk with the descriptors ``keep``; return where in the log its words begin."""
         log = os.open(self.console_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         begin = os.fstat(log).st_size
+        # a pipe of our own: uvloop's stays open as long as Asterisk runs
+        told, tell = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
                 # the shell leaves at once, so that Asterisk is nobody's child: it outlives us and init reaps it
@@ -313,13 +326,16 @@ class ManagedAsterisk:
                 *(*layout.program.command, "-f", "-C", str(layout.conf / "asterisk.conf")),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
-                stderr=asyncio.subprocess.PIPE,
+                stderr=tell,
                 pass_fds=keep,
                 cwd=self._folder,
                 start_new_session=True,
             )
-            _, output = await process.communicate()
+            await process.wait()
         finally:
+            os.close(tell)
+            output = os.read(told, 64)
+            os.close(told)
             os.close(log)
         self._state = _Running(int(output), layout.password, layout.ports, layout.program.version, self._digest(layout))
         managed_files.write_private(self._folder / "state.json", json.dumps(asdict(self._state)))
@@ -435,3 +451,13 @@ class ManagedAsterisk:
             return _Running(**{**values, "ports": Ports(**values["ports"])})
         except (OSError, ValueError, TypeError, KeyError):
             return None
+
+
+async def _to_its_end(work: Coroutine[Any, Any, int]) -> int:
+    """Finish it even when cancelled meanwhile: a process that was started must also become known."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise

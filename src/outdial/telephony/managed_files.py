@@ -11,7 +11,6 @@ import resource
 import shutil
 import socket
 import stat
-import tempfile
 import wave
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -85,15 +84,28 @@ def write_all(layout: Layout) -> None:
 
 def run_folder(folder: Path) -> Path:
     """Return a private folder whose path is short enough for Asterisk's control socket. Raises StartupError."""
-    run = folder / "run"
-    if len(os.fsencode(run / "asterisk.ctl")) > _LONGEST_SOCKET_PATH:
-        digest = sha256(os.fsencode(folder)).hexdigest()[:16]
-        run = Path(tempfile.gettempdir()) / f"outdial-asterisk-{digest}"
+    run = _run_path(folder)
     run.mkdir(mode=0o700, exist_ok=True)
     found = run.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise StartupError(f"{run} is not a private folder of outdial's Asterisk: remove it.")
     return run
+
+
+def clear_run_folder(folder: Path) -> None:
+    """Leave nothing in a folder that belongs to everybody; only once Asterisk has ended."""
+    run = _run_path(folder)
+    if run.parent != folder:
+        shutil.rmtree(run, ignore_errors=True)
+
+
+def _run_path(folder: Path) -> Path:
+    run = folder / "run"
+    if len(os.fsencode(run / "asterisk.ctl")) <= _LONGEST_SOCKET_PATH:
+        return run
+    # not TMPDIR: its path may be long too. /run is safe from cleaners of /tmp, but only root may write there
+    parent = Path("/run") if os.geteuid() == 0 and os.access("/run", os.W_OK) else Path("/tmp")  # noqa: S108
+    return parent / f"outdial-asterisk-{sha256(os.fsencode(folder)).hexdigest()[:16]}"
 
 
 def entity_id(engine_id: str) -> str:

@@ -1,0 +1,5 @@
+"""``python -m outdial``."""
+
+from outdial.cli import main
+
+main()

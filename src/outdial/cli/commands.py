@@ -1,0 +1,46 @@
+"""All commands, by noun."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import outdial
+from outdial.cli import applications, contacts, dnc, flows, servers, settings, trunks
+from outdial.cli.running import Commands
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Outbound voice campaigns that stop at once, provably. Settings: `outdial config`.",
+    epilog="Exit codes: 0 done, 1 failed (standard error says why), 2 wrong usage.",
+)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the option's value alone
+    if wanted:
+        typer.echo(f"outdial {outdial.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Outbound voice campaigns that stop at once, provably. Settings: `outdial config`."""
+    del version
+
+
+app.command(epilog="Example: outdial migrate")(servers.migrate)
+app.add_typer(applications.app, name="app")
+app.add_typer(trunks.app, name="trunk")
+app.add_typer(flows.app, name="flow")
+app.add_typer(dnc.app, name="dnc")
+app.add_typer(contacts.app, name="contacts")
+app.command(epilog="Example: outdial token --client-id cs-… --hours 8")(applications.token)
+app.command(epilog="Example: outdial config --json")(settings.config)

@@ -1,0 +1,125 @@
+"""``outdial trunk``: the SIP lines calls leave by."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from outdial.cli import output
+from outdial.cli.options import Iid, Json, application
+from outdial.cli.running import in_context
+from outdial.context import Context
+from outdial.core.model import NumberFormat, Transport, Trunk
+from outdial.services import trunks
+from outdial.services.trunks import TrunkDraft
+
+app = typer.Typer(
+    help="Trunks: the SIP lines calls leave by. A campaign's caller ID chooses its trunk.", no_args_is_help=True
+)
+
+
+@app.command(
+    epilog="Example: outdial trunk add --name Main --host sip.example.net --transport tls --username acme "
+    "--caller-id +15550100001 --max-channels 30 --calls-per-second 5"
+)
+def add(
+    *,
+    iid: Iid = None,
+    name: Annotated[str, typer.Option(help="Name of the trunk, unique in its application.")],
+    host: Annotated[str, typer.Option(help="Address or name of the carrier's SIP server.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Its port; 0 = as DNS says (SRV).")] = 5060,
+    transport: Annotated[Transport, typer.Option(help="How SIP travels.")] = Transport.UDP,
+    username: Annotated[str | None, typer.Option(help="For digest authentication.")] = None,
+    password: Annotated[
+        str | None,
+        typer.Option(envvar="OUTDIAL_TRUNK_PASSWORD", help="Asked for when a user name is given without it."),
+    ] = None,
+    from_domain: Annotated[str | None, typer.Option(help="Domain of the From header.")] = None,
+    number_format: Annotated[
+        NumberFormat, typer.Option(help="How called numbers are written: with or without +.")
+    ] = NumberFormat.E164_PLUS,
+    number_prefix: Annotated[str, typer.Option(help="Digits put before the called number.")] = "",
+    caller_id: Annotated[
+        list[str], typer.Option(metavar="+NUMBER", help="A number calls may come from; may be given several times.")
+    ],
+    max_channels: Annotated[int, typer.Option(min=1, help="Calls at once.")] = 10,
+    calls_per_second: Annotated[float, typer.Option(min=0.01, help="New calls per second.")] = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Add a trunk."""
+    if username is not None and password is None:
+        password = typer.prompt("Password of the trunk", hide_input=True, err=True)
+    draft = TrunkDraft(
+        name=name,
+        host=host,
+        port=port,
+        transport=transport,
+        username=username,
+        password=password,
+        from_domain=from_domain,
+        number_format=number_format,
+        number_prefix=number_prefix,
+        caller_ids=tuple(caller_id),
+        max_channels=max_channels,
+        calls_per_second=calls_per_second,
+    )
+
+    async def work(context: Context) -> Trunk:
+        owner = await application(context.database, iid)
+        return await trunks.add_trunk(context.database, context.secrets, owner.iid, draft)
+
+    added = in_context(work)
+    if as_json:
+        output.print_json(added)
+    else:
+        output.say(f"Trunk {added.name} added. `outdial doctor` asks whether it answers.")
+
+
+@app.command("list", epilog="Example: outdial trunk list")
+def list_(*, iid: Iid = None, as_json: Json = False) -> None:
+    """List trunks, of one application or of all."""
+
+    async def work(context: Context) -> list[Trunk]:
+        return await trunks.list_trunks(context.database, context.secrets, iid)
+
+    found = in_context(work)
+    if as_json:
+        output.print_json(found)
+    else:
+        output.print_table(
+            ("name", "iid", "address", "transport", "caller IDs", "channels", "calls/s"),
+            (
+                (
+                    each.name,
+                    each.iid,
+                    f"{each.host}:{each.port}" if each.port else f"{each.host} (port by DNS)",
+                    each.transport,
+                    " ".join(each.caller_ids),
+                    each.max_channels,
+                    f"{each.calls_per_second:g}",
+                )
+                for each in found
+            ),
+            empty="There is no trunk yet; `outdial trunk add --help` shows an example.",
+        )
+
+
+@app.command(epilog="Example: outdial trunk remove Main")
+def remove(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the trunk.")],
+    *,
+    iid: Iid = None,
+    as_json: Json = False,
+) -> None:
+    """Remove a trunk; refused while a live run uses it."""
+
+    async def work(context: Context) -> Trunk:
+        owner = await application(context.database, iid)
+        return await trunks.remove_trunk(context.database, owner.iid, name)
+
+    removed = in_context(work)
+    if as_json:
+        output.print_json(removed)
+    else:
+        output.say(f"Trunk {removed.name} removed.")

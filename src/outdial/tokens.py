@@ -1,0 +1,12 @@
+"""Tokens for an API client, as the client itself would sign them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import jwt
+
+
+def sign(client_id: str, secret: str, *, expires_at: datetime) -> str:
+    """Return a token of the client that is valid until ``expires_at``."""
+    return jwt.encode({"sub": client_id, "appId": client_id, "exp": expires_at}, secret, algorithm="HS256")
