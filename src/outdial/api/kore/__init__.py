@@ -1,1 +1,1 @@
-"""The vendor-compatible wire, v1 and v2; the vendor's names live only here."""
+"""The Kore Campaign Management wire, v1 and v2. The vendor's names and shapes live here and nowhere else."""

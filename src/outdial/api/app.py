@@ -1,0 +1,66 @@
+"""The HTTP application, put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+import outdial
+from outdial.api import errors
+from outdial.api.docs_page import page
+from outdial.api.kore import surface
+from outdial.api.kore.paths import OneSpelling
+from outdial.api.metrics import Measured, Metrics
+from outdial.api.openapi import Api, Catalog
+from outdial.api.parts import ApiParts
+from outdial.api.stops import Stops
+from outdial.api.system import System
+
+__all__ = ["ApiParts", "create_app"]
+
+_ABOUT: Final = """Outbound voice campaigns that stop at once, provably.
+
+Paths may be written with the service prefix `/campaign` or `/agentassist`, or without one, and with doubled slashes.
+Failures are `{"errors":[{"msg":…,"code":…}]}`, one entry per thing that is wrong.
+"""
+
+
+async def _docs(request: Request) -> Response:
+    return HTMLResponse(page(request.app.openapi()))
+
+
+def create_app(parts: ApiParts) -> FastAPI:
+    """Return the application. It opens nothing; on its end it waits for the stops under way."""
+    stops = Stops()
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await stops.close()
+
+    metrics, catalog = Metrics(), Catalog()
+    app = Api(
+        catalog,
+        title="outdial",
+        version=outdial.__version__,
+        description=_ABOUT,
+        lifespan=lifespan,
+        # FastAPI's own pages load their scripts from other people's servers
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    errors.install(app)
+    # the last added comes first: spellings are settled before requests are measured by their route
+    app.add_middleware(Measured, metrics=metrics)
+    app.add_middleware(OneSpelling)
+    app.include_router(System(parts, metrics).router())
+    app.add_route("/docs", _docs, include_in_schema=False)
+    for router in surface.routers(parts, stops, catalog):
+        app.include_router(router)
+    return app

@@ -1,0 +1,89 @@
+"""Request bodies: read within bounds, decoded, and free of what the database cannot hold."""
+
+from __future__ import annotations
+
+import codecs
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+
+from outdial.core.errors import BadRequestError, InvalidInputError, TooLargeError
+
+LARGEST_BODY: Final = 1024 * 1024
+"""Bytes. A hundred contacts with a hundred and fifty columns each take a third of it."""
+
+DEEPEST: Final = 32
+"""Levels of objects and lists within one another; no documented body has more than five."""
+
+_TOO_LARGE: Final = f"The body is larger than {LARGEST_BODY // 1024 // 1024} MB; send it in parts."
+
+
+async def read_json(request: Request) -> Any:
+    """Return the decoded body, ``{}`` when there is none or it is ``null``, whatever its content type says.
+
+    Raises TooLargeError, BadRequestError for what is not JSON, InvalidInputError for text with NUL characters and for
+    documents nested too deep.
+    """
+    data = (await _read(request)).removeprefix(codecs.BOM_UTF8)
+    if not data.strip():
+        return {}
+    try:
+        document = msgspec.json.decode(data)
+    except RecursionError:
+        raise InvalidInputError([_too_deep("the body")]) from None
+    except UnicodeDecodeError as error:
+        raise BadRequestError(f"The body is not valid UTF-8 (byte {error.start} of a text).") from None
+    except msgspec.DecodeError as error:
+        raise BadRequestError(f"The body is not valid JSON: {error}.") from None
+    problems: list[str] = []
+    _look_through(document, "", 1, problems)
+    if problems:
+        raise InvalidInputError(problems)
+    return {} if document is None else document
+
+
+async def _read(request: Request) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and int(declared[:20]) > LARGEST_BODY:
+        raise TooLargeError(_TOO_LARGE)
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > LARGEST_BODY:
+            raise TooLargeError(_TOO_LARGE)
+    return bytes(data)
+
+
+def _look_through(value: Any, path: str, depth: int, problems: list[str]) -> None:
+    """Name each text that holds a NUL character, which no PostgreSQL text can, and each branch that is too deep."""
+    if isinstance(value, str):
+        if "\0" in value:
+            problems.append(f"{_named(path)} holds a NUL character; remove it.")
+        return
+    if not isinstance(value, dict | list):
+        return
+    if depth > DEEPEST:
+        problems.append(_too_deep(_named(path)))
+        return
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in items:
+        if isinstance(key, str) and "\0" in key:
+            problems.append(f"A field name in {_named(path)} holds a NUL character; remove it.")
+        else:
+            _look_through(item, join(path, key), depth + 1, problems)
+
+
+def _named(path: str) -> str:
+    return f"`{path}`" if path else "the body"
+
+
+def _too_deep(what: str) -> str:
+    return f"{what[0].upper()}{what[1:]} is nested deeper than {DEEPEST} levels."
+
+
+def join(path: str, key: str | int) -> str:
+    """Return the path of a field or list item below ``path``: ``a.b[0]``."""
+    if isinstance(key, int):
+        return f"{path}[{key}]"
+    return f"{path}.{key}" if path else key

@@ -1,0 +1,58 @@
+"""Every failure becomes ``{"errors":[{"msg":…,"code":…}]}``: one entry per thing that is wrong, never a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from outdial.api.json_reply import JsonReply
+from outdial.core.errors import OutdialError, RateLimitedError
+
+RETRY_AFTER_SECONDS: Final = 1
+"""``Retry-After`` where waiting helps but how long is not known: a stop not proven yet, a database that restarts."""
+
+
+def error_reply(status: int, messages: Iterable[str], code: int, headers: Mapping[str, str] | None = None) -> JsonReply:
+    """Return the answer of a failure."""
+    body = {"errors": [{"msg": message, "code": code} for message in messages]}
+    return JsonReply(body, status_code=status, headers=headers)
+
+
+def install(app: FastAPI) -> None:
+    """Make the application answer failures in this shape only."""
+    app.add_exception_handler(OutdialError, _named)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+async def _named(_request: Request, error: Exception) -> JsonReply:
+    if not isinstance(error, OutdialError):
+        raise error
+    headers = {}
+    if isinstance(error, RateLimitedError):
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    elif error.retryable:
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return error_reply(error.status, error.messages, error.wire_code, headers)
+
+
+async def _http(request: Request, error: Exception) -> JsonReply:
+    if not isinstance(error, HTTPException):
+        raise error
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        message = f"There is nothing at {request.method} {request.url.path}; /docs lists what there is."
+    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        message = "Method Not Allowed"
+    else:
+        message = str(error.detail)
+    return error_reply(error.status_code, [message], error.status_code, error.headers)
+
+
+async def _unforeseen(_request: Request, _error: Exception) -> JsonReply:
+    # the server above writes the traceback to the log once this answer is out
+    return error_reply(500, ["outdial failed to answer this; its log says why."], 500)

@@ -1,0 +1,198 @@
+"""Campaigns as the vendor's surface answers them: the documented keys, in the documented order."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from outdial.api.kore import hours
+from outdial.api.kore.wire import timestamp
+from outdial.core.campaign import wire_status
+from outdial.core.model import Campaign, DialingMode, DialingRules, MachineDetection
+
+SECONDS_PER_MINUTE: Final = 60
+MODES: Final = {
+    "Agentless": DialingMode.AGENTLESS,
+    "Progressive": DialingMode.PROGRESSIVE,
+    "Preview": DialingMode.PREVIEW,
+}
+"""Dialing modes by their names on the wire."""
+_MODE_NAMES: Final = {mode: name for name, mode in MODES.items()}
+
+
+class DncListShape(msgspec.Struct, frozen=True):
+    """A campaign's DNC list."""
+
+    id: str
+    name: str
+
+
+class CallerIdShape(msgspec.Struct, frozen=True, rename="camel"):
+    """The number people see."""
+
+    phone_number: str
+
+
+class DayShape(msgspec.Struct, frozen=True):
+    """One window of calling hours."""
+
+    start: str
+    end: str
+    day: str
+
+
+class HoursShape(msgspec.Struct, frozen=True):
+    """When people may be called."""
+
+    frequency: str
+    days: list[DayShape]
+    timezone: str
+
+
+class StrategyShape(msgspec.Struct, frozen=True, rename="camel"):
+    """How a campaign dials."""
+
+    caller_id: CallerIdShape
+    calling_hours: HoursShape
+    dialing_order: str
+    max_attempts_per_record: int
+    default_retry_period: int
+    max_ring_time: int
+    use_system_mappings: bool | UnsetType = UNSET
+
+
+class ScheduleShape(msgspec.Struct, frozen=True, rename="camel"):
+    """When the campaign runs by itself: never, yet."""
+
+    is_scheduling_enabled: bool = False
+    is_recurrence_enabled: bool = False
+
+
+class CreatedCampaign(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A campaign in the answer of its creation."""
+
+    name: str
+    lname: str
+    description: str
+    dnc_lists: DncListShape | UnsetType = UNSET
+    priority: str
+    dialing_mode: str
+    dialing_strategy: StrategyShape
+    experience_flow: str | UnsetType = UNSET
+    status: str
+    max_skips: int | UnsetType = UNSET
+    is_filters_enabled: bool | UnsetType = UNSET
+    created_at: str
+    updated_at: str
+    id: str
+    contact_lists: list[str]
+    enable_machine_detect: bool | UnsetType = UNSET
+
+
+class CampaignShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A campaign in the answers of get and delete."""
+
+    id: str = msgspec.field(name="_id")
+    name: str
+    lname: str
+    description: str
+    dnc_lists: DncListShape | UnsetType = UNSET
+    priority: str
+    dialing_mode: str
+    dialing_strategy: StrategyShape
+    experience_flow: str | UnsetType = UNSET
+    status: str
+    max_skips: int | UnsetType = UNSET
+    is_filters_enabled: bool | UnsetType = UNSET
+    created_at: str
+    updated_at: str
+    schedule: ScheduleShape
+    campaign_instance_id: str | UnsetType = UNSET
+    contact_lists: list[str]
+    enable_machine_detect: bool | UnsetType = UNSET
+
+
+class PreviewId(msgspec.Struct, frozen=True, rename="camel"):
+    """The id of a new preview campaign, v1."""
+
+    camp_id: str
+
+
+class CreatedPreviewV1(msgspec.Struct, frozen=True):
+    """The answer of creating a preview campaign with v1, which is unlike all others."""
+
+    status: str
+    message: str
+    id: str
+    data: PreviewId
+
+
+def created_campaign(campaign: Campaign, version: int) -> CreatedCampaign:
+    """Return a new campaign; the vendor goes on building it after the answer, so clients know it as Preparing."""
+    return CreatedCampaign(**_fields(campaign, version), status="Preparing", id=campaign.id)
+
+
+def campaign_shape(campaign: Campaign, version: int) -> CampaignShape:
+    """Return a campaign with the status of its latest run."""
+    return CampaignShape(
+        **_fields(campaign, version),
+        status=wire_status(campaign.state, campaign.run),
+        id=campaign.id,
+        schedule=ScheduleShape(),
+        campaign_instance_id=UNSET if campaign.run is None else campaign.run.instance_id,
+    )
+
+
+def _fields(campaign: Campaign, version: int) -> dict[str, Any]:
+    """Return what every answer about a campaign holds; what its version or mode does not have is unset."""
+    second, agentless = version > 1, campaign.mode is DialingMode.AGENTLESS
+    detects = campaign.rules.machine_detection is not MachineDetection.NO
+    return {
+        "name": campaign.name,
+        "lname": campaign.name.lower(),
+        "description": campaign.description,
+        "dnc_lists": _dnc_list(campaign),
+        "priority": str(campaign.priority),
+        "dialing_mode": _MODE_NAMES[campaign.mode],
+        "dialing_strategy": _strategy(campaign.rules, second=second),
+        "experience_flow": UNSET if campaign.flow_id is None else campaign.flow_id,
+        "max_skips": UNSET if campaign.max_skips is None else campaign.max_skips,
+        "is_filters_enabled": False if second else UNSET,
+        "created_at": timestamp(campaign.created_at),
+        "updated_at": timestamp(_updated_at(campaign)),
+        "contact_lists": list(campaign.list_names),
+        "enable_machine_detect": detects if agentless or not second else UNSET,
+    }
+
+
+def _updated_at(campaign: Campaign) -> datetime:
+    """Return when the campaign or its latest run changed last."""
+    return campaign.updated_at if campaign.run is None else max(campaign.updated_at, campaign.run.updated_at)
+
+
+def _dnc_list(campaign: Campaign) -> DncListShape | UnsetType:
+    if campaign.dnc_list_id is None or campaign.dnc_list_name is None:
+        return UNSET
+    return DncListShape(campaign.dnc_list_id, campaign.dnc_list_name)
+
+
+def _strategy(rules: DialingRules, *, second: bool) -> StrategyShape:
+    return StrategyShape(
+        caller_id=CallerIdShape(rules.caller_id),
+        calling_hours=HoursShape(
+            frequency=rules.calling_hours.frequency,
+            days=[
+                DayShape(hours.write_time(window.start), hours.write_time(window.end), hours.DAYS[window.weekday])
+                for window in rules.calling_hours.windows
+            ],
+            timezone=rules.calling_hours.zone,
+        ),
+        dialing_order=rules.order.value.upper(),
+        max_attempts_per_record=rules.max_attempts,
+        default_retry_period=rules.retry_seconds // SECONDS_PER_MINUTE,
+        max_ring_time=rules.ring_seconds,
+        use_system_mappings=False if second else UNSET,
+    )

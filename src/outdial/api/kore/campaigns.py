@@ -1,0 +1,210 @@
+"""Campaigns on the vendor's wire: create, get, delete, start, stop, status."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from outdial.api.auth import Caller
+from outdial.api.body import read_json
+from outdial.api.json_reply import JsonReply
+from outdial.api.kore.campaign_shapes import (
+    CampaignShape,
+    CreatedCampaign,
+    CreatedPreviewV1,
+    PreviewId,
+    campaign_shape,
+    created_campaign,
+)
+from outdial.api.kore.door import Door, query_choice, query_value, require_voice
+from outdial.api.kore.drafts import campaign_draft
+from outdial.api.kore.endpoints import Endpoints, Operation
+from outdial.api.kore.requests import (
+    AgentlessV1,
+    AgentlessV2,
+    EmptyBody,
+    PreviewV1,
+    PreviewV2,
+    ProgressiveV1,
+    ProgressiveV2,
+    RunContactsBody,
+    StopBody,
+)
+from outdial.api.kore.run_shapes import (
+    RunContactsShape,
+    StartedShape,
+    StatusShape,
+    StoppedShape,
+    run_contacts,
+    started,
+    status_shape,
+    stopped,
+)
+from outdial.api.kore.wire import Found, Success, found, success
+from outdial.api.parts import ApiParts
+from outdial.api.problems import parse
+from outdial.api.stops import Stops
+from outdial.core.model import ConnectedCalls, DialingMode, RingingCalls
+from outdial.services import campaigns, runs
+from outdial.services import stop as stop_service
+
+_TYPE: Final = {"campaignType": "`voice`; `sms` answers 501."}
+_TRIGGER: Final = {**_TYPE, "trigger": "`play` starts the campaign, `stop` stops it."}
+_VIEW: Final = {"view": "`status` (also when left out) or `contacts`."}
+
+
+class CampaignRoutes:
+    """The campaign endpoints of one version of the wire."""
+
+    def __init__(self, parts: ApiParts, door: Door, stops: Stops, *, version: int) -> None:
+        self._parts = parts
+        self._door = door
+        self._stops = stops
+        self._version = version
+
+    def add_to(self, endpoints: Endpoints) -> None:
+        """Add them."""
+        if self._version == 1:
+            create = Operation(
+                "Create a voice campaign",
+                bodies=(AgentlessV1, ProgressiveV1, PreviewV1),
+                answers=(Success[CreatedCampaign], CreatedPreviewV1),
+                query=_TYPE,
+            )
+        else:
+            create = Operation(
+                "Create a voice campaign",
+                bodies=(AgentlessV2, ProgressiveV2, PreviewV2),
+                answers=(Success[CreatedCampaign],),
+                query=_TYPE,
+            )
+        trigger = Operation(
+            "Start or stop a campaign", bodies=(StopBody,), answers=(StartedShape, StoppedShape), query=_TRIGGER
+        )
+        status = Operation(
+            "What a campaign does, or its contacts' progress",
+            bodies=(RunContactsBody,),
+            answers=(Found[StatusShape], Found[RunContactsShape]),
+            query=_VIEW,
+        )
+        whole = (Success[CampaignShape],)
+        endpoints.refuse_word("/trigger")
+        endpoints.add("POST", "", self.create, create)
+        endpoints.add("POST", "/trigger/{campaignId}", self.trigger, trigger)
+        endpoints.add("GET", "/{campaignId}", self.get, Operation("Get a campaign", whole))
+        endpoints.add("DELETE", "/{campaignId}", self.delete, Operation("Delete a campaign", whole, query=_TYPE))
+        endpoints.add("POST", "/{campaignId}", self.trigger, trigger)
+        endpoints.add("POST", "/{campaignId}/status", self.status, status)
+        # an older page of the reference lists it so
+        endpoints.add("GET", "/{campaignId}/status", self.status, status)
+
+    async def create(self, request: Request) -> Response:
+        """Create a campaign, agentless, progressive or preview; it is ready to be started when this answers."""
+        caller = await self._door.admit(request)
+        require_voice(request)
+        draft = campaign_draft(
+            await read_json(request), version=self._version, region=self._parts.settings.default_region
+        )
+        campaign = await campaigns.create_campaign(
+            self._parts.database, iid=caller.iid, account_id=caller.account_id, draft=draft, actor=caller.client_id
+        )
+        message = f"Campaign {campaign.name} creation in progress"
+        if self._version == 1 and campaign.mode is DialingMode.PREVIEW:
+            return JsonReply(CreatedPreviewV1("success", message, campaign.id, PreviewId(campaign.id)))
+        return JsonReply(success(message, created_campaign(campaign, self._version)))
+
+    async def get(self, request: Request) -> Response:
+        """Return a campaign's definition, its status and the id of its latest run."""
+        caller = await self._door.admit(request)
+        campaign = await campaigns.get_campaign(self._parts.database, caller.iid, request.path_params["campaignId"])
+        return JsonReply(
+            success(f"Campaign {campaign.name} retrieved successfully", campaign_shape(campaign, self._version))
+        )
+
+    async def delete(self, request: Request) -> Response:
+        """Delete a campaign that is not running; its attempts and history stay."""
+        caller = await self._door.admit(request)
+        require_voice(request)
+        campaign = await campaigns.delete_campaign(
+            self._parts.database,
+            iid=caller.iid,
+            campaign_id=request.path_params["campaignId"],
+            actor=caller.client_id,
+        )
+        return JsonReply(
+            success(f"Campaign {campaign.name} deleted successfully", campaign_shape(campaign, self._version))
+        )
+
+    async def trigger(self, request: Request) -> Response:
+        """Start a campaign (`trigger=play`) or stop it (`trigger=stop`).
+
+        A stop answers 200 only once no further call can leave for the run; 503 means that this is not shown yet, and
+        asking again resumes the wait. Stopping a stopped campaign answers the same again. A stop is never refused by
+        the rate limit, and goes on when its client hangs up. As an extension its body may say
+        `{"ringing": "cancel" | "let_ring", "connected": "keep" | "hang_up"}`; without, ringing calls are cancelled and
+        connected ones go on.
+        """
+        # people's phones come before our load
+        is_stop = set(request.query_params.getlist("trigger")) == {"stop"}
+        caller = await self._door.admit(request, limited=not is_stop)
+        require_voice(request)
+        if query_choice(request, "trigger", ("play", "stop")) == "stop":
+            return await self._stop(request, caller)
+        return await self._start(request, caller)
+
+    async def _start(self, request: Request, caller: Caller) -> Response:
+        parse(EmptyBody, await read_json(request))
+        run = await runs.start(
+            self._parts.database,
+            self._parts.secrets,
+            iid=caller.iid,
+            campaign_id=request.path_params["campaignId"],
+            actor=caller.client_id,
+        )
+        return JsonReply(started(run))
+
+    async def _stop(self, request: Request, caller: Caller) -> Response:
+        body = parse(StopBody, await read_json(request))
+        campaign_id = request.path_params["campaignId"]
+        stop = stop_service.stop(
+            self._parts.database,
+            self._parts.engines,
+            iid=caller.iid,
+            campaign_id=campaign_id,
+            actor=caller.client_id,
+            options=stop_service.StopOptions(
+                ringing=RingingCalls(body.ringing), connected=ConnectedCalls(body.connected)
+            ),
+        )
+        return JsonReply(stopped(await self._stops.run(stop, campaign_id=campaign_id)))
+
+    async def status(self, request: Request) -> Response:
+        """Return what a campaign does (`view=status`) or how its contacts fare in its latest run (`view=contacts`)."""
+        caller = await self._door.admit(request)
+        campaign_id = request.path_params["campaignId"]
+        if query_value(request, "view") is not None:
+            view = query_choice(request, "view", ("status", "contacts"))
+        else:
+            view = "status"
+        document = await read_json(request)
+        if view == "status":
+            parse(EmptyBody, document)
+            return JsonReply(
+                found(status_shape(await campaigns.get_campaign(self._parts.database, caller.iid, campaign_id)))
+            )
+        page = parse(RunContactsBody, document)
+        return JsonReply(
+            found(
+                run_contacts(
+                    await runs.run_contacts(
+                        self._parts.database,
+                        iid=caller.iid,
+                        campaign_id=campaign_id,
+                        page=page.page,
+                        limit=page.limit,
+                    )
+                )
+            )
+        )

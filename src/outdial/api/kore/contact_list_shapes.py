@@ -1,0 +1,187 @@
+"""Contact lists and contacts as the vendor's surface answers them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from outdial.api.kore.wire import organization_id, timestamp, user_id
+from outdial.core import ids
+from outdial.core.model import Contact, ContactList
+from outdial.core.paging import Page
+
+
+class MappingShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Which field of a contact is what; each is itself."""
+
+    first_name: str = "firstName"
+    last_name: str = "lastName"
+    phone_number: str = "phoneNumber"
+    time_zone: str = "timeZone"
+    unique_id: str = "uniqueId"
+    contact_priority: str | UnsetType = UNSET
+
+
+class UsedBy(msgspec.Struct, frozen=True):
+    """A campaign that refers to a list."""
+
+    id: str
+    name: str
+
+
+class SyncShape(msgspec.Struct, frozen=True, rename="camel"):
+    """What becomes of a number that is in the list already."""
+
+    data_sync_mode: str
+
+
+class ContactListShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A contact list in the answers of get and delete: v1 tells whose it is, v2 has more flags."""
+
+    id: str = msgspec.field(name="_id")
+    is_active: bool = True
+    org_id: str | UnsetType = UNSET
+    name: str
+    lname: str | UnsetType = UNSET
+    description: str
+    total_record_count: int
+    status: str = "Ready"
+    created_by: str
+    updated_by: str
+    mapping: MappingShape
+    is_list_in_use: bool
+    iid: str | UnsetType = msgspec.field(name="iId", default=UNSET)
+    list_type: str = "call"
+    is_global_dnc: bool | UnsetType = msgspec.field(name="isGlobalDNC", default=UNSET)
+    is_default: bool | UnsetType = UNSET
+    campaign_in_use: list[UsedBy]
+    account_id: str | UnsetType = UNSET
+    source: str
+    api_configurations: SyncShape
+    columns: list[str] | UnsetType = UNSET
+    files: list[str] = []
+    created_at: str
+    updated_at: str
+    allow_duplicates: bool | UnsetType = UNSET
+
+
+class CreatedContactList(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A contact list in the answer of its creation."""
+
+    is_active: bool = True
+    name: str
+    description: str
+    total_record_count: int
+    status: str = "Ready"
+    created_by: str
+    updated_by: str
+    mapping: MappingShape
+    is_list_in_use: bool
+    list_type: str = "call"
+    is_global_dnc: bool | UnsetType = msgspec.field(name="isGlobalDNC", default=UNSET)
+    is_default: bool | UnsetType = UNSET
+    campaign_in_use: list[UsedBy]
+    source: str
+    api_configurations: SyncShape
+    columns: list[str] | UnsetType = UNSET
+    files: list[str] = []
+    created_at: str
+    updated_at: str
+    id: str = msgspec.field(name="_id")
+    allow_duplicates: bool
+
+
+class AddedShape(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The answer of adding contacts; ``problems`` is an extension, there only when some were refused."""
+
+    message: str
+    problems: list[str] = []
+
+
+class ContactsShape(msgspec.Struct, frozen=True, rename="camel"):
+    """A page of a list's contacts; each has its attributes beside the named fields."""
+
+    results: list[dict[str, Any]]
+    skip: int
+    limit: int
+    has_more: bool
+    total_pages: int
+    total_results: int
+
+
+def created_contact_list(contact_list: ContactList, version: int) -> CreatedContactList:
+    """Return a new contact list."""
+    return CreatedContactList(
+        **_fields(contact_list, second=version > 1), allow_duplicates=contact_list.allow_duplicates
+    )
+
+
+def contact_list_shape(contact_list: ContactList, version: int) -> ContactListShape:
+    """Return a contact list."""
+    fields = _fields(contact_list, second=version > 1)
+    if version > 1:
+        return ContactListShape(**fields, allow_duplicates=contact_list.allow_duplicates)
+    return ContactListShape(
+        **fields,
+        org_id=organization_id(contact_list.account_id),
+        lname=contact_list.name.lower(),
+        iid=contact_list.iid,
+        account_id=contact_list.account_id,
+    )
+
+
+def _fields(contact_list: ContactList, *, second: bool) -> dict[str, Any]:
+    """Return what every answer about a list holds."""
+    return {
+        "id": contact_list.id,
+        "name": contact_list.name,
+        "description": contact_list.description,
+        "total_record_count": contact_list.contacts_count,
+        "created_by": user_id(contact_list.created_by),
+        "updated_by": user_id(contact_list.updated_by),
+        "mapping": MappingShape(contact_priority="contactPriority" if second else UNSET),
+        "is_list_in_use": contact_list.in_use,
+        "is_global_dnc": False if second else UNSET,
+        "is_default": False if second else UNSET,
+        "campaign_in_use": [UsedBy(campaign_id, name) for campaign_id, name in contact_list.campaigns],
+        "source": contact_list.source,
+        "api_configurations": SyncShape("allowDuplicates" if contact_list.allow_duplicates else "dontAllowDuplicates"),
+        "columns": [] if second else UNSET,
+        "created_at": timestamp(contact_list.created_at),
+        "updated_at": timestamp(contact_list.updated_at),
+    }
+
+
+def contacts(page: Page[Contact]) -> ContactsShape:
+    """Return a page of contacts."""
+    return ContactsShape(
+        results=[_contact(contact) for contact in page.items],
+        skip=page.skip,
+        limit=page.limit,
+        has_more=page.skip + len(page.items) < page.total,
+        total_pages=math.ceil(page.total / page.limit),
+        total_results=page.total,
+    )
+
+
+def _contact(contact: Contact) -> dict[str, Any]:
+    named = {
+        "_id": ids.contact_id(contact.id),
+        "createdAt": timestamp(contact.created_at),
+        "updatedAt": timestamp(contact.updated_at),
+        "phoneNumber": contact.phone,
+    }
+    optional = {
+        "timeZone": contact.time_zone,
+        "uniqueId": contact.unique_id,
+        "contactPriority": contact.priority or None,
+    }
+    # attributes last, but never over a field of that name
+    return {
+        **named,
+        **{key: value for key, value in optional.items() if value is not None},
+        **{key: value for key, value in contact.attributes.items() if key not in named},
+    }

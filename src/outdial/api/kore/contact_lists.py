@@ -1,0 +1,131 @@
+"""Contact lists on the vendor's wire: create, add contacts, get, its contacts, delete."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from outdial.api.body import read_json
+from outdial.api.json_reply import JsonReply
+from outdial.api.kore.contact_list_shapes import (
+    AddedShape,
+    ContactListShape,
+    ContactsShape,
+    CreatedContactList,
+    contact_list_shape,
+    contacts,
+    created_contact_list,
+)
+from outdial.api.kore.door import Door, query_number
+from outdial.api.kore.drafts import contact_batch, contact_list_body
+from outdial.api.kore.endpoints import Endpoints, Operation
+from outdial.api.kore.requests import AddContactsBody, ContactListBody
+from outdial.api.kore.wire import Success, success
+from outdial.api.parts import ApiParts
+from outdial.core.errors import BadReferenceError, NotFoundError
+from outdial.services import contact_lists
+
+ADDING: Final = "Adding contacts to public list is in progress"
+"""The documented message; when it is sent, they are added."""
+DEFAULT_PAGE: Final = 50
+LARGEST_PAGE: Final = 1000
+LARGEST_SKIP: Final = 10**9
+
+_PAGING: Final = {
+    "skip": "How many contacts to leave out at the beginning, 0 unless told.",
+    "limit": f"How many to return, 1–{LARGEST_PAGE}, {DEFAULT_PAGE} unless told.",
+}
+
+
+class ContactListRoutes:
+    """The contact list endpoints of one version of the wire."""
+
+    def __init__(self, parts: ApiParts, door: Door, *, version: int) -> None:
+        self._database = parts.database
+        self._region = parts.settings.default_region
+        self._door = door
+        self._version = version
+
+    def add_to(self, endpoints: Endpoints) -> None:
+        """Add them."""
+        create = Operation("Create a contact list", (Success[CreatedContactList],), bodies=(ContactListBody,))
+        whole = (Success[ContactListShape],)
+        endpoints.add("POST", "/contactList/createContactList", self.create, create, only=True)
+        self.add_adding_to(endpoints)
+        endpoints.add("GET", "/contactList/{contactListId}", self.get, Operation("Get a contact list", whole))
+        endpoints.add("DELETE", "/contactList/{contactListId}", self.delete, Operation("Delete a contact list", whole))
+        endpoints.add(
+            "GET",
+            "/contactList/{contactListId}/getAllContacts",
+            self.contacts,
+            Operation("Get the contacts of a list", (Success[ContactsShape],), query=_PAGING),
+        )
+
+    def add_adding_to(self, endpoints: Endpoints) -> None:
+        """Add the one endpoint that has a version of its own, 1.1; v1 and v2 take it too."""
+        adding = Operation("Add contacts to a list", (AddedShape,), bodies=(AddContactsBody,))
+        endpoints.add("POST", "/contactList/addContacts", self.add_contacts, adding, only=True)
+
+    async def create(self, request: Request) -> Response:
+        """Create an empty contact list."""
+        caller = await self._door.admit(request)
+        body = contact_list_body(await read_json(request), version=self._version)
+        created = await contact_lists.create_list(
+            self._database,
+            iid=caller.iid,
+            account_id=caller.account_id,
+            name=body.name,
+            description=body.description,
+            source=body.source,
+            allow_duplicates=body.allow_duplicates is True,
+            api_version=self._version,
+            actor=caller.client_id,
+        )
+        return JsonReply(
+            success(f"Contact list {created.name} created successfully", created_contact_list(created, self._version))
+        )
+
+    async def add_contacts(self, request: Request) -> Response:
+        """Add up to a hundred contacts to the list of that name; they are in it when this answers.
+
+        Contacts that cannot be dialed are left out and named in `problems`; if none is left, nothing is added and the
+        answer is 412.
+        """
+        caller = await self._door.admit(request)
+        batch = contact_batch(await read_json(request), region=self._region)
+        try:
+            added = await contact_lists.add_contacts(
+                self._database, caller.iid, batch.list_name, batch.drafts, default_region=self._region
+            )
+        except NotFoundError as error:
+            # the body refers to it, the address does not
+            raise BadReferenceError(error.message) from None
+        return JsonReply(AddedShape(ADDING, [*batch.problems, *added.problems]))
+
+    async def get(self, request: Request) -> Response:
+        """Return a contact list and the campaigns that refer to it."""
+        caller = await self._door.admit(request)
+        found = await contact_lists.get_list(self._database, caller.iid, request.path_params["contactListId"])
+        return JsonReply(success("", contact_list_shape(found, self._version)))
+
+    async def contacts(self, request: Request) -> Response:
+        """Return the contacts of a list, page by page."""
+        caller = await self._door.admit(request)
+        page = await contact_lists.contacts_page(
+            self._database,
+            caller.iid,
+            request.path_params["contactListId"],
+            skip=query_number(request, "skip", default=0, least=0, most=LARGEST_SKIP),
+            limit=query_number(request, "limit", default=DEFAULT_PAGE, least=1, most=LARGEST_PAGE),
+        )
+        return JsonReply(success("Contacts retrieved successfully", contacts(page)))
+
+    async def delete(self, request: Request) -> Response:
+        """Delete a contact list that no campaign refers to, and its contacts."""
+        caller = await self._door.admit(request)
+        deleted = await contact_lists.delete_list(self._database, caller.iid, request.path_params["contactListId"])
+        return JsonReply(
+            success(f"Contact list {deleted.name} deleted successfully", contact_list_shape(deleted, self._version))
+        )

@@ -1,0 +1,38 @@
+"""Documented endpoints that outdial does not offer yet: each says so, and what to do instead."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from outdial.api.kore.door import Door
+from outdial.api.kore.endpoints import Endpoint, Endpoints, Operation
+from outdial.api.kore.wire import Errors
+from outdial.core.errors import NotBuiltError
+
+_SCHEDULES: Final = "Schedules are not offered yet: start the campaign with `trigger=play` when it is due."
+_NOT_BUILT: Final = (
+    ("PUT", "/{campaignId}", "Changing a campaign is not offered yet: delete it and create it anew.", False),
+    ("POST", "/getAllCampaignDetails", "Listing campaigns is not offered yet here; see: outdial campaign list.", True),
+    ("POST", "/schedule", _SCHEDULES, True),
+    ("POST", "/{campaignInstanceId}/callContactAt", "Call-backs are not offered yet.", False),
+    ("POST", "/contactList/getAllListDetails", "Listing contact lists is not offered yet; get each by its id.", True),
+    ("PUT", "/contactList/{contactListId}", "Changing a contact list is not offered yet.", False),
+)
+
+
+def add_not_built(endpoints: Endpoints, door: Door) -> None:
+    """Add the endpoints; credentials are asked for first, as everywhere."""
+    for method, path, sentence, only in _NOT_BUILT:
+        operation = Operation(f"Not offered yet: {path.removeprefix('/')}", (Errors,))
+        endpoints.add(method, path, _refusal(door, sentence), operation, only=only)
+
+
+def _refusal(door: Door, sentence: str) -> Endpoint:
+    async def refuse(request: Request) -> Response:
+        await door.admit(request)
+        raise NotBuiltError(sentence)
+
+    return refuse

@@ -1,0 +1,272 @@
+"""Bodies of the vendor's requests: shapes and limits.
+
+Types are strict: text is text, a number a number. Unknown fields are ignored, as the vendor does.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import time
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from outdial.api.kore import hours
+from outdial.core.calling_hours import valid_zone
+from outdial.core.errors import InvalidInputError
+from outdial.core.phone import parse_phone
+
+LARGEST_CONTACT_BATCH: Final = 100
+"""Contacts in one request, as documented."""
+
+_CONTROLS: Final = frozenset({"Cc", "Zl", "Zp"})
+"""Unicode categories: control characters, line and paragraph separators."""
+
+
+def international(text: str, region: str | None) -> str:
+    """Return E.164; bare digits are international where no region says otherwise, as in the vendor's samples.
+
+    Raises InvalidInputError with the reason.
+    """
+    bare = text.strip()
+    if region is None and bare.isascii() and bare.isdigit():
+        bare = f"+{bare}"
+    return parse_phone(bare, region)
+
+
+def _phone(text: str, info: ValidationInfo) -> str:
+    region = info.context.get("region") if isinstance(info.context, dict) else None
+    try:
+        return international(text, region)
+    except InvalidInputError as error:
+        raise ValueError(f"cannot be dialed: {error.message}") from None
+
+
+def _zone(name: str) -> str:
+    if not valid_zone(name):
+        raise ValueError(f"must be a time zone like 'Europe/Paris', not {name[:60]!r}")
+    return name
+
+
+def _one_line(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    # names are shown in terminals, where some of these are commands
+    if any(unicodedata.category(sign) in _CONTROLS for sign in text):
+        raise ValueError("holds a line break or another control character")
+    return text
+
+
+def _distinct(names: list[str]) -> list[str]:
+    if len({name.casefold() for name in names}) < len(names):
+        raise ValueError("names one list twice")
+    return names
+
+
+def _whole(value: Any) -> Any:
+    # the vendor documents "number", and some clients write every number with a point
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _numeric(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else _whole(value)
+
+
+def _absent_when_empty(value: Any) -> Any:
+    return None if value == "" else value
+
+
+def _as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+NotBlank = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
+Name = Annotated[str, Field(min_length=1, max_length=48), AfterValidator(_one_line)]
+Description = Annotated[str, Field(max_length=256)]
+Phone = Annotated[str, AfterValidator(_phone)]
+Zone = Annotated[str, AfterValidator(_zone)]
+Whole = BeforeValidator(_whole)
+Clock = WithJsonSchema({"type": "string", "examples": ["9:00 AM"]})
+
+
+class Wire(BaseModel):
+    """Base of all bodies."""
+
+    model_config = ConfigDict(
+        strict=True, extra="ignore", frozen=True, alias_generator=to_camel, validate_by_alias=True
+    )
+
+
+class Day(Wire):
+    """One window of calling hours."""
+
+    day: Literal["MO", "TU", "WE", "TH", "FR", "SA", "SU"]
+    start: Annotated[time, BeforeValidator(hours.parse_start), Clock]
+    end: Annotated[time, BeforeValidator(hours.parse_end), Clock]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Day:
+        if self.end <= self.start:
+            start, end = hours.write_time(self.start), hours.write_time(self.end)
+            raise ValueError(f"ends at {end}, which is not after its start at {start}")
+        return self
+
+
+class Hours(Wire):
+    """When people may be called."""
+
+    frequency: Literal["WEEKLY", "DAILY", "CUSTOM"]
+    timezone: Zone
+    days: Annotated[list[Day], Field(min_length=1, max_length=100)]
+
+
+class CallerId(Wire):
+    """The number people see."""
+
+    phone_number: Phone
+
+
+class Strategy(Wire):
+    """How a campaign dials."""
+
+    caller_id: CallerId
+    calling_hours: Hours
+    dialing_order: Literal["FIFO", "LIFO"]
+    max_attempts_per_record: Annotated[int, Field(ge=1, le=100), Whole]
+    default_retry_period: Annotated[int, Field(ge=1, le=1440), Whole]
+    max_ring_time: Annotated[int, Field(ge=5, le=120), Whole]
+
+
+class NamedList(Wire):
+    """A DNC list by its name."""
+
+    name: NotBlank
+
+
+class Schedule(Wire):
+    """When the campaign runs by itself; only "never" is offered."""
+
+    is_scheduling_enabled: bool | None = None
+
+
+class CampaignBody(Wire):
+    """What every version and mode asks for, and, as optional, what some do."""
+
+    name: Name
+    description: Description
+    contact_lists: Annotated[list[NotBlank], Field(min_length=1, max_length=10), AfterValidator(_distinct)]
+    dnc_lists: NamedList | None = None
+    priority: Literal["1", "2", "3", "4", "5"]
+    dialing_mode: Literal["Agentless", "Progressive", "Preview"]
+    dialing_strategy: Strategy
+    schedule: Schedule | None = None
+    campaign_type: Literal["voice", "sms"]
+    experience_flow_name: Any = None
+    queue_name: Any = Field(default=None, alias="queue_name")
+    max_skips: Any = None
+    enable_machine_detect: Any = None
+
+
+class AgentlessV1(CampaignBody):
+    """Create an agentless campaign, v1."""
+
+    experience_flow_name: NotBlank
+    enable_machine_detect: bool
+
+
+class ProgressiveV1(CampaignBody):
+    """Create a progressive campaign, v1."""
+
+    queue_name: NotBlank = Field(alias="queue_name")
+    enable_machine_detect: bool
+
+
+class PreviewV1(ProgressiveV1):
+    """Create a preview campaign, v1."""
+
+    max_skips: Annotated[int, Field(ge=0, le=1000), Whole]
+
+
+class CampaignBodyV2(CampaignBody):
+    """What every mode of v2 asks for."""
+
+    dnc_lists: NamedList
+
+
+class AgentlessV2(CampaignBodyV2):
+    """Create an agentless campaign, v2."""
+
+    experience_flow_name: NotBlank
+    enable_machine_detect: Literal["no", "detect", "disconnect"]
+
+
+class ProgressiveV2(CampaignBodyV2):
+    """Create a progressive campaign, v2."""
+
+    queue_name: NotBlank = Field(alias="queue_name")
+
+
+class PreviewV2(ProgressiveV2):
+    """Create a preview campaign, v2."""
+
+    max_skips: Annotated[int, Field(ge=0, le=1000), Whole]
+
+
+class StopBody(Wire):
+    """What a stop does with calls that are under way; an extension, the vendor's body is empty."""
+
+    ringing: Literal["cancel", "let_ring"] = "cancel"
+    connected: Literal["keep", "hang_up"] = "keep"
+
+
+class EmptyBody(Wire):
+    """Nothing."""
+
+
+class RunContactsBody(Wire):
+    """Which page of a run's contacts."""
+
+    page: Annotated[int, Field(ge=1, le=1_000_000_000), Whole] = 1
+    limit: Annotated[int, Field(ge=1, le=100), Whole] = 100
+
+
+class ContactListBody(Wire):
+    """Create a contact list."""
+
+    name: Name
+    description: Description
+    source: Literal["passiveApi", "passiveApiIntegration"]
+    allow_duplicates: bool | None = None
+
+
+class ContactBody(Wire):
+    """One contact; fields that are not named here are kept as they come."""
+
+    model_config = ConfigDict(extra="allow")
+
+    phone_number: Phone
+    time_zone: Annotated[Zone | None, BeforeValidator(_absent_when_empty)] = None
+    unique_id: Annotated[str | None, BeforeValidator(_absent_when_empty), BeforeValidator(_as_text)] = None
+    contact_priority: Annotated[
+        Annotated[int, Field(ge=0, le=32767), BeforeValidator(_numeric)] | None, BeforeValidator(_absent_when_empty)
+    ] = None
+
+
+class AddContactsBody(Wire):
+    """Add contacts to a list. Each entry is read by itself, so that one that is wrong does not keep the others out."""
+
+    contact_list_name: NotBlank = Field(alias="contact_list_name")
+    data: Annotated[
+        list[Annotated[Any, WithJsonSchema(ContactBody.model_json_schema())]],
+        Field(min_length=1, max_length=LARGEST_CONTACT_BATCH),
+    ]

@@ -1,0 +1,32 @@
+"""The whole vendor-compatible surface as one router."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from outdial.api.kore.campaigns import CampaignRoutes
+from outdial.api.kore.contact_lists import ContactListRoutes
+from outdial.api.kore.door import Door
+from outdial.api.kore.endpoints import Endpoints
+from outdial.api.kore.not_built import add_not_built
+from outdial.api.openapi import Catalog
+from outdial.api.parts import ApiParts
+from outdial.api.ratelimit import RateLimiter
+from outdial.api.stops import Stops
+
+
+def routers(parts: ApiParts, stops: Stops, catalog: Catalog) -> list[APIRouter]:
+    """Return the routers of v1, v2 and 1.1; their paths are those ``paths.canonical_path`` makes."""
+    door = Door(parts.database, parts.secrets, RateLimiter(parts.settings.rate_limit_per_minute))
+    made = []
+    for version in (1, 2):
+        router = APIRouter(prefix=f"/campaign/api/v{version}/public/{{iid}}/campaign", tags=[f"Campaigns v{version}"])
+        endpoints = Endpoints(router, catalog, version=f"v{version}")
+        # fixed words before ids: the first route that fits is taken
+        add_not_built(endpoints, door)
+        ContactListRoutes(parts, door, version=version).add_to(endpoints)
+        CampaignRoutes(parts, door, stops, version=version).add_to(endpoints)
+        made.append(router)
+    router = APIRouter(prefix="/api/1.1/public/{iid}/campaign", tags=["Campaigns v1"])
+    ContactListRoutes(parts, door, version=1).add_adding_to(Endpoints(router, catalog, version="v1_1"))
+    return [*made, router]

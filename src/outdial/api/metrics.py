@@ -1,0 +1,96 @@
+"""Counts and times of requests, and what is live, in Prometheus' text format."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from outdial.core.model import LIVE_ATTEMPT_STATES, LIVE_RUN_STATES
+from outdial.store.metrics import Live
+
+UNMATCHED: Final = "unmatched"
+"""Route of requests to paths that do not exist: their own paths would make a series each."""
+
+BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Seconds. A healthy stop ends by 0.5; the permit's life bounds the others."""
+
+_QUIET: Final = frozenset({"/health", "/ready", "/metrics"})
+"""Asked every few seconds by machines; not logged."""
+
+_log = structlog.get_logger()
+
+
+class Metrics:
+    """One registry per application, so that several can live in a process."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "outdial_http_requests", "Requests answered.", ["method", "route", "status"], registry=self._registry
+        )
+        self._seconds = Histogram(
+            "outdial_http_request_seconds",
+            "Time from request to answer.",
+            ["method", "route"],
+            buckets=BUCKETS,
+            registry=self._registry,
+        )
+        self._database = Gauge("outdial_database_up", "Whether the database answered.", registry=self._registry)
+        self._runs = Gauge("outdial_runs", "Live runs by state.", ["state"], registry=self._registry)
+        self._attempts = Gauge("outdial_attempts_live", "Live attempts by state.", ["state"], registry=self._registry)
+        self._nodes = Gauge("outdial_nodes", "Dialer nodes with a valid lease.", registry=self._registry)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one request."""
+        self._requests.labels(method, route, status).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+    def text(self, live: Live | None) -> bytes:
+        """Return everything; ``live`` is None when the database does not answer, and nothing is said about it then."""
+        self._database.set(0 if live is None else 1)
+        if live is None:
+            self._runs.clear()
+            self._attempts.clear()
+            self._nodes.set(float("nan"))
+        else:
+            for run_state in LIVE_RUN_STATES:
+                self._runs.labels(run_state.value).set(live.runs.get(run_state, 0))
+            for attempt_state in LIVE_ATTEMPT_STATES:
+                self._attempts.labels(attempt_state.value).set(live.attempts.get(attempt_state, 0))
+            self._nodes.set(live.nodes)
+        return generate_latest(self._registry)
+
+
+class Measured:
+    """ASGI middleware that counts and logs each request by its route, never by its path."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = time.monotonic()
+        # what an exception becomes
+        status = 500
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        finally:
+            seconds = time.monotonic() - begun
+            route = getattr(scope.get("route"), "path_format", UNMATCHED)
+            self._metrics.answered(scope["method"], route, status, seconds)
+            if route not in _QUIET:
+                _log.info("request", method=scope["method"], route=route, status=status, seconds=round(seconds, 4))

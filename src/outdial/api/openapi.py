@@ -1,0 +1,81 @@
+"""OpenAPI from the types that are really read and written: pydantic's for bodies, msgspec's for answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from fastapi import FastAPI
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+_BY_NAME: Final = "#/components/schemas/"
+_JSON: Final = "application/json"
+
+
+class Catalog:
+    """The schemas all operations refer to."""
+
+    def __init__(self) -> None:
+        self.schemas: dict[str, Any] = {}
+
+    def operation(
+        self,
+        *,
+        parameters: Sequence[dict[str, Any]],
+        bodies: Sequence[type[BaseModel]],
+        answers: Sequence[Any],
+        failure: Any,
+    ) -> dict[str, Any]:
+        """Return the parts of an operation that its function's signature does not tell."""
+        done, refused = self._answer(answers), self._answer([failure])
+        described: dict[str, Any] = {
+            "parameters": list(parameters),
+            "responses": {
+                "200": {"description": "Done.", "content": {_JSON: {"schema": done}}},
+                "default": {"description": "Refused or failed.", "content": {_JSON: {"schema": refused}}},
+            },
+        }
+        if bodies:
+            described["requestBody"] = {"content": {_JSON: {"schema": self._body(bodies)}}}
+        return described
+
+    def _body(self, models: Sequence[type[BaseModel]]) -> dict[str, Any]:
+        references, schema = models_json_schema(
+            [(model, "validation") for model in models], ref_template=f"{_BY_NAME}{{model}}"
+        )
+        self.schemas |= schema.get("$defs", {})
+        return _any_of(list(references.values()))
+
+    def _answer(self, shapes: Sequence[Any]) -> dict[str, Any]:
+        references, components = msgspec.json.schema_components(shapes, ref_template=f"{_BY_NAME}{{name}}")
+        self.schemas |= components
+        return _any_of(list(references))
+
+
+def _any_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+
+
+class Api(FastAPI):
+    """FastAPI whose document also holds a catalog's schemas, and says how to sign in."""
+
+    def __init__(self, catalog: Catalog, **options: Any) -> None:
+        self._catalog = catalog
+        super().__init__(**options)
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        components = document.setdefault("components", {})
+        components.setdefault("schemas", {}).update(self._catalog.schemas)
+        components["securitySchemes"] = {
+            "token": {
+                "type": "apiKey",
+                "in": "header",
+                "name": "auth",
+                "description": "A JSON Web Token, HS256, signed with the client's secret: "
+                '`{"sub": "anything", "appId": "<client id>"}`; `exp` is honoured.',
+            }
+        }
+        return document

@@ -1,0 +1,135 @@
+"""Campaigns: make, read and delete their definitions. Starting and stopping them is ``services.runs`` and ``stop``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from uuid import uuid4
+
+from outdial.core import ids
+from outdial.core.errors import BadReferenceError, ConflictError, NotFoundError
+from outdial.core.model import LIVE_RUN_STATES, Campaign, DialingMode, DialingRules
+from outdial.store import campaigns as store
+from outdial.store import dnc, runs
+from outdial.store.database import Connection, Database
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignDraft:
+    """A campaign to be made: validated values; lists, flow and DNC list by name, as people know them."""
+
+    name: str
+    description: str
+    list_names: tuple[str, ...]
+    dnc_list_name: str | None
+    priority: int
+    """1–5, higher is more important."""
+    mode: DialingMode
+    rules: DialingRules
+    flow_name: str | None
+    queue_name: str | None
+    max_skips: int | None
+    api_version: int
+
+
+async def create_campaign(
+    database: Database, *, iid: str, account_id: str, draft: CampaignDraft, actor: str
+) -> Campaign:
+    """Store a campaign, ready to be started.
+
+    Raises BadReferenceError, which names every list, flow and DNC list that does not exist, and NotFoundError when
+    the account has no such application. The caller ID is looked up at start: its trunk may be added later.
+    """
+    async with database.transaction() as connection:
+        row = await _resolve(connection, iid=iid, account_id=account_id, draft=draft)
+        if not await store.insert(connection, row, actor=actor):
+            raise NotFoundError(f"There is no application {iid} in this account.")
+        return await _campaign(connection, iid, row.id)
+
+
+async def _resolve(connection: Connection, *, iid: str, account_id: str, draft: CampaignDraft) -> store.CampaignRow:
+    lists = await store.contact_lists_named(connection, iid, draft.list_names)
+    problems = [f"There is no contact list named {name!r}." for name in draft.list_names if name not in lists]
+    flow_id = None
+    if draft.flow_name is not None:
+        flow_id = await store.flow_named(connection, iid, draft.flow_name)
+        if flow_id is None:
+            problems.append(f"There is no flow named {draft.flow_name!r}; add it with: outdial flow add.")
+    dnc_list_id = None
+    if draft.dnc_list_name is not None:
+        dnc_list_id = await dnc.dnc_list_id(connection, iid, draft.dnc_list_name)
+        if dnc_list_id is None:
+            problems.append(f"There is no DNC list named {draft.dnc_list_name!r}; make it with: outdial dnc add.")
+    if problems:
+        raise BadReferenceError(" ".join(problems))
+    return store.CampaignRow(
+        id=ids.campaign_id(uuid4()),
+        iid=iid,
+        account_id=account_id,
+        name=draft.name,
+        description=draft.description,
+        priority=draft.priority,
+        mode=draft.mode,
+        rules=draft.rules,
+        flow_id=flow_id,
+        # two spellings of one list are one list
+        list_ids=tuple(dict.fromkeys(lists[name] for name in draft.list_names)),
+        dnc_list_id=dnc_list_id,
+        queue_name=draft.queue_name,
+        max_skips=draft.max_skips,
+        api_version=draft.api_version,
+    )
+
+
+async def get_campaign(database: Database, iid: str, campaign_id: str) -> Campaign:
+    """Return a campaign with its latest run; raise NotFoundError, alike for unknown and other tenants' ids."""
+    async with database.connection() as connection:
+        return await _campaign(connection, iid, campaign_id)
+
+
+async def _campaign(connection: Connection, iid: str, campaign_id: str, *, lock: bool = False) -> Campaign:
+    campaign = await store.by_id(connection, iid, campaign_id, lock=lock)
+    if campaign is None:
+        raise NotFoundError(f"There is no campaign with the id {campaign_id}.")
+    return await _with_run(connection, campaign)
+
+
+async def _with_run(connection: Connection, campaign: Campaign) -> Campaign:
+    return replace(campaign, run=await runs.latest_run(connection, campaign.id))
+
+
+async def list_campaigns(database: Database, iid: str | None) -> list[Campaign]:
+    """Return the campaigns of an application, or of all (None), oldest first, each with its latest run."""
+    async with database.connection() as connection:
+        return [await _with_run(connection, campaign) for campaign in await store.of_application(connection, iid)]
+
+
+async def find_campaign(database: Database, text: str) -> Campaign:
+    """Return the campaign with that id or exact name, in any application: for people at the command line.
+
+    Raises NotFoundError, and ConflictError when several bear the name.
+    """
+    async with database.connection() as connection:
+        found = await store.find(connection, text)
+        if not found:
+            raise NotFoundError(f"There is no campaign with the id or name {text!r}; see: outdial campaign list.")
+        if len(found) > 1:
+            choices = ", ".join(campaign.id for campaign in found)
+            raise ConflictError(f"{len(found)} campaigns are named {text!r}; give the id of one: {choices}.")
+        return await _with_run(connection, found[0])
+
+
+async def delete_campaign(database: Database, *, iid: str, campaign_id: str, actor: str) -> Campaign:
+    """Delete a campaign and return it as it was; attempts and history stay as evidence.
+
+    Raises NotFoundError, and ConflictError while a run of it is live.
+    """
+    async with database.transaction() as connection:
+        # a start locks the row too, so none can slip in between the look and the deletion
+        campaign = await _campaign(connection, iid, campaign_id, lock=True)
+        run = campaign.run
+        if run is not None and run.state in LIVE_RUN_STATES:
+            raise ConflictError(
+                f"The campaign {campaign.name!r} cannot be deleted while its run is {run.state}; stop it first."
+            )
+        await store.mark_deleted(connection, campaign, actor=actor)
+        return campaign

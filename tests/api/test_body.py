@@ -1,0 +1,97 @@
+"""Bodies are bounded and clean before anybody looks into them."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.requests import Request
+
+from outdial.api.body import DEEPEST, LARGEST_BODY, read_json
+from outdial.core.errors import BadRequestError, InvalidInputError, TooLargeError
+
+
+def request(*chunks: bytes, headers: dict[str, str] | None = None) -> Request:
+    messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+    messages.append({"type": "http.request", "body": b"", "more_body": False})
+
+    async def receive():
+        return messages.pop(0)
+
+    raw = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+    return Request({"type": "http", "method": "POST", "headers": raw}, receive)
+
+
+@pytest.mark.parametrize("body", [b"", b" \r\n", b"null", b"\xef\xbb\xbf", b"\xef\xbb\xbf{}", b"{}\n"])
+async def test_nothing_is_an_empty_object(body):
+    assert await read_json(request(body)) == {}
+
+
+async def test_a_body_in_pieces():
+    assert await read_json(request(b'{"a":', b"[1,", b'"\xc3\xa4"]}')) == {"a": [1, "ä"]}
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"{", "The body is not valid JSON: "),
+        (b"{'a': 1}", "The body is not valid JSON: "),
+        (b'{"a":1}{', "The body is not valid JSON: "),
+        (b'{"a":NaN}', "The body is not valid JSON: "),
+        (b'{"a":1e999}', "The body is not valid JSON: "),
+        (b'"\\ud800"', "The body is not valid JSON: "),
+        (b'{"a":"\xff"}', "The body is not valid UTF-8"),
+        (b"\x00", "The body is not valid JSON: "),
+        ('{"a":1}'.encode("utf-16"), "The body is not valid JSON: "),
+        (b"trigger=stop", "The body is not valid JSON: "),
+    ],
+)
+async def test_what_is_no_json_is_refused(body, sentence):
+    with pytest.raises(BadRequestError) as refused:
+        await read_json(request(body))
+    assert refused.value.message.startswith(sentence)
+
+
+async def test_nul_characters_are_named_wherever_they_are():
+    body = rb'{"a":"x\u0000","b":[{"c":"\u0000"}],"d\u0000":1,"e":"fine"}'
+    with pytest.raises(InvalidInputError) as refused:
+        await read_json(request(body))
+    assert refused.value.problems == (
+        "`a` holds a NUL character; remove it.",
+        "`b[0].c` holds a NUL character; remove it.",
+        "A field name in the body holds a NUL character; remove it.",
+    )
+
+
+@pytest.mark.parametrize("depth", [DEEPEST + 1, 5_000, 100_000])
+async def test_deep_nesting_is_refused(depth):
+    for opening, closing in ((b"[", b"]"), (b'{"a":', b"}")):
+        inner = b"1" if opening == b"[" else b"[]"
+        body = opening * depth + inner + closing * depth
+        if len(body) <= LARGEST_BODY:
+            with pytest.raises(InvalidInputError, match=f"nested deeper than {DEEPEST} levels"):
+                await read_json(request(body))
+
+
+async def test_the_deepest_that_is_read():
+    assert await read_json(request(b"[" * DEEPEST + b"]" * DEEPEST))
+
+
+async def test_a_declared_length_is_enough_to_refuse():
+    async def receive():
+        pytest.fail("the body was read")
+
+    headers = [(b"content-length", str(LARGEST_BODY + 1).encode())]
+    with pytest.raises(TooLargeError, match="larger than 1 MB"):
+        await read_json(Request({"type": "http", "method": "POST", "headers": headers}, receive))
+
+
+async def test_a_length_that_is_not_declared_is_counted():
+    with pytest.raises(TooLargeError):
+        await read_json(request(b" " * LARGEST_BODY, b" "))
+    with pytest.raises(TooLargeError):
+        await read_json(request(b" " * (LARGEST_BODY + 1), headers={"content-length": "2"}))
+    assert await read_json(request(b" " * LARGEST_BODY)) == {}
+
+
+async def test_a_million_digits_of_length_are_no_trouble():
+    with pytest.raises(TooLargeError):
+        await read_json(request(b"{}", headers={"content-length": "9" * 5000}))

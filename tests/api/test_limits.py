@@ -1,0 +1,73 @@
+"""The rate limit at the door: by account, after who asks is known, and never before a stop."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.wire import errors, ever_open
+
+
+@pytest.fixture
+def settings(settings):
+    return settings.model_copy(update={"rate_limit_per_minute": 12})
+
+
+async def until_limited(tenant) -> int:
+    for count in range(100):
+        answer = await tenant.ask("GET", "/cd-unknown")
+        if answer.status_code == 429:
+            return count
+        assert answer.status_code == 404
+    pytest.fail("never limited")
+
+
+async def test_the_documented_sentence(bare):
+    assert await until_limited(bare) == 12
+    answer = await bare.ask("GET", "/cd-unknown")
+    assert answer.json() == {
+        "errors": [
+            {
+                "msg": "You've exceeded the per-minute rate limit. Please wait for sometime before retrying.",
+                "code": 429,
+            }
+        ]
+    }
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
+
+
+async def test_stop_is_never_limited(tenant):
+    campaign_id = await tenant.create_campaign(ever_open(1))
+    assert (await tenant.trigger(campaign_id, "play")).status_code == 200
+    await until_limited(tenant)
+    assert (await tenant.trigger(campaign_id, "play")).status_code == 429
+    for version in (1, 2):
+        assert (await tenant.trigger(campaign_id, "stop", version=version)).status_code == 200
+    assert (await tenant.trigger(campaign_id, "pause")).status_code == 429
+
+
+async def test_stops_do_not_use_the_limit_up(bare):
+    for _ in range(20):
+        assert (await bare.trigger("cd-unknown", "stop")).status_code == 404
+    assert await until_limited(bare) == 12
+
+
+async def test_accounts_share_nothing_and_applications_of_one_do(bare, other, sibling):
+    used = 12 - await until_limited(sibling)
+    assert used == 2  # the account's other application made a list and filled it
+    assert (await bare.ask("GET", "/cd-unknown")).status_code == 429
+    assert (await other.ask("GET", "/cd-unknown")).status_code == 404
+
+
+async def test_strangers_are_refused_without_being_counted(bare):
+    for _ in range(20):
+        answer = await bare.http.get(bare.url("/cd-1"), headers=bare.headers(auth=bare.token(key="k" * 40)))
+        assert answer.status_code == 401
+    assert await until_limited(bare) == 12
+    answer = await bare.http.get(bare.url("/cd-1"), headers=bare.headers(auth=None))
+    assert answer.status_code == 401
+    assert errors(answer) == ["Invalid SDK credentials"]
+
+
+async def test_machines_are_not_limited(http):
+    for _ in range(30):
+        assert (await http.get("/health")).status_code == 200
