@@ -198,6 +198,12 @@ class Database:
         async with self.connection() as connection, connection.transaction():
             yield connection
 
+    @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Connection]:
+        """Lend a connection whose statements all see the database as it is at the first of them; it only reads."""
+        async with self.connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+            yield connection
+
     async def listen(self, channel: str, callback: Callable[[str], None]) -> None:
         """Call back with the payload of each NOTIFY on the channel, from the event loop.
 

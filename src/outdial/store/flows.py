@@ -45,3 +45,9 @@ async def audio(connection: Connection, flow_id: str) -> bytes | None:
     """Return a flow's WAV file, None when there is no such flow."""
     data: bytes | None = await connection.fetchval("SELECT audio FROM flows WHERE id = $1", flow_id)
     return data
+
+
+async def by_id(connection: Connection, flow_id: str) -> Flow | None:
+    """Return a flow without its audio, None when there is no such flow."""
+    row = await connection.fetchrow("SELECT id, iid, name, duration_seconds FROM flows WHERE id = $1", flow_id)
+    return None if row is None else _flow(row)

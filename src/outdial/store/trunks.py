@@ -141,3 +141,8 @@ async def mark_removed(connection: Connection, trunk_id: str) -> None:
     """Remove a trunk that is locked: its caller IDs and its password go, its row stays for the runs that name it."""
     await connection.execute("DELETE FROM caller_ids WHERE trunk_id = $1", trunk_id)
     await connection.execute("UPDATE trunks SET removed_at = now(), password_encrypted = NULL WHERE id = $1", trunk_id)
+
+
+async def transport_of(connection: Connection, trunk_id: str) -> Transport:
+    """Return how a trunk is reached, a removed one too."""
+    return Transport(await connection.fetchval("SELECT transport FROM trunks WHERE id = $1", trunk_id))

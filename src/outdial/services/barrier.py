@@ -1,0 +1,251 @@
+"""Making a run silent at its engines: fence, quiesce, and the nodes' acknowledgements. Pause and stop use it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+import structlog
+
+from outdial import clock
+from outdial.core.errors import EngineUnavailableError
+from outdial.core.model import ConnectedCalls, RingingCalls, Run, Transport
+from outdial.core.permit import silent_after
+from outdial.services.engines import Engines, reachable_from_anywhere
+from outdial.store import attempts as attempts_store
+from outdial.store import nodes as nodes_store
+from outdial.store.database import Database
+from outdial.store.engines import EngineRow
+from outdial.store.nodes import Serving
+from outdial.telephony.engine import CallState, EngineControl
+
+QUIET_SECONDS: Final = 0.02
+"""Between the two empty listings that make an engine quiet: an INVITE was seen up to 3 ms after its channel was gone
+from the listing (measured), and an originate that passed before the fence shows within 10 ms."""
+
+RETRY_SECONDS: Final = 0.05
+"""Between two tries to reach an engine that does not answer."""
+
+LOOK_SECONDS: Final = 0.01
+"""Between two looks at what the nodes have acknowledged."""
+
+GRACE_SECONDS: Final = 0.15
+"""How long nodes get to acknowledge once every engine is fenced and quiet; they cannot dial any more then, so this
+only lets them book what they know before the stop books it for them."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What becomes of the calls there are."""
+
+    ringing: RingingCalls = RingingCalls.CANCEL
+    connected: ConnectedCalls = ConnectedCalls.KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """What was done at one engine."""
+
+    engine_id: str
+    silent: bool
+    """Shown: no call of the run can leave it any more."""
+    fenced_at: datetime | None = None
+    quiesced_at: datetime | None = None
+    cancelled: frozenset[str] = frozenset()
+    """Attempts that were not answered when they were hung up."""
+    hung_up: frozenset[str] = frozenset()
+    """Attempts that were answered when they were hung up."""
+    problem: str = ""
+    """Why it is not silent."""
+
+
+class NodeOutcome(StrEnum):
+    """How a node that served the run was accounted for."""
+
+    ACKNOWLEDGED = "acknowledged"
+    """It has dropped the run."""
+    LEASE_EXPIRED = "lease_expired"
+    """It has ended, or its lease has: it may not dial."""
+    NOT_ANSWERING = "not_answering"
+    """It holds a lease and says nothing; every engine is fenced, so it cannot dial."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A run to be made silent."""
+
+    run: Run
+    """As it was committed: no longer active, at its new epoch."""
+    epochs: Mapping[str, Sequence[int]]
+    """Engine id → epochs a permit of the run may be found under."""
+    committed: float
+    """Boot time just after the commit."""
+    transport: Transport
+
+
+async def silence(
+    engines: Engines, target: Target, wishes: Wishes, *, deadline: float, database: Database
+) -> list[Silence]:
+    """Fence and quiesce the run at each of its engines, side by side, until boot time ``deadline``.
+
+    An engine that cannot be reached is tried again until then. One that lives inside another process is silent once
+    its nodes say so or their leases have run out for as long as a permit lives.
+    """
+    rows = await engines.rows(list(target.epochs))
+    return list(
+        await asyncio.gather(
+            *(_silence_one(engines, row, target, wishes, deadline=deadline, database=database) for row in rows.values())
+        )
+    )
+
+
+async def _silence_one(
+    engines: Engines, engine: EngineRow, target: Target, wishes: Wishes, *, deadline: float, database: Database
+) -> Silence:
+    expired = silent_after(target.committed, ttl_seconds=engines.ttl_seconds)
+    while True:
+        try:
+            control = await engines.control(engine.id)
+            return await _ask(control, target, wishes, deadline=deadline, ttl_seconds=engines.ttl_seconds)
+        except EngineUnavailableError as error:
+            problem = error.message
+        if clock.boottime() >= expired and engine.retired_at is not None:
+            return Silence(engine.id, silent=True, problem="retired")
+        if not reachable_from_anywhere(engine) and await _nodes_are_done(
+            database, target, engine.id, expired=clock.boottime() >= expired
+        ):
+            return Silence(engine.id, silent=True, fenced_at=clock.now(), quiesced_at=clock.now())
+        if clock.boottime() >= deadline:
+            return Silence(engine.id, silent=False, problem=problem)
+        await asyncio.sleep(RETRY_SECONDS if reachable_from_anywhere(engine) else LOOK_SECONDS)
+
+
+async def _nodes_are_done(database: Database, target: Target, engine_id: str, *, expired: bool) -> bool:
+    """Whether every node with this engine has dropped the run, or its lease and its permits have run out."""
+    async with database.connection() as connection:
+        serving = await nodes_store.serving(connection, target.run.id)
+    return all(
+        node.dropped_epoch >= target.run.epoch or (expired and not node.lease_live)
+        for node in serving
+        if node.engine_id == engine_id
+    )
+
+
+async def _ask(
+    control: EngineControl, target: Target, wishes: Wishes, *, deadline: float, ttl_seconds: float
+) -> Silence:
+    """Fence and quiesce at an engine that answers. Raises EngineUnavailableError."""
+    run_id = target.run.id
+    await control.fence(run_id, target.epochs.get(control.id, ()))
+    fenced_at = clock.now()
+    quiesced = _Quiesce(control, run_id, wishes, ttl_seconds=ttl_seconds)
+    if not await quiesced.until_quiet(deadline):
+        return Silence(
+            control.id,
+            silent=False,
+            fenced_at=fenced_at,
+            cancelled=frozenset(quiesced.cancelled),
+            hung_up=frozenset(quiesced.hung_up),
+            problem=f"Calls of the run still show at the engine {control.id}.",
+        )
+    if quiesced.cancelled_early and target.transport is not Transport.UDP:
+        # on a connection that was down, the INVITE of a call that is gone leaves when the connection comes up
+        await asyncio.sleep(ttl_seconds)
+    return Silence(
+        control.id,
+        silent=True,
+        fenced_at=fenced_at,
+        quiesced_at=clock.now(),
+        cancelled=frozenset(quiesced.cancelled),
+        hung_up=frozenset(quiesced.hung_up),
+    )
+
+
+class _Quiesce:
+    """Ends what is to end, and looks until nothing is left that could still send an INVITE."""
+
+    def __init__(self, control: EngineControl, run_id: int, wishes: Wishes, *, ttl_seconds: float) -> None:
+        self._control = control
+        self._run_id = run_id
+        self._wishes = wishes
+        self._ttl_seconds = ttl_seconds
+        self._dialing_since: dict[str, float] = {}
+        self.cancelled: set[str] = set()
+        self.cancelled_early = False
+        """Some call was cancelled before it was seen ringing."""
+        self.hung_up: set[str] = set()
+
+    async def until_quiet(self, deadline: float) -> bool:
+        """Return True after two quiet listings in a row, False when ``deadline`` passes first."""
+        quiet = 0
+        while True:
+            quiet = 0 if await self._look() else quiet + 1
+            if quiet == 2:  # noqa: PLR2004 - the barrier's rule, see QUIET_SECONDS
+                return True
+            if clock.boottime() >= deadline:
+                return False
+            await asyncio.sleep(QUIET_SECONDS)
+
+    async def _look(self) -> bool:
+        """Hang up what is to end; return whether anything was open."""
+        calls = await self._control.calls(self._run_id)
+        answered = {call.id for call in calls if call.state is CallState.ANSWERED}
+        unanswered = {call.id: call.state for call in calls if call.state is not CallState.ANSWERED}
+        ending = answered if self._wishes.connected is ConnectedCalls.HANG_UP else set()
+        if self._wishes.ringing is RingingCalls.CANCEL:
+            self.cancelled |= unanswered.keys()
+            self.cancelled_early |= CallState.DIALING in unanswered.values()
+            ending = ending | unanswered.keys()
+            left = bool(unanswered)
+        else:
+            left = any(state is CallState.DIALING and self._may_be_unsent(id_) for id_, state in unanswered.items())
+        self.hung_up |= ending & answered
+        await asyncio.gather(*(self._control.hang_up(call_id) for call_id in ending))
+        return left or bool(ending)
+
+    def _may_be_unsent(self, call_id: str) -> bool:
+        """Whether the INVITE of a call that is to ring on may not have left yet; it leaves within milliseconds, or on
+        a connection that was down when it came up."""
+        since = self._dialing_since.setdefault(call_id, clock.boottime())
+        return clock.boottime() - since < self._ttl_seconds
+
+
+async def quiet(control: EngineControl, run_id: int, wishes: Wishes, *, ttl_seconds: float) -> None:
+    """Fence and quiesce one engine from the process it lives in. Raises EngineUnavailableError."""
+    await control.fence(run_id)
+    quiesced = _Quiesce(control, run_id, wishes, ttl_seconds=ttl_seconds)
+    await quiesced.until_quiet(clock.boottime() + ttl_seconds)
+
+
+async def acknowledgements(
+    database: Database, target: Target, ended: Sequence[str] = ()
+) -> dict[NodeOutcome, list[Serving]]:
+    """Wait a moment for the nodes to drop the run and to book the attempts ``ended``; tell how each was found.
+
+    For a run that is silent at every engine: a node that does not answer delays this by the grace time only.
+    """
+    until = clock.boottime() + GRACE_SECONDS
+    while True:
+        async with database.connection() as connection:
+            serving = await nodes_store.serving(connection, target.run.id)
+            open_attempts = await attempts_store.live_ids(connection, ended) if ended else frozenset()
+        found: dict[NodeOutcome, list[Serving]] = {outcome: [] for outcome in NodeOutcome}
+        for node in serving:
+            found[_outcome(node, target.run.epoch)].append(node)
+        nobody_will = not any(node.lease_live for node in serving)
+        settled = not found[NodeOutcome.NOT_ANSWERING] and (not open_attempts or nobody_will)
+        if settled or clock.boottime() >= until:
+            return found
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _outcome(node: Serving, epoch: int) -> NodeOutcome:
+    if node.dropped_epoch >= epoch:
+        return NodeOutcome.ACKNOWLEDGED
+    return NodeOutcome.NOT_ANSWERING if node.lease_live else NodeOutcome.LEASE_EXPIRED

@@ -1,0 +1,265 @@
+"""Runs: start, pause and resume them, load their contacts, show their progress. Stopping is ``services.stop``."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Final
+
+from outdial import clock
+from outdial.core import ids
+from outdial.core.campaign import RunAction, move
+from outdial.core.errors import (
+    BadReferenceError,
+    ConflictError,
+    InUseError,
+    NotBuiltError,
+    NotFoundError,
+    NothingToDialError,
+)
+from outdial.core.model import (
+    LIVE_RUN_STATES,
+    AttemptState,
+    Campaign,
+    DialingMode,
+    Disposition,
+    DoneReason,
+    RingingCalls,
+    Run,
+    RunContactState,
+    RunState,
+)
+from outdial.core.permit import silent_after
+from outdial.secretbox import SecretBox
+from outdial.services import barrier
+from outdial.services.engines import Engines
+from outdial.store import campaigns as campaigns_store
+from outdial.store import dnc as dnc_store
+from outdial.store import nodes as nodes_store
+from outdial.store import run_contacts as contacts_store
+from outdial.store import runs as store
+from outdial.store import trunks as trunks_store
+from outdial.store.database import Connection, Database
+from outdial.store.run_contacts import RunContactRow as RunContactView
+
+__all__ = ["RunContactPage", "RunContactView", "RunProgress", "StartedRun", "load_more", "pause", "progress", "resume"]
+
+FIRST_LOT: Final = 20_000
+"""Contacts read while the run is being started, so that most runs are whole when the start answers."""
+
+LOT: Final = 10_000
+"""Contacts a node reads per transaction afterwards, some 200 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartedRun:
+    """A run that has just begun."""
+
+    run: Run
+    calls_completed: int
+    """Answered calls of the campaign's earlier runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunContactPage:
+    """A page of the contacts of a run, in dialing order."""
+
+    results: tuple[RunContactView, ...]
+    page: int
+    """From 1."""
+    limit: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress:
+    """What a run has come to, all of one instant."""
+
+    run: Run
+    contacts: dict[RunContactState, int]
+    done: dict[DoneReason, int]
+    dispositions: dict[Disposition, int]
+    live: dict[AttemptState, int]
+    placed: int
+    """Calls handed to an engine."""
+    answered: int
+
+
+async def start(database: Database, secrets: SecretBox, *, iid: str, campaign_id: str, actor: str) -> StartedRun:
+    """Begin a run of a campaign, by the rules it has now.
+
+    Raises NotFoundError, NotBuiltError (dialing mode), ConflictError (a run of it is live), BadReferenceError (no trunk
+    has its caller ID), InUseError (another live run dials one of its lists), NothingToDialError.
+    """
+    async with database.transaction() as connection:
+        campaign = await campaigns_store.by_id(connection, iid, campaign_id, lock=True)
+        if campaign is None:
+            raise NotFoundError(f"There is no campaign with the id {campaign_id}.")
+        if campaign.mode is not DialingMode.AGENTLESS:
+            raise NotBuiltError(
+                f"The campaign {campaign.name} is {campaign.mode}: dialing for agents is not built yet. "
+                "Only agentless campaigns can be started."
+            )
+        latest = await store.latest_run(connection, campaign.id)
+        if latest is not None and latest.state in LIVE_RUN_STATES:
+            raise ConflictError(
+                f"The campaign {campaign.name} has a run that is {latest.state}; stop it before starting another."
+            )
+        run = await _insert(connection, secrets, campaign, actor)
+        taken = await store.take_lists(connection, run.id, campaign.list_ids)
+        if taken:
+            raise InUseError(
+                " ".join(
+                    f"The contact list {name} is being dialed by the campaign {other or 'of another start'}."
+                    for name, other in taken.items()
+                )
+                + " Wait until that run has ended, or stop it."
+            )
+        await _load_first(connection, run)
+        await _require_somebody(connection, run, campaign)
+        completed = await store.calls_completed(connection, campaign.id)
+        await store.announce(connection, run.id)
+        return StartedRun(await store.by_id(connection, run.id), completed)
+
+
+async def _insert(connection: Connection, secrets: SecretBox, campaign: Campaign, actor: str) -> Run:
+    trunk = await trunks_store.by_caller_id(connection, secrets, campaign.iid, campaign.rules.caller_id)
+    if trunk is None:
+        raise BadReferenceError(
+            f"No trunk of the application has the caller ID {campaign.rules.caller_id}. Add one with: outdial trunk "
+            f"add --iid {campaign.iid} --caller-id {campaign.rules.caller_id} …"
+        )
+    account_list = await dnc_store.account_list(
+        connection, campaign.account_id, new_id=ids.contact_list_id(uuid.uuid4())
+    )
+    return await store.insert_run(
+        connection,
+        instance_id=ids.instance_id(uuid.uuid4()),
+        campaign_id=campaign.id,
+        account_id=campaign.account_id,
+        iid=campaign.iid,
+        rules=campaign.rules,
+        trunk_id=trunk.id,
+        flow_id=campaign.flow_id,
+        dnc_list_ids=[account_list, *([] if campaign.dnc_list_id is None else [campaign.dnc_list_id])],
+        max_concurrent_calls=None,
+        actor=actor,
+    )
+
+
+async def _load_first(connection: Connection, run: Run) -> None:
+    """Read the first contacts, and on until somebody is found who may be dialed or the lists are at their end."""
+    allowed = loaded = 0
+    while not allowed or loaded < FIRST_LOT:
+        if not await contacts_store.load_lot(connection, run, limit=FIRST_LOT):
+            await store.mark_loaded(connection, run.id)
+            return
+        loaded, allowed = await contacts_store.dialable(connection, run)
+
+
+async def _require_somebody(connection: Connection, run: Run, campaign: Campaign) -> None:
+    total, allowed = await contacts_store.dialable(connection, run)
+    if not total:
+        raise NothingToDialError(
+            f"There is nobody to dial: the contact lists of the campaign ({', '.join(campaign.list_names)}) are empty."
+        )
+    if not allowed:
+        raise NothingToDialError(
+            f"There is nobody to dial: all {total} contacts are on a do-not-call list of the account or the campaign."
+        )
+
+
+async def load_more(database: Database, run: Run) -> bool:
+    """Read one more lot of contacts; return whether more is left. Nothing is read into a run that is stopping."""
+    async with database.transaction() as connection:
+        await store.share_run(connection, run.id)
+        present = await store.by_id(connection, run.id)
+        if present.loaded or present.state not in (RunState.ACTIVE, RunState.PAUSED):
+            return False
+        if await contacts_store.load_lot(connection, present, limit=LOT):
+            return True
+        await store.mark_loaded(connection, run.id)
+        return False
+
+
+async def pause(database: Database, engines: Engines, *, iid: str, campaign_id: str, actor: str) -> Run:
+    """Pause the campaign's run: when this returns no new call leaves, what rings or is connected goes on.
+
+    Pausing a paused run changes nothing. Raises NotFoundError, ConflictError.
+    """
+    async with database.transaction() as connection:
+        run = await _locked_latest(connection, iid, campaign_id)
+        if run.state is not RunState.PAUSED:
+            run = await _move(connection, run, RunAction.PAUSE, actor)
+        epochs = await nodes_store.engines_of_run(connection, run.id)
+        transport = await trunks_store.transport_of(connection, run.trunk_id)
+    target = barrier.Target(run=run, epochs=epochs, committed=clock.boottime(), transport=transport)
+    # an engine that does not answer fences itself when its permit runs out
+    deadline = silent_after(target.committed, ttl_seconds=engines.ttl_seconds)
+    wishes = barrier.Wishes(ringing=RingingCalls.LET_RING)
+    await barrier.silence(engines, target, wishes, deadline=deadline, database=database)
+    return run
+
+
+async def resume(database: Database, *, iid: str, campaign_id: str, actor: str) -> Run:
+    """Go on with a paused run. Raises NotFoundError, ConflictError."""
+    async with database.transaction() as connection:
+        run = await _locked_latest(connection, iid, campaign_id)
+        return await _move(connection, run, RunAction.RESUME, actor)
+
+
+async def _locked_latest(connection: Connection, iid: str, campaign_id: str) -> Run:
+    """Return the campaign's latest run, whose lock is held from now on."""
+    campaign = await campaigns_store.by_id(connection, iid, campaign_id)
+    if campaign is None:
+        raise NotFoundError(f"There is no campaign with the id {campaign_id}.")
+    run = await store.latest_run(connection, campaign_id)
+    if run is None:
+        raise ConflictError(f"The campaign {campaign.name} has never been started.")
+    await store.lock_run(connection, run.id)
+    return await store.by_id(connection, run.id)
+
+
+async def _move(connection: Connection, run: Run, action: RunAction, actor: str) -> Run:
+    moved = await store.move_run(
+        connection,
+        run.id,
+        before=run.state,
+        epoch=run.epoch,
+        after=move(run.state, action),
+        actor=actor,
+        reason=str(action),
+    )
+    if moved is None:
+        raise ConflictError(f"The run {run.instance_id} has just changed: ask again.")
+    await store.announce(connection, run.id)
+    return moved
+
+
+async def run_contacts(database: Database, *, iid: str, campaign_id: str, page: int, limit: int) -> RunContactPage:
+    """Return a page of the contacts of the campaign's latest run. Raises NotFoundError."""
+    async with database.connection() as connection:
+        campaign = await campaigns_store.by_id(connection, iid, campaign_id)
+        if campaign is None:
+            raise NotFoundError(f"There is no campaign with the id {campaign_id}.")
+        run = await store.latest_run(connection, campaign_id)
+        if run is None:
+            return RunContactPage((), page, limit, 0)
+        rows, total = await contacts_store.page(connection, run.id, offset=(page - 1) * limit, limit=limit)
+    return RunContactPage(tuple(rows), page, limit, total)
+
+
+async def progress(database: Database, run_id: int) -> RunProgress:
+    """Return what a run has come to."""
+    async with database.snapshot() as connection:
+        run = await store.by_id(connection, run_id)
+        counts = await contacts_store.counts(connection, run_id)
+    return RunProgress(
+        run=run,
+        contacts=counts.contacts,
+        done=counts.done,
+        dispositions=counts.dispositions,
+        live=counts.live,
+        placed=counts.placed,
+        answered=counts.answered,
+    )

@@ -1,0 +1,354 @@
+"""Stop: after it returns no further call leaves for the run, whoever runs, crashes, sleeps or wakes up afterwards.
+
+The order is the proof. *Commit* ``stopping`` at a new epoch: nothing can be reserved, no permit made, for the old one.
+*Fence* every engine: originates in flight are refused there. *Quiesce*: what passed before the fence is cancelled.
+*Acknowledge*: the nodes book what they know. *Commit* ``stopped`` with the report. What cannot be shown is not claimed:
+StopNotProvenError, and the run stays ``stopping`` until somebody asks again or :func:`resume_stops` finishes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from outdial import clock
+from outdial.core.campaign import RunAction, move
+from outdial.core.errors import (
+    ConflictError,
+    DatabaseUnavailableError,
+    NotFoundError,
+    OutdialError,
+    StopNotProvenError,
+)
+from outdial.core.model import (
+    AttemptState,
+    ConnectedCalls,
+    Disposition,
+    DoneReason,
+    RingingCalls,
+    Run,
+    RunContactState,
+    RunState,
+)
+from outdial.core.permit import silent_after
+from outdial.services import barrier
+from outdial.services.barrier import NodeOutcome, Silence, Target, Wishes
+from outdial.services.engines import Engines
+from outdial.store import attempts as attempts_store
+from outdial.store import campaigns as campaigns_store
+from outdial.store import nodes as nodes_store
+from outdial.store import runs as runs_store
+from outdial.store import stops as store
+from outdial.store import trunks as trunks_store
+from outdial.store.attempts import AttemptNews, ContactNews
+from outdial.store.database import Connection, Database
+
+__all__ = [
+    "EngineReport",
+    "NodeReport",
+    "StopOptions",
+    "StopProgress",
+    "StopReport",
+    "StoppedRun",
+    "resume_stops",
+    "stop",
+]
+
+StopOptions = Wishes
+
+PATIENCE_SECONDS: Final = 1.5
+"""How long an engine gets to answer after the instant at which its permits must have expired."""
+
+RETRIES_LOT: Final = 500
+"""Contacts per statement when retries are dropped: some 10 ms."""
+
+RESUME_SECONDS: Final = 1.0
+"""Between two looks for stops that nobody finishes."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class StopProgress:
+    """One step of a stop, as it is done."""
+
+    step: str
+    """``committed``, ``fenced``, ``quiesced``, ``acknowledged``, ``stopped``."""
+    sentence: str
+    elapsed_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReport:
+    """What the stop did at one engine."""
+
+    engine_id: str
+    fenced_at: datetime | None
+    """None: a person had declared the engine gone; its permits had expired."""
+    quiesced_at: datetime | None
+    cancelled: int
+    hung_up: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """How one dialer node was accounted for."""
+
+    node_id: str
+    name: str
+    outcome: NodeOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class StopReport:
+    """What a stop did, step by step, and what it left."""
+
+    instance_id: str
+    campaign_id: str
+    requested_at: datetime
+    requested_by: str
+    stopped_at: datetime
+    latency_seconds: float
+    ringing: RingingCalls
+    connected: ConnectedCalls
+    engines: tuple[EngineReport, ...]
+    nodes: tuple[NodeReport, ...]
+    cancelled_count: int
+    """Calls that were cancelled while they rang."""
+    retries_cancelled_count: int
+    """Contacts that were attempted before and will not be tried again."""
+    never_reached_count: int
+    """Contacts that were never attempted."""
+    connected_count: int
+    """Conversations that go on."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as JSON values, times as ISO 8601 UTC."""
+        document: dict[str, Any] = msgspec.to_builtins(self)
+        return document
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedRun:
+    """A run that is stopped, with the report of its stop."""
+
+    run: Run
+    report: StopReport
+
+
+async def stop(
+    database: Database,
+    engines: Engines,
+    *,
+    iid: str,
+    campaign_id: str,
+    actor: str,
+    options: StopOptions = StopOptions(),  # noqa: B008 - frozen
+    on_progress: Callable[[StopProgress], None] | None = None,
+) -> StoppedRun:
+    """Stop the campaign's run and return when no further call can leave.
+
+    A stopped run answers with its report again; a stop under way is joined, with the options it was asked for first.
+    Raises NotFoundError, ConflictError (never started, or completed), StopNotProvenError (committed, but an engine
+    could not be shown to be silent in time: ask again), DatabaseUnavailableError.
+    """
+    began = clock.boottime()
+
+    def tell(step: str, sentence: str) -> None:
+        if on_progress is not None:
+            on_progress(StopProgress(step, sentence, clock.boottime() - began))
+
+    async with database.transaction() as connection:
+        campaign = await campaigns_store.by_id(connection, iid, campaign_id)
+        if campaign is None:
+            raise NotFoundError(f"There is no campaign with the id {campaign_id}.")
+        run = await runs_store.latest_run(connection, campaign_id)
+        if run is None:
+            raise ConflictError(f"The campaign {campaign.name} has never been started, so there is nothing to stop.")
+        await runs_store.lock_run(connection, run.id)
+        run = await _commit_stopping(connection, run.id, actor, options)
+        if run.state is RunState.STOPPED:
+            return StoppedRun(run, _report_from(await store.read_report(connection, run.id)))
+    tell("committed", "The stop is committed: no new call is claimed.")
+    return await _finish(database, engines, run, actor=actor, tell=tell)
+
+
+async def _commit_stopping(connection: Connection, run_id: int, actor: str, options: StopOptions) -> Run:
+    """Under the run's lock: move it to ``stopping``, unless it is there or beyond."""
+    run = await runs_store.by_id(connection, run_id)
+    if run.state in (RunState.STOPPING, RunState.STOPPED):
+        return run
+    after = move(run.state, RunAction.STOP)
+    moved = await runs_store.move_run(
+        connection, run_id, before=run.state, epoch=run.epoch, after=after, actor=actor, reason="stop"
+    )
+    if moved is None:
+        raise ConflictError(f"The run {run.instance_id} has just changed: ask again.")
+    await store.remember_options(connection, run_id, options)
+    await runs_store.announce(connection, run_id)
+    return moved
+
+
+async def _finish(
+    database: Database, engines: Engines, run: Run, *, actor: str, tell: Callable[[str, str], None]
+) -> StoppedRun:
+    """Take a run that is ``stopping`` to ``stopped``. Raises StopNotProvenError."""
+    async with database.connection() as connection:
+        epochs = await nodes_store.engines_of_run(connection, run.id)
+        transport = await trunks_store.transport_of(connection, run.trunk_id)
+        stored = await store.read_options(connection, run.id)
+    wishes = StopOptions() if stored is None else msgspec.convert(stored, StopOptions)
+    target = Target(run=run, epochs=epochs, committed=clock.boottime(), transport=transport)
+    deadline = silent_after(target.committed, ttl_seconds=engines.ttl_seconds) + PATIENCE_SECONDS
+    dropping = asyncio.create_task(_drop_retries(database, run.id, actor))
+    try:
+        silences = await barrier.silence(engines, target, wishes, deadline=deadline, database=database)
+        _require_silence(silences)
+        tell("fenced", f"No engine accepts a call of this run any more ({len(silences)} asked).")
+        ended = frozenset[str]().union(*(one.cancelled for one in silences))
+        tell("quiesced", f"{len(ended)} calls that were not answered yet were cancelled.")
+        found = await barrier.acknowledgements(database, target, sorted(ended))
+        tell("acknowledged", f"{len(found[NodeOutcome.ACKNOWLEDGED])} dialer nodes have dropped the run.")
+        if dropping.done():
+            dropping.result()
+    finally:
+        dropping.cancel()
+        await asyncio.gather(dropping, return_exceptions=True)
+    stopped = await _commit_stopped(database, run, silences, found, ended, actor=actor, wishes=wishes)
+    tell("stopped", "Stopped: no further call can leave.")
+    return stopped
+
+
+def _require_silence(silences: Sequence[Silence]) -> None:
+    loud = [one for one in silences if not one.silent]
+    if loud:
+        raise StopNotProvenError(
+            "The stop is committed and no new call is claimed, but it is not shown yet that every engine is silent: "
+            + " ".join(f"{one.engine_id}: {one.problem}" for one in loud)
+            + " Ask again; outdial itself goes on trying. If an engine is gone for good, say so: "
+            "outdial engine retire ENGINE"
+        )
+
+
+async def _drop_retries(database: Database, run_id: int, actor: str) -> None:
+    """End the waits of a run that is stopping or stopped, lot by lot."""
+    while True:
+        async with database.connection() as connection:
+            dropped = await store.drop_retries(connection, run_id, limit=RETRIES_LOT, actor=actor)
+        if dropped < RETRIES_LOT:
+            return
+
+
+async def _commit_stopped(
+    database: Database,
+    run: Run,
+    silences: Sequence[Silence],
+    found: dict[NodeOutcome, list[nodes_store.Serving]],
+    ended: frozenset[str],
+    *,
+    actor: str,
+    wishes: StopOptions,
+) -> StoppedRun:
+    async with database.transaction() as connection:
+        await runs_store.lock_run(connection, run.id)
+        present = await runs_store.by_id(connection, run.id)
+        if present.state is RunState.STOPPED:
+            # another process was asked the same and was faster
+            return StoppedRun(present, _report_from(await store.read_report(connection, run.id)))
+        # what the nodes have not booked themselves: they are gone, or too slow
+        await attempts_store.book(connection, [_cancelled(attempt_id, actor) for attempt_id in ended])
+        await store.release_lists(connection, run.id)
+        moved = await runs_store.move_run(
+            connection,
+            run.id,
+            before=RunState.STOPPING,
+            epoch=present.epoch,
+            after=move(present.state, RunAction.CONFIRM_STOPPED),
+            actor=actor,
+            reason="stop",
+        )
+        if moved is None:
+            raise ConflictError(f"The run {run.instance_id} has just changed: ask again.")
+        numbers = await store.counts(connection, run.id)
+        stopped_at = moved.ended_at or numbers.now
+        report = StopReport(
+            instance_id=run.instance_id,
+            campaign_id=run.campaign_id,
+            requested_at=numbers.requested_at,
+            requested_by=actor,
+            stopped_at=stopped_at,
+            latency_seconds=(stopped_at - numbers.requested_at).total_seconds(),
+            ringing=wishes.ringing,
+            connected=wishes.connected,
+            engines=tuple(
+                EngineReport(one.engine_id, one.fenced_at, one.quiesced_at, len(one.cancelled), len(one.hung_up))
+                for one in silences
+            ),
+            nodes=tuple(
+                NodeReport(node.node_id, node.name, outcome) for outcome, nodes in found.items() for node in nodes
+            ),
+            cancelled_count=numbers.cancelled_count,
+            retries_cancelled_count=numbers.retries_cancelled_count,
+            never_reached_count=numbers.never_reached_count,
+            connected_count=numbers.connected_count,
+        )
+        await store.store_report(connection, run.id, report)
+        await runs_store.announce(connection, run.id)
+    _log.info("run_stopped", run_id=run.id, latency_seconds=round(report.latency_seconds, 3), by=actor)
+    return StoppedRun(moved, report)
+
+
+def _cancelled(attempt_id: str, actor: str) -> AttemptNews:
+    return AttemptNews(
+        id=attempt_id,
+        state=AttemptState.ENDED,
+        by=actor,
+        disposition=Disposition.CANCELLED,
+        ended_at=clock.now(),
+        reason="stop",
+        contact=ContactNews(state=RunContactState.DONE, done_reason=DoneReason.STOPPED),
+    )
+
+
+def _report_from(document: Any) -> StopReport:
+    return msgspec.convert(document, StopReport)
+
+
+async def resume_stops(database: Database, engines: Engines) -> None:
+    """Finish every stop whose process died or gave up, for ever; ends by cancel.
+
+    A stop that somebody else is working on meanwhile is done twice, which changes nothing.
+    """
+    complained: set[int] = set()
+    while True:
+        try:
+            await _resume_once(database, engines, complained)
+        except DatabaseUnavailableError as error:
+            _log.warning("resume_stops_waits", reason=error.message)
+        await asyncio.sleep(RESUME_SECONDS)
+
+
+async def _resume_once(database: Database, engines: Engines, complained: set[int]) -> None:
+    async with database.connection() as connection:
+        stopping = await store.stopping_runs(connection)
+        left = await store.stopped_with_retries(connection)
+    for run_id in left:
+        await _drop_retries(database, run_id, "outdial")
+    complained.intersection_update(run.id for run, _ in stopping)
+    results = await asyncio.gather(
+        *(_finish(database, engines, run, actor=actor, tell=lambda _step, _sentence: None) for run, actor in stopping),
+        return_exceptions=True,
+    )
+    for (run, _), result in zip(stopping, results, strict=True):
+        if isinstance(result, OutdialError):
+            if run.id not in complained:
+                complained.add(run.id)
+                _log.error("stop_not_proven_yet", run_id=run.id, reason=result.message)
+        elif isinstance(result, BaseException):
+            raise result

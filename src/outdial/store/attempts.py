@@ -1,0 +1,116 @@
+"""Attempts: booking what became of them, and finding those that still live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from outdial.core.model import Attempt, AttemptState, Disposition, DoneReason, RunContactState
+from outdial.store.database import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class ContactNews:
+    """What becomes of the attempt's contact."""
+
+    state: RunContactState
+    not_before: datetime | None = None
+    done_reason: DoneReason | None = None
+    uncounted: bool = False
+    """Nothing was ever sent: the attempt does not count as one."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptNews:
+    """All that is known about one attempt by now; later news says more, never less."""
+
+    id: str
+    state: AttemptState
+    by: str
+    """Node id, or the actor of a stop."""
+    disposition: Disposition | None = None
+    cause: int | None = None
+    sip_code: int | None = None
+    dialed_at: datetime | None = None
+    ringing_at: datetime | None = None
+    answered_at: datetime | None = None
+    ended_at: datetime | None = None
+    reason: str = ""
+    contact: ContactNews | None = None
+
+
+def attempt_of(row: asyncpg.Record) -> Attempt:
+    """Read one row of ``attempts``."""
+    return Attempt(
+        id=row["id"],
+        run_id=row["run_id"],
+        campaign_id=row["campaign_id"],
+        account_id=row["account_id"],
+        contact_id=row["contact_id"],
+        phone=row["phone"],
+        caller_id=row["caller_id"],
+        trunk_id=row["trunk_id"],
+        engine_id=row["engine_id"],
+        node_id=row["node_id"],
+        epoch=row["epoch"],
+        number=row["number"],
+        state=AttemptState(row["state"]),
+        disposition=None if row["disposition"] is None else Disposition(row["disposition"]),
+        cause=row["cause"],
+        sip_code=row["sip_code"],
+        reserved_at=row["reserved_at"],
+        dialed_at=row["dialed_at"],
+        ringing_at=row["ringing_at"],
+        answered_at=row["answered_at"],
+        ended_at=row["ended_at"],
+    )
+
+
+async def book(connection: Connection, news: Iterable[AttemptNews]) -> frozenset[str]:
+    """Write the news, in one transaction; return the ids of attempts it moved. Each attempt at most once in it.
+
+    Attempts only move forward and end once. What would be tried again is done when its run is stopping or stopped.
+    """
+    # sorted, so that two who book the same attempts wait for each other instead of deadlocking
+    documents: list[Any] = sorted(news, key=lambda one: one.id)
+    rows = await connection.fetch("SELECT outdial_book($1) AS id", documents)
+    return frozenset(row["id"] for row in rows)
+
+
+async def live_of_node(connection: Connection, node_id: str) -> list[Attempt]:
+    """Return the attempts of a node that have not ended."""
+    rows = await connection.fetch(
+        "SELECT * FROM attempts WHERE node_id = $1 AND state IN ('reserved', 'dialing', 'ringing', 'answered')",
+        node_id,
+    )
+    return [attempt_of(row) for row in rows]
+
+
+async def live_of_nodes_adopted_by(connection: Connection, node_id: str, limit: int) -> list[Attempt]:
+    """Return attempts that have not ended although the life of their node has, and which this node must settle."""
+    rows = await connection.fetch(
+        """
+        SELECT a.* FROM attempts a JOIN nodes n ON n.id = a.node_id
+         WHERE a.state IN ('reserved', 'dialing', 'ringing', 'answered') AND n.adopted_by = $1
+         ORDER BY a.reserved_at LIMIT $2
+        """,
+        node_id,
+        limit,
+    )
+    return [attempt_of(row) for row in rows]
+
+
+async def live_ids(connection: Connection, ids: Sequence[str]) -> frozenset[str]:
+    """Return those of the attempts that have not ended."""
+    rows = await connection.fetch(
+        """
+        SELECT id FROM attempts WHERE id = ANY ($1::text[])
+           AND state IN ('reserved', 'dialing', 'ringing', 'answered')
+        """,
+        list(ids),
+    )
+    return frozenset(row["id"] for row in rows)

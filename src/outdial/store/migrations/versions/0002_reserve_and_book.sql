@@ -1,0 +1,170 @@
+-- The two writes of the dialing path, each one round trip and one transaction of its own: a process that is frozen at
+-- any instant holds no lock, since no transaction of the dialing path ever waits for its client.
+--
+-- Both are VOLATILE, so every statement in them sees what was committed before it began: locks are taken first, state
+-- is read in a later statement.
+
+-- The lock that orders reserving, booking and permit making against pause, stop and completion.
+CREATE FUNCTION outdial_run_lock_key(run_id bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
+    SELECT (100::bigint << 48) + run_id
+$$;
+
+-- Reserves attempts of one run for one node. Arrays of one group have equal lengths.
+--   denied: contacts no rule will ever let be dialed, with the reason; they become done
+--   deferred: contacts that may not be dialed before an instant; they become waiting
+--   wanted: contacts to reserve, with the ids of their attempts
+--   budgets: rate budgets the slots were taken from, the instants seen there, the instants to put there
+-- verdict: 'reserved', 'moved_on' (the run is not active at that epoch), 'node_ended' (another node has taken this
+-- node's calls over) or 'conflict' (another node was faster on a budget: look again).
+CREATE FUNCTION outdial_reserve(
+    p_run_id bigint, p_epoch integer, p_node_id text,
+    p_denied bigint[], p_denied_reasons text[], p_deferred bigint[], p_deferred_to timestamptz[],
+    p_wanted bigint[], p_attempt_ids text[],
+    p_budgets text[], p_seen timestamptz[], p_next timestamptz[],
+    p_run_cap integer, p_trunk_cap integer, p_application_cap integer
+) RETURNS TABLE (verdict text, attempt_ids text[]) LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    r runs%ROWTYPE;
+    v_engine_id text;
+    v_room integer;
+    v_ids text[];
+BEGIN
+    SELECT * INTO r FROM runs WHERE id = p_run_id;
+    -- the do-not-call lock first: whoever waits for a list to be written must not hold up a stop (store.dnc)
+    PERFORM pg_advisory_xact_lock_shared(4476483, hashtext(r.account_id));
+    PERFORM pg_advisory_xact_lock_shared(outdial_run_lock_key(p_run_id));
+    SELECT * INTO r FROM runs WHERE id = p_run_id;
+    IF r.state <> 'active' OR r.epoch <> p_epoch THEN
+        RETURN QUERY SELECT 'moved_on', ARRAY[]::text[];
+        RETURN;
+    END IF;
+    -- whoever adopts the node's calls ends its row first: either that is seen here, or these attempts are seen there
+    SELECT engine_id INTO v_engine_id FROM nodes WHERE id = p_node_id AND ended_at IS NULL FOR SHARE;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT 'node_ended', ARRAY[]::text[];
+        RETURN;
+    END IF;
+
+    UPDATE run_contacts rc
+       SET state = 'done', done_reason = d.reason, not_before = NULL, updated_at = clock_timestamp(),
+           changed_by = p_node_id
+      FROM unnest(p_denied, p_denied_reasons) AS d (contact_id, reason)
+     WHERE rc.run_id = p_run_id AND rc.contact_id = d.contact_id AND rc.state IN ('pending', 'waiting');
+    UPDATE run_contacts rc
+       SET state = 'waiting', not_before = d.not_before, updated_at = clock_timestamp(), changed_by = p_node_id
+      FROM unnest(p_deferred, p_deferred_to) AS d (contact_id, not_before)
+     WHERE rc.run_id = p_run_id AND rc.contact_id = d.contact_id AND rc.state IN ('pending', 'waiting');
+    IF cardinality(p_wanted) = 0 THEN
+        RETURN QUERY SELECT 'reserved', ARRAY[]::text[];
+        RETURN;
+    END IF;
+
+    -- the budgets' rows also order the counts of live calls below: one reservation at a time per run, trunk and
+    -- application
+    INSERT INTO rate_budgets (key) SELECT k FROM unnest(p_budgets) AS k ORDER BY k ON CONFLICT DO NOTHING;
+    PERFORM FROM rate_budgets WHERE key = ANY (p_budgets) ORDER BY key FOR UPDATE;
+    IF EXISTS (SELECT FROM unnest(p_budgets, p_seen) AS w (key, seen) JOIN rate_budgets b USING (key)
+                WHERE b.next_at IS DISTINCT FROM w.seen) THEN
+        RETURN QUERY SELECT 'conflict', ARRAY[]::text[];
+        RETURN;
+    END IF;
+    SELECT least(
+               cardinality(p_wanted),
+               p_run_cap - (SELECT count(*) FROM attempts a WHERE a.run_id = p_run_id
+                               AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')),
+               p_trunk_cap - (SELECT count(*) FROM attempts a WHERE a.trunk_id = r.trunk_id
+                               AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')),
+               CASE WHEN p_application_cap IS NOT NULL THEN
+                   p_application_cap - (SELECT count(*) FROM attempts a JOIN runs o ON o.id = a.run_id
+                                         WHERE o.iid = r.iid
+                                           AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
+               END)
+      INTO v_room;
+    WITH taken AS (
+        SELECT rc.contact_id, rc.phone, rc.attempts_count, w.attempt_id
+          FROM unnest(p_wanted, p_attempt_ids) WITH ORDINALITY AS w (contact_id, attempt_id, place)
+          JOIN run_contacts rc ON rc.run_id = p_run_id AND rc.contact_id = w.contact_id
+         WHERE (rc.state = 'pending' OR (rc.state = 'waiting' AND rc.not_before <= clock_timestamp()))
+           AND NOT EXISTS (SELECT FROM dnc_entries e
+                            WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = rc.phone
+                              AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp()))
+         ORDER BY w.place
+         LIMIT greatest(v_room, 0)
+           FOR UPDATE OF rc SKIP LOCKED
+    ), made AS (
+        -- one live attempt per run contact, and per number and account: the partial unique indexes decide
+        INSERT INTO attempts (id, run_id, campaign_id, account_id, contact_id, phone, caller_id, trunk_id, engine_id,
+                              node_id, epoch, number, state, changed_by)
+        SELECT t.attempt_id, r.id, r.campaign_id, r.account_id, t.contact_id, t.phone, r.rules ->> 'caller_id',
+               r.trunk_id, v_engine_id, p_node_id, p_epoch, t.attempts_count + 1, 'reserved', p_node_id
+          FROM taken t
+            ON CONFLICT DO NOTHING
+        RETURNING id, contact_id
+    ), claimed AS (
+        UPDATE run_contacts rc
+           SET state = 'claimed', not_before = NULL, attempts_count = rc.attempts_count + 1,
+               updated_at = clock_timestamp(), changed_by = p_node_id
+          FROM made
+         WHERE rc.run_id = p_run_id AND rc.contact_id = made.contact_id
+        RETURNING made.id
+    )
+    SELECT coalesce(array_agg(id), ARRAY[]::text[]) INTO v_ids FROM claimed;
+    IF cardinality(v_ids) > 0 THEN
+        UPDATE rate_budgets b SET next_at = w.next_at
+          FROM unnest(p_budgets, p_next) AS w (key, next_at) WHERE b.key = w.key AND b.next_at <> w.next_at;
+    END IF;
+    RETURN QUERY SELECT 'reserved', v_ids;
+END $$;
+
+-- Books what became of attempts, and with each what becomes of its contact. News is an array of
+--   {id, state, disposition, cause, sip_code, dialed_at, ringing_at, answered_at, ended_at, reason, by,
+--    contact: {state, not_before, done_reason, uncounted}}
+-- An attempt only moves forward and ends once: news that comes late changes nothing. What a stopping or stopped run
+-- would try again is done instead. Returns the ids that moved.
+CREATE FUNCTION outdial_book(p_news jsonb) RETURNS SETOF text LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    -- in one order, against deadlocks; shared, so only a stop, pause or completion waits for this and the reverse
+    PERFORM pg_advisory_xact_lock_shared(outdial_run_lock_key(run_id))
+       FROM (SELECT DISTINCT a.run_id FROM jsonb_to_recordset(p_news) AS n (id text) JOIN attempts a ON a.id = n.id
+              ORDER BY a.run_id) runs_of_news;
+    RETURN QUERY
+    WITH news AS (
+        SELECT * FROM jsonb_to_recordset(p_news) AS n (
+            id text, state text, disposition text, cause smallint, sip_code smallint, dialed_at timestamptz,
+            ringing_at timestamptz, answered_at timestamptz, ended_at timestamptz, reason text, by text, contact jsonb)
+    ), moved AS (
+        UPDATE attempts a
+           SET state = n.state, disposition = n.disposition, cause = n.cause, sip_code = n.sip_code,
+               dialed_at = coalesce(a.dialed_at, n.dialed_at), ringing_at = coalesce(a.ringing_at, n.ringing_at),
+               answered_at = coalesce(a.answered_at, n.answered_at), ended_at = n.ended_at,
+               changed_by = n.by, change_reason = coalesce(n.reason, '')
+          FROM news n
+         WHERE a.id = n.id
+           AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')
+           AND array_position(ARRAY['reserved', 'dialing', 'ringing', 'answered', 'ended', 'unknown'], n.state)
+             > array_position(ARRAY['reserved', 'dialing', 'ringing', 'answered', 'ended', 'unknown'], a.state)
+        RETURNING a.id, a.run_id, a.contact_id, a.disposition, n.by, n.contact
+    ), decided AS (
+        SELECT m.*, c.state AS wished, c.not_before, c.done_reason, coalesce(c.uncounted, false) AS uncounted,
+               c.state = 'waiting' AND r.state IN ('stopping', 'stopped') AS dropped
+          FROM moved m
+          JOIN runs r ON r.id = m.run_id
+         CROSS JOIN LATERAL jsonb_to_record(m.contact)
+               AS c (state text, not_before timestamptz, done_reason text, uncounted boolean)
+         WHERE m.contact IS NOT NULL
+    ), contacts_moved AS (
+        UPDATE run_contacts rc
+           SET state = CASE WHEN d.dropped THEN 'done' ELSE d.wished END,
+               not_before = CASE WHEN d.dropped THEN NULL ELSE d.not_before END,
+               done_reason = CASE WHEN NOT d.dropped THEN d.done_reason
+                                  WHEN d.disposition = 'cancelled' THEN 'stopped' ELSE 'retry_cancelled' END,
+               attempts_count = rc.attempts_count - d.uncounted::integer,
+               last_disposition = CASE WHEN d.uncounted THEN rc.last_disposition
+                                       ELSE coalesce(d.disposition, rc.last_disposition) END,
+               updated_at = clock_timestamp(), changed_by = d.by
+          FROM decided d
+         WHERE rc.run_id = d.run_id AND rc.contact_id = d.contact_id AND rc.state IN ('claimed', 'dialing')
+        RETURNING rc.contact_id
+    )
+    SELECT id FROM moved;
+END $$;

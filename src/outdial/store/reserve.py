@@ -1,0 +1,196 @@
+"""Reserving attempts: what a dialer node must know before, and the one call that takes contacts.
+
+Reading and taking are two round trips on purpose: what is decided in between is pure (``core.screening``,
+``core.pacing``), and the taking looks again at everything that may have changed meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from outdial.core.model import DoneReason, Run
+from outdial.core.phone import zones_of
+from outdial.core.screening import Candidate
+from outdial.store.database import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the database knew about a run at ``now``, its own clock."""
+
+    now: datetime
+    application_cap: int | None
+    """Live calls the application may have over all its runs."""
+    run_live: int
+    trunk_live: int
+    application_live: int
+    """0 while the application has no cap."""
+    run_next_at: datetime | None
+    """Next instant at which the run's rate lets a call leave; None before the first."""
+    trunk_next_at: datetime | None
+
+
+class Verdict(StrEnum):
+    """What became of a reservation."""
+
+    RESERVED = "reserved"
+    """Done, perhaps with fewer contacts than wanted: others may have been faster."""
+    MOVED_ON = "moved_on"
+    """The run is no longer active at that epoch."""
+    NODE_ENDED = "node_ended"
+    """Another node, believing this one dead, has taken over its calls."""
+    CONFLICT = "conflict"
+    """Another node was faster on a rate budget: look again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A rate budget slots were taken from: the instant seen there, and the one to leave."""
+
+    key: str
+    seen: datetime | None
+    next_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What a node wants done in one step. ``wanted`` pairs contact ids with the ids of their attempts, in order."""
+
+    denied: Sequence[tuple[int, DoneReason]]
+    deferred: Sequence[tuple[int, datetime]]
+    wanted: Sequence[tuple[int, str]]
+    budgets: Sequence[Budget]
+    run_cap: int
+    trunk_cap: int
+    application_cap: int | None
+
+
+def run_budget(run_id: int) -> str:
+    """Return the key of a run's rate budget."""
+    return f"run:{run_id}"
+
+
+def trunk_budget(trunk_id: str) -> str:
+    """Return the key of a trunk's rate budget."""
+    return f"trunk:{trunk_id}"
+
+
+def application_budget(iid: str) -> str:
+    """Return the key that orders the counting of an application's calls; no rate belongs to it."""
+    return f"app:{iid}"
+
+
+async def facts(connection: Connection, run: Run) -> Facts:
+    """Read what pacing decides on."""
+    row = await connection.fetchrow(
+        """
+        SELECT clock_timestamp() AS now, p.max_concurrent_calls AS application_cap,
+               (SELECT count(*) FROM attempts a WHERE a.run_id = $1
+                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')) AS run_live,
+               (SELECT count(*) FROM attempts a WHERE a.trunk_id = $2
+                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')) AS trunk_live,
+               CASE WHEN p.max_concurrent_calls IS NULL THEN 0 ELSE
+                   (SELECT count(*) FROM attempts a JOIN runs o ON o.id = a.run_id WHERE o.iid = p.iid
+                       AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')) END AS application_live,
+               (SELECT next_at FROM rate_budgets WHERE key = $4) AS run_next_at,
+               (SELECT next_at FROM rate_budgets WHERE key = $5) AS trunk_next_at
+          FROM applications p WHERE p.iid = $3
+        """,
+        run.id,
+        run.trunk_id,
+        run.iid,
+        run_budget(run.id),
+        trunk_budget(run.trunk_id),
+    )
+    assert row is not None  # noqa: S101 - the run refers to the application
+    return Facts(**row)
+
+
+async def candidates(connection: Connection, run: Run, limit: int) -> list[Candidate]:
+    """Return up to ``limit`` contacts that may be due, first tries before retries.
+
+    Numbers with a live call of the account are passed over: their turn comes when that call has ended.
+    """
+    rows = await connection.fetch(
+        """
+        WITH due AS (
+            (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 0 AS kind, rc.sort_key AS place
+               FROM run_contacts rc
+              WHERE rc.run_id = $1 AND rc.state = 'pending'
+                AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
+                                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
+              ORDER BY rc.sort_key LIMIT $3)
+            UNION ALL
+            (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 1,
+                    (extract(epoch FROM rc.not_before) * 1000000)::bigint
+               FROM run_contacts rc
+              WHERE rc.run_id = $1 AND rc.state = 'waiting' AND rc.not_before <= clock_timestamp()
+                AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
+                                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
+              ORDER BY rc.not_before LIMIT $3))
+        SELECT due.contact_id, due.phone, due.attempts_count, due.not_before, c.time_zone,
+               EXISTS (SELECT FROM dnc_entries e JOIN dnc_lists l ON l.id = e.dnc_list_id
+                        WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = due.phone AND l.iid IS NULL
+                          AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp())) AS on_account_dnc,
+               EXISTS (SELECT FROM dnc_entries e JOIN dnc_lists l ON l.id = e.dnc_list_id
+                        WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = due.phone AND l.iid IS NOT NULL
+                          AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp())) AS on_campaign_dnc
+          FROM due
+          JOIN runs r ON r.id = $1
+          -- a contact deleted from its list meanwhile has no zone of its own any more
+          LEFT JOIN contacts c ON c.id = due.contact_id
+         ORDER BY due.kind, due.place
+         LIMIT $3
+        """,
+        run.id,
+        run.account_id,
+        limit,
+    )
+    return [
+        Candidate(
+            contact_id=row["contact_id"],
+            phone=row["phone"],
+            contact_zone=row["time_zone"],
+            number_zones=zones_of(row["phone"]),
+            attempts_count=row["attempts_count"],
+            not_before=row["not_before"],
+            on_account_dnc=row["on_account_dnc"],
+            on_campaign_dnc=row["on_campaign_dnc"],
+        )
+        for row in rows
+    ]
+
+
+async def next_due(connection: Connection, run_id: int) -> datetime | None:
+    """Return when the next waiting contact of the run is due; None when none waits."""
+    at: datetime | None = await connection.fetchval(
+        "SELECT min(not_before) FROM run_contacts WHERE run_id = $1 AND state = 'waiting'", run_id
+    )
+    return at
+
+
+async def reserve(connection: Connection, run: Run, node_id: str, wish: Reservation) -> tuple[Verdict, frozenset[str]]:
+    """Do it in one transaction; return the verdict and the ids of the attempts that are reserved now."""
+    row = await connection.fetchrow(
+        "SELECT * FROM outdial_reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        run.id,
+        run.epoch,
+        node_id,
+        [contact_id for contact_id, _ in wish.denied],
+        [str(reason) for _, reason in wish.denied],
+        [contact_id for contact_id, _ in wish.deferred],
+        [at for _, at in wish.deferred],
+        [contact_id for contact_id, _ in wish.wanted],
+        [attempt_id for _, attempt_id in wish.wanted],
+        [budget.key for budget in wish.budgets],
+        [budget.seen for budget in wish.budgets],
+        [budget.next_at for budget in wish.budgets],
+        wish.run_cap,
+        wish.trunk_cap,
+        wish.application_cap,
+    )
+    assert row is not None  # noqa: S101 - the function always answers with one row
+    return Verdict(row["verdict"]), frozenset(row["attempt_ids"])

@@ -1,0 +1,214 @@
+"""Runs: their state, moved by compare-and-set under the run's lock, and the notice that something has changed.
+
+The lock orders what must not cross: reserving, booking and permit making share it; start, pause, resume, stop and
+completion hold it alone. It is taken in one statement and the state read in a later one: read in the same, the state
+may be older than the wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import asyncpg
+
+from outdial.core.campaign import RAISES_EPOCH, RUN_MOVES
+from outdial.core.model import DialingRules, Run, RunState
+from outdial.store.campaigns import rules_from
+from outdial.store.database import Connection
+
+RUNS_CHANNEL: Final = "outdial_runs"
+"""NOTIFY with a run's id whenever its state changes; a wake-up only, since notices can be lost."""
+
+_RAISES_EPOCH: Final = frozenset(
+    (before, after) for (before, action), after in RUN_MOVES.items() if action in RAISES_EPOCH
+)
+
+
+def run_of(row: asyncpg.Record) -> Run:
+    """Read one row of ``runs``."""
+    return Run(
+        id=row["id"],
+        instance_id=row["instance_id"],
+        campaign_id=row["campaign_id"],
+        account_id=row["account_id"],
+        iid=row["iid"],
+        state=RunState(row["state"]),
+        epoch=row["epoch"],
+        rules=rules_from(row["rules"]),
+        trunk_id=row["trunk_id"],
+        flow_id=row["flow_id"],
+        max_concurrent_calls=row["max_concurrent_calls"],
+        calls_per_second=row["calls_per_second"],
+        started_at=row["started_at"],
+        updated_at=row["updated_at"],
+        ended_at=row["ended_at"],
+        loaded=row["loaded_at"] is not None,
+    )
+
+
+async def lock_run(connection: Connection, run_id: int) -> None:
+    """Hold the run alone until the transaction ends."""
+    await connection.execute("SELECT pg_advisory_xact_lock(outdial_run_lock_key($1))", run_id)
+
+
+async def share_run(connection: Connection, run_id: int) -> None:
+    """Keep the run's state as it is until the transaction ends; many may at once."""
+    await connection.execute("SELECT pg_advisory_xact_lock_shared(outdial_run_lock_key($1))", run_id)
+
+
+async def limit_idle(connection: Connection, seconds: float) -> None:
+    """Let the server end this transaction when its client is silent for that long: a frozen process must not hold a
+    run's lock."""
+    await connection.execute(
+        "SELECT set_config('idle_in_transaction_session_timeout', $1, true)", f"{round(seconds * 1000)}ms"
+    )
+
+
+async def announce(connection: Connection, run_id: int) -> None:
+    """Wake every node once the transaction has committed."""
+    await connection.execute("SELECT pg_notify($1, $2)", RUNS_CHANNEL, str(run_id))
+
+
+async def insert_run(
+    connection: Connection,
+    *,
+    instance_id: str,
+    campaign_id: str,
+    account_id: str,
+    iid: str,
+    rules: DialingRules,
+    trunk_id: str,
+    flow_id: str | None,
+    dnc_list_ids: Sequence[str],
+    max_concurrent_calls: int | None,
+    actor: str,
+) -> Run:
+    """Begin a run, active at epoch 1."""
+    row = await connection.fetchrow(
+        """
+        INSERT INTO runs (instance_id, campaign_id, account_id, iid, state, rules, trunk_id, flow_id, dnc_list_ids,
+                          max_concurrent_calls, changed_by, change_reason)
+        VALUES ($1, $2, $3, $4, 'active', $5, $6, $7, $8, $9, $10, 'start')
+        RETURNING *
+        """,
+        instance_id,
+        campaign_id,
+        account_id,
+        iid,
+        rules,
+        trunk_id,
+        flow_id,
+        list(dnc_list_ids),
+        max_concurrent_calls,
+        actor,
+    )
+    assert row is not None  # noqa: S101 - RETURNING
+    return run_of(row)
+
+
+async def by_id(connection: Connection, run_id: int) -> Run:
+    """Return a run that exists."""
+    row = await connection.fetchrow("SELECT * FROM runs WHERE id = $1", run_id)
+    assert row is not None  # noqa: S101 - runs are never deleted
+    return run_of(row)
+
+
+async def latest_run(connection: Connection, campaign_id: str) -> Run | None:
+    """Return a campaign's latest run, None when it never ran."""
+    row = await connection.fetchrow("SELECT * FROM runs WHERE campaign_id = $1 ORDER BY id DESC LIMIT 1", campaign_id)
+    return None if row is None else run_of(row)
+
+
+async def live_runs(connection: Connection) -> list[Run]:
+    """Return every run that is active, paused or stopping."""
+    rows = await connection.fetch("SELECT * FROM runs WHERE state IN ('active', 'paused', 'stopping') ORDER BY id")
+    return [run_of(row) for row in rows]
+
+
+async def move_run(
+    connection: Connection,
+    run_id: int,
+    *,
+    before: RunState,
+    epoch: int,
+    after: RunState,
+    actor: str,
+    reason: str,
+) -> Run | None:
+    """Move a run, if it still is in that state at that epoch; None when somebody else was faster."""
+    row = await connection.fetchrow(
+        """
+        UPDATE runs
+           SET state = $4, epoch = epoch + $5, updated_at = clock_timestamp(),
+               stopping_at = CASE WHEN $4 = 'stopping' THEN clock_timestamp() ELSE stopping_at END,
+               ended_at = CASE WHEN $4 IN ('stopped', 'completed') THEN clock_timestamp() END,
+               changed_by = $6, change_reason = $7
+         WHERE id = $1 AND state = $2 AND epoch = $3
+        RETURNING *
+        """,
+        run_id,
+        before,
+        epoch,
+        after,
+        int((before, after) in _RAISES_EPOCH),
+        actor,
+        reason,
+    )
+    return None if row is None else run_of(row)
+
+
+async def take_lists(connection: Connection, run_id: int, list_ids: Sequence[str]) -> dict[str, str]:
+    """Let the run dial the lists; return those that another live run dials, list name → that campaign's name."""
+    taken = await connection.fetch(
+        """
+        INSERT INTO run_lists (list_id, run_id, position)
+        SELECT w.list_id, $1, w.position FROM unnest($2::text[]) WITH ORDINALITY AS w (list_id, position)
+         -- always in the same order, so that two who want the same lists wait for each other instead of deadlocking
+         ORDER BY w.list_id
+            ON CONFLICT (list_id) DO NOTHING
+        RETURNING list_id
+        """,
+        run_id,
+        list(list_ids),
+    )
+    left = sorted(set(list_ids) - {row["list_id"] for row in taken})
+    if not left:
+        return {}
+    rows = await connection.fetch(
+        """
+        SELECT l.name AS list_name, coalesce(c.name, '') AS campaign_name
+          FROM contact_lists l
+          LEFT JOIN run_lists rl ON rl.list_id = l.id
+          LEFT JOIN runs r ON r.id = rl.run_id
+          LEFT JOIN campaigns c ON c.id = r.campaign_id
+         WHERE l.id = ANY ($1::text[]) ORDER BY l.name
+        """,
+        left,
+    )
+    return {row["list_name"]: row["campaign_name"] for row in rows}
+
+
+async def calls_completed(connection: Connection, campaign_id: str) -> int:
+    """Return how many calls of the campaign have been answered and ended, over all its runs."""
+    count: int = await connection.fetchval(
+        """
+        SELECT count(*) FROM attempts a JOIN runs r ON r.id = a.run_id
+         WHERE r.campaign_id = $1 AND a.state = 'ended' AND a.answered_at IS NOT NULL
+        """,
+        campaign_id,
+    )
+    return count
+
+
+async def mark_loaded(connection: Connection, run_id: int) -> bool:
+    """Note that every list of the run is read to its end, if that is so."""
+    done = await connection.fetchval(
+        """
+        UPDATE runs SET loaded_at = coalesce(loaded_at, clock_timestamp())
+         WHERE id = $1 AND NOT EXISTS (SELECT FROM run_lists WHERE run_id = $1 AND NOT loaded)
+        RETURNING true
+        """,
+        run_id,
+    )
+    return done is not None

@@ -1,0 +1,119 @@
+"""What a stop writes besides the run's state: its options, its report, retries that will not happen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from outdial.core.model import Run
+from outdial.store.database import Connection
+from outdial.store.runs import run_of
+
+
+@dataclass(frozen=True, slots=True)
+class StopCounts:
+    """Folds over a run's rows at the instant its stop is committed."""
+
+    requested_at: datetime
+    now: datetime
+    cancelled_count: int
+    """Attempts cancelled since the stop was asked for."""
+    retries_cancelled_count: int
+    """Contacts whose next try will not happen."""
+    never_reached_count: int
+    """Contacts that were never attempted."""
+    connected_count: int
+    """Calls that go on."""
+
+
+async def remember_options(connection: Connection, run_id: int, options: Any) -> None:
+    """Store what the person who pressed stop wanted, for whoever has to finish the stop."""
+    await connection.execute("UPDATE runs SET stop_options = $2 WHERE id = $1", run_id, options)
+
+
+async def read_options(connection: Connection, run_id: int) -> Any:
+    """Return what was stored, None when nothing was."""
+    return await connection.fetchval("SELECT stop_options FROM runs WHERE id = $1", run_id)
+
+
+async def read_report(connection: Connection, run_id: int) -> Any:
+    """Return the stored report of a stopped run."""
+    return await connection.fetchval("SELECT stop_report FROM runs WHERE id = $1", run_id)
+
+
+async def stopping_runs(connection: Connection) -> list[tuple[Run, str]]:
+    """Return the runs whose stop is committed and not finished, each with who asked."""
+    rows = await connection.fetch("SELECT * FROM runs WHERE state = 'stopping' ORDER BY stopping_at")
+    return [(run_of(row), row["changed_by"]) for row in rows]
+
+
+async def stopped_with_retries(connection: Connection) -> list[int]:
+    """Return stopped runs that still have contacts waiting for a retry which will not happen."""
+    rows = await connection.fetch(
+        """
+        SELECT r.id FROM runs r
+         WHERE r.state = 'stopped'
+           AND EXISTS (SELECT FROM run_contacts rc WHERE rc.run_id = r.id AND rc.state = 'waiting')
+        """
+    )
+    return [row["id"] for row in rows]
+
+
+async def drop_retries(connection: Connection, run_id: int, *, limit: int, actor: str) -> int:
+    """End the wait of up to ``limit`` contacts of a run that is stopping or stopped; return how many there were.
+
+    Those that were attempted are done (``retry_cancelled``); those that waited for their calling hours are pending
+    again: they were never reached.
+    """
+    rows = await connection.fetch(
+        """
+        WITH lot AS (
+            SELECT rc.contact_id, rc.attempts_count FROM run_contacts rc JOIN runs r ON r.id = rc.run_id
+             WHERE rc.run_id = $1 AND rc.state = 'waiting' AND r.state IN ('stopping', 'stopped')
+             LIMIT $2 FOR UPDATE OF rc SKIP LOCKED)
+        UPDATE run_contacts rc
+           SET state = CASE WHEN lot.attempts_count > 0 THEN 'done' ELSE 'pending' END, not_before = NULL,
+               done_reason = CASE WHEN lot.attempts_count > 0 THEN 'retry_cancelled' END,
+               updated_at = clock_timestamp(), changed_by = $3
+          FROM lot WHERE rc.run_id = $1 AND rc.contact_id = lot.contact_id
+        RETURNING 1
+        """,
+        run_id,
+        limit,
+        actor,
+    )
+    return len(rows)
+
+
+async def counts(connection: Connection, run_id: int) -> StopCounts:
+    """Fold."""
+    row = await connection.fetchrow(
+        """
+        SELECT r.stopping_at AS requested_at, clock_timestamp() AS now,
+               (SELECT count(*) FROM attempts a WHERE a.run_id = r.id AND a.disposition = 'cancelled'
+                   AND a.dialed_at IS NOT NULL AND a.ended_at >= r.stopping_at) AS cancelled_count,
+               (SELECT count(*) FROM run_contacts c WHERE c.run_id = r.id
+                   AND ((c.state = 'waiting' AND c.attempts_count > 0)
+                        OR (c.state = 'done' AND c.done_reason = 'retry_cancelled'))) AS retries_cancelled_count,
+               (SELECT count(*) FROM run_contacts c WHERE c.run_id = r.id AND c.attempts_count = 0
+                   AND c.state IN ('pending', 'waiting')) AS never_reached_count,
+               (SELECT count(*) FROM attempts a WHERE a.run_id = r.id
+                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered') AND a.state = 'answered')
+                   AS connected_count
+          FROM runs r WHERE r.id = $1
+        """,
+        run_id,
+    )
+    assert row is not None  # noqa: S101 - the caller holds the run's lock
+    return StopCounts(**row)
+
+
+async def release_lists(connection: Connection, run_id: int) -> None:
+    """Let other campaigns use the run's contact lists."""
+    await connection.execute("DELETE FROM run_lists WHERE run_id = $1", run_id)
+
+
+async def store_report(connection: Connection, run_id: int, report: Any) -> None:
+    """Keep the report with the run."""
+    await connection.execute("UPDATE runs SET stop_report = $2 WHERE id = $1", run_id, report)
