@@ -1,1 +1,181 @@
 """Dialer nodes: the only floor that originates calls."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+from typing import Any, Final
+
+import structlog
+
+from outdial import clock
+from outdial.config import Settings
+from outdial.core import ids
+from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError
+from outdial.dialer.adoption import Adoption, this_host
+from outdial.dialer.book import Book
+from outdial.dialer.calls import Calls
+from outdial.dialer.chores import Chores
+from outdial.dialer.lease import LeaseKeeper
+from outdial.dialer.node import Node
+from outdial.secretbox import SecretBox
+from outdial.services.engines import Engines
+from outdial.store import engines as engines_store
+from outdial.store import nodes as nodes_store
+from outdial.store.database import Database
+from outdial.store.nodes import NodeRow
+from outdial.telephony.engine import Engine
+from outdial.telephony.managed import EngineAddress
+from outdial.telephony.resolver import TrunkResolver
+
+GOODBYE_SECONDS: Final = 5.0
+"""How long conversations may go on when the process is asked to end."""
+
+LAST_WORDS_SECONDS: Final = 2.0
+"""How long the ends of hung-up calls, and the database, are waited for after that."""
+
+RETRY_SECONDS: Final = 0.5
+
+_LOOK_SECONDS: Final = 0.01
+
+_log = structlog.get_logger()
+
+
+class Dialer:
+    """One life of a dialer node: registers, dials, takes over what dead nodes left, and leaves in order."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        database: Database,
+        secrets: SecretBox,
+        engines: Engines,
+        engine: Engine,
+        address: EngineAddress | None,
+        node_id: str,
+    ) -> None:
+        """``address`` is how other processes reach the engine, None when they cannot."""
+        self._settings = settings
+        self._engines = engines
+        self._address = address
+        self._resolver = TrunkResolver()
+        ttl = settings.permit_ttl_seconds
+        book = Book(database)
+        self._node = Node(
+            id=node_id,
+            database=database,
+            secrets=secrets,
+            engine=engine,
+            calls=Calls(engine, book, ttl_seconds=ttl),
+            book=book,
+            resolver=self._resolver,
+            ttl_seconds=ttl,
+            audio_dir=settings.data_dir.resolve() / "audio",
+        )
+
+    async def run(self) -> None:
+        """Dial until cancelled, or until another node, believing this one dead, has taken its calls over: then return,
+        and whoever runs this begins a new life under a new node id.
+
+        A database or an engine that is away is waited for. Any other error ends the life in order and is raised.
+        """
+        node = self._node
+        await self._register()
+        keeper = LeaseKeeper(node)
+        work: dict[str, Any] = {
+            "calls": node.calls.run(),
+            "lease": keeper.run(),
+            "chores": Chores(node, keeper).run(),
+            "adoption": Adoption(node, self._engines).run(),
+        }
+        loop = asyncio.get_running_loop()
+        book = loop.create_task(node.book.run(), name="book")
+        tasks = {name: loop.create_task(coroutine, name=name) for name, coroutine in work.items()}
+        over = loop.create_task(node.over.wait(), name="life over")
+        try:
+            with self._engines.own(node.engine):
+                try:
+                    await asyncio.wait({book, over, *tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    # also when the events have ended: another node has our calls now
+                    if tasks["calls"].done():
+                        node.over.set()
+                    await self._leave(keeper, tasks)
+        finally:
+            for task in (book, over, *tasks.values()):
+                task.cancel()
+            results = await asyncio.gather(book, over, *tasks.values(), return_exceptions=True)
+            await node.calls.close()
+            await self._resolver.close()
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def _register(self) -> None:
+        node, address = self._node, self._address
+        name = self._settings.node_name or f"{platform.node()}-{os.getpid()}"
+        row = NodeRow(node.id, name, this_host(), os.getpid(), ids.stasis_app(node.id), node.engine.id)
+        while True:
+            try:
+                async with node.database.transaction() as connection:
+                    await engines_store.put(
+                        connection,
+                        node.secrets,
+                        engine_id=node.engine.id,
+                        kind=node.engine.kind,
+                        url=None if address is None else address.url,
+                        username=None if address is None else address.username,
+                        password=None if address is None else address.password,
+                    )
+                    await nodes_store.register(connection, row, ttl_seconds=node.ttl_seconds)
+            except DatabaseUnavailableError as error:
+                _log.warning("node_waits_for_database", reason=error.message)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                _log.info("node_registered", node_id=node.id, name=name, engine_id=node.engine.id)
+                return
+
+    async def _leave(self, keeper: LeaseKeeper, tasks: dict[str, asyncio.Task[None]]) -> None:
+        """Place nothing more; cancel what rings, let conversations end for a moment, book everything, say goodbye."""
+        for name in ("chores", "adoption"):
+            tasks[name].cancel()
+        await keeper.close()
+        node = self._node
+        if node.over.is_set():
+            # the calls are another node's now, and so is the word about them
+            tasks["lease"].cancel()
+            return
+        node.calls.hang_up_unanswered()
+        await self._until_quiet(GOODBYE_SECONDS)
+        node.calls.hang_up_all()
+        await self._until_quiet(LAST_WORDS_SECONDS)
+        tasks["lease"].cancel()
+        try:
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                await node.book.flush()
+                await self._say_goodbye()
+        except (TimeoutError, DatabaseUnavailableError, EngineUnavailableError) as error:
+            _log.warning("node_left_without_goodbye", calls=len(node.calls), reason=str(error) or "no answer in time")
+
+    async def _until_quiet(self, seconds: float) -> None:
+        until = clock.boottime() + seconds
+        while (  # noqa: ASYNC110 - three conditions, one of them a time
+            len(self._node.calls) and self._node.engine.up and clock.boottime() < until
+        ):
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _say_goodbye(self) -> None:
+        """End the node's row; the last node of an engine leaves no permit behind there, and nothing to fence."""
+        node = self._node
+        async with node.database.connection() as connection:
+            await nodes_store.end(connection, node.id)
+            alone = await nodes_store.is_unused(connection, node.engine.id)
+            runs = await nodes_store.runs_of_engine(connection, node.engine.id) if alone else {}
+        for run_id, epochs in runs.items():
+            await node.engine.fence(run_id, epochs)
+            if not await node.engine.calls(run_id):
+                async with node.database.transaction() as connection:
+                    await nodes_store.forget_engine(connection, run_id, node.engine.id)
+        _log.info("node_left", node_id=node.id)

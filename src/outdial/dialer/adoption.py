@@ -1,0 +1,176 @@
+"""Dead nodes: ends their lives, takes their calls over, and finds out what became of each of their attempts."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from outdial import clock
+from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError, OutdialError
+from outdial.core.model import Attempt, AttemptState, Run
+from outdial.dialer import outcomes
+from outdial.dialer.lease import flow_of
+from outdial.dialer.node import Node
+from outdial.dialer.outcomes import Known
+from outdial.services.engines import Engines
+from outdial.store import attempts as attempts_store
+from outdial.store import nodes as nodes_store
+from outdial.store import runs as runs_store
+from outdial.store.nodes import NodeRow
+from outdial.telephony.engine import CallState, LiveCall
+
+LOT: Final = 200
+"""Attempts settled per look."""
+
+FOREIGN_GRACE: Final = 3.0
+"""A node with another engine waits this many TTLs longer before it takes a dead node over: one with the same engine
+can go on with the conversations, it can only end them."""
+
+_log = structlog.get_logger()
+
+
+def this_host() -> str:
+    """Return a name for this host and its process ids: two containers may share a host name, not a namespace."""
+    namespace = Path("/proc/self/ns/pid").stat().st_ino
+    return f"{platform.node()}/{namespace}"
+
+
+def process_is_gone(node: NodeRow) -> bool:
+    """Whether the node's process certainly does not exist any more: then nothing can still be sent by it."""
+    return node.host == this_host() and not Path(f"/proc/{node.pid}").exists()
+
+
+class Adoption:
+    """Looks after what dead nodes have left."""
+
+    def __init__(self, node: Node, engines: Engines) -> None:
+        self._node = node
+        self._engines = engines
+        self._complained: set[str] = set()
+
+    async def run(self) -> None:
+        """Look every half TTL, for ever."""
+        while True:
+            try:
+                await self.look()
+            except DatabaseUnavailableError as error:
+                _log.warning("adoption_waits_for_database", reason=error.message)
+            await asyncio.sleep(self._node.ttl_seconds / 2)
+
+    async def look(self) -> None:
+        """Take over dead nodes, and settle the attempts of those that are this node's to settle."""
+        grace = timedelta(seconds=FOREIGN_GRACE * self._node.ttl_seconds)
+        async with self._node.database.connection() as connection:
+            for dead in await nodes_store.take_over(
+                connection, self._node.id, self._node.engine.id, foreign_grace=grace
+            ):
+                _log.warning("node_taken_over", dead_node_id=dead.id, name=dead.name, engine_id=dead.engine_id)
+            left = [
+                attempt
+                for attempt in await attempts_store.live_of_nodes_adopted_by(connection, self._node.id, LOT)
+                if attempt.id not in self._node.calls
+            ]
+            nodes = await nodes_store.by_ids(connection, sorted({attempt.node_id for attempt in left}))
+            runs = {run_id: await runs_store.by_id(connection, run_id) for run_id in {one.run_id for one in left}}
+        for engine_id in {attempt.engine_id for attempt in left}:
+            of_engine = [attempt for attempt in left if attempt.engine_id == engine_id]
+            try:
+                if engine_id == self._node.engine.id:
+                    await self._settle_own(of_engine, nodes, runs)
+                else:
+                    await self._settle_foreign(engine_id, of_engine, runs)
+                self._complained.discard(engine_id)
+            except EngineUnavailableError as error:
+                if engine_id not in self._complained:
+                    self._complained.add(engine_id)
+                    _log.error("attempts_wait_for_engine", engine_id=engine_id, reason=error.message)
+
+    async def _settle_own(self, attempts: list[Attempt], nodes: dict[str, NodeRow], runs: dict[int, Run]) -> None:
+        """Settle attempts at this node's engine: calls that live are taken over with their events."""
+        engine = self._node.engine
+        if not engine.up:
+            return
+        # connect under each dead node's name first, so that no event after the listing is missed
+        for node_id in sorted({attempt.node_id for attempt in attempts}):
+            await engine.adopt(nodes[node_id].stasis_app)
+        alive = {call.id: call for call in await engine.calls()}
+        for attempt in attempts:
+            known = self._known(attempt, runs[attempt.run_id])
+            call = alive.get(attempt.id)
+            if call is not None:
+                await self._take(_seen(known, call), runs[attempt.run_id])
+                continue
+            record = await engine.record(attempt.id)
+            placed = not self._never_placed(attempt, nodes[attempt.node_id])
+            self._node.book.put(outcomes.from_record(known, record, at=clock.now(), placed=placed))
+
+    async def _take(self, known: Known, run: Run) -> None:
+        try:
+            flow = await flow_of(self._node, run)
+        except OutdialError as error:
+            _log.error("flow_of_adopted_call_missing", attempt_id=known.attempt_id, reason=error.message)
+            flow = None
+        self._node.calls.adopt(known, flow)
+
+    def _never_placed(self, attempt: Attempt, dead: NodeRow) -> bool:
+        """Whether the engine, asked in vain, would have to know the call if it had ever been placed, and nobody is
+        left who could still place it."""
+        up_since = self._node.calls.up_since
+        if attempt.state is not AttemptState.RESERVED or attempt.reserved_at is None or up_since is None:
+            return False
+        connected_at = clock.now() - timedelta(seconds=clock.boottime() - up_since)
+        return self._node.engine.keeps_records and connected_at < attempt.reserved_at and process_is_gone(dead)
+
+    async def _settle_foreign(self, engine_id: str, attempts: list[Attempt], runs: dict[int, Run]) -> None:
+        """Settle attempts at another engine: end what lives, book what is gone."""
+        rows = await self._engines.rows([engine_id])
+        retired = engine_id in rows and rows[engine_id].retired_at is not None
+        try:
+            control = await self._engines.control(engine_id)
+            alive = {call.id: call for call in await control.calls()}
+            for attempt in attempts:
+                if attempt.id in alive:
+                    await control.hang_up(attempt.id)
+        except EngineUnavailableError:
+            if not retired:
+                raise
+            alive = {}
+        for attempt in attempts:
+            known = self._known(attempt, runs[attempt.run_id])
+            call = alive.get(attempt.id)
+            if call is None:
+                news = outcomes.from_record(known, None, at=clock.now(), placed=True)
+            else:
+                news = outcomes.ended(
+                    _seen(known, call),
+                    at=clock.now(),
+                    cause=None,
+                    sip_code=None,
+                    cancelled_by_us=True,
+                    reason="its node was gone",
+                )
+            self._node.book.put(news)
+
+    def _known(self, attempt: Attempt, run: Run) -> Known:
+        return Known(
+            attempt_id=attempt.id,
+            number=attempt.number,
+            rules=run.rules,
+            by=self._node.id,
+            state=attempt.state,
+            dialed_at=attempt.dialed_at,
+            ringing_at=attempt.ringing_at,
+            answered_at=attempt.answered_at,
+        )
+
+
+def _seen(known: Known, call: LiveCall) -> Known:
+    """Return what is known, with what the engine says of the call now."""
+    if call.state is CallState.ANSWERED and known.answered_at is None:
+        return outcomes.answered(known, at=clock.now())
+    return known

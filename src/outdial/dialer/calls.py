@@ -1,0 +1,329 @@
+"""The calls of one node: hears the engine's events, plays the flow, hangs up, and tells the book."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from outdial import clock
+from outdial.core.errors import EngineUnavailableError, OutdialError
+from outdial.core.model import AttemptState
+from outdial.dialer import outcomes
+from outdial.dialer.book import Book
+from outdial.dialer.outcomes import Known
+from outdial.store.attempts import AttemptNews
+from outdial.telephony.engine import (
+    CallAnswered,
+    CallEnded,
+    CallRinging,
+    CallState,
+    Engine,
+    EngineDown,
+    EngineEvent,
+    EngineUp,
+    OriginateResult,
+    OutgoingCall,
+    PlaybackEnded,
+)
+
+HANG_UP_RETRY_SECONDS: Final = 0.5
+"""Before a call that should end is hung up again when the engine did not answer."""
+
+PLAYBACK_GRACE_SECONDS: Final = 5.0
+"""A call whose message should have ended this long ago is hung up: the event that says so was lost."""
+
+NORMAL_CLEARING: Final = 16
+"""Q.850: the cause of an unanswered call that our side ended (measured); no carrier's final answer maps to it."""
+
+_STATES: Final = {
+    CallState.DIALING: AttemptState.DIALING,
+    CallState.RINGING: AttemptState.RINGING,
+    CallState.ANSWERED: AttemptState.ANSWERED,
+}
+
+_log = structlog.get_logger()
+
+
+class Flow:
+    """What an answered call hears: the file, and how long it sounds."""
+
+    def __init__(self, audio: Path, duration_seconds: float) -> None:
+        self.audio = audio
+        self.duration_seconds = duration_seconds
+
+
+class _Call:
+    """One attempt of this node between its reservation and its end."""
+
+    def __init__(self, known: Known, flow: Flow | None, on_end: Callable[[], None]) -> None:
+        self.known = known
+        self.flow = flow
+        self.on_end = on_end
+        self.in_flight = False
+        """Its originate has not returned yet, or its outcome is unknown."""
+        self.since: float | None = None
+        """Boot time at which its originate was sent."""
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Calls:
+    """Every attempt this node answers for."""
+
+    def __init__(self, engine: Engine, book: Book, *, ttl_seconds: float) -> None:
+        self._engine = engine
+        self._book = book
+        self._ttl_seconds = ttl_seconds
+        self._calls: dict[str, _Call] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.up_since: float | None = None
+        """Boot time since which the event stream is up without a gap; None while it is down."""
+
+    # What the node does
+
+    def reserve(self, known: Known, flow: Flow | None, on_end: Callable[[], None]) -> None:
+        """Take an attempt that is reserved in the database; ``on_end`` is called once when it is over."""
+        self._calls[known.attempt_id] = _Call(known, flow, on_end)
+
+    def adopt(self, known: Known, flow: Flow | None) -> None:
+        """Take an attempt of a dead node whose call lives: what rings is cancelled, a conversation is ended once its
+        message must be over."""
+        self.reserve(known, flow, _nobody)
+        call = self._calls[known.attempt_id]
+        if known.answered_at is None:
+            self.hang_up(known.attempt_id)
+            return
+        heard = (clock.now() - known.answered_at).total_seconds()
+        self._end_after(call, max(0.0, (0.0 if flow is None else flow.duration_seconds) - heard))
+
+    def put_back(self, attempt_id: str, reason: str) -> None:
+        """End an attempt of which nothing was ever sent."""
+        call = self._calls.get(attempt_id)
+        if call is not None:
+            self._finish(call, outcomes.never_sent(call.known, at=clock.now(), reason=reason))
+
+    async def originate(self, outgoing: OutgoingCall) -> OriginateResult:
+        """Place a reserved call. The request is written before this first suspends."""
+        call = self._calls[outgoing.id]
+        call.in_flight = True
+        call.since = clock.boottime()
+        call.known = replace(call.known, dialed_at=clock.now())
+        result = await self._engine.originate(outgoing)
+        if self._calls.get(outgoing.id) is not call:
+            # its end was told before the answer came
+            return result
+        match result:
+            case OriginateResult.ACCEPTED:
+                call.in_flight = False
+                self._advance(call, AttemptState.DIALING)
+            case OriginateResult.REFUSED:
+                self._finish(call, outcomes.never_sent(call.known, at=clock.now(), reason="no permit at the engine"))
+            case OriginateResult.FAILED:
+                self._finish(call, outcomes.failed(call.known, at=clock.now()))
+            case OriginateResult.UNKNOWN:
+                _log.warning("originate_outcome_unknown", attempt_id=outgoing.id)
+                self._spawn(self._find_out(call))
+        return result
+
+    def hang_up(self, attempt_id: str) -> None:
+        """End a call, trying until the engine has answered or the call is over."""
+        self._spawn(self._hang_up(attempt_id))
+
+    def hang_up_unanswered(self) -> None:
+        """Cancel every call that is not answered."""
+        for call in list(self._calls.values()):
+            if call.known.answered_at is None and call.since is not None:
+                self.hang_up(call.known.attempt_id)
+
+    def hang_up_all(self) -> None:
+        """End every call."""
+        for call in list(self._calls.values()):
+            if call.since is not None:
+                self.hang_up(call.known.attempt_id)
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __contains__(self, attempt_id: str) -> bool:
+        return attempt_id in self._calls
+
+    async def close(self) -> None:
+        """Stop following: what is left is for whoever takes this node's calls over."""
+        for call in self._calls.values():
+            _disarm(call)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # What the engine says
+
+    async def run(self) -> None:
+        """Follow the engine's events; return when another node has taken this node's calls over."""
+        async for event in self._engine.events():
+            self._on(event)
+
+    def _on(self, event: EngineEvent) -> None:
+        match event:
+            case EngineUp():
+                self.up_since = clock.boottime()
+                _log.info("engine_up", engine_id=self._engine.id)
+                self._spawn(self._reconcile())
+            case EngineDown(reason=reason):
+                self.up_since = None
+                _log.error("engine_down", engine_id=self._engine.id, reason=reason)
+                # a call that is answered now would hear nothing and be ended: rather let nobody pick it up
+                self.hang_up_unanswered()
+            case _:
+                call = self._calls.get(event.call_id)
+                if call is not None:
+                    self._tell(call, event)
+                elif isinstance(event, CallAnswered):
+                    _log.error("unknown_call_answered", attempt_id=event.call_id)
+                    self._spawn(self._end_stranger(event.call_id))
+
+    def _tell(self, call: _Call, event: CallRinging | CallAnswered | PlaybackEnded | CallEnded) -> None:
+        match event:
+            case CallRinging(at=at):
+                call.known = replace(call.known, ringing_at=at)
+                self._advance(call, AttemptState.RINGING)
+            case CallAnswered(at=at):
+                self._answered(call, at)
+            case PlaybackEnded(call_id=call_id, failed=failed):
+                if failed:
+                    # mostly a phone that was put down meanwhile
+                    _log.info("flow_not_heard_to_its_end", attempt_id=call_id)
+                self.hang_up(call_id)
+            case CallEnded():
+                self._ended(call, event)
+
+    def _answered(self, call: _Call, at: datetime) -> None:
+        if call.known.answered_at is not None:
+            return
+        call.known = replace(call.known, answered_at=at)
+        self._advance(call, AttemptState.ANSWERED)
+        if call.flow is None:
+            self.hang_up(call.known.attempt_id)
+            return
+        self._end_after(call, call.flow.duration_seconds)
+        self._spawn(self._play(call.known.attempt_id, call.flow.audio))
+
+    def _ended(self, call: _Call, event: CallEnded) -> None:
+        ours = event.sip_code is None and event.cause in (None, NORMAL_CLEARING)
+        self._finish(
+            call,
+            outcomes.ended(call.known, at=event.at, cause=event.cause, sip_code=event.sip_code, cancelled_by_us=ours),
+        )
+
+    def _advance(self, call: _Call, state: AttemptState) -> None:
+        """Move forward only: the answer to an originate may come after the first events."""
+        if _ORDER[state] > _ORDER[call.known.state]:
+            call.known = replace(call.known, state=state)
+        self._book.put(outcomes.progress(call.known))
+
+    def _finish(self, call: _Call, news: AttemptNews) -> None:
+        if self._calls.pop(call.known.attempt_id, None) is None:
+            return
+        _disarm(call)
+        self._book.put(news)
+        call.on_end()
+
+    def _end_after(self, call: _Call, seconds: float) -> None:
+        call.timer = asyncio.get_running_loop().call_later(
+            seconds + PLAYBACK_GRACE_SECONDS, self.hang_up, call.known.attempt_id
+        )
+
+    # What takes time
+
+    async def _play(self, attempt_id: str, audio: Path) -> None:
+        try:
+            await self._engine.play(attempt_id, audio)
+        except OutdialError as error:
+            _log.error("flow_not_played", attempt_id=attempt_id, reason=error.message)
+            await self._hang_up(attempt_id)
+
+    async def _hang_up(self, attempt_id: str) -> None:
+        while attempt_id in self._calls:
+            try:
+                await self._engine.hang_up(attempt_id)
+            except EngineUnavailableError:
+                await asyncio.sleep(HANG_UP_RETRY_SECONDS)
+            else:
+                return
+
+    async def _end_stranger(self, call_id: str) -> None:
+        """End a call nobody here asked for: placed by a node that was frozen, and thawed after it was given up."""
+        try:
+            await self._engine.hang_up(call_id)
+        except EngineUnavailableError as error:
+            _log.error("unknown_call_not_ended", attempt_id=call_id, reason=error.message)
+
+    async def _find_out(self, call: _Call) -> None:
+        """Learn what became of an originate without an answer, once no permit can let it through any more."""
+        attempt_id = call.known.attempt_id
+        await asyncio.sleep(self._ttl_seconds)
+        while attempt_id in self._calls:
+            try:
+                alive = {live.id: live.state for live in await self._engine.calls()}
+                if attempt_id in alive:
+                    call.in_flight = False
+                    self._advance(call, _STATES[alive[attempt_id]])
+                    # nobody heard how it began: do not let anybody pick up
+                    self.hang_up(attempt_id)
+                    return
+                record = await self._engine.record(attempt_id)
+            except EngineUnavailableError:
+                await asyncio.sleep(HANG_UP_RETRY_SECONDS)
+                continue
+            self._finish(call, outcomes.from_record(call.known, record, at=clock.now(), placed=True))
+
+    async def _reconcile(self) -> None:
+        """After a gap in the events: find the end of calls that are gone, and the state of those that live."""
+        # before asking: a call that is placed meanwhile must not be missed in the answer
+        before = [call for call in self._calls.values() if call.since is not None and not call.in_flight]
+        if not before:
+            return
+        try:
+            alive = {live.id: live.state for live in await self._engine.calls()}
+            for call in before:
+                attempt_id = call.known.attempt_id
+                if attempt_id not in self._calls:
+                    continue
+                if attempt_id not in alive:
+                    record = await self._engine.record(attempt_id)
+                    self._finish(call, outcomes.from_record(call.known, record, at=clock.now(), placed=True))
+                elif alive[attempt_id] is CallState.ANSWERED and call.known.answered_at is None:
+                    self._answered(call, clock.now())
+        except EngineUnavailableError as error:
+            # the next EngineUp asks again
+            _log.warning("reconcile_interrupted", engine_id=self._engine.id, reason=error.message)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("call_task_failed", exc_info=error)
+
+    def ids(self) -> Iterable[str]:
+        """Return the ids of all attempts."""
+        return list(self._calls)
+
+
+_ORDER: Final = {state: place for place, state in enumerate(AttemptState)}
+
+
+def _disarm(call: _Call) -> None:
+    if call.timer is not None:
+        call.timer.cancel()
+
+
+def _nobody() -> None:
+    return

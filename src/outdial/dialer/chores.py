@@ -1,0 +1,113 @@
+"""What any node does for the runs there are: load contacts, notice completion, remove permits that must not be."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from outdial.core.campaign import RunAction, move
+from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError
+from outdial.core.model import Run, RunState
+from outdial.dialer.lease import LeaseKeeper
+from outdial.dialer.node import Node
+from outdial.services import runs as runs_service
+from outdial.store import run_contacts as run_contacts_store
+from outdial.store import runs as runs_store
+from outdial.store import stops as stops_store
+
+EVERY_SECONDS: Final = 0.5
+"""Between two looks for something to load or to complete."""
+
+REAP_EVERY: Final = 2
+"""Looks between two looks for permits that must not be."""
+
+_log = structlog.get_logger()
+
+
+class Chores:
+    """Does them in turn; every node does, and the database sees to it that each is done once."""
+
+    def __init__(self, node: Node, keeper: LeaseKeeper) -> None:
+        self._node = node
+        self._keeper = keeper
+
+    async def run(self) -> None:
+        """Look again and again, for ever."""
+        turn = 0
+        while True:
+            try:
+                await self._load()
+                await self._complete()
+                if turn % REAP_EVERY == 0:
+                    await self.reap()
+            except DatabaseUnavailableError as error:
+                _log.warning("chores_wait_for_database", reason=error.message)
+            turn += 1
+            await asyncio.sleep(EVERY_SECONDS)
+
+    async def _load(self) -> None:
+        async with self._node.database.connection() as connection:
+            live = await runs_store.live_runs(connection)
+        for run in live:
+            if run.loaded or run.state is RunState.STOPPING:
+                continue
+            while await runs_service.load_more(self._node.database, run):
+                self._nudge(run)
+            self._nudge(run)
+
+    def _nudge(self, run: Run) -> None:
+        for worker in self._keeper.workers():
+            if worker.run.id == run.id:
+                worker.nudge()
+
+    async def _complete(self) -> None:
+        for worker in self._keeper.workers():
+            if worker.exhausted:
+                await complete(self._node, worker.run)
+
+    async def reap(self) -> None:
+        """Remove permits at this node's engine whose run is not active at their epoch."""
+        if not self._node.engine.up:
+            return
+        try:
+            # the permits first: one that is made between the two looks must not be taken for a stale one
+            present = await self._node.engine.permits()
+            async with self._node.database.connection() as connection:
+                live = await runs_store.live_runs(connection)
+            wanted = {(run.id, run.epoch) for run in live if run.state is RunState.ACTIVE}
+            for run_id, epoch in present:
+                if (run_id, epoch) not in wanted:
+                    await self._node.engine.remove_permit(run_id, epoch)
+                    _log.info("permit_reaped", run_id=run_id, epoch=epoch)
+        except EngineUnavailableError as error:
+            _log.warning("permits_not_reaped", reason=error.message)
+
+
+async def complete(node: Node, run: Run) -> bool:
+    """Complete a run whose contacts are all done; False when it is not so far."""
+    async with node.database.connection() as connection:
+        if not await run_contacts_store.all_done(connection, run.id):
+            return False
+    async with node.database.transaction() as connection:
+        await runs_store.limit_idle(connection, node.ttl_seconds)
+        await runs_store.lock_run(connection, run.id)
+        present = await runs_store.by_id(connection, run.id)
+        if present.state is not RunState.ACTIVE or not await run_contacts_store.all_done(connection, run.id):
+            return False
+        moved = await runs_store.move_run(
+            connection,
+            run.id,
+            before=RunState.ACTIVE,
+            epoch=present.epoch,
+            after=move(present.state, RunAction.COMPLETE),
+            actor=node.id,
+            reason="every contact is done",
+        )
+        if moved is None:
+            return False
+        await stops_store.release_lists(connection, run.id)
+        await runs_store.announce(connection, run.id)
+    _log.info("run_completed", run_id=run.id)
+    return True

@@ -1,0 +1,147 @@
+"""What the facts about a call make of its attempt and its contact: pure, each ending decided in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from outdial.core.disposition import disposition_of
+from outdial.core.model import AttemptState, DialingRules, Disposition, RunContactState
+from outdial.core.retry import Finish, PutBack, TryAgain, after_attempt
+from outdial.store.attempts import AttemptNews, ContactNews
+from outdial.telephony.engine import CallRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known so far about an attempt that has not ended."""
+
+    attempt_id: str
+    number: int
+    """Which try of its contact it is; 1 = the first."""
+    rules: DialingRules
+    by: str
+    """Who books it: the node."""
+    state: AttemptState = AttemptState.RESERVED
+    dialed_at: datetime | None = None
+    ringing_at: datetime | None = None
+    answered_at: datetime | None = None
+
+
+def progress(known: Known) -> AttemptNews:
+    """Return the news that an attempt has come as far as it is known to."""
+    return AttemptNews(
+        id=known.attempt_id,
+        state=known.state,
+        by=known.by,
+        dialed_at=known.dialed_at,
+        ringing_at=known.ringing_at,
+        answered_at=known.answered_at,
+        contact=ContactNews(RunContactState.DIALING),
+    )
+
+
+def ended(
+    known: Known,
+    *,
+    at: datetime,
+    cause: int | None,
+    sip_code: int | None,
+    cancelled_by_us: bool = False,
+    reason: str = "",
+) -> AttemptNews:
+    """Return the end of an attempt whose call the engine has given up."""
+    disposition = disposition_of(
+        answered=known.answered_at is not None, cause=cause, sip_code=sip_code, cancelled_by_us=cancelled_by_us
+    )
+    return _final(known, disposition, at=at, cause=cause, sip_code=sip_code, reason=reason)
+
+
+def failed(known: Known, *, at: datetime) -> AttemptNews:
+    """Return the end of an attempt the engine would not place for another reason than a missing permit.
+
+    It counts: an engine that will not dial this number would otherwise be asked for ever.
+    """
+    return _final(known, Disposition.FAILED, at=at, cause=None, sip_code=None, reason="the engine refused the call")
+
+
+def never_sent(known: Known, *, at: datetime, reason: str) -> AttemptNews:
+    """Return the end of an attempt of which nothing has ever left: its contact may be dialed as if it had not been."""
+    news = _final(known, Disposition.CANCELLED, at=at, cause=None, sip_code=None, reason=reason, sent=False)
+    return replace(news, dialed_at=None)
+
+
+def unknown(known: Known, *, at: datetime, reason: str) -> AttemptNews:
+    """Return the end of an attempt nobody can tell the outcome of; its contact is never dialed again by itself."""
+    news = _final(known, Disposition.UNKNOWN, at=at, cause=None, sip_code=None, reason=reason)
+    return replace(news, state=AttemptState.UNKNOWN)
+
+
+def from_record(known: Known, record: CallRecord | None, *, at: datetime, placed: bool) -> AttemptNews:
+    """Return the end of an attempt whose call is not at the engine any more and whose events were missed.
+
+    ``record`` is what the engine wrote down. ``placed`` False says that the engine would know of it if the call had
+    ever been placed, and that nobody is left who could still place it.
+    """
+    if record is None:
+        if known.answered_at is not None:
+            return ended(known, at=at, cause=None, sip_code=None, reason="its end was missed")
+        if not placed:
+            return never_sent(known, at=at, reason="its node was gone before the call was placed")
+        return unknown(known, at=at, reason="its node was gone and the engine knows nothing of the call")
+    known = replace(
+        known, dialed_at=known.dialed_at or record.started_at, answered_at=known.answered_at or record.answered_at
+    )
+    if record.ended_at is None and known.answered_at is None:
+        return unknown(known, at=at, reason="the engine was killed before the call was answered or ended")
+    return ended(
+        known,
+        at=record.ended_at or at,
+        cause=record.cause,
+        sip_code=None,
+        reason="" if record.ended_at else "the engine was killed during the call",
+    )
+
+
+def _final(
+    known: Known,
+    disposition: Disposition,
+    *,
+    at: datetime,
+    cause: int | None,
+    sip_code: int | None,
+    reason: str,
+    sent: bool = True,
+) -> AttemptNews:
+    decided = after_attempt(
+        disposition, sent=sent, attempts_count=known.number, rules=known.rules, now=at, run_stopping=False
+    )
+    return AttemptNews(
+        id=known.attempt_id,
+        state=AttemptState.ENDED,
+        by=known.by,
+        disposition=disposition,
+        cause=cause,
+        sip_code=sip_code,
+        dialed_at=known.dialed_at,
+        ringing_at=known.ringing_at,
+        answered_at=known.answered_at,
+        ended_at=at,
+        reason=reason,
+        contact=_contact(decided),
+    )
+
+
+def _contact(decided: Finish | TryAgain | PutBack) -> ContactNews:
+    match decided:
+        case Finish(reason=done):
+            return ContactNews(RunContactState.DONE, done_reason=done)
+        case TryAgain(not_before=not_before):
+            return ContactNews(RunContactState.WAITING, not_before=not_before)
+        case PutBack():
+            return ContactNews(RunContactState.PENDING, uncounted=True)
+
+
+def answered(known: Known, *, at: datetime) -> Known:
+    """Return what is known after the engine says that the call is up."""
+    return replace(known, state=AttemptState.ANSWERED, dialed_at=known.dialed_at or at, answered_at=at)

@@ -1,0 +1,246 @@
+"""One run at one epoch on one node: its permit, its claims, its calls; and a gate that closes at once."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from outdial import clock
+from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError, TrunkUnresolvedError
+from outdial.core.model import Run, RunState, Trunk
+from outdial.core.permit import Gate, gate_until, may_dial
+from outdial.core.phone import written_for
+from outdial.dialer.calls import Flow
+from outdial.dialer.claim import Place, claim
+from outdial.dialer.node import Node
+from outdial.dialer.outcomes import Known
+from outdial.store import nodes as nodes_store
+from outdial.store import runs as runs_store
+from outdial.store.database import Connection
+from outdial.store.reserve import Verdict
+from outdial.telephony.engine import OriginateResult, OutgoingCall, Permit, TrunkAddress
+
+PAUSE_SECONDS: Final = 0.25
+"""Before another try after something (database, engine, trunk, name server) was not available."""
+
+_log = structlog.get_logger()
+
+
+class Worker:
+    """Dials one run while its gate is open. Made by the node's lease keeper, which alone opens the gate."""
+
+    def __init__(self, node: Node, run: Run, trunk: Trunk, flow: Flow | None) -> None:
+        self._node = node
+        self._run = run
+        self._trunk = trunk
+        self._flow = flow
+        self._gate: Gate | None = None
+        self._found_active_at: datetime | None = None
+        self._address: TrunkAddress | None = None
+        self._closing = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._renew = asyncio.Event()
+        self._permitted = asyncio.Event()
+        self.exhausted = False
+        """The last look found no contact that is due now or later: the run may be complete."""
+
+    @property
+    def run(self) -> Run:
+        """The run, at the epoch this worker serves."""
+        return self._run
+
+    def confirm(self, *, boot: float, wall: datetime) -> None:
+        """Open the gate anew: a database read begun at these instants found the run active at this epoch."""
+        self._gate = Gate(self._run.id, self._run.epoch, gate_until(boot, ttl_seconds=self._node.ttl_seconds))
+        self._found_active_at = wall
+        self._renew.set()
+        self._wake.set()
+
+    def suspend(self) -> None:
+        """Shut the gate until the next :meth:`confirm`."""
+        self._gate = None
+
+    def close(self) -> None:
+        """Shut the gate for good; :meth:`work` ends soon."""
+        self._gate = None
+        self._closing.set()
+        self._wake.set()
+        self._renew.set()
+
+    def nudge(self) -> None:
+        """Look for something to dial now: a call has ended, or contacts have been loaded."""
+        self._wake.set()
+
+    async def work(self) -> None:
+        """Dial until closed. On return nothing of this run is in flight here, and what was not dialed is given back."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_permit())
+            group.create_task(self._dial())
+
+    # The permit
+
+    async def _keep_permit(self) -> None:
+        """Put the permit, then extend it at each confirmation; put it anew whenever the engine has lost it."""
+        announced = False
+        while not self._closing.is_set():
+            await self._renew.wait()
+            self._renew.clear()
+            if self._closing.is_set() or self._gate is None or not self._node.engine.up:
+                continue
+            try:
+                if not announced:
+                    announced = await self._announce()
+                    if not announced:
+                        continue
+                permit = await self._permit()
+                if not (self._permitted.is_set() and await self._node.engine.renew_permit(permit)):
+                    self._permitted.clear()
+                    if await self._put():
+                        self._permitted.set()
+                        self._wake.set()
+            except (EngineUnavailableError, DatabaseUnavailableError, TrunkUnresolvedError) as error:
+                # the permit runs out by itself, and the next confirmation tries again
+                _log.warning("permit_not_renewed", run_id=self._run.id, reason=error.message)
+
+    async def _permit(self) -> Permit:
+        """Return the permit as it may be now: it ends one TTL after the read that found the run active."""
+        address = self._address = await self._node.resolver.address(self._trunk)
+        assert self._found_active_at is not None  # noqa: S101 - confirm() came first
+        expires_at = self._found_active_at + timedelta(seconds=self._node.ttl_seconds)
+        return Permit(self._run.id, self._run.epoch, self._trunk, address, expires_at)
+
+    async def _announce(self) -> bool:
+        """Write down that this node and engine serve the run, so that a stop finds them; False when it moved on."""
+        async with self._node.database.transaction() as connection:
+            await runs_store.share_run(connection, self._run.id)
+            if not await self._is_current(connection):
+                return False
+            await nodes_store.serve(
+                connection,
+                run_id=self._run.id,
+                node_id=self._node.id,
+                engine_id=self._node.engine.id,
+                epoch=self._run.epoch,
+            )
+        return True
+
+    async def _put(self) -> bool:
+        """Put the permit while the run's lock is held, so that no stop can have passed; False when one has."""
+        wall = clock.now()
+        address = await self._node.resolver.address(self._trunk)
+        async with self._node.database.transaction() as connection:
+            # a node that freezes here must not hold up a stop longer than a permit lives
+            await runs_store.limit_idle(connection, self._node.ttl_seconds)
+            await runs_store.share_run(connection, self._run.id)
+            if not await self._is_current(connection):
+                return False
+            expires_at = wall + timedelta(seconds=self._node.ttl_seconds)
+            await self._node.engine.put_permit(Permit(self._run.id, self._run.epoch, self._trunk, address, expires_at))
+        self._address = address
+        return True
+
+    async def _is_current(self, connection: Connection) -> bool:
+        """Whether the run is active at this epoch; the lock was taken in an earlier statement."""
+        present = await runs_store.by_id(connection, self._run.id)
+        return present.state is RunState.ACTIVE and present.epoch == self._run.epoch
+
+    # The calls
+
+    async def _dial(self) -> None:
+        many = False
+        while not self._closing.is_set():
+            self._wake.clear()
+            if not await self._open():
+                await self._idle(PAUSE_SECONDS)
+                continue
+            try:
+                found = await claim(self._node.database, self._run, self._trunk, self._node.id, many=many)
+            except DatabaseUnavailableError:
+                await self._idle(PAUSE_SECONDS)
+                continue
+            many = found.screened_out
+            self.exhausted = found.exhausted
+            if found.verdict is Verdict.NODE_ENDED:
+                self._node.over.set()
+                return
+            if found.verdict is Verdict.MOVED_ON:
+                # the lease keeper will see the same and close this worker
+                await self._idle(PAUSE_SECONDS)
+            if found.places:
+                await self._place(found.places)
+            elif found.wait_seconds > 0:
+                await self._idle(found.wait_seconds)
+
+    async def _open(self) -> bool:
+        """Whether it makes sense to reserve: the decision that counts is made at each originate."""
+        if not (self._permitted.is_set() and self._may_dial() and self._address is not None):
+            return False
+        try:
+            return await self._node.engine.trunk_up(self._trunk, self._address)
+        except EngineUnavailableError:
+            return False
+
+    def _may_dial(self) -> bool:
+        return (
+            not self._closing.is_set()
+            and not self._node.over.is_set()
+            and self._node.engine.up
+            and may_dial(self._gate, epoch=self._run.epoch, now=clock.boottime())
+        )
+
+    async def _place(self, places: tuple[Place, ...]) -> None:
+        for place in places:
+            self._node.calls.reserve(
+                Known(
+                    attempt_id=place.attempt_id,
+                    number=place.candidate.attempts_count + 1,
+                    rules=self._run.rules,
+                    by=self._node.id,
+                ),
+                self._flow,
+                self._wake.set,
+            )
+        async with asyncio.TaskGroup() as group:
+            for place in places:
+                await self._until(place.at)
+                group.create_task(self._originate(place))
+
+    async def _originate(self, place: Place) -> None:
+        outgoing = OutgoingCall(
+            id=place.attempt_id,
+            run_id=self._run.id,
+            epoch=self._run.epoch,
+            number=written_for(self._trunk, place.candidate.phone),
+            caller_id=self._run.rules.caller_id,
+            ring_seconds=self._run.rules.ring_seconds,
+        )
+        async with self._node.unanswered:
+            # nothing runs between this check and the write: see Engine.originate
+            if not self._may_dial():
+                self._node.calls.put_back(place.attempt_id, "the gate was closed before the call was placed")
+                return
+            result = await self._node.calls.originate(outgoing)
+        if result is OriginateResult.REFUSED:
+            self._permitted.clear()
+            self._renew.set()
+
+    async def _until(self, instant: float) -> None:
+        """Wait until boot time ``instant``, or until closing."""
+        seconds = instant - clock.boottime()
+        if seconds > 0:
+            await _either(self._closing, seconds)
+
+    async def _idle(self, seconds: float) -> None:
+        await _either(self._wake, seconds)
+
+
+async def _either(event: asyncio.Event, seconds: float) -> None:
+    """Return when the event is set or the time is up."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
