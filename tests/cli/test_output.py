@@ -56,6 +56,7 @@ def test_a_dataclass_becomes_an_object_with_camel_case_keys_and_no_secret(capsys
     ("value", "expected"),
     [
         (datetime(2026, 3, 1, 10, 0, 0, 123_456, tzinfo=UTC), "2026-03-01T10:00:00.123Z"),
+        (datetime(2026, 3, 1, 9, 30, tzinfo=UTC).time(), "09:30"),
         (EngineKind.SIMULATED, "simulated"),
         ({EngineKind.ASTERISK: 2}, {"asterisk": 2}),
         (Path("/var/lib"), "/var/lib"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -35,6 +36,25 @@ def test_a_failure_is_a_sentence_on_standard_error(monkeypatch):
     assert (done.code, done.stdout) == (1, "")
     assert done.stderr.startswith("The setting OUTDIAL_LOG_LEVEL is wrong: ")
     assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_a_sentence_whoever_meets_it(monkeypatch):
+    def full() -> Settings:
+        raise OSError(errno.ENOSPC, "No space left on device", "/var/lib/outdial/x")
+
+    monkeypatch.setattr(running, "load_settings", full)
+    done = invoke("app", "list")
+    assert (done.code, done.stdout) == (1, "")
+    assert done.stderr == "The disk is full (/var/lib/outdial/x): free some space, then try again.\n"
+
+
+def test_a_mistake_of_the_program_is_not_hidden(monkeypatch):
+    def broken() -> Settings:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(running, "load_settings", broken)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        invoke("app", "list")
 
 
 @pytest.mark.parametrize("words", [["nonsense"], ["trunk", "add", "--port", "x"], ["flow", "add", "--audio", "no.wav"]])

@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 import outdial
-from outdial.cli import applications, contacts, dnc, flows, servers, settings, trunks
+from outdial.cli import applications, campaigns, contacts, dnc, engines, flows, servers, settings, trunks
+from outdial.cli.demo import demo
+from outdial.cli.doctor import doctor
 from outdial.cli.running import Commands
 
 app = typer.Typer(
@@ -36,11 +38,17 @@ def root(
     del version
 
 
+app.command(epilog="Example: outdial demo --contacts 60 --stop-after 5 --json")(demo)
+app.command(epilog="Example: outdial serve")(servers.serve)
+app.command(epilog="Example: OUTDIAL_DATABASE_URL=postgresql://… outdial dialer")(servers.dialer)
 app.command(epilog="Example: outdial migrate")(servers.migrate)
 app.add_typer(applications.app, name="app")
 app.add_typer(trunks.app, name="trunk")
 app.add_typer(flows.app, name="flow")
 app.add_typer(dnc.app, name="dnc")
 app.add_typer(contacts.app, name="contacts")
+app.add_typer(campaigns.app, name="campaign")
+app.add_typer(engines.app, name="engine")
 app.command(epilog="Example: outdial token --client-id cs-… --hours 8")(applications.token)
 app.command(epilog="Example: outdial config --json")(settings.config)
+app.command(epilog="Example: outdial doctor")(doctor)

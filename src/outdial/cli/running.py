@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import getpass
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
@@ -22,6 +23,8 @@ FAILED: Final = 1
 
 TERMINATED: Final = 128 + signal.SIGTERM
 
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
 Result = TypeVar("Result")
 
 
@@ -32,9 +35,14 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except OutdialError as error:
-            for sentence in error.messages:
-                typer.echo(sentence, err=True)
-            raise typer.Exit(FAILED) from error
+            sentences = error.messages
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            sentences = (f"The disk is full ({error.filename or 'no file named'}): free some space, then try again.",)
+        for sentence in sentences:
+            typer.echo(sentence, err=True)
+        raise typer.Exit(FAILED)
 
 
 def load_settings() -> Settings:

@@ -1,0 +1,227 @@
+"""Looks at everything outdial needs here, and says of each thing that is wrong how to mend it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import aiohttp
+import msgspec
+
+from outdial.config import Settings
+from outdial.context import Context, open_context
+from outdial.core.errors import EngineUnavailableError, OutdialError, StartupError
+from outdial.core.model import Trunk
+from outdial.listening import PortTakenError, listen
+from outdial.services import trunks
+from outdial.store import migrations
+from outdial.telephony import sip_options
+from outdial.telephony.ari import AriHttp
+from outdial.telephony.asterisk import AsteriskControl
+from outdial.telephony.engine_clock import MAX_OFFSET_SECONDS
+from outdial.telephony.managed import EngineAddress, ManagedAsterisk
+from outdial.telephony.obtain import LEAST_VERSION
+from outdial.telephony.resolver import TrunkResolver
+
+LEAST_FREE_BYTES: Final = 1_000_000_000
+"""Below this a database may stop in the middle of a run."""
+
+PROBE_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was seen of one thing."""
+
+    check: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+    """How to mend it, where it is not ok and the detail does not say so."""
+
+
+async def examine(settings: Settings, tell: Callable[[Finding], None]) -> None:
+    """Look at one thing after the other; what cannot be looked at because another thing is broken is left out."""
+    tell(_folder(settings))
+    tell(await _port(settings))
+    async with AsyncExitStack() as stack:
+        context: Context | None = None
+        try:
+            context = await stack.enter_async_context(open_context(settings))
+        except OutdialError as error:
+            tell(Finding("PostgreSQL", ok=False, detail=error.message))
+        else:
+            _tell_all(await _database(context), tell)
+        if settings.engine == "simulated":
+            tell(Finding("engine", ok=True, detail="simulated (OUTDIAL_ENGINE): no real call is placed"))
+            return
+        # before the trunks: one may lead to the loopback carrier, which is part of it
+        _tell_all(await _asterisk(settings, stack), tell)
+        if context is not None:
+            _tell_all(await _trunks(context), tell)
+
+
+def _tell_all(findings: Iterable[Finding], tell: Callable[[Finding], None]) -> None:
+    for finding in findings:
+        tell(finding)
+
+
+def _folder(settings: Settings) -> Finding:
+    folder = settings.data_dir
+    try:
+        folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return Finding(
+            "data folder",
+            ok=False,
+            detail=f"{folder} cannot be written: {error.strerror}",
+            remedy="Set OUTDIAL_DATA_DIR to a folder this account may write.",
+        )
+    return Finding(
+        "data folder",
+        ok=free >= LEAST_FREE_BYTES,
+        detail=f"{folder}, {free / 1e9:.1f} GB free",
+        remedy="Free some space on its disk, or set OUTDIAL_DATA_DIR to another disk.",
+    )
+
+
+async def _port(settings: Settings) -> Finding:
+    where = f"{settings.http_host} port {settings.http_port}"
+    try:
+        listen(settings.http_host, settings.http_port).close()
+    except PortTakenError as error:
+        if await _is_outdial(settings):
+            return Finding("API port", ok=True, detail=f"{where}: an outdial server answers")
+        return Finding("API port", ok=False, detail=error.message)
+    except StartupError as error:
+        return Finding("API port", ok=False, detail=error.message)
+    return Finding("API port", ok=True, detail=f"{where} is free")
+
+
+async def _is_outdial(settings: Settings) -> bool:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.http_host, settings.http_host)  # noqa: S104 - compared
+    url = (
+        f"http://[{host}]:{settings.http_port}/health" if ":" in host else f"http://{host}:{settings.http_port}/health"
+    )
+    timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+            return "version" in await response.json()
+    except (aiohttp.ClientError, TimeoutError, ValueError):
+        return False
+
+
+async def _database(context: Context) -> Sequence[Finding]:
+    try:
+        async with context.database.connection() as connection:
+            sent = time.time()
+            at: datetime = await connection.fetchval("SELECT clock_timestamp()")
+            received = time.time()
+            version = await connection.fetchval("SHOW server_version")
+            revision = await migrations.current_revision(connection)
+    except OutdialError as error:
+        return [Finding("PostgreSQL", ok=False, detail=error.message)]
+    where = "in the data folder" if context.settings.database_url is None else "at OUTDIAL_DATABASE_URL"
+    milliseconds = (received - sent) * 1000
+    detail = f"{version.split()[0]} {where}, schema {revision}, answers in {milliseconds:.1f} ms"
+    return [Finding("PostgreSQL", ok=True, detail=detail), _clock("the database's", at, sent, received)]
+
+
+def _clock(whose: str, at: datetime, sent: float, received: float) -> Finding:
+    """Compare a clock that was read between two instants of ours."""
+    offset = at.timestamp() - (sent + received) / 2
+    return Finding(
+        "clock",
+        ok=abs(offset) - (received - sent) / 2 <= MAX_OFFSET_SECONDS,
+        detail=f"{whose} is {offset * 1000:+.0f} ms from this machine's; at most {MAX_OFFSET_SECONDS:g} s is allowed",
+        remedy="Synchronise both machines' clocks (NTP: chrony or systemd-timesyncd).",
+    )
+
+
+class _Ping(msgspec.Struct):
+    timestamp: str
+
+
+async def _asterisk(settings: Settings, stack: AsyncExitStack) -> Sequence[Finding]:
+    """Look at Asterisk; one of our own runs until the stack closes, started if it did not run."""
+    if settings.asterisk_url is not None:
+        password = settings.asterisk_password.get_secret_value()
+        address = EngineAddress("doctor", settings.asterisk_url, settings.asterisk_user, password)
+        return await _ari(address, f"at {settings.asterisk_url} (OUTDIAL_ASTERISK_URL)", stack)
+    managed = ManagedAsterisk(settings)
+    stack.push_async_callback(managed.stop)
+    try:
+        address = await managed.start()
+    except OutdialError as error:
+        return [Finding("Asterisk", ok=False, detail=error.message)]
+    carrier = managed.loopback_trunk_address
+    where = f"process {managed.pid} of our own, its loopback carrier at {carrier.host}:{carrier.port}"
+    return await _ari(address, where, stack)
+
+
+async def _ari(address: EngineAddress, where: str, stack: AsyncExitStack) -> Sequence[Finding]:
+    control = AsteriskControl(
+        engine_id=address.engine_id, url=address.url, username=address.username, password=address.password
+    )
+    stack.push_async_callback(control.close)
+    http = AriHttp(address.url, address.username, address.password, timeout_seconds=PROBE_SECONDS)
+    stack.push_async_callback(http.close)
+    try:
+        version = await control.probe()
+        sent = time.time()
+        reply = await http.request("GET", "asterisk/ping")
+        received = time.time()
+        at = datetime.fromisoformat(reply.decode(_Ping).timestamp)
+    except EngineUnavailableError as error:
+        return [Finding("ARI", ok=False, detail=error.message, remedy="Start that Asterisk, or correct its address.")]
+    return [
+        Finding(
+            "Asterisk",
+            ok=int(version.partition(".")[0]) >= LEAST_VERSION,
+            detail=f"{version}, {where}",
+            remedy=f"outdial needs Asterisk {LEAST_VERSION} or newer: install it, or unset OUTDIAL_ASTERISK_URL.",
+        ),
+        Finding("ARI", ok=True, detail=f"answers in {(received - sent) * 1000:.1f} ms"),
+        _clock("Asterisk's", at, sent, received),
+    ]
+
+
+async def _trunks(context: Context) -> Sequence[Finding]:
+    try:
+        found = await trunks.list_trunks(context.database, context.secrets)
+    except OutdialError as error:
+        return [Finding("trunks", ok=False, detail=error.message)]
+    resolver = TrunkResolver()
+    try:
+        return await asyncio.gather(*(_trunk(each, resolver) for each in found))
+    finally:
+        await resolver.close()
+
+
+async def _trunk(trunk: Trunk, resolver: TrunkResolver) -> Finding:
+    check = f"trunk {trunk.name}"
+    try:
+        address = await resolver.address(trunk)
+        answer = await sip_options.ask(address, trunk.transport)
+    except OutdialError as error:
+        return Finding(
+            check,
+            ok=False,
+            detail=error.message,
+            remedy="Check the trunk's host, port and transport, and that no firewall is in between.",
+        )
+    return Finding(
+        check,
+        ok=True,
+        detail=f"{address.host}:{address.port} over {trunk.transport} answers OPTIONS with {answer.status} "
+        f"{answer.reason} in {answer.seconds * 1000:.1f} ms",
+    )

@@ -1,0 +1,124 @@
+"""``outdial doctor``: each thing that is broken is named with its remedy, and the rest is looked at nevertheless."""
+
+from __future__ import annotations
+
+import socket
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from outdial import doctor
+from support.asterisk import asterisk  # noqa: F401 - a fixture
+from support.commands import Outcome, invoke
+from support.programs import free_port, processes_of
+
+ALL = ["data folder", "API port", "PostgreSQL", "clock", "Asterisk", "ARI", "clock"]
+
+
+@pytest.fixture(autouse=True)
+def free_api_port(monkeypatch) -> int:
+    port = free_port()
+    monkeypatch.setenv("OUTDIAL_HTTP_PORT", str(port))
+    return port
+
+
+def wrong(done: Outcome) -> dict[str, str]:
+    """What is not ok: everything said about it, by what was looked at."""
+    assert done.code == 1
+    found = {each["check"]: f"{each['detail']} {each['remedy']}" for each in done.json if not each["ok"]}
+    assert found
+    return found
+
+
+def add_trunk(outdial, port: int, **options: str) -> None:
+    outdial("app", "create", "--account", "Acme", "--name", "A")
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    number = ("--caller-id", "+15550200000")
+    assert outdial("trunk", "add", "--name", "Main", "--host", "127.0.0.1", "--port", port, *number, *words).code == 0
+
+
+def test_where_all_is_well_every_check_says_what_it_saw(outdial, asterisk, monkeypatch, tmp_path):  # noqa: F811
+    address = asterisk.loopback_trunk_address
+    add_trunk(outdial, address.port)
+    done = outdial("doctor", "--json")
+    assert done.code == 0, done
+    assert [each["check"] for each in done.json] == [*ALL, "trunk Main"]
+    assert all(each["detail"] for each in done.json)
+    said = {each["check"]: each["detail"] for each in done.json}
+    assert "schema" in said["PostgreSQL"]
+    assert "loopback carrier at 127.0.0.1:" in said["Asterisk"]
+    assert f"127.0.0.1:{address.port} over udp answers OPTIONS with" in said["trunk Main"]
+    assert not processes_of(tmp_path / "data"), "what it started it has ended"
+
+
+def test_people_see_a_line_for_each_and_remedies_under_what_fails(outdial, monkeypatch):
+    monkeypatch.setenv("OUTDIAL_ENGINE", "simulated")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("OUTDIAL_HTTP_PORT", str(taken.getsockname()[1]))
+        done = outdial("doctor")
+    assert done.code == 1
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("ok   data folder: ")
+    assert lines[1].startswith("FAIL API port: Port ")
+    assert "OUTDIAL_HTTP_PORT" in lines[1]
+    assert lines[-1] == "ok   engine: simulated (OUTDIAL_ENGINE): no real call is placed"
+
+
+def test_a_database_that_is_away_does_not_hide_the_rest(monkeypatch):
+    monkeypatch.setenv("OUTDIAL_DATABASE_URL", "postgresql://a:hush@127.0.0.1:1/c")
+    monkeypatch.setenv("OUTDIAL_ENGINE", "simulated")
+    done = invoke("doctor", "--json")
+    assert "cannot be reached" in wrong(done)["PostgreSQL"]
+    assert [each["check"] for each in done.json] == ["data folder", "API port", "PostgreSQL", "engine"]
+    assert "hush" not in done.stdout + done.stderr
+
+
+def test_no_asterisk_to_be_had(outdial, monkeypatch, tmp_path):
+    monkeypatch.setenv("OUTDIAL_ASTERISK_COMMAND", str(tmp_path / "none"))
+    assert "make install" in wrong(outdial("doctor", "--json"))["Asterisk"]
+
+
+def test_an_asterisk_elsewhere_that_does_not_answer(outdial, monkeypatch):
+    monkeypatch.setenv("OUTDIAL_ASTERISK_URL", f"http://127.0.0.1:{free_port()}")
+    assert "does not answer" in wrong(outdial("doctor", "--json"))["ARI"]
+
+
+def test_an_asterisk_elsewhere_with_another_password(outdial, asterisk, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("OUTDIAL_ASTERISK_URL", asterisk.address.url)
+    monkeypatch.setenv("OUTDIAL_ASTERISK_PASSWORD", "guess")
+    assert "OUTDIAL_ASTERISK_PASSWORD" in wrong(outdial("doctor", "--json"))["ARI"]
+    monkeypatch.setenv("OUTDIAL_ASTERISK_PASSWORD", asterisk.address.password)
+    assert outdial("doctor", "--json").code == 0
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_a_trunk_nobody_answers_at(outdial, asterisk, monkeypatch, transport):  # noqa: F811
+    port = free_port()
+    add_trunk(outdial, port, transport=transport)
+    said = wrong(outdial("doctor", "--json"))["trunk Main"]
+    assert f"127.0.0.1:{port} cannot be reached over {transport}" in said
+    assert "firewall" in said
+
+
+def test_a_server_that_is_outdial_may_have_the_port(outdial, monkeypatch, free_api_port):
+    monkeypatch.setenv("OUTDIAL_ENGINE", "simulated")
+    with socket.create_server(("127.0.0.1", free_api_port)):
+        # it listens and says nothing: no outdial
+        assert "taken by another program" in wrong(outdial("doctor", "--json"))["API port"]
+
+
+def test_a_folder_that_cannot_be_written(outdial, monkeypatch, tmp_path):
+    monkeypatch.setenv("OUTDIAL_ENGINE", "simulated")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("OUTDIAL_DATA_DIR", str(tmp_path / "file" / "data"))
+    assert "OUTDIAL_DATA_DIR" in wrong(outdial("doctor", "--json"))["data folder"]
+
+
+@pytest.mark.parametrize(("seconds", "ok"), [(0.25, True), (0.45, True), (-0.45, True), (0.7, False), (-3600, False)])
+def test_clocks_may_differ_by_half_a_second(seconds, ok):
+    now = 1_800_000_000.0
+    at = datetime.fromtimestamp(now, UTC) + timedelta(seconds=seconds)
+    finding = doctor._clock("the database's", at, now, now)
+    assert finding.ok is ok
+    assert f"{seconds * 1000:+.0f} ms" in finding.detail
+    assert "NTP" in finding.remedy
