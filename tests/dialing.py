@@ -72,6 +72,8 @@ async def set_stage(
     calls_per_second: float = 200.0,
     seconds: float = 0.2,
     account: str = "Acme",
+    username: str | None = None,
+    password: str | None = None,
 ) -> Stage:
     """Make one."""
     owner = await access.create_application(database, secrets, account=account, name=name)
@@ -86,6 +88,8 @@ async def set_stage(
             caller_ids=(rules.caller_id,),
             max_channels=max_channels,
             calls_per_second=calls_per_second,
+            username=username,
+            password=password,
         ),
     )
     flow = await flows.add_flow(database, owner.iid, "hello", wav(tone(440, rate=8000, seconds=seconds), rate=8000))

@@ -33,9 +33,10 @@ RETRY_SECONDS: Final = 0.05
 LOOK_SECONDS: Final = 0.01
 """Between two looks at what the nodes have acknowledged."""
 
-GRACE_SECONDS: Final = 0.15
-"""How long nodes get to acknowledge once every engine is fenced and quiet; they cannot dial any more then, so this
-only lets them book what they know before the stop books it for them."""
+GRACE_SECONDS: Final = 0.1
+SHORTEST_GRACE_SECONDS: Final = 0.03
+"""How long nodes get to acknowledge, from the commit on and after the last engine is quiet: a healthy one takes 10 ms.
+Nobody can dial any more by then, so this only lets them book what they know before the stop books it for them."""
 
 _log = structlog.get_logger()
 
@@ -230,7 +231,7 @@ async def acknowledgements(
 
     For a run that is silent at every engine: a node that does not answer delays this by the grace time only.
     """
-    until = clock.boottime() + GRACE_SECONDS
+    until = max(target.committed + GRACE_SECONDS, clock.boottime() + SHORTEST_GRACE_SECONDS)
     while True:
         async with database.connection() as connection:
             serving = await nodes_store.serving(connection, target.run.id)

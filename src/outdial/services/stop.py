@@ -305,11 +305,13 @@ async def _commit_stopped(
 
 
 def _cancelled(attempt_id: str, actor: str) -> AttemptNews:
+    """Return the end of a call that the stop hung up. Its node may not have lived to say when it was dialed: by now."""
     return AttemptNews(
         id=attempt_id,
         state=AttemptState.ENDED,
         by=actor,
         disposition=Disposition.CANCELLED,
+        dialed_at=clock.now(),
         ended_at=clock.now(),
         reason="stop",
         contact=ContactNews(state=RunContactState.DONE, done_reason=DoneReason.STOPPED),
