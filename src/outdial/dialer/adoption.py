@@ -17,7 +17,7 @@ from outdial.dialer import outcomes
 from outdial.dialer.lease import flow_of
 from outdial.dialer.node import Node
 from outdial.dialer.outcomes import Known
-from outdial.services.engines import Engines
+from outdial.services.engines import Engines, reachable_from_anywhere
 from outdial.store import attempts as attempts_store
 from outdial.store import nodes as nodes_store
 from outdial.store import runs as runs_store
@@ -128,8 +128,9 @@ class Adoption:
 
     async def _settle_foreign(self, engine_id: str, attempts: list[Attempt], runs: dict[int, Run]) -> None:
         """Settle attempts at another engine: end what lives, book what is gone."""
-        rows = await self._engines.rows([engine_id])
-        retired = engine_id in rows and rows[engine_id].retired_at is not None
+        row = (await self._engines.rows([engine_id]))[engine_id]
+        # one inside a process ends with it, and its calls are no real ones
+        gone = row.retired_at is not None or not reachable_from_anywhere(row)
         try:
             control = await self._engines.control(engine_id)
             alive = {call.id: call for call in await control.calls()}
@@ -137,7 +138,7 @@ class Adoption:
                 if attempt.id in alive:
                     await control.hang_up(attempt.id)
         except EngineUnavailableError:
-            if not retired:
+            if not gone:
                 raise
             alive = {}
         for attempt in attempts:

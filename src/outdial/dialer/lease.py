@@ -208,10 +208,14 @@ class LeaseKeeper:
             async with self._node.database.connection() as connection:
                 stored = await stops_store.read_options(connection, run.id)
             wishes = barrier.Wishes() if stored is None else msgspec.convert(stored, barrier.Wishes)
-        try:
-            await barrier.quiet(engine, run.id, wishes, ttl_seconds=self._node.ttl_seconds)
-        except EngineUnavailableError as error:
-            _log.error("own_engine_not_quiet", run_id=run.id, reason=error.message)
+        while True:
+            try:
+                if await barrier.quiet(engine, run.id, wishes, ttl_seconds=self._node.ttl_seconds):
+                    return
+            except EngineUnavailableError as error:
+                # nobody else can ask it, so nothing is acknowledged before it answers
+                _log.error("own_engine_not_quiet", run_id=run.id, reason=error.message)
+                await asyncio.sleep(RETRY_SECONDS)
 
 
 async def flow_of(node: Node, run: Run) -> Flow | None:

@@ -217,11 +217,14 @@ class _Quiesce:
         return clock.boottime() - since < self._ttl_seconds
 
 
-async def quiet(control: EngineControl, run_id: int, wishes: Wishes, *, ttl_seconds: float) -> None:
-    """Fence and quiesce one engine from the process it lives in. Raises EngineUnavailableError."""
+async def quiet(control: EngineControl, run_id: int, wishes: Wishes, *, ttl_seconds: float) -> bool:
+    """Fence and quiesce one engine from the process it lives in; False when calls of the run still show after one TTL.
+
+    Raises EngineUnavailableError.
+    """
     await control.fence(run_id)
     quiesced = _Quiesce(control, run_id, wishes, ttl_seconds=ttl_seconds)
-    await quiesced.until_quiet(clock.boottime() + ttl_seconds)
+    return await quiesced.until_quiet(clock.boottime() + ttl_seconds)
 
 
 async def acknowledgements(
