@@ -382,12 +382,12 @@ class AsteriskEngine(AsteriskControl):
             self._socket, self._stalled = socket, False
             self._events.put_nowait(EngineUp())
             inbox.open()
-            reason = await self._watch(socket)
+            reason = await self._watch(socket, inbox)
             self._socket = None
             self._clock.forget()
             self._made.clear()
             await socket.close()
-            if inbox.replaced:
+            if inbox.replaced.is_set():
                 self._events.put_nowait(EngineDown("another node took over this node's calls"))
                 self._events.put_nowait(None)
                 return
@@ -429,13 +429,16 @@ class AsteriskEngine(AsteriskControl):
             boottime=boottime(),
         )
 
-    async def _watch(self, socket: AriSocket) -> str:
-        """Look after the engine until its websocket is gone; return why."""
+    async def _watch(self, socket: AriSocket, inbox: _Inbox) -> str:
+        """Look after the engine until its websocket is gone or somebody else's; return why."""
         closed = asyncio.ensure_future(socket.wait_closed())
+        replaced = asyncio.ensure_future(inbox.replaced.wait())
         silent_since: float | None = None
         try:
             while not closed.done():
-                await asyncio.wait([closed], timeout=WATCH_SECONDS)
+                await asyncio.wait([closed, replaced], timeout=WATCH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if replaced.done():
+                    break
                 try:
                     await self._measure(socket if self._rest_on_socket else self._http)
                 except EngineUnavailableError as error:
@@ -455,6 +458,7 @@ class AsteriskEngine(AsteriskControl):
             return "event stream closed"
         finally:
             closed.cancel()
+            replaced.cancel()
 
     def _on_message(self, message: Message) -> None:
         """Turn one ARI event into ours; runs in the reading task, so it only sorts."""
@@ -502,13 +506,14 @@ class _Inbox:
     def __init__(self, deliver: Callable[[Message], None]) -> None:
         self._deliver = deliver
         self._held: list[Message] | None = []
-        self.replaced = False
-        """Another process connected under our application's name: it believes this node dead."""
+        self.replaced = asyncio.Event()
+        """Another process connected under our application's name: it believes this node dead. Asterisk leaves this
+        websocket open all the same (measured on 22.10.1)."""
 
     def receive(self, message: Message) -> None:
         """Take one message from the reading task."""
         if message.type == "ApplicationReplaced":
-            self.replaced = True
+            self.replaced.set()
         elif self._held is not None:
             self._held.append(message)
         else:
