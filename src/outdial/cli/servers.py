@@ -36,6 +36,9 @@ def _tell(serving: Serving) -> None:
     if serving.engine_label is not None:
         what.append(f"calls by {serving.engine_label}")
     output.note(f"outdial is ready: {'; '.join(what)}. Ctrl-C ends it.")
+    if serving.managed is not None:
+        carrier = serving.managed.loopback_trunk_address
+        output.note(f"A loopback carrier for trying out: host {carrier.host}, port {carrier.port}.")
 
 
 def migrate(*, as_json: Json = False) -> None:

@@ -12,8 +12,9 @@ from outdial.store import attempts as store
 from outdial.store.attempts import AttemptNews
 from outdial.store.database import Database
 
-GATHER_SECONDS: Final = 0.02
-"""How long news waits for company: at 50 calls a second it halves the transactions, and nobody sees the delay."""
+GATHER_SECONDS: Final = 0.05
+"""How long news waits for company: at 50 calls a second that is one transaction for several, and nobody sees the
+delay; whoever needs it written says so (:meth:`Book.flush`)."""
 
 LOT: Final = 200
 """Attempts per transaction, some 20 ms."""

@@ -271,9 +271,11 @@ class Calls:
                 alive = {live.id: live.state for live in await self._engine.calls()}
                 if attempt_id in alive:
                     call.in_flight = False
+                    heard = call.known.state is not AttemptState.RESERVED
                     self._advance(call, _STATES[alive[attempt_id]])
-                    # nobody heard how it began: do not let anybody pick up
-                    self.hang_up(attempt_id)
+                    if not heard:
+                        # it lives and tells nothing: its events are lost, so do not let anybody pick up
+                        self.hang_up(attempt_id)
                     return
                 record = await self._engine.record(attempt_id)
             except EngineUnavailableError:

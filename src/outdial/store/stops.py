@@ -49,11 +49,11 @@ async def stopping_runs(connection: Connection) -> list[tuple[Run, str]]:
 
 
 async def stopped_with_retries(connection: Connection) -> list[int]:
-    """Return stopped runs that still have contacts waiting for a retry which will not happen."""
+    """Return runs stopped within a day that still have contacts waiting for a retry which will not happen."""
     rows = await connection.fetch(
         """
         SELECT r.id FROM runs r
-         WHERE r.state = 'stopped'
+         WHERE r.state = 'stopped' AND r.ended_at > clock_timestamp() - interval '1 day'
            AND EXISTS (SELECT FROM run_contacts rc WHERE rc.run_id = r.id AND rc.state = 'waiting')
         """
     )
