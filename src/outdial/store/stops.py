@@ -69,14 +69,15 @@ async def drop_retries(connection: Connection, run_id: int, *, limit: int, actor
     rows = await connection.fetch(
         """
         WITH lot AS (
-            SELECT rc.contact_id, rc.attempts_count FROM run_contacts rc JOIN runs r ON r.id = rc.run_id
+            SELECT rc.ctid AS place, rc.attempts_count FROM run_contacts rc JOIN runs r ON r.id = rc.run_id
              WHERE rc.run_id = $1 AND rc.state = 'waiting' AND r.state IN ('stopping', 'stopped')
              LIMIT $2 FOR UPDATE OF rc SKIP LOCKED)
         UPDATE run_contacts rc
            SET state = CASE WHEN lot.attempts_count > 0 THEN 'done' ELSE 'pending' END, not_before = NULL,
                done_reason = CASE WHEN lot.attempts_count > 0 THEN 'retry_cancelled' END,
                updated_at = clock_timestamp(), changed_by = $3
-          FROM lot WHERE rc.run_id = $1 AND rc.contact_id = lot.contact_id
+          -- where it was found and locked: see outdial_reserve about statistics
+          FROM lot WHERE rc.ctid = lot.place
         RETURNING 1
         """,
         run_id,

@@ -45,15 +45,24 @@ BEGIN
         RETURN;
     END IF;
 
+    -- Contacts are found one by one through the primary key (a locking subquery is not merged into its parent) and
+    -- then updated where they were found: of a run that was loaded a moment ago the statistics know nothing, and the
+    -- planner, expecting one row, would read all of it (130 ms instead of 4 at 100,000 contacts; measured).
     UPDATE run_contacts rc
        SET state = 'done', done_reason = d.reason, not_before = NULL, updated_at = clock_timestamp(),
            changed_by = p_node_id
       FROM unnest(p_denied, p_denied_reasons) AS d (contact_id, reason)
-     WHERE rc.run_id = p_run_id AND rc.contact_id = d.contact_id AND rc.state IN ('pending', 'waiting');
+     CROSS JOIN LATERAL (SELECT c.ctid AS place FROM run_contacts c
+                          WHERE c.run_id = p_run_id AND c.contact_id = d.contact_id
+                            AND c.state IN ('pending', 'waiting') FOR UPDATE SKIP LOCKED) found
+     WHERE rc.ctid = found.place;
     UPDATE run_contacts rc
        SET state = 'waiting', not_before = d.not_before, updated_at = clock_timestamp(), changed_by = p_node_id
       FROM unnest(p_deferred, p_deferred_to) AS d (contact_id, not_before)
-     WHERE rc.run_id = p_run_id AND rc.contact_id = d.contact_id AND rc.state IN ('pending', 'waiting');
+     CROSS JOIN LATERAL (SELECT c.ctid AS place FROM run_contacts c
+                          WHERE c.run_id = p_run_id AND c.contact_id = d.contact_id
+                            AND c.state IN ('pending', 'waiting') FOR UPDATE SKIP LOCKED) found
+     WHERE rc.ctid = found.place;
     IF cardinality(p_wanted) = 0 THEN
         RETURN QUERY SELECT 'reserved', ARRAY[]::text[];
         RETURN;
@@ -81,16 +90,18 @@ BEGIN
                END)
       INTO v_room;
     WITH taken AS (
-        SELECT rc.contact_id, rc.phone, rc.attempts_count, w.attempt_id
-          FROM unnest(p_wanted, p_attempt_ids) WITH ORDINALITY AS w (contact_id, attempt_id, place)
-          JOIN run_contacts rc ON rc.run_id = p_run_id AND rc.contact_id = w.contact_id
-         WHERE (rc.state = 'pending' OR (rc.state = 'waiting' AND rc.not_before <= clock_timestamp()))
-           AND NOT EXISTS (SELECT FROM dnc_entries e
+        SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.place, w.attempt_id
+          FROM unnest(p_wanted, p_attempt_ids) WITH ORDINALITY AS w (contact_id, attempt_id, turn)
+         CROSS JOIN LATERAL (
+               SELECT c.ctid AS place, c.contact_id, c.phone, c.attempts_count FROM run_contacts c
+                WHERE c.run_id = p_run_id AND c.contact_id = w.contact_id
+                  AND (c.state = 'pending' OR (c.state = 'waiting' AND c.not_before <= clock_timestamp()))
+                  FOR UPDATE SKIP LOCKED) rc
+         WHERE NOT EXISTS (SELECT FROM dnc_entries e
                             WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = rc.phone
                               AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp()))
-         ORDER BY w.place
+         ORDER BY w.turn
          LIMIT greatest(v_room, 0)
-           FOR UPDATE OF rc SKIP LOCKED
     ), made AS (
         -- one live attempt per run contact, and per number and account: the partial unique indexes decide
         INSERT INTO attempts (id, run_id, campaign_id, account_id, contact_id, phone, caller_id, trunk_id, engine_id,
@@ -104,8 +115,8 @@ BEGIN
         UPDATE run_contacts rc
            SET state = 'claimed', not_before = NULL, attempts_count = rc.attempts_count + 1,
                updated_at = clock_timestamp(), changed_by = p_node_id
-          FROM made
-         WHERE rc.run_id = p_run_id AND rc.contact_id = made.contact_id
+          FROM made JOIN taken USING (contact_id)
+         WHERE rc.ctid = taken.place
         RETURNING made.id
     )
     SELECT coalesce(array_agg(id), ARRAY[]::text[]) INTO v_ids FROM claimed;
