@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import signal
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -20,6 +21,12 @@ from outdial.store import migrations
 from outdial.store.database import Database
 
 TEMPLATE = "outdial_template"
+
+
+def pytest_configure() -> None:
+    """Let programs under test hear Ctrl-C also when this run was started in the background, where shells ignore it
+    for all that follow."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
