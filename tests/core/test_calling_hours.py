@@ -127,6 +127,10 @@ class TestZones:
     def test_then_the_campaigns(self):
         assert zones_for(contact_zone=None, number_zones=(), campaign_zone="c") == ("c",)
 
+    @pytest.mark.parametrize("name", ["localtime", "Factory", "posixrules", "", "europe/berlin", "../UTC", "UTC\0"])
+    def test_what_is_no_place_is_no_zone(self, name):
+        assert not valid_zone(name)
+
     def test_every_zone_of_these_tests_exists(self):
         assert all(valid_zone(name) for name in ZONES)
         assert len(ZONES) >= 20

@@ -119,6 +119,42 @@ class TestStart:
         with pytest.raises(NothingToDialError, match=r"30.*do-not-call"):
             await start(stage)
 
+    async def test_without_a_flow_nobody_is_called_to_hear_nothing(self, stage, database):
+        async with database.connection() as connection:
+            await connection.execute("UPDATE campaigns SET flow_id = NULL")
+        with pytest.raises(BadReferenceError, match="outdial flow add"):
+            await start(stage)
+
+    async def test_the_do_not_call_lists_of_its_start_are_kept(self, stage, database):
+        await dnc.add_numbers(
+            database,
+            account_id=stage.owner.account_id,
+            iid=stage.owner.iid,
+            list_name="Never",
+            phones=["+15550009999"],
+            actor="test",
+        )
+        careful = await add_campaign(
+            database, stage.owner, phones(2, area=557), list_name="few", name="Careful", dnc_list_name="Never"
+        )
+        run = await start(stage, careful)
+        async with database.connection() as connection:
+            names = await connection.fetch(
+                "SELECT name FROM dnc_lists WHERE id = ANY (SELECT unnest(dnc_list_ids) FROM runs WHERE id = $1)",
+                run.id,
+            )
+        assert {row["name"] for row in names} == {"Account", "Never"}
+
+    @pytest.mark.parametrize("state", [RunState.PAUSED, RunState.STOPPING])
+    async def test_it_is_refused_while_the_last_run_is_not_over(self, stage, database, state):
+        run = await start(stage)
+        async with database.transaction() as connection:
+            await runs_store.move_run(
+                connection, run.id, before=RunState.ACTIVE, epoch=1, after=state, actor="test", reason=""
+            )
+        with pytest.raises(ConflictError, match=str(state)):
+            await start(stage)
+
     async def test_a_mode_that_is_not_built(self, stage, database):
         async with database.connection() as connection:
             await connection.execute("UPDATE campaigns SET mode = 'progressive'")

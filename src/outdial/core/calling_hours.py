@@ -17,7 +17,8 @@ the clocks that swallows one."""
 
 @lru_cache(maxsize=1)
 def _zone_names() -> frozenset[str]:
-    return frozenset(available_timezones())
+    # some machines list names that are no place: the server's own zone, and one that means "not set"
+    return frozenset(available_timezones()) - {"localtime", "Factory", "posixrules"}
 
 
 @lru_cache(maxsize=1024)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -20,8 +21,8 @@ from outdial.store import stops as stops_store
 EVERY_SECONDS: Final = 0.5
 """Between two looks for something to load or to complete."""
 
-REAP_EVERY: Final = 2
-"""Looks between two looks for permits that must not be."""
+REAP_SECONDS: Final = 1.0
+"""Between two looks for permits that must not be."""
 
 _log = structlog.get_logger()
 
@@ -34,28 +35,32 @@ class Chores:
         self._keeper = keeper
 
     async def run(self) -> None:
-        """Look again and again, for ever."""
-        turn = 0
+        """Do each of them again and again, for ever, side by side: a long load must not keep permits from being
+        reaped."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._again(self._load, EVERY_SECONDS))
+            group.create_task(self._again(self._complete, EVERY_SECONDS))
+            group.create_task(self._again(self.reap, REAP_SECONDS))
+
+    async def _again(self, chore: Callable[[], Awaitable[None]], seconds: float) -> None:
         while True:
             try:
-                await self._load()
-                await self._complete()
-                if turn % REAP_EVERY == 0:
-                    await self.reap()
+                await chore()
             except DatabaseUnavailableError as error:
                 _log.warning("chores_wait_for_database", reason=error.message)
-            turn += 1
-            await asyncio.sleep(EVERY_SECONDS)
+            await asyncio.sleep(seconds)
 
     async def _load(self) -> None:
-        async with self._node.database.connection() as connection:
-            live = await runs_store.live_runs(connection)
-        for run in live:
-            if run.loaded or run.state is RunState.STOPPING:
-                continue
-            while await runs_service.load_more(self._node.database, run):
-                self._nudge(run)
-            self._nudge(run)
+        """Read lot after lot, one of each run in turn, until every list is at its end."""
+        more = True
+        while more:
+            async with self._node.database.connection() as connection:
+                live = await runs_store.live_runs(connection)
+            more = False
+            for run in live:
+                if not run.loaded and run.state is not RunState.STOPPING:
+                    more = await runs_service.load_more(self._node.database, run) or more
+                    self._nudge(run)
 
     def _nudge(self, run: Run) -> None:
         for worker in self._keeper.workers():

@@ -6,13 +6,12 @@ import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Final
-from zoneinfo import available_timezones
 
 import msgspec
 
 from outdial.core import ids
+from outdial.core.calling_hours import valid_zone
 from outdial.core.errors import ConflictError, InUseError, InvalidInputError, NotFoundError
 from outdial.core.model import Contact, ContactList
 from outdial.core.paging import Page
@@ -197,7 +196,7 @@ def checked(draft: ContactDraft, *, default_region: str | None) -> ContactRow:
         phone = parse_phone(draft.phone, default_region)
     except InvalidInputError as error:
         problems += error.problems
-    if draft.time_zone is not None and draft.time_zone not in _zones():
+    if draft.time_zone is not None and not valid_zone(draft.time_zone):
         problems.append(f"{_shown(draft.time_zone)} is no time zone; write it like America/New_York")
     if draft.unique_id is not None and (len(draft.unique_id) > LONGEST_UNIQUE_ID or not is_storable(draft.unique_id)):
         problems.append(f"the unique id cannot be stored; it may have at most {LONGEST_UNIQUE_ID} characters")
@@ -226,8 +225,3 @@ def _encoded(attributes: dict[str, Any], problems: list[str]) -> bytes:
 def _shown(text: str) -> str:
     """Return the start of a wrong value, fit for a sentence."""
     return repr(text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…")
-
-
-@cache
-def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())

@@ -42,13 +42,24 @@ from outdial.store import trunks as trunks_store
 from outdial.store.database import Connection, Database
 from outdial.store.run_contacts import RunContactRow as RunContactView
 
-__all__ = ["RunContactPage", "RunContactView", "RunProgress", "StartedRun", "load_more", "pause", "progress", "resume"]
+__all__ = [
+    "RunContactPage",
+    "RunContactView",
+    "RunProgress",
+    "StartedRun",
+    "load_more",
+    "pause",
+    "progress",
+    "resume",
+    "run_contacts",
+    "start",
+]
 
 FIRST_LOT: Final = 20_000
 """Contacts read while the run is being started, so that most runs are whole when the start answers."""
 
-LOT: Final = 10_000
-"""Contacts a node reads per transaction afterwards, some 200 ms."""
+LOT: Final = 2_000
+"""Contacts a node reads per transaction afterwards, some 40 ms: a stop waits for the lot under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +110,11 @@ async def start(database: Database, secrets: SecretBox, *, iid: str, campaign_id
             raise NotBuiltError(
                 f"The campaign {campaign.name} is {campaign.mode}: dialing for agents is not built yet. "
                 "Only agentless campaigns can be started."
+            )
+        if campaign.flow_id is None:
+            raise BadReferenceError(
+                f"The campaign {campaign.name} has no flow, so whoever answers would hear nothing. Add one with: "
+                "outdial flow add, and make the campaign with it."
             )
         latest = await store.latest_run(connection, campaign.id)
         if latest is not None and latest.state in LIVE_RUN_STATES:
