@@ -38,9 +38,6 @@ HANG_UP_RETRY_SECONDS: Final = 0.5
 PLAYBACK_GRACE_SECONDS: Final = 5.0
 """A call whose message should have ended this long ago is hung up: the event that says so was lost."""
 
-NORMAL_CLEARING: Final = 16
-"""Q.850: the cause of an unanswered call that our side ended (measured); no carrier's final answer maps to it."""
-
 _STATES: Final = {
     CallState.DIALING: AttemptState.DIALING,
     CallState.RINGING: AttemptState.RINGING,
@@ -213,7 +210,7 @@ class Calls:
         self._spawn(self._play(call.known.attempt_id, call.flow.audio))
 
     def _ended(self, call: _Call, event: CallEnded) -> None:
-        ours = event.sip_code is None and event.cause in (None, NORMAL_CLEARING)
+        ours = event.sip_code is None and event.cause in (None, outcomes.NORMAL_CLEARING)
         self._finish(
             call,
             outcomes.ended(call.known, at=event.at, cause=event.cause, sip_code=event.sip_code, cancelled_by_us=ours),

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from outdial.core.disposition import disposition_of
 from outdial.core.model import AttemptState, DialingRules, Disposition, RunContactState
 from outdial.core.retry import Finish, PutBack, TryAgain, after_attempt
 from outdial.store.attempts import AttemptNews, ContactNews
 from outdial.telephony.engine import CallRecord
+
+NORMAL_CLEARING: Final = 16
+"""Q.850: the cause of an unanswered call that our side ended (measured); no carrier's final answer maps to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ def from_record(known: Known, record: CallRecord | None, *, at: datetime, placed
         at=record.ended_at or at,
         cause=record.cause,
         sip_code=None,
+        cancelled_by_us=record.cause == NORMAL_CLEARING,
         reason="" if record.ended_at else "the engine was killed during the call",
     )
 

@@ -130,7 +130,7 @@ class StopReport:
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as JSON values, times as ISO 8601 UTC."""
-        document: dict[str, Any] = msgspec.to_builtins(self)
+        document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return document
 
 

@@ -1,0 +1,273 @@
+"""Silence at several engines: fenced, quiesced, waited for, or honestly not shown."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from datetime import timedelta
+
+import pytest
+
+from dialing import CALLER_ID, phones, set_stage
+from engines import simulated
+from outdial import clock
+from outdial.core.errors import ConflictError, IllegalMoveError, NotFoundError, StopNotProvenError
+from outdial.core.model import ConnectedCalls, EngineKind, RingingCalls, RunState, Transport
+from outdial.services import barrier, runs
+from outdial.services.barrier import NodeOutcome, Target, Wishes
+from outdial.services.engines import Engines, list_engines, retire_engine
+from outdial.services.stop import StopReport, stop
+from outdial.store import engines as engines_store
+from outdial.store import nodes, stops
+from outdial.store import runs as runs_store
+from outdial.store.nodes import NodeRow
+from outdial.telephony.engine import CallState, OriginateResult, OutgoingCall, Permit, TrunkAddress
+from waiting import until
+
+TTL = 0.5
+RINGS, ANSWERS = "+15550100080", "+15550100001"
+
+
+@pytest.fixture
+async def engines(database, secret_box):
+    opened = Engines(database, secret_box, ttl_seconds=TTL)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def stage(database, secret_box):
+    return await set_stage(database, secret_box, phones(20))
+
+
+@pytest.fixture
+async def run(stage):
+    return (
+        await runs.start(
+            stage.database, stage.secrets, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="test"
+        )
+    ).run
+
+
+async def serve(database, secret_box, run, engine, node_id="n1", *, kind=EngineKind.ASTERISK, url=None, lease=60.0):
+    """Note that a node dials the run by the engine."""
+    async with database.connection() as connection:
+        await engines_store.put(
+            connection, secret_box, engine_id=engine, kind=kind, url=url, username="u", password="p"
+        )
+        await nodes.register(
+            connection, NodeRow(node_id, f"name-{node_id}", "h", 1, f"app-{node_id}", engine), ttl_seconds=lease
+        )
+        await nodes.serve(connection, run_id=run.id, node_id=node_id, engine_id=engine, epoch=run.epoch)
+
+
+async def ring(engine, stage, run, number=RINGS) -> str:
+    address = TrunkAddress("127.0.0.1", 5060)
+    await engine.put_permit(Permit(run.id, run.epoch, stage.trunk, address, clock.now() + timedelta(minutes=1)))
+    call = OutgoingCall(uuid.uuid4().hex, run.id, run.epoch, number, CALLER_ID, 60)
+    assert await engine.originate(call) is OriginateResult.ACCEPTED
+    return call.id
+
+
+async def press(stage, engines, **more):
+    return await stop(stage.database, engines, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="anna", **more)
+
+
+async def test_every_engine_is_fenced_and_quiesced(database, secret_box, stage, run, engines):
+    async with simulated("e1", speed=1.0) as one, simulated("e2", speed=1.0) as two:
+        with engines.own(one), engines.own(two):
+            for engine, node in ((one, "n1"), (two, "n2")):
+                await serve(database, secret_box, run, engine.id, node)
+                await ring(engine, stage, run)
+            report = (await press(stage, engines)).report
+            for engine in (one, two):
+                assert await engine.calls(run.id) == []
+                assert list(await engine.permits()) == []
+    assert {(found.engine_id, found.cancelled) for found in report.engines} == {("e1", 1), ("e2", 1)}
+    assert all(found.fenced_at <= found.quiesced_at for found in report.engines)
+
+
+async def test_one_engine_that_does_not_answer_is_enough_to_prove_nothing(database, secret_box, stage, run, engines):
+    async with simulated("e1", speed=1.0) as one:
+        with engines.own(one):
+            await serve(database, secret_box, run, "e1")
+            await serve(database, secret_box, run, "e2", "n2", url="http://127.0.0.1:9")
+            ringing = await ring(one, stage, run)
+            began = clock.boottime()
+            with pytest.raises(StopNotProvenError, match=r"e2: .*does not answer"):
+                await press(stage, engines)
+            assert clock.boottime() - began >= TTL
+            # what could be done is done
+            assert ringing not in {call.id for call in await one.calls()}
+            async with database.connection() as connection:
+                assert (await runs_store.by_id(connection, run.id)).state is RunState.STOPPING
+            await retire_engine(database, "e2", actor="ben")
+            report = (await press(stage, engines)).report
+    assert {found.engine_id: found.fenced_at is None for found in report.engines} == {"e1": False, "e2": True}
+    (gone,) = [found for found in await list_engines(database) if found.id == "e2"]
+    assert gone.retired_by == "ben"
+
+
+async def test_an_engine_inside_another_process_is_silent_when_its_node_says_so(
+    database, secret_box, stage, run, engines
+):
+    await serve(database, secret_box, run, "far", kind=EngineKind.SIMULATED)
+    asked = asyncio.create_task(press(stage, engines))
+
+    async def committed() -> bool:
+        async with database.connection() as connection:
+            return (await runs_store.by_id(connection, run.id)).state is RunState.STOPPING
+
+    await until(committed)
+    async with database.connection() as connection:
+        await nodes.dropped(connection, run_id=run.id, node_id="n1", epoch=run.epoch + 1)
+    report = (await asked).report
+    assert [found.outcome for found in report.nodes] == [NodeOutcome.ACKNOWLEDGED]
+
+
+async def test_or_when_its_lease_and_its_permits_have_run_out(database, secret_box, stage, run, engines):
+    await serve(database, secret_box, run, "far", kind=EngineKind.SIMULATED, lease=0.2)
+    began = clock.boottime()
+    report = (await press(stage, engines)).report
+    assert clock.boottime() - began >= TTL
+    assert [found.outcome for found in report.nodes] == [NodeOutcome.LEASE_EXPIRED]
+
+
+async def test_but_not_while_it_holds_a_lease_and_says_nothing(database, secret_box, stage, run, engines):
+    await serve(database, secret_box, run, "far", kind=EngineKind.SIMULATED, lease=60.0)
+    with pytest.raises(StopNotProvenError, match="lives inside another process"):
+        await press(stage, engines)
+
+
+async def test_a_node_that_says_nothing_delays_little_when_its_engine_is_silent(
+    database, secret_box, stage, run, engines
+):
+    async with simulated("e1", speed=1.0) as engine:
+        with engines.own(engine):
+            await serve(database, secret_box, run, "e1")
+            began = clock.boottime()
+            report = (await press(stage, engines)).report
+            assert clock.boottime() - began < TTL
+    assert [found.outcome for found in report.nodes] == [NodeOutcome.NOT_ANSWERING]
+
+
+class TestWishes:
+    @pytest.fixture
+    async def engine(self, database, secret_box, stage, run, engines):
+        async with simulated("e1", speed=2.0) as opened:
+            with engines.own(opened):
+                await serve(database, secret_box, run, "e1")
+                yield opened
+
+    async def states(self, engine, run) -> list[CallState]:
+        return sorted(call.state for call in await engine.calls(run.id))
+
+    async def both(self, engine, stage, run) -> None:
+        await ring(engine, stage, run, ANSWERS)
+
+        async def talking() -> bool:
+            return CallState.ANSWERED in await self.states(engine, run)
+
+        await until(talking)
+        await ring(engine, stage, run, RINGS)
+
+        async def ringing() -> bool:
+            return CallState.RINGING in await self.states(engine, run)
+
+        await until(ringing)
+
+    async def test_by_default_ringing_is_cancelled_and_talking_goes_on(self, engine, stage, run, engines):
+        await self.both(engine, stage, run)
+        await press(stage, engines)
+        assert await self.states(engine, run) == [CallState.ANSWERED]
+
+    async def test_ringing_may_go_on(self, engine, stage, run, engines):
+        await self.both(engine, stage, run)
+        report = (await press(stage, engines, options=Wishes(ringing=RingingCalls.LET_RING))).report
+        assert await self.states(engine, run) == [CallState.ANSWERED, CallState.RINGING]
+        assert report.ringing is RingingCalls.LET_RING
+
+    async def test_everything_may_be_ended(self, engine, stage, run, engines):
+        await self.both(engine, stage, run)
+        report = (await press(stage, engines, options=Wishes(connected=ConnectedCalls.HANG_UP))).report
+        assert await self.states(engine, run) == []
+        assert (report.engines[0].cancelled, report.engines[0].hung_up) == (1, 1)
+
+    async def test_a_stop_that_is_joined_keeps_the_wishes_it_was_asked_with_first(
+        self, engine, stage, run, engines, database
+    ):
+        await self.both(engine, stage, run)
+        engine.freeze()
+        with pytest.raises(StopNotProvenError):
+            await press(stage, engines, options=Wishes(connected=ConnectedCalls.HANG_UP))
+        engine.thaw()
+        report = (await press(stage, engines)).report
+        assert report.connected is ConnectedCalls.HANG_UP
+        assert await self.states(engine, run) == []
+
+    async def test_on_tcp_a_call_cancelled_before_it_rang_is_waited_for(self, engine, stage, run, engines, database):
+        await ring(engine, stage, run, RINGS)
+        (call,) = await engine.calls(run.id)
+        assert call.state is CallState.DIALING
+        target = Target(run=run, epochs={"e1": [run.epoch]}, committed=clock.boottime(), transport=Transport.TCP)
+        began = clock.boottime()
+        (found,) = await barrier.silence(engines, target, Wishes(), deadline=began + 9, database=database)
+        assert found.silent
+        assert clock.boottime() - began >= TTL
+
+
+class TestTheReport:
+    async def test_it_is_kept_and_told_again_word_for_word(self, stage, run, engines, database):
+        first = await press(stage, engines)
+        assert (await press(stage, engines)) == first
+        async with database.connection() as connection:
+            stored = await stops.read_report(connection, run.id)
+        assert stored == first.report.as_json()
+        assert isinstance(first.report, StopReport)
+
+    async def test_it_says_who_when_and_how_long(self, stage, run, engines):
+        before = clock.now()
+        report = (await press(stage, engines)).report
+        assert report.requested_by == "anna"
+        assert before <= report.requested_at <= report.stopped_at <= clock.now()
+        assert report.latency_seconds == pytest.approx((report.stopped_at - report.requested_at).total_seconds())
+        assert report.never_reached_count == 20
+
+    async def test_every_step_is_told_in_order(self, stage, run, engines):
+        steps = []
+        await press(stage, engines, on_progress=lambda step: steps.append((step.step, step.elapsed_seconds)))
+        assert [name for name, _ in steps] == ["committed", "fenced", "quiesced", "acknowledged", "stopped"]
+        assert [seconds for _, seconds in steps] == sorted(seconds for _, seconds in steps)
+
+
+class TestRefused:
+    async def test_what_does_not_exist_and_what_is_another_tenants(self, stage, run, engines, database):
+        for iid, campaign_id in ((stage.owner.iid, "cd-unknown"), ("st-other", stage.campaign_id)):
+            with pytest.raises(NotFoundError):
+                await stop(database, engines, iid=iid, campaign_id=campaign_id, actor="x")
+        async with database.connection() as connection:
+            assert (await runs_store.by_id(connection, run.id)).state is RunState.ACTIVE
+
+    async def test_what_never_ran(self, stage, engines):
+        with pytest.raises(ConflictError, match="never been started"):
+            await press(stage, engines)
+
+    async def test_what_has_completed(self, stage, run, engines, database):
+        async with database.transaction() as connection:
+            await runs_store.move_run(
+                connection,
+                run.id,
+                before=RunState.ACTIVE,
+                epoch=1,
+                after=RunState.COMPLETED,
+                actor="test",
+                reason="",
+            )
+        with pytest.raises(IllegalMoveError, match="completed"):
+            await press(stage, engines)
+
+
+async def test_the_lists_are_free_again(stage, run, engines, database):
+    await press(stage, engines)
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM run_lists") == 0
