@@ -27,6 +27,7 @@ def pytest_configure() -> None:
     """Let programs under test hear Ctrl-C also when this run was started in the background, where shells ignore it
     for all that follow."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -122,6 +122,8 @@ async def _dial(settings: Settings, context: Context, engines: Engines, first: L
                 address=local.address,
                 node_id=node_id,
             ).run()
+            # or it would take the event stream of its calls back from the node that has adopted them
+            await local.engine.close()
             node_id = uuid4().hex
             _log.warning("node_begins_a_new_life", node_id=node_id)
             await stack.aclose()

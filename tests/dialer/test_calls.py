@@ -261,3 +261,24 @@ async def test_at_the_end_everything_can_be_hung_up(phone, flow):
     assert ids[0] in phone.calls
     phone.calls.hang_up_all()
     await until(lambda: len(phone.calls) == 0)
+
+
+async def test_a_call_that_ended_while_it_was_being_adopted_is_found_out(phone, flow):
+    gone = uuid.uuid4().hex
+    began = clock.now()
+    phone.calls.adopt(
+        Known(gone, 1, with_rules(), "n1", state=AttemptState.ANSWERED, dialed_at=began, answered_at=began),
+        Flow(flow.audio, 600.0),
+    )
+    await phone.calls.reconcile()
+    # one look alone could be ahead of an event that is on its way
+    assert gone in phone.calls
+    await phone.calls.reconcile()
+    assert (await phone.ended(gone)).contact.done_reason is DoneReason.REACHED
+
+
+async def test_a_call_that_lives_is_not_taken_for_one_that_ended(phone, flow):
+    attempt_id = await phone.place(RINGS, flow=flow)
+    for _ in range(3):
+        await phone.calls.reconcile()
+    assert attempt_id in phone.calls

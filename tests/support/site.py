@@ -129,6 +129,9 @@ def overlaps(carrier: SipPeer) -> list[str]:
     for number in {call.number for call in carrier.calls.values()}:
         calls = sorted(carrier.of_number(number), key=lambda call: call.at)
         for before, after in pairwise(calls):
+            if before.number.endswith("401") and not before.authorized:
+                # refused with 401, and cancelled before it was asked again with credentials: it never rang
+                continue
             if before.ended_at is None or before.ended_at > after.at:
                 found.append(number)
     return found

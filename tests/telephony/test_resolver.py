@@ -25,6 +25,8 @@ class NameServer(asyncio.DatagramProtocol):
     def __init__(self) -> None:
         self.records: dict[tuple[str, int], list[tuple[int, bytes]]] = {}
         self.silent = False
+        self.failing: set[tuple[str, int]] = set()
+        """Answered with SERVFAIL."""
         self.asked: list[tuple[str, int]] = []
 
     def connection_made(self, transport) -> None:
@@ -43,7 +45,7 @@ class NameServer(asyncio.DatagramProtocol):
             return
         answers = self.records.get((name, kind), [])
         known = any(known == name for known, _ in self.records)
-        flags = 0x8180 if known else 0x8183
+        flags = 0x8182 if (name, kind) in self.failing else 0x8180 if known else 0x8183
         packet = data[:2] + struct.pack("!HHHHH", flags, 1, len(answers), 0, 0) + question
         for ttl, value in answers:
             packet += struct.pack("!HHHIH", 0xC00C, kind, 1, ttl, len(value)) + value
@@ -139,6 +141,23 @@ async def test_the_last_good_answer_is_kept_while_name_servers_are_silent(resolv
     server.records.clear()
     server.a("sip.example.net", "192.0.2.2")
     assert await resolver.address(trunk()) == TrunkAddress("192.0.2.2", 5060)
+
+
+@pytest.mark.parametrize("kind", [SRV, A])
+async def test_a_name_server_that_fails_leads_calls_nowhere_else(resolver, server, monkeypatch, kind):
+    monkeypatch.setattr(module, "SHORTEST_SECONDS", 0.0)
+    server.records[("_sip._udp.example.net", SRV)] = []
+    server.srv("_sip._udp.example.net", "edge.example.net", 5072)
+    server.records[("_sip._udp.example.net", SRV)] = [
+        (0, value) for _, value in server.records[("_sip._udp.example.net", SRV)]
+    ]
+    server.a("edge.example.net", "192.0.2.9", ttl=0)
+    server.aaaa("edge.example.net", "2001:db8::9")
+    server.a("example.net", "192.0.2.80", ttl=0)
+    right = TrunkAddress("192.0.2.9", 5072)
+    assert await resolver.address(trunk("example.net", 0)) == right
+    server.failing.add(("_sip._udp.example.net", SRV) if kind == SRV else ("edge.example.net", A))
+    assert await resolver.address(trunk("example.net", 0)) == right
 
 
 async def test_silence_from_the_beginning_is_an_error(resolver, server, monkeypatch):

@@ -14,6 +14,7 @@ from outdial import clock
 from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError, OutdialError
 from outdial.core.model import Attempt, AttemptState, Run
 from outdial.dialer import outcomes
+from outdial.dialer.calls import Flow
 from outdial.dialer.lease import flow_of
 from outdial.dialer.node import Node
 from outdial.dialer.outcomes import Known
@@ -95,6 +96,7 @@ class Adoption:
         engine = self._node.engine
         if not engine.up:
             return
+        flows = {run_id: await self._flow(runs[run_id]) for run_id in {one.run_id for one in attempts}}
         # connect under each dead node's name first, so that no event after the listing is missed
         for node_id in sorted({attempt.node_id for attempt in attempts}):
             await engine.adopt(nodes[node_id].stasis_app)
@@ -103,19 +105,20 @@ class Adoption:
             known = self._known(attempt, runs[attempt.run_id])
             call = alive.get(attempt.id)
             if call is not None:
-                await self._take(_seen(known, call), runs[attempt.run_id])
+                self._node.calls.adopt(_seen(known, call), flows[attempt.run_id])
                 continue
             record = await engine.record(attempt.id)
             placed = not self._never_placed(attempt, nodes[attempt.node_id])
             self._node.book.put(outcomes.from_record(known, record, at=clock.now(), placed=placed))
 
-    async def _take(self, known: Known, run: Run) -> None:
+    async def _flow(self, run: Run) -> Flow | None:
         try:
-            flow = await flow_of(self._node, run)
+            return await flow_of(self._node, run)
+        except DatabaseUnavailableError:
+            raise
         except OutdialError as error:
-            _log.error("flow_of_adopted_call_missing", attempt_id=known.attempt_id, reason=error.message)
-            flow = None
-        self._node.calls.adopt(known, flow)
+            _log.error("flow_of_adopted_calls_missing", run_id=run.id, reason=error.message)
+            return None
 
     def _never_placed(self, attempt: Attempt, dead: NodeRow) -> bool:
         """Whether the engine, asked in vain, would have to know the call if it had ever been placed, and nobody is

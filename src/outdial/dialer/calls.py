@@ -78,6 +78,8 @@ class Calls:
         self._ttl_seconds = ttl_seconds
         self._calls: dict[str, _Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._missing: set[str] = set()
+        """Attempts whose call was not at the engine at the last look."""
         self.up_since: float | None = None
         """Boot time since which the event stream is up without a gap; None while it is down."""
 
@@ -92,6 +94,7 @@ class Calls:
         message must be over."""
         self.reserve(known, flow, _nobody)
         call = self._calls[known.attempt_id]
+        call.since = clock.boottime()
         if known.answered_at is None:
             self.hang_up(known.attempt_id)
             return
@@ -280,10 +283,19 @@ class Calls:
                 continue
             self._finish(call, outcomes.from_record(call.known, record, at=clock.now(), placed=True))
 
-    async def _reconcile(self) -> None:
+    async def reconcile(self) -> None:
+        """Find calls whose end nobody told: those that are missing at the engine now and were at the last look.
+
+        One look alone would be ahead of the events that are on their way.
+        """
+        if self._engine.up:
+            await self._reconcile(twice=True)
+
+    async def _reconcile(self, *, twice: bool = False) -> None:
         """After a gap in the events: find the end of calls that are gone, and the state of those that live."""
         # before asking: a call that is placed meanwhile must not be missed in the answer
         before = [call for call in self._calls.values() if call.since is not None and not call.in_flight]
+        missing, self._missing = self._missing, set()
         if not before:
             return
         try:
@@ -293,12 +305,15 @@ class Calls:
                 if attempt_id not in self._calls:
                     continue
                 if attempt_id not in alive:
+                    if twice and attempt_id not in missing:
+                        self._missing.add(attempt_id)
+                        continue
                     record = await self._engine.record(attempt_id)
                     self._finish(call, outcomes.from_record(call.known, record, at=clock.now(), placed=True))
-                elif alive[attempt_id] is CallState.ANSWERED and call.known.answered_at is None:
+                elif alive[attempt_id] is CallState.ANSWERED and call.known.answered_at is None and not twice:
                     self._answered(call, clock.now())
         except EngineUnavailableError as error:
-            # the next EngineUp asks again
+            # the next look asks again
             _log.warning("reconcile_interrupted", engine_id=self._engine.id, reason=error.message)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -24,6 +24,9 @@ EVERY_SECONDS: Final = 0.5
 REAP_SECONDS: Final = 1.0
 """Between two looks for permits that must not be."""
 
+RECONCILE_SECONDS: Final = 2.0
+"""Between two looks for calls whose end was missed: an adopted event stream may be lost without a word."""
+
 _log = structlog.get_logger()
 
 
@@ -41,6 +44,7 @@ class Chores:
             group.create_task(self._again(self._load, EVERY_SECONDS))
             group.create_task(self._again(self._complete, EVERY_SECONDS))
             group.create_task(self._again(self.reap, REAP_SECONDS))
+            group.create_task(self._again(self._node.calls.reconcile, RECONCILE_SECONDS))
 
     async def _again(self, chore: Callable[[], Awaitable[None]], seconds: float) -> None:
         while True:

@@ -344,10 +344,15 @@ class AsteriskEngine(AsteriskControl):
 
     async def adopt(self, stasis_app: str) -> Sequence[LiveCall]:
         """Take over a dead node's application by connecting under its name."""
-        if stasis_app not in self._adopted:
+        known = self._adopted.get(stasis_app)
+        if known is None or known.closed:
             socket = await AriSocket.connect(self._http, stasis_app, self._on_message)
+            try:
+                await self._filter(socket, stasis_app)
+            except BaseException:
+                await socket.close()
+                raise
             self._adopted[stasis_app] = socket
-            await self._filter(socket, stasis_app)
         reply = self._expect(await self._request("GET", f"applications/{stasis_app}"), NOT_FOUND)
         owned = set(reply.decode(_Application).channel_ids) if reply.ok else set()
         found = [call for call in await self.calls() if call.id in owned]

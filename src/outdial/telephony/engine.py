@@ -246,7 +246,8 @@ class Engine(EngineControl, Protocol):
 
     async def originate(self, call: OutgoingCall) -> OriginateResult:
         """Place one call. The request is written to the engine's socket before this first suspends, so a caller
-        that checks its gate and then awaits this lets nothing run in between. At most one per id, ever."""
+        that checks its gate and then awaits this lets nothing run in between. The caller sends an id once, ever: an
+        engine only notices while the first call lives."""
         ...
 
     async def play(self, call_id: str, audio: Path) -> None:

@@ -88,19 +88,23 @@ class TrunkResolver:
         host, port, seconds = trunk.host, trunk.port, LONGEST_SECONDS
         if port == 0:
             port = DEFAULT_PORTS[trunk.transport]
-            try:
-                records = await self._query(f"{_SERVICES[trunk.transport]}.{trunk.host}", "SRV")
-            except aiodns.error.DNSError:
-                records = []
+            records = await self._query_if_any(f"{_SERVICES[trunk.transport]}.{trunk.host}", "SRV")
             if records:
                 # lowest priority value first, then the highest weight: always the same one while it answers
                 best = min(records, key=lambda record: (record.data.priority, -record.data.weight))
                 host, port, seconds = best.data.target, best.data.port, best.ttl
-        try:
-            found = await self._query(host, "A")
-        except aiodns.error.DNSError:
-            found = await self._query(host, "AAAA")
+        found = await self._query_if_any(host, "A") or await self._query(host, "AAAA")
         return TrunkAddress(found[0].data.addr, port), min(seconds, found[0].ttl)
+
+    async def _query_if_any(self, name: str, kind: str) -> list[Any]:
+        """Return no record where a name server says that there is none; a server that fails says nothing, and must not
+        lead calls elsewhere."""
+        try:
+            return await self._query(name, kind)
+        except aiodns.error.DNSError as error:
+            if error.args and error.args[0] in (aiodns.error.ARES_ENOTFOUND, aiodns.error.ARES_ENODATA):
+                return []
+            raise
 
     async def _query(self, name: str, kind: str) -> list[Any]:
         if self._dns is None:
