@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -105,7 +106,7 @@ class Adoption:
             known = self._known(attempt, runs[attempt.run_id])
             call = alive.get(attempt.id)
             if call is not None:
-                self._node.calls.adopt(_seen(known, call), flows[attempt.run_id])
+                self._node.calls.adopt(_seen(known, call, attempt), flows[attempt.run_id])
                 continue
             record = await engine.record(attempt.id)
             placed = not self._never_placed(attempt, nodes[attempt.node_id])
@@ -151,7 +152,7 @@ class Adoption:
                 news = outcomes.from_record(known, None, at=clock.now(), placed=True)
             else:
                 news = outcomes.ended(
-                    _seen(known, call),
+                    _seen(known, call, attempt),
                     at=clock.now(),
                     cause=None,
                     sip_code=None,
@@ -173,8 +174,10 @@ class Adoption:
         )
 
 
-def _seen(known: Known, call: LiveCall) -> Known:
-    """Return what is known, with what the engine says of the call now."""
+def _seen(known: Known, call: LiveCall, attempt: Attempt) -> Known:
+    """Return what is known, with what the engine says of the call now. Its node may not have lived to write down that
+    it was dialed: that was a moment after it was reserved."""
+    known = replace(known, dialed_at=known.dialed_at or attempt.reserved_at)
     if call.state is CallState.ANSWERED and known.answered_at is None:
         return outcomes.answered(known, at=clock.now())
     return known
