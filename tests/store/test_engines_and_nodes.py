@@ -221,7 +221,8 @@ class TestMoves:
             async with database.transaction() as connection:
                 await connection.execute(
                     "INSERT INTO runs (instance_id, campaign_id, account_id, iid, state, rules, trunk_id, "
-                    "dnc_list_ids, changed_by) SELECT 'cid-x', campaign_id, account_id, iid, 'active', rules, trunk_id, '{}', 'x' "
+                    "dnc_list_ids, changed_by) "
+                    "SELECT 'cid-x', campaign_id, account_id, iid, 'active', rules, trunk_id, '{}', 'x' "
                     "FROM runs"
                 )
 

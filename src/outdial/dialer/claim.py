@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, assert_never
 
 from outdial import clock
@@ -168,4 +168,4 @@ def _interval(per_second: float | None) -> timedelta:
     return timedelta() if per_second is None else timedelta(seconds=1 / per_second)
 
 
-_EPOCH: Final = datetime.fromtimestamp(0, tz=clock.now().tzinfo)
+_EPOCH: Final = datetime.fromtimestamp(0, tz=UTC)

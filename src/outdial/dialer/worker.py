@@ -26,6 +26,9 @@ from outdial.telephony.engine import OriginateResult, OutgoingCall, Permit, Trun
 PAUSE_SECONDS: Final = 0.25
 """Before another try after something (database, engine, trunk, name server) was not available."""
 
+CONFLICT_SECONDS: Final = 0.005
+"""Before another look when another node was faster on a budget."""
+
 _log = structlog.get_logger()
 
 
@@ -169,6 +172,8 @@ class Worker:
             if found.verdict is Verdict.MOVED_ON:
                 # the lease keeper will see the same and close this worker
                 await self._idle(PAUSE_SECONDS)
+            if found.verdict is Verdict.CONFLICT:
+                await self._idle(CONFLICT_SECONDS)
             if found.places:
                 await self._place(found.places)
             elif found.wait_seconds > 0:

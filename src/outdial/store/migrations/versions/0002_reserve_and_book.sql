@@ -70,7 +70,9 @@ BEGIN
 
     -- the budgets' rows also order the counts of live calls below: one reservation at a time per run, trunk and
     -- application
-    INSERT INTO rate_budgets (key) SELECT k FROM unnest(p_budgets) AS k ORDER BY k ON CONFLICT DO NOTHING;
+    INSERT INTO rate_budgets (key, next_at)
+    SELECT w.key, coalesce(w.seen, clock_timestamp()) FROM unnest(p_budgets, p_seen) AS w (key, seen) ORDER BY w.key
+        ON CONFLICT DO NOTHING;
     PERFORM FROM rate_budgets WHERE key = ANY (p_budgets) ORDER BY key FOR UPDATE;
     IF EXISTS (SELECT FROM unnest(p_budgets, p_seen) AS w (key, seen) JOIN rate_budgets b USING (key)
                 WHERE b.next_at IS DISTINCT FROM w.seen) THEN

@@ -1,0 +1,88 @@
+"""Shapes of identifiers, and that every error has all a client and a person need."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from outdial.core import errors, ids
+from outdial.core.errors import InvalidInputError, OutdialError, RateLimitedError
+from support.wire import CAMPAIGN_ID, CONTACT_ID, INSTANCE_ID, LIST_ID
+
+
+def all_errors(kind: type[OutdialError] = OutdialError) -> list[type[OutdialError]]:
+    return [kind, *(found for inner in kind.__subclasses__() for found in all_errors(inner))]
+
+
+NAMED = [kind for kind in all_errors() if kind.__module__ == errors.__name__]
+
+
+class TestErrors:
+    def test_each_has_a_code_of_its_own(self):
+        codes = [kind.code for kind in NAMED]
+        assert len(codes) == len(set(codes))
+
+    @pytest.mark.parametrize("kind", NAMED, ids=lambda kind: kind.__name__)
+    def test_each_is_complete(self, kind):
+        assert re.fullmatch(r"[a-z_]+", kind.code)
+        assert 400 <= kind.status < 600
+        assert kind.wire_code == kind.status or (kind.status, kind.wire_code) == (401, 4002)
+        assert kind.__doc__
+        assert kind.__doc__.strip().endswith(".")
+
+    @pytest.mark.parametrize("kind", NAMED, ids=lambda kind: kind.__name__)
+    def test_what_is_worth_another_try_says_so(self, kind):
+        assert kind.retryable is (kind.status in {429, 503})
+
+    def test_several_problems_are_told_at_once(self):
+        error = InvalidInputError(["`a` is missing", "`b` is wrong"])
+        assert error.messages == ("`a` is missing", "`b` is wrong")
+        assert error.message == str(error) == "`a` is missing; `b` is wrong"
+
+    def test_one_problem_is_its_message(self):
+        assert errors.NotFoundError("There is none.").messages == ("There is none.",)
+
+    def test_who_asks_too_often_learns_for_how_long_to_wait(self):
+        assert RateLimitedError("Slower.", 7).retry_after_seconds == 7
+
+
+values = st.integers(0, 2**128 - 1).map(lambda number: uuid.UUID(int=number, version=4))
+
+
+class TestIds:
+    @given(values)
+    def test_the_wires_are_as_the_vendors(self, value):
+        assert CAMPAIGN_ID.fullmatch(ids.campaign_id(value))
+        assert INSTANCE_ID.fullmatch(ids.instance_id(value))
+        assert LIST_ID.fullmatch(ids.contact_list_id(value))
+
+    @given(values)
+    def test_accounts_and_attempts_are_hex(self, value):
+        assert re.fullmatch(r"[0-9a-f]{24}", ids.account_id(value))
+        assert re.fullmatch(r"[0-9a-f]{32}", ids.attempt_id(value))
+
+    @given(st.integers(1, 2**62), st.integers(1, 2**62))
+    def test_a_contacts_is_made_of_its_number(self, one, other):
+        assert CONTACT_ID.fullmatch(ids.contact_id(one))
+        assert (ids.contact_id(one) == ids.contact_id(other)) is (one == other)
+
+    @given(values, values)
+    def test_different_values_make_different_ids(self, one, other):
+        for make in (ids.flow_id, ids.trunk_id, ids.application_id, ids.client_id, ids.attempt_id):
+            assert (make(one) == make(other)) is (one == other)
+
+    @given(st.text(max_size=20))
+    def test_no_text_is_taken_for_a_permit_that_is_none(self, text):
+        found = ids.parse_permit_name(text)
+        if found is not None:
+            # leading zeros are the one other way to write the same permit
+            assert re.fullmatch(r"run[0-9]+e[0-9]+", text)
+
+    @given(st.integers(1, 10**9), st.integers(1, 10**6), st.integers(1, 10**9), st.integers(1, 10**6))
+    def test_permits_of_different_runs_and_epochs_have_different_names(self, run, epoch, other_run, other_epoch):
+        same = (run, epoch) == (other_run, other_epoch)
+        assert (ids.permit_name(run, epoch) == ids.permit_name(other_run, other_epoch)) is same
