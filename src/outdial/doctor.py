@@ -22,6 +22,7 @@ from outdial.core.model import Trunk
 from outdial.listening import PortTakenError, listen
 from outdial.services import trunks
 from outdial.store import migrations
+from outdial.store.database import server_time, server_version
 from outdial.telephony import sip_options
 from outdial.telephony.ari import AriHttp
 from outdial.telephony.asterisk import AsteriskControl
@@ -124,9 +125,9 @@ async def _database(context: Context) -> Sequence[Finding]:
     try:
         async with context.database.connection() as connection:
             sent = time.time()
-            at: datetime = await connection.fetchval("SELECT clock_timestamp()")
+            at = await server_time(connection)
             received = time.time()
-            version = await connection.fetchval("SHOW server_version")
+            version = await server_version(connection)
             revision = await migrations.current_revision(connection)
     except OutdialError as error:
         return [Finding("PostgreSQL", ok=False, detail=error.message)]

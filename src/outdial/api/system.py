@@ -47,11 +47,10 @@ class System:
 
     async def metrics(self) -> Response:
         """Answer in Prometheus' text format, also while the database is away."""
-        live = None
         try:
             async with self._database.connection() as connection:
                 live = await live_counts.live(connection)
         except DatabaseUnavailableError:
             # outdial_database_up says so
-            pass
+            live = None
         return Response(self._metrics.text(live), media_type=CONTENT_TYPE_LATEST)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 import asyncpg
@@ -139,6 +140,18 @@ def _is_closed(connection: Connection) -> bool:
     except asyncpg.InterfaceError:
         # the pool has taken it back already, as it does when the server ends a session
         return True
+
+
+async def server_time(connection: Connection) -> datetime:
+    """Return the server's clock, aware UTC."""
+    at: datetime = await connection.fetchval("SELECT clock_timestamp()")
+    return at
+
+
+async def server_version(connection: Connection) -> str:
+    """Return the server's version, e.g. ``18.1``."""
+    version: str = await connection.fetchval("SHOW server_version")
+    return version
 
 
 class Database:
