@@ -7,28 +7,10 @@ import pytest
 
 from outdial.core.campaign import RAISES_EPOCH, RUN_MOVES, RunAction, allowed_actions, move, wire_status
 from outdial.core.errors import IllegalMoveError
-from outdial.core.model import LIVE_RUN_STATES, CampaignState, Run, RunState
-from runs import RULES
+from outdial.core.model import LIVE_RUN_STATES, CampaignState, RunState
+from values import RUN
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-RUN = Run(
-    id=1,
-    instance_id="cid-1",
-    campaign_id="cd-1",
-    account_id="a",
-    iid="st-1",
-    state=RunState.ACTIVE,
-    epoch=1,
-    rules=RULES,
-    trunk_id="tr-1",
-    flow_id=None,
-    max_concurrent_calls=None,
-    calls_per_second=None,
-    started_at=NOW,
-    updated_at=NOW,
-    ended_at=None,
-    loaded=True,
-)
 
 
 @pytest.mark.parametrize("state", RunState)

@@ -12,32 +12,17 @@ import pytest
 from dialing import with_rules
 from engines import simulated
 from outdial import clock
-from outdial.core.model import AttemptState, Disposition, DoneReason, NumberFormat, RunContactState, Transport, Trunk
+from outdial.core.model import AttemptState, Disposition, DoneReason, RunContactState
 from outdial.dialer import calls as module
 from outdial.dialer.calls import Calls, Flow
 from outdial.dialer.outcomes import Known
 from outdial.store.attempts import AttemptNews
 from outdial.telephony.engine import OriginateResult, OutgoingCall, Permit, TrunkAddress
 from sounds import tone, wav
+from values import TRUNK
 from waiting import until
 
 ANSWERS, BUSY, RINGS, HANGS_UP = "+15550100001", "+15550100070", "+15550100080", "+15550100096"
-TRUNK = Trunk(
-    id="tr-1",
-    iid="st-1",
-    name="line",
-    host="127.0.0.1",
-    port=5060,
-    transport=Transport.UDP,
-    username=None,
-    password=None,
-    from_domain=None,
-    number_format=NumberFormat.E164_PLUS,
-    number_prefix="",
-    caller_ids=("+15550100999",),
-    max_channels=10,
-    calls_per_second=10.0,
-)
 
 
 @dataclass

@@ -9,48 +9,17 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+import values
 from dialing import ALWAYS, with_rules
-from outdial.core.model import DoneReason, NumberFormat, Run, RunState, Transport, Trunk
+from outdial.core.model import DoneReason
 from outdial.core.screening import Candidate
 from outdial.dialer.claim import HORIZON_SECONDS, make_plan
 from outdial.store.reserve import Facts
+from values import TRUNK
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 RULES = with_rules(calling_hours=ALWAYS, max_attempts=2)
-RUN = Run(
-    id=7,
-    instance_id="cid-1",
-    campaign_id="cd-1",
-    account_id="a",
-    iid="st-1",
-    state=RunState.ACTIVE,
-    epoch=1,
-    rules=RULES,
-    trunk_id="tr-1",
-    flow_id=None,
-    max_concurrent_calls=None,
-    calls_per_second=None,
-    started_at=NOW,
-    updated_at=NOW,
-    ended_at=None,
-    loaded=True,
-)
-TRUNK = Trunk(
-    id="tr-1",
-    iid="st-1",
-    name="line",
-    host="127.0.0.1",
-    port=5060,
-    transport=Transport.UDP,
-    username=None,
-    password=None,
-    from_domain=None,
-    number_format=NumberFormat.E164_PLUS,
-    number_prefix="",
-    caller_ids=(RULES.caller_id,),
-    max_channels=10,
-    calls_per_second=10.0,
-)
+RUN = replace(values.RUN, id=7, rules=RULES)
 FACTS = Facts(
     now=NOW,
     application_cap=None,

@@ -288,7 +288,7 @@ class TestPauseAndResume:
             ("active", "paused", "anna", "pause"),
             ("paused", "active", "ben", "resume"),
             ("active", "stopping", "cleo", "stop"),
-            ("stopping", "stopped", "cleo", "stop"),
+            ("stopping", "stopped", "cleo", "confirm_stopped"),
         ]
 
 

@@ -99,6 +99,16 @@ class TestConnections:
             (text.count("create temp"), text.count("on commit drop")) for text in texts if "create temp" in text
         ] == [(1, 1)]
 
+    async def test_a_caller_torn_away_between_prepare_and_execute_leaves_nothing_behind(self, dsn):
+        """The server would stay in the implicit transaction that the preparing opened, and refuse the snapshot."""
+        async with opened(dsn, pool_size=1) as database:
+            with pytest.raises(asyncio.CancelledError):
+                async with database.connection() as connection:
+                    await connection.prepare("SELECT count(*) FROM runs")
+                    raise asyncio.CancelledError
+            async with database.snapshot() as connection:
+                assert await connection.fetchval("SHOW transaction_isolation") == "repeatable read"
+
     async def test_closing_cuts_what_is_still_lent(self, dsn, monkeypatch):
         monkeypatch.setattr(module, "CLOSE_SECONDS", 0.05)
         database = await Database.open(dsn, pool_size=2)

@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 
 from outdial import clock
-from outdial.core.model import NumberFormat, Transport, Trunk
+from outdial.core.model import Trunk
 from outdial.telephony.engine import (
     CallEnded,
     Engine,
@@ -25,24 +25,8 @@ from outdial.telephony.engine import (
 from outdial.telephony.managed import ManagedAsterisk
 from outdial.telephony.simulated import SimulatedEngine
 from support.asterisk import asterisk, connected_engine  # noqa: F401 - a fixture
+from values import TRUNK
 from waiting import until
-
-TRUNK = Trunk(
-    id="tr-1",
-    iid="st-1",
-    name="line",
-    host="127.0.0.1",
-    port=5060,
-    transport=Transport.UDP,
-    username=None,
-    password=None,
-    from_domain=None,
-    number_format=NumberFormat.E164_PLUS,
-    number_prefix="",
-    caller_ids=("+15550100999",),
-    max_channels=10,
-    calls_per_second=10.0,
-)
 
 _run_ids = iter(range(1000, 1_000_000))
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from outdial.core.campaign import RunAction, move
+from outdial.core.campaign import RunAction
 from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError
 from outdial.core.model import Run, RunState
 from outdial.dialer.lease import LeaseKeeper
@@ -105,18 +105,7 @@ async def complete(node: Node, run: Run) -> bool:
         present = await runs_store.by_id(connection, run.id)
         if present.state is not RunState.ACTIVE or not await run_contacts_store.all_done(connection, run.id):
             return False
-        moved = await runs_store.move_run(
-            connection,
-            run.id,
-            before=RunState.ACTIVE,
-            epoch=present.epoch,
-            after=move(present.state, RunAction.COMPLETE),
-            actor=node.id,
-            reason="every contact is done",
-        )
-        if moved is None:
-            return False
+        await runs_service.move_locked(connection, present, RunAction.COMPLETE, node.id)
         await stops_store.release_lists(connection, run.id)
-        await runs_store.announce(connection, run.id)
     _log.info("run_completed", run_id=run.id)
     return True

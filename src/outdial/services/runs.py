@@ -204,9 +204,9 @@ async def pause(database: Database, engines: Engines, *, iid: str, campaign_id: 
     Pausing a paused run changes nothing. Raises NotFoundError, ConflictError.
     """
     async with database.transaction() as connection:
-        run = await _locked_latest(connection, iid, campaign_id)
+        run = await locked_latest(connection, iid, campaign_id)
         if run.state is not RunState.PAUSED:
-            run = await _move(connection, run, RunAction.PAUSE, actor)
+            run = await move_locked(connection, run, RunAction.PAUSE, actor)
         epochs = await nodes_store.engines_of_run(connection, run.id)
         transport = await trunks_store.transport_of(connection, run.trunk_id)
     target = barrier.Target(run=run, epochs=epochs, committed=clock.boottime(), transport=transport)
@@ -220,12 +220,15 @@ async def pause(database: Database, engines: Engines, *, iid: str, campaign_id: 
 async def resume(database: Database, *, iid: str, campaign_id: str, actor: str) -> Run:
     """Go on with a paused run. Raises NotFoundError, ConflictError."""
     async with database.transaction() as connection:
-        run = await _locked_latest(connection, iid, campaign_id)
-        return await _move(connection, run, RunAction.RESUME, actor)
+        run = await locked_latest(connection, iid, campaign_id)
+        return await move_locked(connection, run, RunAction.RESUME, actor)
 
 
-async def _locked_latest(connection: Connection, iid: str, campaign_id: str) -> Run:
-    """Return the campaign's latest run, whose lock is held from now on."""
+async def locked_latest(connection: Connection, iid: str, campaign_id: str) -> Run:
+    """Return the campaign's latest run, whose lock is held until the transaction ends.
+
+    Raises NotFoundError, and ConflictError when it never ran.
+    """
     campaign = await campaigns_store.by_id(connection, iid, campaign_id)
     if campaign is None:
         raise NotFoundError(f"There is no campaign with the id {campaign_id}.")
@@ -236,7 +239,8 @@ async def _locked_latest(connection: Connection, iid: str, campaign_id: str) -> 
     return await store.by_id(connection, run.id)
 
 
-async def _move(connection: Connection, run: Run, action: RunAction, actor: str) -> Run:
+async def move_locked(connection: Connection, run: Run, action: RunAction, actor: str) -> Run:
+    """Do something to a run whose lock is held, and wake every node. Raises ConflictError when its state forbids it."""
     moved = await store.move_run(
         connection,
         run.id,

@@ -18,11 +18,9 @@ import msgspec
 import structlog
 
 from outdial import clock
-from outdial.core.campaign import RunAction, move
+from outdial.core.campaign import RunAction
 from outdial.core.errors import (
-    ConflictError,
     DatabaseUnavailableError,
-    NotFoundError,
     OutdialError,
     StopNotProvenError,
 )
@@ -37,17 +35,16 @@ from outdial.core.model import (
     RunState,
 )
 from outdial.core.permit import silent_after
-from outdial.services import barrier
+from outdial.services import barrier, runs
 from outdial.services.barrier import NodeOutcome, Silence, Target, Wishes
 from outdial.services.engines import Engines
 from outdial.store import attempts as attempts_store
-from outdial.store import campaigns as campaigns_store
 from outdial.store import nodes as nodes_store
 from outdial.store import runs as runs_store
 from outdial.store import stops as store
 from outdial.store import trunks as trunks_store
 from outdial.store.attempts import AttemptNews, ContactNews
-from outdial.store.database import Connection, Database
+from outdial.store.database import Database
 
 __all__ = [
     "EngineReport",
@@ -165,34 +162,14 @@ async def stop(
             on_progress(StopProgress(step, sentence, clock.boottime() - began))
 
     async with database.transaction() as connection:
-        campaign = await campaigns_store.by_id(connection, iid, campaign_id)
-        if campaign is None:
-            raise NotFoundError(f"There is no campaign with the id {campaign_id}.")
-        run = await runs_store.latest_run(connection, campaign_id)
-        if run is None:
-            raise ConflictError(f"The campaign {campaign.name} has never been started, so there is nothing to stop.")
-        await runs_store.lock_run(connection, run.id)
-        run = await _commit_stopping(connection, run.id, actor, options)
+        run = await runs.locked_latest(connection, iid, campaign_id)
         if run.state is RunState.STOPPED:
             return StoppedRun(run, _report_from(await store.read_report(connection, run.id)))
+        if run.state is not RunState.STOPPING:
+            run = await runs.move_locked(connection, run, RunAction.STOP, actor)
+            await store.remember_options(connection, run.id, options)
     tell("committed", "The stop is committed: no new call is claimed.")
     return await _finish(database, engines, run, actor=actor, tell=tell)
-
-
-async def _commit_stopping(connection: Connection, run_id: int, actor: str, options: StopOptions) -> Run:
-    """Under the run's lock: move it to ``stopping``, unless it is there or beyond."""
-    run = await runs_store.by_id(connection, run_id)
-    if run.state in (RunState.STOPPING, RunState.STOPPED):
-        return run
-    after = move(run.state, RunAction.STOP)
-    moved = await runs_store.move_run(
-        connection, run_id, before=run.state, epoch=run.epoch, after=after, actor=actor, reason="stop"
-    )
-    if moved is None:
-        raise ConflictError(f"The run {run.instance_id} has just changed: ask again.")
-    await store.remember_options(connection, run_id, options)
-    await runs_store.announce(connection, run_id)
-    return moved
 
 
 async def _finish(
@@ -264,17 +241,7 @@ async def _commit_stopped(
         # what the nodes have not booked themselves: they are gone, or too slow
         await attempts_store.book(connection, [_cancelled(attempt_id, actor) for attempt_id in ended])
         await store.release_lists(connection, run.id)
-        moved = await runs_store.move_run(
-            connection,
-            run.id,
-            before=RunState.STOPPING,
-            epoch=present.epoch,
-            after=move(present.state, RunAction.CONFIRM_STOPPED),
-            actor=actor,
-            reason="stop",
-        )
-        if moved is None:
-            raise ConflictError(f"The run {run.instance_id} has just changed: ask again.")
+        moved = await runs.move_locked(connection, present, RunAction.CONFIRM_STOPPED, actor)
         numbers = await store.counts(connection, run.id)
         stopped_at = moved.ended_at or numbers.now
         report = StopReport(
@@ -299,7 +266,6 @@ async def _commit_stopped(
             connected_count=numbers.connected_count,
         )
         await store.store_report(connection, run.id, report)
-        await runs_store.announce(connection, run.id)
     _log.info("run_stopped", run_id=run.id, latency_seconds=round(report.latency_seconds, 3), by=actor)
     return StoppedRun(moved, report)
 

@@ -2,7 +2,7 @@
 
 Every function of the store takes a connection from here first. Pooled connections carry **no session state**: only
 transaction-scoped locks (``pg_advisory_xact_lock``) and ``SET LOCAL`` may be used, since releasing a connection sends
-no reset query (that round trip would cost as much as the query it follows).
+no reset query (that round trip would cost as much as the query it follows), unless it was left by an exception.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import asyncpg
 import msgspec
@@ -65,8 +65,20 @@ _log = structlog.get_logger()
 class PlainConnection(asyncpg.Connection):
     """A connection that is released without a reset query; see the module's rule about session state."""
 
+    _unsettled = False
+
+    def unsettle(self) -> None:
+        """Say that whoever used the connection was torn away from it, perhaps between two messages of one statement.
+
+        asyncpg prepares without a Sync: when its caller is cancelled before the execution that brings it, the server
+        stays in an implicit transaction, and the next ``BEGIN ISOLATION LEVEL`` on the connection is refused.
+        """
+        self._unsettled = True
+
     def get_reset_query(self) -> str:
-        return ""
+        # any simple statement ends with the Sync that was owed (an empty one asyncpg cannot digest)
+        query, self._unsettled = "SELECT 1" if self._unsettled else "", False
+        return query
 
 
 def _encode_jsonb(value: Any) -> bytes:
@@ -199,6 +211,11 @@ class Database:
         try:
             with _edge(connection):
                 yield connection
+        except BaseException:
+            if not _is_closed(connection):
+                # the pool's proxy hands on what it does not know itself
+                cast("PlainConnection", connection).unsettle()
+            raise
         finally:
             await self._pool.release(connection)
 
