@@ -5,7 +5,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from outdial.core.campaign import RAISES_EPOCH, RUN_MOVES, RunAction, allowed_actions, move, wire_status
+from outdial.core.campaign import (
+    RAISES_EPOCH,
+    RUN_MOVES,
+    RunAction,
+    allowed_actions,
+    move,
+    states_shown_as,
+    wire_status,
+)
 from outdial.core.errors import IllegalMoveError
 from outdial.core.model import LIVE_RUN_STATES, CampaignState, RunState
 from values import RUN
@@ -65,3 +73,12 @@ def test_the_wire_calls_a_campaign_what_its_latest_run_is(state, word):
 @pytest.mark.parametrize(("state", "word"), [(CampaignState.READY, "Ready"), (CampaignState.PREPARING, "Preparing")])
 def test_the_wire_calls_a_campaign_that_never_ran_by_its_own_state(state, word):
     assert wire_status(state, None) == word
+
+
+def test_each_state_is_found_again_by_what_the_wire_shows():
+    for state in RunState:
+        assert state in states_shown_as(wire_status(CampaignState.READY, replace(RUN, state=state)))
+    for own in CampaignState:
+        assert states_shown_as(wire_status(own, None)) == {own}
+    assert states_shown_as("Active") == {RunState.ACTIVE, RunState.STOPPING}
+    assert states_shown_as("Rescheduled") == frozenset()

@@ -51,6 +51,9 @@ _WIRE: Final[Mapping[RunState, str]] = MappingProxyType(
         RunState.COMPLETED: "Completed",
     }
 )
+_WIRE_BEFORE_ANY_RUN: Final[Mapping[CampaignState, str]] = MappingProxyType(
+    {CampaignState.PREPARING: "Preparing", CampaignState.READY: "Ready"}
+)
 
 
 def move(state: RunState, action: RunAction) -> RunState:
@@ -67,8 +70,16 @@ def allowed_actions(state: RunState) -> tuple[RunAction, ...]:
     return tuple(action for action in RunAction if (state, action) in RUN_MOVES)
 
 
+def states_shown_as(status: str) -> frozenset[RunState | CampaignState]:
+    """Return the states whose status on the vendor's wire is ``status``: of the latest run, or the campaign's own when
+    it never ran. Empty for a status that nothing here ever has."""
+    of_runs = (state for state, name in _WIRE.items() if name == status)
+    before = (state for state, name in _WIRE_BEFORE_ANY_RUN.items() if name == status)
+    return frozenset((*of_runs, *before))
+
+
 def wire_status(state: CampaignState, run: Run | None) -> str:
     """Return a campaign's status in the vendor's words: its latest run's state, or its own when it never ran."""
     if run is not None:
         return _WIRE[run.state]
-    return "Preparing" if state is CampaignState.PREPARING else "Ready"
+    return _WIRE_BEFORE_ANY_RUN[state]

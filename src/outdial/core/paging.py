@@ -19,3 +19,13 @@ class Page(Generic[T]):
     """How many were asked for at most."""
     total: int
     """How many there are in all."""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether others come after these."""
+        return self.skip + len(self.items) < self.total
+
+    @property
+    def pages(self) -> int:
+        """How many pages of this size there are in all."""
+        return -(-self.total // self.limit)

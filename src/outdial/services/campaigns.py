@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from uuid import uuid4
 
 from outdial.core import ids
 from outdial.core.errors import BadReferenceError, ConflictError, NotFoundError
 from outdial.core.model import LIVE_RUN_STATES, Campaign, DialingMode, DialingRules
+from outdial.core.paging import Page
 from outdial.store import campaigns as store
 from outdial.store import dnc, runs
+from outdial.store.campaigns import CampaignOrder, CampaignSearch
 from outdial.store.database import Connection, Database
+
+__all__ = [
+    "CampaignDraft",
+    "CampaignOrder",
+    "CampaignSearch",
+    "create_campaign",
+    "delete_campaign",
+    "find_campaign",
+    "get_campaign",
+    "list_campaigns",
+    "search_campaigns",
+    "update_campaign",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +59,34 @@ async def create_campaign(
         if not await store.insert(connection, row, actor=actor):
             raise NotFoundError(f"There is no application {iid} in this account.")
         return await _campaign(connection, iid, row.id)
+
+
+async def update_campaign(
+    database: Database, *, iid: str, campaign_id: str, draft: CampaignDraft, actor: str
+) -> Campaign:
+    """Give a campaign another definition, whole, and return it; what its runs did stays as it was.
+
+    Raises NotFoundError, ConflictError while a run of it is live, BadReferenceError as :func:`create_campaign`.
+    """
+    async with database.transaction() as connection:
+        # a start locks the row too: it dials either the old definition or the new one
+        present = await _campaign(connection, iid, campaign_id, lock=True)
+        if present.run is not None and present.run.state in LIVE_RUN_STATES:
+            raise ConflictError(
+                f"The campaign {present.name!r} cannot be changed while its run is {present.run.state}; stop it first."
+            )
+        row = await _resolve(connection, iid=iid, account_id=present.account_id, draft=draft)
+        await store.update(connection, replace(row, id=present.id), changed=_changed(present, row), actor=actor)
+        return await _campaign(connection, iid, campaign_id)
+
+
+def _changed(present: Campaign, row: store.CampaignRow) -> list[str]:
+    """Return the names of what is another now, for the history."""
+    return [
+        one.name
+        for one in fields(row)
+        if one.name not in ("id", "api_version") and getattr(present, one.name) != getattr(row, one.name)
+    ]
 
 
 async def _resolve(connection: Connection, *, iid: str, account_id: str, draft: CampaignDraft) -> store.CampaignRow:
@@ -95,6 +138,15 @@ async def _campaign(connection: Connection, iid: str, campaign_id: str, *, lock:
 
 async def _with_run(connection: Connection, campaign: Campaign) -> Campaign:
     return replace(campaign, run=await runs.latest_run(connection, campaign.id))
+
+
+async def search_campaigns(database: Database, iid: str, search: CampaignSearch) -> Page[Campaign]:
+    """Return the application's campaigns that fit, each with its latest run."""
+    async with database.snapshot() as connection:
+        found, total = await store.search(connection, iid, search)
+        latest = await runs.latest_runs(connection, [campaign.id for campaign in found])
+    items = tuple(replace(campaign, run=latest.get(campaign.id)) for campaign in found)
+    return Page(items=items, skip=search.skip, limit=search.limit, total=total)
 
 
 async def list_campaigns(database: Database, iid: str | None) -> list[Campaign]:

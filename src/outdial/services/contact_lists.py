@@ -139,6 +139,47 @@ async def list_lists(database: Database, iid: str) -> list[ContactList]:
         return await store.lists_of(connection, iid)
 
 
+async def update_list(
+    database: Database,
+    iid: str,
+    list_id: str,
+    *,
+    name: str | None,
+    description: str | None,
+    allow_duplicates: bool | None,
+    actor: str,
+) -> ContactList:
+    """Change what is not None of a contact list and return it; campaigns refer to it by its id and go on doing so.
+
+    Raises InvalidInputError, NotFoundError, and ConflictError when another list has the name, or when duplicates are
+    to be allowed or forbidden in a list that holds contacts already.
+    """
+    require(
+        ([] if name is None else name_problems("name", name))
+        + ([] if description is None else description_problems("description", description))
+    )
+    async with database.transaction() as connection:
+        if is_storable(list_id):
+            await store.lock_list(connection, iid, list_id)
+        present = await _required(connection, iid, list_id)
+        if allow_duplicates not in (None, present.allow_duplicates) and present.contacts_count:
+            raise ConflictError(
+                f"The contact list {present.name} holds {present.contacts_count} contacts, so whether it may hold a "
+                "number twice can no longer be changed; make another list."
+            )
+        renamed = await store.update_list(
+            connection,
+            list_id,
+            name=present.name if name is None else name,
+            description=present.description if description is None else description,
+            allow_duplicates=present.allow_duplicates if allow_duplicates is None else allow_duplicates,
+            actor=actor,
+        )
+        if not renamed:
+            raise ConflictError(f"There is already a contact list named {name}; choose another name.")
+        return await _required(connection, iid, list_id)
+
+
 async def delete_list(database: Database, iid: str, list_id: str) -> ContactList:
     """Delete a contact list with its contacts and return it as it was.
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final
 
 import asyncpg
 import msgspec
 
-from outdial.core.model import Campaign, CampaignState, DialingMode, DialingRules
+from outdial.core.model import Campaign, CampaignState, DialingMode, DialingRules, RunState
 from outdial.store.database import Connection
 
-_CAMPAIGNS: Final = """
+_COLUMNS: Final = """
 SELECT c.id, c.iid, c.account_id, c.name, c.description, c.priority, c.mode, c.rules, c.flow_id, f.name AS flow_name,
        l.ids AS list_ids, l.names AS list_names, c.dnc_list_id, d.name AS dnc_list_name, c.state, c.api_version,
        c.queue_name, c.max_skips, c.created_at, c.updated_at
+"""
+_FROM: Final = """
   FROM campaigns c
   LEFT JOIN flows f ON f.id = c.flow_id
   LEFT JOIN dnc_lists d ON d.id = c.dnc_list_id
@@ -24,8 +28,46 @@ SELECT c.id, c.iid, c.account_id, c.name, c.description, c.priority, c.mode, c.r
               coalesce(array_agg(n.name ORDER BY cl.position), '{}') AS names
          FROM campaign_lists cl JOIN contact_lists n ON n.id = cl.list_id
         WHERE cl.campaign_id = c.id) l
- WHERE c.deleted_at IS NULL
 """
+_CAMPAIGNS: Final = f"{_COLUMNS}{_FROM} WHERE c.deleted_at IS NULL"
+
+
+_LATEST_RUN: Final = """
+  LEFT JOIN LATERAL (SELECT state, updated_at FROM runs WHERE campaign_id = c.id ORDER BY id DESC LIMIT 1) r ON true
+"""
+
+
+class CampaignOrder(StrEnum):
+    """What campaigns can be sorted by."""
+
+    NAME = "name"
+    CREATED_AT = "created_at"
+    UPDATED_AT = "updated_at"
+    """When the campaign or its latest run changed last."""
+
+
+_ORDER: Final = {
+    CampaignOrder.NAME: "lower(c.name)",
+    CampaignOrder.CREATED_AT: "c.created_at",
+    CampaignOrder.UPDATED_AT: "greatest(c.updated_at, r.updated_at)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignSearch:
+    """Which campaigns of an application, and in which order. None = whatever."""
+
+    skip: int = 0
+    limit: int = 50
+    created_from: datetime | None = None
+    """Inclusive, as is the end."""
+    created_to: datetime | None = None
+    states: frozenset[RunState | CampaignState] | None = None
+    """State of the latest run, or the campaign's own when it never ran."""
+    priorities: frozenset[int] | None = None
+    modes: frozenset[DialingMode] | None = None
+    order: tuple[tuple[CampaignOrder, bool], ...] = ()
+    """Keys, most important first, each with whether it descends; newest first when there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +151,46 @@ async def insert(connection: Connection, campaign: CampaignRow, *, actor: str) -
     )
     if inserted is None:
         return False
+    await _insert_lists(connection, campaign)
+    return True
+
+
+async def update(connection: Connection, campaign: CampaignRow, *, changed: Sequence[str], actor: str) -> None:
+    """Give a campaign that is locked another definition; the history names what ``changed``."""
+    await connection.execute(
+        """
+        WITH new AS (
+            UPDATE campaigns
+               SET name = $2, description = $3, priority = $4, mode = $5, rules = $6, flow_id = $7, dnc_list_id = $8,
+                   queue_name = $9, max_skips = $10, updated_at = now()
+             WHERE id = $1
+            RETURNING id, account_id, state)
+        INSERT INTO history (account_id, campaign_id, action, from_state, to_state, actor, reason, detail)
+        SELECT account_id, id, 'campaign', state, state, $11, 'update', jsonb_build_object('changed', $12::text[])
+          FROM new
+        """,
+        campaign.id,
+        campaign.name,
+        campaign.description,
+        campaign.priority,
+        campaign.mode,
+        campaign.rules,
+        campaign.flow_id,
+        campaign.dnc_list_id,
+        campaign.queue_name,
+        campaign.max_skips,
+        actor,
+        list(changed),
+    )
+    await connection.execute("DELETE FROM campaign_lists WHERE campaign_id = $1", campaign.id)
+    await _insert_lists(connection, campaign)
+
+
+async def _insert_lists(connection: Connection, campaign: CampaignRow) -> None:
     await connection.executemany(
         "INSERT INTO campaign_lists (campaign_id, list_id, position) VALUES ($1, $2, $3)",
         [(campaign.id, list_id, position) for position, list_id in enumerate(campaign.list_ids)],
     )
-    return True
 
 
 async def by_id(connection: Connection, iid: str, campaign_id: str, *, lock: bool = False) -> Campaign | None:
@@ -137,6 +214,44 @@ async def of_application(connection: Connection, iid: str | None) -> list[Campai
     """Return the campaigns of an application, or of all, oldest first, without their runs."""
     rows = await connection.fetch(f"{_CAMPAIGNS} AND ($1::text IS NULL OR c.iid = $1) ORDER BY c.created_at, c.id", iid)
     return [_campaign(row) for row in rows]
+
+
+async def search(connection: Connection, iid: str, wanted: CampaignSearch) -> tuple[list[Campaign], int]:
+    """Return the campaigns of an application that fit, without their runs, and how many fit in all."""
+    order = ", ".join(
+        f"{_ORDER[key]} {'DESC' if descending else 'ASC'}"
+        for key, descending in wanted.order or ((CampaignOrder.CREATED_AT, True),)
+    )
+    fitting = f"""
+      {_FROM} {_LATEST_RUN}
+      WHERE c.deleted_at IS NULL AND c.iid = $1
+        AND ($2::timestamptz IS NULL OR c.created_at >= $2)
+        AND ($3::timestamptz IS NULL OR c.created_at <= $3)
+        AND ($4::text[] IS NULL OR coalesce(r.state, c.state) = ANY ($4))
+        AND ($5::smallint[] IS NULL OR c.priority = ANY ($5))
+        AND ($6::text[] IS NULL OR c.mode = ANY ($6))
+    """
+    arguments = (
+        iid,
+        wanted.created_from,
+        wanted.created_to,
+        _listed(wanted.states),
+        _listed(wanted.priorities),
+        _listed(wanted.modes),
+    )
+    total: int = await connection.fetchval(f"SELECT count(*) {fitting}", *arguments)
+    rows = await connection.fetch(
+        # created_at and id: an order that is whole, so that pages neither repeat nor leave out
+        f"{_COLUMNS} {fitting} ORDER BY {order}, c.created_at DESC, c.id OFFSET $7 LIMIT $8",
+        *arguments,
+        wanted.skip,
+        wanted.limit,
+    )
+    return [_campaign(row) for row in rows], total
+
+
+def _listed(values: frozenset[Any] | None) -> list[Any] | None:
+    return None if values is None else sorted(values)
 
 
 async def mark_deleted(connection: Connection, campaign: Campaign, *, actor: str) -> None:

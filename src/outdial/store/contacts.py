@@ -115,6 +115,31 @@ async def lock_list(connection: Connection, iid: str, list_id: str) -> bool:
     return found is not None
 
 
+async def update_list(
+    connection: Connection, list_id: str, *, name: str, description: str, allow_duplicates: bool, actor: str
+) -> bool:
+    """Change a list that is locked; False, and the transaction is lost, when another list has the name in any case.
+
+    Contacts store whether their number may collide, so ``allow_duplicates`` may only change while there are none.
+    """
+    try:
+        await connection.execute(
+            """
+            UPDATE contact_lists
+               SET name = $2, description = $3, allow_duplicates = $4, updated_by = $5, updated_at = now()
+             WHERE id = $1
+            """,
+            list_id,
+            name,
+            description,
+            allow_duplicates,
+            actor,
+        )
+    except asyncpg.UniqueViolationError:
+        return False
+    return True
+
+
 async def delete_list(connection: Connection, list_id: str) -> None:
     """Delete a list that is locked and that nothing refers to, with its contacts."""
     await connection.execute("DELETE FROM contact_lists WHERE id = $1", list_id)

@@ -120,6 +120,18 @@ async def latest_run(connection: Connection, campaign_id: str) -> Run | None:
     return None if row is None else run_of(row)
 
 
+async def latest_runs(connection: Connection, campaign_ids: Sequence[str]) -> dict[str, Run]:
+    """Return the latest run of each campaign that ever ran, by its campaign's id."""
+    rows = await connection.fetch(
+        """
+        SELECT r.* FROM unnest($1::text[]) AS asked (id)
+         CROSS JOIN LATERAL (SELECT * FROM runs WHERE campaign_id = asked.id ORDER BY id DESC LIMIT 1) r
+        """,
+        list(campaign_ids),
+    )
+    return {row["campaign_id"]: run_of(row) for row in rows}
+
+
 async def live_runs(connection: Connection) -> list[Run]:
     """Return every run that is active, paused or stopping."""
     rows = await connection.fetch("SELECT * FROM runs WHERE state IN ('active', 'paused', 'stopping') ORDER BY id")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Generic
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from outdial.api.kore import hours
-from outdial.api.kore.wire import timestamp
+from outdial.api.kore.wire import Data, timestamp
 from outdial.core.campaign import wire_status
 from outdial.core.model import Campaign, DialingMode, DialingRules, MachineDetection
+from outdial.core.paging import Page
 
 SECONDS_PER_MINUTE: Final = 60
 MODES: Final = {
@@ -115,6 +116,53 @@ class CampaignShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     enable_machine_detect: bool | UnsetType = UNSET
 
 
+class UpdatedCampaign(CreatedCampaign, frozen=True, kw_only=True):
+    """A campaign in the answer of its change, v1."""
+
+    schedule: ScheduleShape
+
+
+class UpdatedAnswer(msgspec.Struct, Generic[Data], frozen=True):
+    """The envelope of a change: its id stands beside the campaign too."""
+
+    status: str
+    message: str
+    id: str
+    data: Data
+
+
+class ListedCampaign(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A campaign among others."""
+
+    id: str = msgspec.field(name="_id")
+    name: str
+    description: str
+    dnc_lists: DncListShape | UnsetType = UNSET
+    priority: str
+    dialing_mode: str
+    experience_flow: str | UnsetType = UNSET
+    status: str
+    is_filters_enabled: bool | UnsetType = UNSET
+    created_at: str
+    updated_at: str
+    campaign_instance_updated_at: str
+    schedule: ScheduleShape
+    campaign_instance_id: str | UnsetType = UNSET
+    connection: str
+    contact_lists: list[str]
+
+
+class CampaignsShape(msgspec.Struct, frozen=True, rename="camel"):
+    """A page of campaigns."""
+
+    results: list[ListedCampaign]
+    skip: int
+    limit: int
+    has_more: bool
+    total_pages: int
+    total_results: int
+
+
 class PreviewId(msgspec.Struct, frozen=True, rename="camel"):
     """The id of a new preview campaign, v1."""
 
@@ -143,6 +191,45 @@ def campaign_shape(campaign: Campaign, version: int) -> CampaignShape:
         id=campaign.id,
         schedule=ScheduleShape(),
         campaign_instance_id=UNSET if campaign.run is None else campaign.run.instance_id,
+    )
+
+
+def updated_campaign(campaign: Campaign, version: int) -> UpdatedAnswer[UpdatedCampaign] | UpdatedAnswer[CampaignShape]:
+    """Return the answer of a change: v1 calls the id ``id`` within the campaign, v2 ``_id``."""
+    message = f"Campaign {campaign.name} details updated successfully"
+    if version > 1:
+        return UpdatedAnswer("success", message, campaign.id, campaign_shape(campaign, version))
+    changed = UpdatedCampaign(
+        **_fields(campaign, version),
+        status=wire_status(campaign.state, campaign.run),
+        id=campaign.id,
+        schedule=ScheduleShape(),
+    )
+    return UpdatedAnswer("success", message, campaign.id, changed)
+
+
+def campaigns_shape(page: Page[Campaign], version: int) -> CampaignsShape:
+    """Return a page of campaigns."""
+    return CampaignsShape(
+        results=[_listed(campaign, version) for campaign in page.items],
+        skip=page.skip,
+        limit=page.limit,
+        has_more=page.has_more,
+        total_pages=page.pages,
+        total_results=page.total,
+    )
+
+
+def _listed(campaign: Campaign, version: int) -> ListedCampaign:
+    run, shared = campaign.run, _fields(campaign, version)
+    return ListedCampaign(
+        **{name: value for name, value in shared.items() if name in ListedCampaign.__struct_fields__},
+        id=campaign.id,
+        status=wire_status(campaign.state, run),
+        campaign_instance_updated_at=timestamp(campaign.updated_at if run is None else run.updated_at),
+        schedule=ScheduleShape(),
+        campaign_instance_id=UNSET if run is None else run.instance_id,
+        connection=campaign.queue_name or campaign.flow_name or "",
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from outdial.api.auth import CAMPAIGN_SCOPE
+from outdial.api.kore.requests import ContactListUpdateBody
 from outdial.api.kore.wire import organization_id, timestamp, user_id
 from outdial.core import ids
 from outdial.core.model import Contact, ContactList
@@ -68,6 +69,46 @@ class ContactListShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     allow_duplicates: bool | UnsetType = UNSET
 
 
+class ListedContactList(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A contact list among others."""
+
+    id: str = msgspec.field(name="_id")
+    name: str
+    description: str
+    total_record_count: int
+    status: str = "Ready"
+    mapping: MappingShape
+    is_list_in_use: bool
+    list_type: str = "call"
+    campaign_in_use: list[UsedBy]
+    source: str
+    api_configurations: SyncShape
+    columns: list[str] | UnsetType = UNSET
+    files: list[str] = []
+    updated_at: str
+
+
+class ChangedFields(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a change of a contact list said, and who said it."""
+
+    name: str
+    description: str | UnsetType = UNSET
+    allow_duplicates: bool | UnsetType = UNSET
+    scope: list[str] | UnsetType = UNSET
+    org_id: str
+    iid: str = msgspec.field(name="iId")
+    list_type: str = "call"
+    account_id: str
+    updated_by: str
+
+
+class ChangedContactList(msgspec.Struct, frozen=True, rename="camel"):
+    """A contact list in the answer of its change."""
+
+    contact_list_id: str
+    body: ChangedFields
+
+
 class CreatedContactList(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A contact list in the answer of its creation."""
 
@@ -119,6 +160,31 @@ def created_contact_list(contact_list: ContactList, version: int) -> CreatedCont
     )
 
 
+def listed_contact_list(contact_list: ContactList, version: int) -> ListedContactList:
+    """Return a contact list as one of many."""
+    shared = _fields(contact_list, second=version > 1)
+    return ListedContactList(
+        **{name: value for name, value in shared.items() if name in ListedContactList.__struct_fields__}
+    )
+
+
+def changed_contact_list(contact_list: ContactList, said: ContactListUpdateBody, version: int) -> ChangedContactList:
+    """Return the answer of a change: what was said, and whose list it is."""
+    return ChangedContactList(
+        contact_list.id,
+        ChangedFields(
+            name=contact_list.name,
+            description=UNSET if said.description is None else said.description,
+            allow_duplicates=UNSET if version > 1 or said.allow_duplicates is None else said.allow_duplicates,
+            scope=[CAMPAIGN_SCOPE] if version > 1 else UNSET,
+            org_id=organization_id(contact_list.account_id),
+            iid=contact_list.iid,
+            account_id=contact_list.account_id,
+            updated_by=user_id(contact_list.updated_by),
+        ),
+    )
+
+
 def contact_list_shape(contact_list: ContactList, version: int) -> ContactListShape:
     """Return a contact list."""
     fields = _fields(contact_list, second=version > 1)
@@ -161,8 +227,8 @@ def contacts(page: Page[Contact]) -> ContactsShape:
         results=[_contact(contact) for contact in page.items],
         skip=page.skip,
         limit=page.limit,
-        has_more=page.skip + len(page.items) < page.total,
-        total_pages=math.ceil(page.total / page.limit),
+        has_more=page.has_more,
+        total_pages=page.pages,
         total_results=page.total,
     )
 

@@ -11,19 +11,24 @@ from outdial.api.body import read_json
 from outdial.api.json_reply import JsonReply
 from outdial.api.kore.contact_list_shapes import (
     AddedShape,
+    ChangedContactList,
     ContactListShape,
     ContactsShape,
     CreatedContactList,
+    ListedContactList,
+    changed_contact_list,
     contact_list_shape,
     contacts,
     created_contact_list,
+    listed_contact_list,
 )
-from outdial.api.kore.door import Door, query_number
+from outdial.api.kore.door import Door, query_choice, query_number, query_value
 from outdial.api.kore.drafts import contact_batch, contact_list_body
 from outdial.api.kore.endpoints import Endpoints, Operation
-from outdial.api.kore.requests import AddContactsBody, ContactListBody
+from outdial.api.kore.requests import AddContactsBody, ContactListBody, ContactListUpdateBody, EmptyBody
 from outdial.api.kore.wire import Success, success
 from outdial.api.parts import ApiParts
+from outdial.api.problems import parse
 from outdial.core.errors import BadReferenceError, NotFoundError
 from outdial.services import contact_lists
 
@@ -33,6 +38,7 @@ DEFAULT_PAGE: Final = 50
 LARGEST_PAGE: Final = 1000
 LARGEST_SKIP: Final = 10**9
 
+_KIND: Final = {"type": "`call`, the only kind of list there is, or left out."}
 _PAGING: Final = {
     "skip": "How many contacts to leave out at the beginning, 0 unless told.",
     "limit": f"How many to return, 1–{LARGEST_PAGE}, {DEFAULT_PAGE} unless told.",
@@ -53,7 +59,16 @@ class ContactListRoutes:
         create = Operation("Create a contact list", (Success[CreatedContactList],), bodies=(ContactListBody,))
         whole = (Success[ContactListShape],)
         endpoints.add("POST", "/contactList/createContactList", self.create, create, only=True)
+        endpoints.add(
+            "POST",
+            "/contactList/getAllListDetails",
+            self.get_all,
+            Operation("Get all contact lists", (Success[list[ListedContactList]],), bodies=(EmptyBody,), query=_KIND),
+            only=True,
+        )
         self.add_adding_to(endpoints)
+        update = Operation("Change a contact list", (Success[ChangedContactList],), bodies=(ContactListUpdateBody,))
+        endpoints.add("PUT", "/contactList/{contactListId}", self.update, update)
         endpoints.add("GET", "/contactList/{contactListId}", self.get, Operation("Get a contact list", whole))
         endpoints.add("DELETE", "/contactList/{contactListId}", self.delete, Operation("Delete a contact list", whole))
         endpoints.add(
@@ -109,6 +124,36 @@ class ContactListRoutes:
         caller = await self._door.admit(request)
         found = await contact_lists.get_list(self._database, caller.iid, request.path_params["contactListId"])
         return JsonReply(success("", contact_list_shape(found, self._version)))
+
+    async def get_all(self, request: Request) -> Response:
+        """Return all contact lists of the application, newest first."""
+        caller = await self._door.admit(request)
+        if query_value(request, "type") is not None:
+            query_choice(request, "type", ("call",))
+        parse(EmptyBody, await read_json(request))
+        found = await contact_lists.list_lists(self._database, caller.iid)
+        return JsonReply(success("", [listed_contact_list(one, self._version) for one in reversed(found)]))
+
+    async def update(self, request: Request) -> Response:
+        """Change a list's name or description, with v1 also whether it may hold a number twice, as long as it is
+        empty. Campaigns that refer to it go on doing so."""
+        caller = await self._door.admit(request)
+        body = parse(ContactListUpdateBody, await read_json(request))
+        changed = await contact_lists.update_list(
+            self._database,
+            caller.iid,
+            request.path_params["contactListId"],
+            name=body.name,
+            description=body.description,
+            allow_duplicates=body.allow_duplicates if self._version == 1 else None,
+            actor=caller.client_id,
+        )
+        return JsonReply(
+            success(
+                f"Contact list {changed.name} updated successfully",
+                changed_contact_list(changed, body, self._version),
+            )
+        )
 
     async def contacts(self, request: Request) -> Response:
         """Return the contacts of a list, page by page."""

@@ -15,18 +15,22 @@ from outdial.api.kore.requests import (
     AgentlessV2,
     CampaignBody,
     CampaignBodyV2,
+    CampaignsBody,
     ContactBody,
     ContactListBody,
+    Filters,
     PreviewV1,
     PreviewV2,
     ProgressiveV1,
     ProgressiveV2,
+    SortBy,
     Strategy,
 )
 from outdial.api.problems import parse
+from outdial.core.campaign import states_shown_as
 from outdial.core.errors import InvalidInputError, NotBuiltError
 from outdial.core.model import CallingHours, CallingWindow, DialingOrder, DialingRules, MachineDetection
-from outdial.services.campaigns import CampaignDraft
+from outdial.services.campaigns import CampaignDraft, CampaignOrder, CampaignSearch
 from outdial.services.contact_lists import ContactDraft, checked
 
 _BODIES: Final[Mapping[tuple[int, str], type[CampaignBody]]] = {
@@ -37,10 +41,17 @@ _BODIES: Final[Mapping[tuple[int, str], type[CampaignBody]]] = {
     (2, "Progressive"): ProgressiveV2,
     (2, "Preview"): PreviewV2,
 }
+DEFAULT_PAGE: Final = 50
+"""Campaigns in one answer unless told, as in the vendor's samples."""
+_ORDERS: Final = {
+    "name": CampaignOrder.NAME,
+    "createdAt": CampaignOrder.CREATED_AT,
+    "updatedAt": CampaignOrder.UPDATED_AT,
+}
 
 
 def campaign_draft(document: Any, *, version: int, region: str | None) -> CampaignDraft:
-    """Return the campaign a create asks for.
+    """Return the campaign that a create or an update asks for.
 
     Raises InvalidInputError; NotBuiltError for SMS and for a campaign that wants to be scheduled.
     """
@@ -64,6 +75,36 @@ def campaign_draft(document: Any, *, version: int, region: str | None) -> Campai
         queue_name=body.queue_name if isinstance(body, ProgressiveV1 | ProgressiveV2) else None,
         max_skips=body.max_skips if isinstance(body, PreviewV1 | PreviewV2) else None,
         api_version=version,
+    )
+
+
+def campaign_search(document: Any) -> CampaignSearch:
+    """Return which campaigns a listing asks for; raise InvalidInputError, and NotBuiltError for SMS."""
+    body = parse(CampaignsBody, document)
+    if body.type == "sms":
+        raise no_sms()
+    limit = DEFAULT_PAGE if body.limit is None else body.limit
+    filters = body.filters or Filters()
+    return CampaignSearch(
+        # the samples send a skip of 0 and a page
+        skip=body.skip or ((body.page or 1) - 1) * limit,
+        limit=limit,
+        created_from=body.start_date,
+        created_to=body.end_date,
+        states=frozenset().union(*map(states_shown_as, filters.status)) if filters.status else None,
+        priorities=frozenset(filters.priority) if filters.priority else None,
+        modes=frozenset(MODES[mode] for mode in filters.dialing_mode) if filters.dialing_mode else None,
+        order=_order(document, body.sort_by),
+    )
+
+
+def _order(document: Any, sort_by: SortBy | None) -> tuple[tuple[CampaignOrder, bool], ...]:
+    """Return the keys to sort by, in the order in which the request has them."""
+    if sort_by is None:
+        return ()
+    directions = {"name": sort_by.name, "createdAt": sort_by.created_at, "updatedAt": sort_by.updated_at}
+    return tuple(
+        (_ORDERS[key], directions[key] == "desc") for key in document["sortBy"] if directions.get(key) is not None
     )
 
 

@@ -14,12 +14,8 @@ from outdial.core.errors import NotBuiltError
 
 _SCHEDULES: Final = "Schedules are not offered yet: start the campaign with `trigger=play` when it is due."
 _NOT_BUILT: Final = (
-    ("PUT", "/{campaignId}", "Changing a campaign is not offered yet: delete it and create it anew.", False),
-    ("POST", "/getAllCampaignDetails", "Listing campaigns is not offered yet here; see: outdial campaign list.", True),
     ("POST", "/schedule", _SCHEDULES, True),
     ("POST", "/{campaignInstanceId}/callContactAt", "Call-backs are not offered yet.", False),
-    ("POST", "/contactList/getAllListDetails", "Listing contact lists is not offered yet; get each by its id.", True),
-    ("PUT", "/contactList/{contactListId}", "Changing a contact list is not offered yet.", False),
 )
 
 

@@ -6,11 +6,12 @@ Types are strict: text is text, a number a number. Unknown fields are ignored, a
 from __future__ import annotations
 
 import unicodedata
-from datetime import time
-from typing import Annotated, Any, Final, Literal
+from datetime import UTC, datetime, time
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -86,6 +87,17 @@ def _absent_when_empty(value: Any) -> Any:
     return None if value == "" else value
 
 
+def _instant(value: Any) -> Any:
+    if value is None or value == "":
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"must be an instant like '2026-03-01T10:00:00.000Z', not {str(value)[:60]!r}") from None
+    # the vendor's own have a Z; without one the instant would be anybody's guess
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
 def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -97,6 +109,14 @@ Phone = Annotated[str, AfterValidator(_phone)]
 Zone = Annotated[str, AfterValidator(_zone)]
 Whole = BeforeValidator(_whole)
 Clock = WithJsonSchema({"type": "string", "examples": ["9:00 AM"]})
+Direction = Annotated[Literal["asc", "desc"] | None, BeforeValidator(_absent_when_empty)]
+Instant = Annotated[
+    AwareDatetime | None,
+    BeforeValidator(_instant),
+    WithJsonSchema({"type": "string", "examples": ["2026-03-01T10:00:00.000Z"]}),
+]
+Number = TypeVar("Number")
+Paging = Annotated[Number | None, BeforeValidator(_absent_when_empty)]
 
 
 class Wire(BaseModel):
@@ -238,6 +258,46 @@ class RunContactsBody(Wire):
 
     page: Annotated[int, Field(ge=1, le=1_000_000_000), Whole] = 1
     limit: Annotated[int, Field(ge=1, le=100), Whole] = 100
+
+
+class SortBy(Wire):
+    """In which order campaigns are listed; the first field counts most."""
+
+    name: Direction = None
+    created_at: Direction = None
+    updated_at: Direction = None
+
+
+class Filters(Wire):
+    """Which campaigns are listed; an empty list is no filter."""
+
+    status: (
+        list[Literal["Active", "Completed", "Ready", "Paused", "Preparing", "Stopped", "Scheduled", "Rescheduled"]]
+        | None
+    ) = None
+    priority: list[Annotated[int, Field(ge=1, le=5), BeforeValidator(_numeric)]] | None = None
+    dialing_mode: list[Literal["Agentless", "Progressive", "Preview"]] | None = None
+
+
+class CampaignsBody(Wire):
+    """Which campaigns, and in which order."""
+
+    type: Literal["voice", "sms"]
+    skip: Paging[Annotated[int, Field(ge=0, le=1_000_000_000), Whole]] = None
+    page: Paging[Annotated[int, Field(ge=1, le=1_000_000_000), Whole]] = None
+    limit: Paging[Annotated[int, Field(ge=1, le=1000), Whole]] = None
+    start_date: Instant = None
+    end_date: Instant = None
+    sort_by: SortBy | None = None
+    filters: Filters | None = None
+
+
+class ContactListUpdateBody(Wire):
+    """Change a contact list: what is left out stays."""
+
+    name: Name | None = None
+    description: Description | None = None
+    allow_duplicates: bool | None = None
 
 
 class ContactListBody(Wire):
