@@ -8,8 +8,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outdial.api.kore.drafts import campaign_draft, contact_batch, contact_list_body
-from outdial.api.kore.requests import RunContactsBody, StopBody
+from outdial.api.kore.drafts import campaign_draft, campaign_search, contact_batch, contact_list_body
+from outdial.api.kore.requests import ContactListUpdateBody, RunContactsBody, StopBody
 from outdial.api.problems import parse
 from outdial.core.errors import InvalidInputError, NotBuiltError
 from support.wire import agentless, with_agents
@@ -47,6 +47,8 @@ def test_anything(document, version):
     taken(campaign_draft, document, version=version, region=None)
     taken(contact_list_body, document, version=version)
     taken(contact_batch, document, region=None)
+    taken(campaign_search, document)
+    taken(lambda given: parse(ContactListUpdateBody, given), document)
     taken(lambda given: parse(StopBody, given), document)
     taken(lambda given: parse(RunContactsBody, given), document)
 
@@ -61,6 +63,30 @@ def test_a_good_campaign_with_anything_anywhere(data, version, value):
         place = place[key]
     place[last] = value
     taken(campaign_draft, document, version=version, region=None)
+
+
+SEARCH = {
+    "type": "voice",
+    "limit": 50,
+    "skip": 0,
+    "page": 1,
+    "startDate": "2025-12-01T00:00:00.000Z",
+    "endDate": "2025-12-04T00:00:00.000Z",
+    "sortBy": {"createdAt": "desc"},
+    "filters": {"status": ["Ready", "Stopped"], "priority": [5], "dialingMode": ["Progressive", "Preview"]},
+}
+
+
+@given(st.data(), JSON)
+def test_a_good_search_with_anything_anywhere(data, value):
+    document = copy.deepcopy(SEARCH)
+    assert taken(campaign_search, document)
+    *parents, last = data.draw(st.sampled_from(list(places(document))))
+    place = document
+    for key in parents:
+        place = place[key]
+    place[last] = value
+    taken(campaign_search, document)
 
 
 CONTACTS = st.fixed_dictionaries({"phoneNumber": st.just("+15550100101") | JSON}) | JSON

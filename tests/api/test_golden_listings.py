@@ -188,6 +188,7 @@ class TestCampaigns:
             ({"type": "voice", "page": "two"}, "`page` must be a whole number, not 'two'."),
             ({"type": "voice", "startDate": "yesterday"}, "`startDate` must be an instant like"),
             ({"type": "voice", "startDate": 5}, "`startDate` must be an instant like"),
+            ({"type": "voice", "endDate": "0001-01-01T00:00:00+14:00"}, "`endDate` lies outside the years 1 to 9999"),
             ({"type": "voice", "sortBy": {"name": "up"}}, "`sortBy.name` must be 'asc' or 'desc', not 'up'."),
             ({"type": "voice", "filters": {"status": ["Busy"]}}, "`filters.status[0]` must be 'Active', "),
             ({"type": "voice", "filters": {"priority": [6]}}, "`filters.priority[0]` must be at most 5"),

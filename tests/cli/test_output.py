@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+import values
 from outdial.cli import output
-from outdial.core.model import EngineKind, NumberFormat, Transport, Trunk
+from outdial.core.model import EngineKind, NumberFormat, Transport
 
-TRUNK = Trunk(
-    id="tr-1",
-    iid="st-1",
+TRUNK = replace(
+    values.TRUNK,
     name="Main",
     host="sip.example.net",
     port=0,
     transport=Transport.TLS,
     username="acme",
     password="hush",
-    from_domain=None,
     number_format=NumberFormat.E164,
     number_prefix="9",
     caller_ids=("+15550100001",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import phonenumbers
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from outdial.core import phone
 from outdial.core.errors import InvalidInputError
-from outdial.core.model import NumberFormat, Transport, Trunk
+from outdial.core.model import NumberFormat
 from outdial.core.phone import mask, parse_phone, written_for, zones_of
+from values import TRUNK
 
 FICTION = "+15550100001"
 
@@ -147,22 +149,7 @@ def test_any_text_is_a_number_that_reads_the_same_again_or_is_refused(text):
     ],
 )
 def test_numbers_are_written_as_the_trunk_wants(number_format, prefix, written):
-    trunk = Trunk(
-        id="tr-1",
-        iid="st-1",
-        name="t",
-        host="127.0.0.1",
-        port=5060,
-        transport=Transport.UDP,
-        username=None,
-        password=None,
-        from_domain=None,
-        number_format=number_format,
-        number_prefix=prefix,
-        caller_ids=(),
-        max_channels=1,
-        calls_per_second=1,
-    )
+    trunk = replace(TRUNK, number_format=number_format, number_prefix=prefix)
     assert written_for(trunk, FICTION) == written
 
 

@@ -60,7 +60,7 @@ def move(state: RunState, action: RunAction) -> RunState:
     """Return the state after the action. Raises IllegalMoveError, whose sentence names what is possible instead."""
     after = RUN_MOVES.get((state, action))
     if after is None:
-        possible = ", ".join(allowed_actions(state)) or "nothing any more"
+        possible = ", ".join(allowed_actions(state)) or "nothing any more; the next start makes a new run"
         raise IllegalMoveError(f"A run that is {state} cannot do: {action}. Possible: {possible}.")
     return after
 

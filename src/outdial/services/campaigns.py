@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from uuid import uuid4
 
@@ -55,7 +56,8 @@ async def create_campaign(
     the account has no such application. The caller ID is looked up at start: its trunk may be added later.
     """
     async with database.transaction() as connection:
-        row = await _resolve(connection, iid=iid, account_id=account_id, draft=draft)
+        campaign_id = ids.campaign_id(uuid4())
+        row = await _resolve(connection, campaign_id, iid=iid, account_id=account_id, draft=draft)
         if not await store.insert(connection, row, actor=actor):
             raise NotFoundError(f"There is no application {iid} in this account.")
         return await _campaign(connection, iid, row.id)
@@ -75,8 +77,8 @@ async def update_campaign(
             raise ConflictError(
                 f"The campaign {present.name!r} cannot be changed while its run is {present.run.state}; stop it first."
             )
-        row = await _resolve(connection, iid=iid, account_id=present.account_id, draft=draft)
-        await store.update(connection, replace(row, id=present.id), changed=_changed(present, row), actor=actor)
+        row = await _resolve(connection, present.id, iid=iid, account_id=present.account_id, draft=draft)
+        await store.update(connection, row, changed=_changed(present, row), actor=actor)
         return await _campaign(connection, iid, campaign_id)
 
 
@@ -85,11 +87,14 @@ def _changed(present: Campaign, row: store.CampaignRow) -> list[str]:
     return [
         one.name
         for one in fields(row)
-        if one.name not in ("id", "api_version") and getattr(present, one.name) != getattr(row, one.name)
+        # the version is the wire's that asks, no part of the definition
+        if one.name != "api_version" and getattr(present, one.name) != getattr(row, one.name)
     ]
 
 
-async def _resolve(connection: Connection, *, iid: str, account_id: str, draft: CampaignDraft) -> store.CampaignRow:
+async def _resolve(
+    connection: Connection, campaign_id: str, *, iid: str, account_id: str, draft: CampaignDraft
+) -> store.CampaignRow:
     lists = await store.contact_lists_named(connection, iid, draft.list_names)
     problems = [f"There is no contact list named {name!r}." for name in draft.list_names if name not in lists]
     flow_id = None
@@ -105,7 +110,7 @@ async def _resolve(connection: Connection, *, iid: str, account_id: str, draft: 
     if problems:
         raise BadReferenceError(" ".join(problems))
     return store.CampaignRow(
-        id=ids.campaign_id(uuid4()),
+        id=campaign_id,
         iid=iid,
         account_id=account_id,
         name=draft.name,
@@ -133,26 +138,28 @@ async def _campaign(connection: Connection, iid: str, campaign_id: str, *, lock:
     campaign = await store.by_id(connection, iid, campaign_id, lock=lock)
     if campaign is None:
         raise NotFoundError(f"There is no campaign with the id {campaign_id}.")
-    return await _with_run(connection, campaign)
+    (found,) = await _with_runs(connection, [campaign])
+    return found
 
 
-async def _with_run(connection: Connection, campaign: Campaign) -> Campaign:
-    return replace(campaign, run=await runs.latest_run(connection, campaign.id))
+async def _with_runs(connection: Connection, found: Sequence[Campaign]) -> list[Campaign]:
+    """Return the campaigns, each with its latest run."""
+    latest = await runs.latest_runs(connection, [campaign.id for campaign in found])
+    return [replace(campaign, run=latest.get(campaign.id)) for campaign in found]
 
 
 async def search_campaigns(database: Database, iid: str, search: CampaignSearch) -> Page[Campaign]:
     """Return the application's campaigns that fit, each with its latest run."""
     async with database.snapshot() as connection:
         found, total = await store.search(connection, iid, search)
-        latest = await runs.latest_runs(connection, [campaign.id for campaign in found])
-    items = tuple(replace(campaign, run=latest.get(campaign.id)) for campaign in found)
-    return Page(items=items, skip=search.skip, limit=search.limit, total=total)
+        items = await _with_runs(connection, found)
+    return Page(items=tuple(items), skip=search.skip, limit=search.limit, total=total)
 
 
 async def list_campaigns(database: Database, iid: str | None) -> list[Campaign]:
     """Return the campaigns of an application, or of all (None), oldest first, each with its latest run."""
     async with database.connection() as connection:
-        return [await _with_run(connection, campaign) for campaign in await store.of_application(connection, iid)]
+        return await _with_runs(connection, await store.of_application(connection, iid))
 
 
 async def find_campaign(database: Database, text: str) -> Campaign:
@@ -167,7 +174,8 @@ async def find_campaign(database: Database, text: str) -> Campaign:
         if len(found) > 1:
             choices = ", ".join(campaign.id for campaign in found)
             raise ConflictError(f"{len(found)} campaigns are named {text!r}; give the id of one: {choices}.")
-        return await _with_run(connection, found[0])
+        (campaign,) = await _with_runs(connection, found)
+        return campaign
 
 
 async def delete_campaign(database: Database, *, iid: str, campaign_id: str, actor: str) -> Campaign:

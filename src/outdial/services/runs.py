@@ -114,7 +114,7 @@ async def start(database: Database, secrets: SecretBox, *, iid: str, campaign_id
         if campaign.flow_id is None:
             raise BadReferenceError(
                 f"The campaign {campaign.name} has no flow, so whoever answers would hear nothing. Add one with: "
-                "outdial flow add, and make the campaign with it."
+                "outdial flow add, and update the campaign to use it."
             )
         latest = await store.latest_run(connection, campaign.id)
         if latest is not None and latest.state in LIVE_RUN_STATES:
@@ -234,7 +234,9 @@ async def locked_latest(connection: Connection, iid: str, campaign_id: str) -> R
         raise NotFoundError(f"There is no campaign with the id {campaign_id}.")
     run = await store.latest_run(connection, campaign_id)
     if run is None:
-        raise ConflictError(f"The campaign {campaign.name} has never been started.")
+        raise ConflictError(
+            f"The campaign {campaign.name} has never been started, so it has no run to pause, resume or stop."
+        )
     await store.lock_run(connection, run.id)
     return await store.by_id(connection, run.id)
 

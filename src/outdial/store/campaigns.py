@@ -126,8 +126,8 @@ async def insert(connection: Connection, campaign: CampaignRow, *, actor: str) -
         """
         WITH new AS (
             INSERT INTO campaigns (id, iid, account_id, name, description, priority, mode, rules, flow_id, dnc_list_id,
-                                   state, api_version, queue_name, max_skips, created_by, created_at, updated_at)
-            SELECT $1, iid, account_id, $4, $5, $6, $7, $8, $9, $10, 'ready', $11, $12, $13, $14, now(), now()
+                                   queue_name, max_skips, state, api_version, created_by, created_at, updated_at)
+            SELECT $1, iid, account_id, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'ready', $13, $14, now(), now()
               FROM applications WHERE iid = $2 AND account_id = $3
             RETURNING id, account_id, state)
         INSERT INTO history (account_id, campaign_id, action, to_state, actor)
@@ -137,16 +137,8 @@ async def insert(connection: Connection, campaign: CampaignRow, *, actor: str) -
         campaign.id,
         campaign.iid,
         campaign.account_id,
-        campaign.name,
-        campaign.description,
-        campaign.priority,
-        campaign.mode,
-        campaign.rules,
-        campaign.flow_id,
-        campaign.dnc_list_id,
+        *_definition(campaign),
         campaign.api_version,
-        campaign.queue_name,
-        campaign.max_skips,
         actor,
     )
     if inserted is None:
@@ -170,6 +162,17 @@ async def update(connection: Connection, campaign: CampaignRow, *, changed: Sequ
           FROM new
         """,
         campaign.id,
+        *_definition(campaign),
+        actor,
+        list(changed),
+    )
+    await connection.execute("DELETE FROM campaign_lists WHERE campaign_id = $1", campaign.id)
+    await _insert_lists(connection, campaign)
+
+
+def _definition(campaign: CampaignRow) -> tuple[Any, ...]:
+    """Return the values that create and update write, in the order of both statements."""
+    return (
         campaign.name,
         campaign.description,
         campaign.priority,
@@ -179,11 +182,7 @@ async def update(connection: Connection, campaign: CampaignRow, *, changed: Sequ
         campaign.dnc_list_id,
         campaign.queue_name,
         campaign.max_skips,
-        actor,
-        list(changed),
     )
-    await connection.execute("DELETE FROM campaign_lists WHERE campaign_id = $1", campaign.id)
-    await _insert_lists(connection, campaign)
 
 
 async def _insert_lists(connection: Connection, campaign: CampaignRow) -> None:

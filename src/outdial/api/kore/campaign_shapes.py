@@ -12,7 +12,6 @@ from outdial.api.kore import hours
 from outdial.api.kore.wire import Data, timestamp
 from outdial.core.campaign import wire_status
 from outdial.core.model import Campaign, DialingMode, DialingRules, MachineDetection
-from outdial.core.paging import Page
 
 SECONDS_PER_MINUTE: Final = 60
 MODES: Final = {
@@ -117,13 +116,13 @@ class CampaignShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class UpdatedCampaign(CreatedCampaign, frozen=True, kw_only=True):
-    """A campaign in the answer of its change, v1."""
+    """A campaign in the answer of its update, v1."""
 
     schedule: ScheduleShape
 
 
 class UpdatedAnswer(msgspec.Struct, Generic[Data], frozen=True):
-    """The envelope of a change: its id stands beside the campaign too."""
+    """The envelope of an update: its id stands beside the campaign too."""
 
     status: str
     message: str
@@ -150,17 +149,6 @@ class ListedCampaign(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     campaign_instance_id: str | UnsetType = UNSET
     connection: str
     contact_lists: list[str]
-
-
-class CampaignsShape(msgspec.Struct, frozen=True, rename="camel"):
-    """A page of campaigns."""
-
-    results: list[ListedCampaign]
-    skip: int
-    limit: int
-    has_more: bool
-    total_pages: int
-    total_results: int
 
 
 class PreviewId(msgspec.Struct, frozen=True, rename="camel"):
@@ -195,32 +183,21 @@ def campaign_shape(campaign: Campaign, version: int) -> CampaignShape:
 
 
 def updated_campaign(campaign: Campaign, version: int) -> UpdatedAnswer[UpdatedCampaign] | UpdatedAnswer[CampaignShape]:
-    """Return the answer of a change: v1 calls the id ``id`` within the campaign, v2 ``_id``."""
+    """Return the answer of an update: v1 calls the id ``id`` within the campaign, v2 ``_id``."""
     message = f"Campaign {campaign.name} details updated successfully"
     if version > 1:
         return UpdatedAnswer("success", message, campaign.id, campaign_shape(campaign, version))
-    changed = UpdatedCampaign(
+    updated = UpdatedCampaign(
         **_fields(campaign, version),
         status=wire_status(campaign.state, campaign.run),
         id=campaign.id,
         schedule=ScheduleShape(),
     )
-    return UpdatedAnswer("success", message, campaign.id, changed)
+    return UpdatedAnswer("success", message, campaign.id, updated)
 
 
-def campaigns_shape(page: Page[Campaign], version: int) -> CampaignsShape:
-    """Return a page of campaigns."""
-    return CampaignsShape(
-        results=[_listed(campaign, version) for campaign in page.items],
-        skip=page.skip,
-        limit=page.limit,
-        has_more=page.has_more,
-        total_pages=page.pages,
-        total_results=page.total,
-    )
-
-
-def _listed(campaign: Campaign, version: int) -> ListedCampaign:
+def listed_campaign(campaign: Campaign, version: int) -> ListedCampaign:
+    """Return a campaign as one of many."""
     run, shared = campaign.run, _fields(campaign, version)
     return ListedCampaign(
         **{name: value for name, value in shared.items() if name in ListedCampaign.__struct_fields__},

@@ -12,15 +12,15 @@ from outdial.api.body import read_json
 from outdial.api.json_reply import JsonReply
 from outdial.api.kore.campaign_shapes import (
     CampaignShape,
-    CampaignsShape,
     CreatedCampaign,
     CreatedPreviewV1,
+    ListedCampaign,
     PreviewId,
     UpdatedAnswer,
     UpdatedCampaign,
     campaign_shape,
-    campaigns_shape,
     created_campaign,
+    listed_campaign,
     updated_campaign,
 )
 from outdial.api.kore.door import Door, query_choice, query_value, require_voice
@@ -48,7 +48,7 @@ from outdial.api.kore.run_shapes import (
     status_shape,
     stopped,
 )
-from outdial.api.kore.wire import Found, Success, found, success
+from outdial.api.kore.wire import Found, PageShape, Success, found, page_shape, success
 from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
 from outdial.api.stops import Stops
@@ -98,10 +98,10 @@ class CampaignRoutes:
         )
         whole = (Success[CampaignShape],)
         endpoints.refuse_word("/trigger")
-        listing = Operation("Get all campaigns", (Success[CampaignsShape],), bodies=(CampaignsBody,))
+        listing = Operation("Get all campaigns", (Success[PageShape[ListedCampaign]],), bodies=(CampaignsBody,))
         endpoints.add("POST", "/getAllCampaignDetails", self.get_all, listing, only=True)
-        changed = UpdatedAnswer[UpdatedCampaign] if self._version == 1 else UpdatedAnswer[CampaignShape]
-        update = Operation("Change a campaign", (changed,), bodies=create.bodies, query=_UPDATE_TYPE)
+        updated = UpdatedAnswer[UpdatedCampaign] if self._version == 1 else UpdatedAnswer[CampaignShape]
+        update = Operation("Update a campaign", (updated,), bodies=create.bodies, query=_UPDATE_TYPE)
         endpoints.add("PUT", "/{campaignId}", self.update, update)
         endpoints.add("POST", "", self.create, create)
         endpoints.add("POST", "/trigger/{campaignId}", self.trigger, trigger)
@@ -141,14 +141,17 @@ class CampaignRoutes:
         search = campaign_search(await read_json(request))
         page = await campaigns.search_campaigns(self._parts.database, caller.iid, search)
         # two spaces, as documented
-        return JsonReply(success("Campaign  retrieved successfully", campaigns_shape(page, self._version)))
+        results = [listed_campaign(campaign, self._version) for campaign in page.items]
+        return JsonReply(success("Campaign  retrieved successfully", page_shape(page, results)))
 
     async def update(self, request: Request) -> Response:
         """Give a campaign another definition, whole, while no run of it is live; its dialing mode may change too."""
         caller = await self._door.admit(request)
         # the documented address of v2 says sms for voice campaigns too; the body says which is meant
-        if self._version == 1 or query_choice(request, "campaignType", ("voice", "sms")) == "voice":
+        if self._version == 1:
             require_voice(request)
+        else:
+            query_choice(request, "campaignType", ("voice", "sms"))
         draft = campaign_draft(
             await read_json(request), version=self._version, region=self._parts.settings.default_region
         )

@@ -12,7 +12,6 @@ from outdial.api.kore.requests import ContactListUpdateBody
 from outdial.api.kore.wire import organization_id, timestamp, user_id
 from outdial.core import ids
 from outdial.core.model import Contact, ContactList
-from outdial.core.paging import Page
 
 
 class MappingShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -88,8 +87,8 @@ class ListedContactList(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     updated_at: str
 
 
-class ChangedFields(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What a change of a contact list said, and who said it."""
+class UpdatedFields(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What an update of a contact list said, and who said it."""
 
     name: str
     description: str | UnsetType = UNSET
@@ -102,11 +101,11 @@ class ChangedFields(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     updated_by: str
 
 
-class ChangedContactList(msgspec.Struct, frozen=True, rename="camel"):
-    """A contact list in the answer of its change."""
+class UpdatedContactList(msgspec.Struct, frozen=True, rename="camel"):
+    """A contact list in the answer of its update."""
 
     contact_list_id: str
-    body: ChangedFields
+    body: UpdatedFields
 
 
 class CreatedContactList(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -142,17 +141,6 @@ class AddedShape(msgspec.Struct, frozen=True, omit_defaults=True):
     problems: list[str] = []
 
 
-class ContactsShape(msgspec.Struct, frozen=True, rename="camel"):
-    """A page of a list's contacts; each has its attributes beside the named fields."""
-
-    results: list[dict[str, Any]]
-    skip: int
-    limit: int
-    has_more: bool
-    total_pages: int
-    total_results: int
-
-
 def created_contact_list(contact_list: ContactList, version: int) -> CreatedContactList:
     """Return a new contact list."""
     return CreatedContactList(
@@ -168,11 +156,11 @@ def listed_contact_list(contact_list: ContactList, version: int) -> ListedContac
     )
 
 
-def changed_contact_list(contact_list: ContactList, said: ContactListUpdateBody, version: int) -> ChangedContactList:
-    """Return the answer of a change: what was said, and whose list it is."""
-    return ChangedContactList(
+def updated_contact_list(contact_list: ContactList, said: ContactListUpdateBody, version: int) -> UpdatedContactList:
+    """Return the answer of an update: what was said, and whose list it is."""
+    return UpdatedContactList(
         contact_list.id,
-        ChangedFields(
+        UpdatedFields(
             name=contact_list.name,
             description=UNSET if said.description is None else said.description,
             allow_duplicates=UNSET if version > 1 or said.allow_duplicates is None else said.allow_duplicates,
@@ -221,19 +209,8 @@ def _fields(contact_list: ContactList, *, second: bool) -> dict[str, Any]:
     }
 
 
-def contacts(page: Page[Contact]) -> ContactsShape:
-    """Return a page of contacts."""
-    return ContactsShape(
-        results=[_contact(contact) for contact in page.items],
-        skip=page.skip,
-        limit=page.limit,
-        has_more=page.has_more,
-        total_pages=page.pages,
-        total_results=page.total,
-    )
-
-
-def _contact(contact: Contact) -> dict[str, Any]:
+def contact_shape(contact: Contact) -> dict[str, Any]:
+    """Return a contact: its attributes stand beside the named fields."""
     named = {
         "_id": ids.contact_id(contact.id),
         "createdAt": timestamp(contact.created_at),

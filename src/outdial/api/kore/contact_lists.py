@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,22 +11,21 @@ from outdial.api.body import read_json
 from outdial.api.json_reply import JsonReply
 from outdial.api.kore.contact_list_shapes import (
     AddedShape,
-    ChangedContactList,
     ContactListShape,
-    ContactsShape,
     CreatedContactList,
     ListedContactList,
-    changed_contact_list,
+    UpdatedContactList,
     contact_list_shape,
-    contacts,
+    contact_shape,
     created_contact_list,
     listed_contact_list,
+    updated_contact_list,
 )
 from outdial.api.kore.door import Door, query_choice, query_number, query_value
 from outdial.api.kore.drafts import contact_batch, contact_list_body
 from outdial.api.kore.endpoints import Endpoints, Operation
 from outdial.api.kore.requests import AddContactsBody, ContactListBody, ContactListUpdateBody, EmptyBody
-from outdial.api.kore.wire import Success, success
+from outdial.api.kore.wire import PageShape, Success, page_shape, success
 from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
 from outdial.core.errors import BadReferenceError, NotFoundError
@@ -67,7 +66,7 @@ class ContactListRoutes:
             only=True,
         )
         self.add_adding_to(endpoints)
-        update = Operation("Change a contact list", (Success[ChangedContactList],), bodies=(ContactListUpdateBody,))
+        update = Operation("Update a contact list", (Success[UpdatedContactList],), bodies=(ContactListUpdateBody,))
         endpoints.add("PUT", "/contactList/{contactListId}", self.update, update)
         endpoints.add("GET", "/contactList/{contactListId}", self.get, Operation("Get a contact list", whole))
         endpoints.add("DELETE", "/contactList/{contactListId}", self.delete, Operation("Delete a contact list", whole))
@@ -75,7 +74,7 @@ class ContactListRoutes:
             "GET",
             "/contactList/{contactListId}/getAllContacts",
             self.contacts,
-            Operation("Get the contacts of a list", (Success[ContactsShape],), query=_PAGING),
+            Operation("Get the contacts of a list", (Success[PageShape[dict[str, Any]]],), query=_PAGING),
         )
 
     def add_adding_to(self, endpoints: Endpoints) -> None:
@@ -139,7 +138,7 @@ class ContactListRoutes:
         empty. Campaigns that refer to it go on doing so."""
         caller = await self._door.admit(request)
         body = parse(ContactListUpdateBody, await read_json(request))
-        changed = await contact_lists.update_list(
+        updated = await contact_lists.update_list(
             self._database,
             caller.iid,
             request.path_params["contactListId"],
@@ -150,8 +149,8 @@ class ContactListRoutes:
         )
         return JsonReply(
             success(
-                f"Contact list {changed.name} updated successfully",
-                changed_contact_list(changed, body, self._version),
+                f"Contact list {updated.name} updated successfully",
+                updated_contact_list(updated, body, self._version),
             )
         )
 
@@ -165,7 +164,11 @@ class ContactListRoutes:
             skip=query_number(request, "skip", default=0, least=0, most=LARGEST_SKIP),
             limit=query_number(request, "limit", default=DEFAULT_PAGE, least=1, most=LARGEST_PAGE),
         )
-        return JsonReply(success("Contacts retrieved successfully", contacts(page)))
+        return JsonReply(
+            success(
+                "Contacts retrieved successfully", page_shape(page, [contact_shape(contact) for contact in page.items])
+            )
+        )
 
     async def delete(self, request: Request) -> Response:
         """Delete a contact list that no campaign refers to, and its contacts."""

@@ -60,8 +60,8 @@ def campaign_draft(document: Any, *, version: int, region: str | None) -> Campai
     body = parse(_body_of(document, version), document, context={"region": region})
     if body.schedule is not None and body.schedule.is_scheduling_enabled:
         raise NotBuiltError(
-            "Schedules are not offered yet: create the campaign with `schedule.isSchedulingEnabled` false and start it "
-            "with `trigger=play`."
+            "Schedules are not offered yet: send `schedule.isSchedulingEnabled` false, and start the campaign with "
+            "`trigger=play` when it is due."
         )
     return CampaignDraft(
         name=body.name,

@@ -94,8 +94,11 @@ def _instant(value: Any) -> Any:
         at = datetime.fromisoformat(value)
     except (TypeError, ValueError):
         raise ValueError(f"must be an instant like '2026-03-01T10:00:00.000Z', not {str(value)[:60]!r}") from None
-    # the vendor's own have a Z; without one the instant would be anybody's guess
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    try:
+        # the vendor's own have a Z; without one the instant would be anybody's guess
+        return at.astimezone(UTC) if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    except OverflowError:
+        raise ValueError(f"lies outside the years 1 to 9999 in UTC: {value[:60]!r}") from None
 
 
 def _as_text(value: Any) -> Any:
@@ -293,7 +296,7 @@ class CampaignsBody(Wire):
 
 
 class ContactListUpdateBody(Wire):
-    """Change a contact list: what is left out stays."""
+    """Update a contact list: what is left out stays."""
 
     name: Name | None = None
     description: Description | None = None

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
+
+from outdial.core.paging import Page
 
 _NAMESPACE: Final = uuid.UUID("0b0c3f0e-43a5-5f0e-8d0b-2f7d4f6e9a42")
 """Ids that only the wire has are derived from it: the same thing always gets the same one."""
 
 Data = TypeVar("Data")
+Item = TypeVar("Item")
 
 
 class Success(msgspec.Struct, Generic[Data], frozen=True):
@@ -27,6 +30,17 @@ class Found(msgspec.Struct, Generic[Data], frozen=True):
 
     status: str
     data: Data
+
+
+class PageShape(msgspec.Struct, Generic[Item], frozen=True, rename="camel"):
+    """One page of many things."""
+
+    results: list[Item]
+    skip: int
+    limit: int
+    has_more: bool
+    total_pages: int
+    total_results: int
 
 
 class ErrorItem(msgspec.Struct, frozen=True):
@@ -50,6 +64,11 @@ def success(message: str, data: Data) -> Success[Data]:
 def found(data: Data) -> Found[Data]:
     """Return the envelope of a status view."""
     return Found("success", data)
+
+
+def page_shape(page: Page[Any], results: list[Item]) -> PageShape[Item]:
+    """Return a page whose items have been given their shape."""
+    return PageShape(results, page.skip, page.limit, page.has_more, page.pages, page.total)
 
 
 def timestamp(at: datetime) -> str:

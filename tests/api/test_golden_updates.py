@@ -1,4 +1,4 @@
-"""Changing campaigns and contact lists: documented requests in, documented answers out; refusals change nothing."""
+"""Updating campaigns and contact lists: documented requests in, documented answers out; refusals change nothing."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def golden(version: int) -> dict:
 
 class TestCampaigns:
     @pytest.mark.parametrize(("version", "kind"), [(1, "voice"), (2, "voice"), (2, "sms")])
-    async def test_a_change_answers_as_documented_and_stays(self, tenant, version, kind):
+    async def test_an_update_answers_as_documented_and_stays(self, tenant, version, kind):
         campaign_id = await tenant.create_campaign(version=version)
         before = (await tenant.done("GET", f"/{campaign_id}", version=version))["data"]
         answer = await tenant.done("PUT", f"/{campaign_id}", changed_body(version), version=version, campaignType=kind)
@@ -107,7 +107,7 @@ class TestCampaigns:
         data = (await tenant.done("PUT", f"/{campaign_id}", body, campaignType="voice"))["data"]
         assert data["contactLists"] == ["Others"]
 
-    async def test_a_live_campaign_is_not_changed(self, tenant):
+    async def test_a_live_campaign_is_not_updated(self, tenant):
         campaign_id = await tenant.create_campaign(ever_open(1))
         await tenant.trigger(campaign_id, "play")
         before = await tenant.done("GET", f"/{campaign_id}")
@@ -122,21 +122,28 @@ class TestCampaigns:
         # what its latest run came to is still true
         assert answer["data"]["status"] == "Stopped"
 
-    async def test_a_change_and_a_start_at_once_dial_one_definition(self, tenant, database):
+    async def test_an_update_and_a_start_at_once_dial_one_definition(self, tenant, database):
         campaign_id = await tenant.create_campaign(ever_open(1))
-        started, changed = await asyncio.gather(
-            tenant.trigger(campaign_id, "play"),
-            tenant.ask("PUT", f"/{campaign_id}", ever_open(1, priority="1", name="New"), campaignType="voice"),
-        )
-        assert started.status_code == 200
-        assert changed.status_code in (200, 409)
-        async with database.connection() as connection:
-            order = await connection.fetchval(
-                "SELECT r.started_at >= c.updated_at FROM runs r JOIN campaigns c ON c.id = r.campaign_id"
-                " WHERE c.id = $1",
-                campaign_id,
-            )
-        assert order is True
+        outcomes = set()
+        for turn in range(12):
+            body = ever_open(1)
+            body["dialingStrategy"]["maxRingTime"] = 31 + turn
+            update = tenant.ask("PUT", f"/{campaign_id}", body, campaignType="voice")
+            start = tenant.trigger(campaign_id, "play")
+            # each is asked first in turn
+            answers = await asyncio.gather(*((update, start) if turn % 2 else (start, update)))
+            updated, started = answers if turn % 2 else reversed(answers)
+            assert started.status_code == 200
+            outcomes.add(updated.status_code)
+            async with database.connection() as connection:
+                # an update after the start would show here: the run keeps what it was started with
+                assert await connection.fetchval(
+                    "SELECT r.rules = c.rules FROM runs r JOIN campaigns c ON c.id = r.campaign_id"
+                    " WHERE c.id = $1 ORDER BY r.id DESC LIMIT 1",
+                    campaign_id,
+                )
+            await tenant.trigger(campaign_id, "stop")
+        assert outcomes <= {200, 409}
 
     @pytest.mark.parametrize(
         ("body", "status", "sentence"),
@@ -147,7 +154,7 @@ class TestCampaigns:
             ([], 412, "The body must be a JSON object, not a list."),
         ],
     )
-    async def test_a_wrong_change_changes_nothing(self, tenant, body, status, sentence):
+    async def test_a_wrong_update_changes_nothing(self, tenant, body, status, sentence):
         campaign_id = await tenant.create_campaign()
         before = await tenant.done("GET", f"/{campaign_id}")
         answer = await tenant.ask("PUT", f"/{campaign_id}", body, campaignType="voice")
@@ -175,7 +182,7 @@ class TestCampaigns:
 
 class TestContactLists:
     @pytest.mark.parametrize("version", [1, 2])
-    async def test_a_change_answers_as_documented(self, tenant, version):
+    async def test_an_update_answers_as_documented(self, tenant, version):
         made = await tenant.create_list("Renewals", version=version)
         said = {"name": "Renewals 2026", **({"description": "New."} if version == 1 else {})}
         answer = await tenant.done("PUT", f"/contactList/{made['_id']}", said, version=version)
@@ -244,7 +251,7 @@ class TestContactLists:
             ({"name": 5, "description": 5}, "`name` must be text, not the number 5."),
         ],
     )
-    async def test_wrong_changes(self, tenant, body, sentence):
+    async def test_wrong_updates(self, tenant, body, sentence):
         made = await tenant.create_list("Renewals")
         answer = await tenant.ask("PUT", f"/contactList/{made['_id']}", body)
         assert answer.status_code == 412
