@@ -1,10 +1,10 @@
-"""A run and a trunk for tests that need one to look at, not to store."""
+"""A campaign, a run and a trunk for tests that need one to look at, not to store."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from outdial.core.model import NumberFormat, Run, RunState, Transport, Trunk
+from outdial.core.model import Campaign, CampaignState, DialingMode, NumberFormat, Run, RunState, Transport, Trunk
 from runs import RULES
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -26,6 +26,29 @@ RUN = Run(
     updated_at=AT,
     ended_at=None,
     loaded=True,
+)
+
+CAMPAIGN = Campaign(
+    id="cd-1",
+    iid="st-1",
+    account_id="a",
+    name="Spring",
+    description="",
+    priority=5,
+    mode=DialingMode.AGENTLESS,
+    rules=RULES,
+    flow_id="cf-1",
+    flow_name="Hello",
+    list_ids=("cl-1",),
+    list_names=("People",),
+    dnc_list_id=None,
+    dnc_list_name=None,
+    state=CampaignState.READY,
+    api_version=2,
+    queue_name=None,
+    max_skips=None,
+    created_at=AT,
+    updated_at=AT,
 )
 
 TRUNK = Trunk(

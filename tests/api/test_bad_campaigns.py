@@ -191,8 +191,9 @@ async def test_nothing_is_left_of_what_was_refused(tenant, database):
 async def test_a_schedule_is_not_silently_dropped(tenant):
     for version in (1, 2):
         body = agentless(version, schedule={"isSchedulingEnabled": True})
-        (sentence,) = await refused(tenant, body, version=version, status=501)
-        assert "Schedules are not offered yet" in sentence
+        (sentence,) = await refused(tenant, body, version=version, status=412)
+        assert "nothing says when" in sentence
+        assert "enableSchedule=true" in sentence
 
 
 async def test_sms_is_not_offered(tenant):

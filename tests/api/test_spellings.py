@@ -70,10 +70,7 @@ async def test_everything_else(tenant):
 
 
 async def test_what_is_documented_but_not_built_says_so(tenant):
-    for method, path in (
-        ("POST", "/schedule"),
-        ("POST", "/cid-1/callContactAt"),
-    ):
+    for method, path in (("POST", "/cid-1/callContactAt"),):
         for version in (1, 2):
             answer = await tenant.ask(method, path, {}, version=version, campaignType="voice")
             assert answer.status_code == 501

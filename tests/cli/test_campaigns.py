@@ -3,58 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, time
+from datetime import datetime
 
-import pytest
-
-from outdial.core.model import CallingHours, CallingWindow, DialingMode, DialingOrder, DialingRules
-from outdial.demo.sound import chime
-from outdial.services.campaigns import CampaignDraft, create_campaign
 from outdial.store.database import Database
-
-CALLER_ID = "+15550200000"
-RULES = DialingRules(
-    caller_id=CALLER_ID,
-    calling_hours=CallingHours(tuple(CallingWindow(day, time.min, time.max) for day in range(7)), "UTC"),
-    order=DialingOrder.FIFO,
-    max_attempts=3,
-    retry_seconds=600,
-    ring_seconds=20,
-)
-DRAFT = CampaignDraft(
-    name="Spring calls",
-    description="",
-    list_names=("Callers",),
-    dnc_list_name=None,
-    priority=5,
-    mode=DialingMode.AGENTLESS,
-    rules=RULES,
-    flow_name="Chime",
-    queue_name=None,
-    max_skips=None,
-    api_version=2,
-)
-
-
-@pytest.fixture
-def campaign(outdial, created, dsn, tmp_path) -> str:
-    """The id of a campaign that can be started."""
-    (tmp_path / "people.csv").write_text("phone\n+15550100001\n+15550100002\n")
-    (tmp_path / "chime.wav").write_bytes(chime())
-    line = ("--host", "127.0.0.1", "--caller-id", CALLER_ID)
-    assert outdial("contacts", "import", tmp_path / "people.csv", "--list", "Callers").code == 0
-    assert outdial("flow", "add", "--name", "Chime", "--audio", tmp_path / "chime.wav").code == 0
-    assert outdial("trunk", "add", "--name", "Main", *line).code == 0
-
-    async def make() -> str:
-        database = await Database.open(dsn, pool_size=2)
-        try:
-            owner = {"iid": created["iid"], "account_id": created["accountId"], "actor": "test"}
-            return (await create_campaign(database, draft=DRAFT, **owner)).id
-        finally:
-            await database.close()
-
-    return asyncio.run(make())
 
 
 def state_of(outdial, campaign: str) -> str:

@@ -29,6 +29,7 @@ def test_the_commands_are_these():
         *("app create", "app list", "trunk add", "trunk list", "trunk remove", "flow add", "flow list"),
         *("dnc add", "dnc remove", "dnc list", "contacts import"),
         *("campaign list", "campaign show", "campaign start", "campaign pause", "campaign resume", "campaign stop"),
+        *("schedule enable", "schedule disable", "schedule show"),
         *("engine list", "engine retire", "token", "config", "doctor"),
     }
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outdial.core.calling_hours import is_open, next_open, valid_zone, zones_for
+from outdial.core.calling_hours import is_open, next_open, zones_for
 from outdial.core.model import CallingHours, CallingWindow
+from outdial.core.zones import valid_zone
 
 ZONES = [
     "UTC",

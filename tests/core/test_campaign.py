@@ -9,14 +9,17 @@ from outdial.core.campaign import (
     RAISES_EPOCH,
     RUN_MOVES,
     RunAction,
+    Standing,
     allowed_actions,
     move,
-    states_shown_as,
+    shown_as,
+    standing,
     wire_status,
 )
 from outdial.core.errors import IllegalMoveError
-from outdial.core.model import LIVE_RUN_STATES, CampaignState, RunState
-from values import RUN
+from outdial.core.model import LIVE_RUN_STATES, CampaignSchedule, CampaignState, RunState
+from outdial.core.schedule import Recurrence, Schedule
+from values import CAMPAIGN, RUN
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -56,29 +59,67 @@ def test_active_is_only_left_for_a_state_without_permits_at_a_new_epoch_or_at_th
     assert leaving - RAISES_EPOCH == {RunAction.COMPLETE}
 
 
-@pytest.mark.parametrize(
-    ("state", "word"),
-    [
-        (RunState.ACTIVE, "Active"),
-        (RunState.PAUSED, "Paused"),
-        (RunState.STOPPING, "Active"),
-        (RunState.STOPPED, "Stopped"),
-        (RunState.COMPLETED, "Completed"),
-    ],
+WORDS = {
+    Standing.PREPARING: "Preparing",
+    Standing.READY: "Ready",
+    Standing.SCHEDULED: "Scheduled",
+    Standing.ACTIVE: "Active",
+    Standing.PAUSED: "Paused",
+    Standing.STOPPING: "Active",
+    Standing.STOPPED: "Stopped",
+    Standing.COMPLETED: "Completed",
+}
+PLANNED = CampaignSchedule(
+    schedule=Schedule(datetime(2026, 1, 1, 9), datetime(2026, 2, 1), "UTC", Recurrence.DAILY),
+    enabled=True,
+    version=1,
+    next_at=NOW,
+    ends_at=NOW,
+    stopped_at=None,
+    updated_at=NOW,
 )
-def test_the_wire_calls_a_campaign_what_its_latest_run_is(state, word):
-    assert wire_status(CampaignState.READY, replace(RUN, state=state)) == word
+OFF = replace(PLANNED, enabled=False, next_at=None)
+LAST_ONE_RAN = replace(PLANNED, next_at=None)
+STOPPED = replace(OFF, stopped_at=NOW)
 
 
-@pytest.mark.parametrize(("state", "word"), [(CampaignState.READY, "Ready"), (CampaignState.PREPARING, "Preparing")])
-def test_the_wire_calls_a_campaign_that_never_ran_by_its_own_state(state, word):
-    assert wire_status(state, None) == word
+@pytest.mark.parametrize("state", RunState)
+@pytest.mark.parametrize("schedule", [None, OFF, LAST_ONE_RAN])
+def test_without_a_schedule_that_matters_a_campaign_stands_as_its_latest_run(state, schedule):
+    campaign = replace(CAMPAIGN, run=replace(RUN, state=state), schedule=schedule)
+    assert standing(campaign) == Standing(state)
 
 
-def test_each_state_is_found_again_by_what_the_wire_shows():
+@pytest.mark.parametrize("state", CampaignState)
+@pytest.mark.parametrize("schedule", [None, OFF, LAST_ONE_RAN])
+def test_one_that_never_ran_stands_by_its_own_state(state, schedule):
+    assert standing(replace(CAMPAIGN, state=state, schedule=schedule)) == Standing(state)
+
+
+@pytest.mark.parametrize("state", RunState)
+def test_a_schedule_shows_once_no_run_is_live(state):
+    campaign = replace(CAMPAIGN, run=replace(RUN, state=state), schedule=PLANNED)
+    assert standing(campaign) == (Standing(state) if state in LIVE_RUN_STATES else Standing.SCHEDULED)
+    assert standing(replace(CAMPAIGN, schedule=PLANNED)) is Standing.SCHEDULED
+
+
+def test_a_stop_of_its_schedule_shows_until_something_is_started():
+    assert standing(replace(CAMPAIGN, schedule=STOPPED)) is Standing.STOPPED
+    completed = replace(RUN, state=RunState.COMPLETED)
+    assert standing(replace(CAMPAIGN, run=completed, schedule=STOPPED)) is Standing.STOPPED
+    stopping = replace(RUN, state=RunState.STOPPING)
+    assert standing(replace(CAMPAIGN, run=stopping, schedule=STOPPED)) is Standing.STOPPING
+
+
+def test_the_wire_has_a_word_for_each_and_finds_each_by_it():
+    seen = set()
     for state in RunState:
-        assert state in states_shown_as(wire_status(CampaignState.READY, replace(RUN, state=state)))
-    for own in CampaignState:
-        assert states_shown_as(wire_status(own, None)) == {own}
-    assert states_shown_as("Active") == {RunState.ACTIVE, RunState.STOPPING}
-    assert states_shown_as("Rescheduled") == frozenset()
+        for schedule in (None, PLANNED, STOPPED):
+            campaign = replace(CAMPAIGN, run=replace(RUN, state=state), schedule=schedule)
+            seen.add(standing(campaign))
+            assert wire_status(campaign) == WORDS[standing(campaign)]
+    assert seen | {Standing.PREPARING, Standing.READY} == set(Standing)
+    for one, word in WORDS.items():
+        assert one in shown_as(word)
+    assert shown_as("Active") == {Standing.ACTIVE, Standing.STOPPING}
+    assert shown_as("Rescheduled") == frozenset()

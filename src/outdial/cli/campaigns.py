@@ -19,7 +19,7 @@ from outdial.core.model import Campaign, ConnectedCalls, RingingCalls, Run, RunS
 from outdial.services import campaigns, runs
 from outdial.services.engines import Engines
 from outdial.services.runs import RunProgress, StartedRun
-from outdial.services.stop import StopOptions, StoppedRun, StopProgress, StopReport
+from outdial.services.stop import StopOptions, StoppedRun, StoppedSchedule, StopProgress, StopReport
 from outdial.services.stop import stop as stop_run
 from outdial.store import nodes
 
@@ -52,7 +52,7 @@ def list_(
 
     found = in_context(work)
     if as_json:
-        output.print_json([{**output.plain(each), "status": wire_status(each.state, each.run)} for each in found])
+        output.print_json([{**output.plain(each), "status": wire_status(each)} for each in found])
     else:
         output.print_table(
             ("name", "id", "status", "mode", "contact lists", "changed"),
@@ -78,7 +78,7 @@ def show(campaign: Named, *, as_json: Json = False) -> None:
     async def work(context: Context) -> Shown:
         found = await campaigns.find_campaign(context.database, campaign)
         progress = None if found.run is None else await runs.progress(context.database, found.run.id)
-        return Shown(found, wire_status(found.state, found.run), progress)
+        return Shown(found, wire_status(found), progress)
 
     shown = in_context(work)
     if as_json:
@@ -139,9 +139,12 @@ def stop(
     connected: Annotated[
         ConnectedCalls, typer.Option(help="What becomes of calls that are connected.")
     ] = ConnectedCalls.KEEP,
+    keep_schedule: Annotated[
+        bool, typer.Option("--keep-schedule", help="End this run only: its schedule starts it again.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Stop the run. When this returns, no further call of it can leave.
+    """Stop the run, and switch its schedule off. When this returns, no further call of it can leave.
 
     Shows each step of the wait, then what was cancelled. Where it cannot be shown that an engine is silent, exit code
     1: the run stays `stopping`, dials nothing, and asking again goes on with the wait.
@@ -152,7 +155,7 @@ def stop(
         steps.append(step)
         output.note(f"{step.elapsed_seconds:7.3f} s  {step.sentence}")
 
-    async def work(context: Context, engines: Engines, found: Campaign) -> StoppedRun:
+    async def work(context: Context, engines: Engines, found: Campaign) -> StoppedRun | StoppedSchedule:
         try:
             return await stop_run(
                 context.database,
@@ -161,6 +164,7 @@ def stop(
                 campaign_id=found.id,
                 actor=actor(),
                 options=StopOptions(ringing=ringing, connected=connected),
+                keep_schedule=keep_schedule,
                 on_progress=on_progress,
             )
         except asyncio.CancelledError:
@@ -169,10 +173,19 @@ def stop(
             raise
 
     stopped = _with_engines(campaign, work)
-    if as_json:
+    if isinstance(stopped, StoppedSchedule):
+        _tell_schedule(stopped, as_json=as_json)
+    elif as_json:
         output.print_json(stopped.report.as_json())
     else:
         output.print_fields(report_fields(stopped.report))
+
+
+def _tell_schedule(stopped: StoppedSchedule, *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(stopped)
+    else:
+        output.say(f"Nothing was running; the schedule is switched off, {output.time_text(stopped.stopped_at)}.")
 
 
 def report_fields(report: StopReport) -> Mapping[str, object]:
@@ -214,7 +227,7 @@ def status_text(campaign: Campaign) -> str:
     """Return the status people see: the wire's, and `Stopping` where the wire does not say it yet."""
     if campaign.run is not None and campaign.run.state is RunState.STOPPING:
         return "Stopping"
-    return wire_status(campaign.state, campaign.run)
+    return wire_status(campaign)
 
 
 def _definition(campaign: Campaign) -> Mapping[str, object]:
@@ -231,6 +244,7 @@ def _definition(campaign: Campaign) -> Mapping[str, object]:
         "caller ID": rules.caller_id,
         "calling hours": f"{len(rules.calling_hours.windows)} windows a week, {rules.calling_hours.zone}",
         "attempts": f"{rules.max_attempts}, {rules.retry_seconds // 60} min apart, ringing {rules.ring_seconds} s",
+        "next occurrence": "–" if campaign.schedule is None else output.time_text(campaign.schedule.next_at),
         "created": output.time_text(campaign.created_at),
     }
 

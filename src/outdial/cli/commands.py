@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import outdial
-from outdial.cli import applications, campaigns, contacts, dnc, engines, flows, servers, settings, trunks
+from outdial.cli import applications, campaigns, contacts, dnc, engines, flows, schedules, servers, settings, trunks
 from outdial.cli.demo import demo
 from outdial.cli.doctor import doctor
 from outdial.cli.running import Commands
@@ -48,6 +48,7 @@ app.add_typer(flows.app, name="flow")
 app.add_typer(dnc.app, name="dnc")
 app.add_typer(contacts.app, name="contacts")
 app.add_typer(campaigns.app, name="campaign")
+app.add_typer(schedules.app, name="schedule")
 app.add_typer(engines.app, name="engine")
 app.command(epilog="Example: outdial token --client-id cs-… --hours 8")(applications.token)
 app.command(epilog="Example: outdial config --json")(settings.config)

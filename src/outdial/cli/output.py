@@ -42,6 +42,9 @@ def plain(value: Any) -> Any:
 def _scalar(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, datetime) and value.tzinfo is None:
+        # a wall clock, whose zone is told beside it
+        return value.isoformat(timespec="seconds")
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, time):

@@ -6,35 +6,14 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+from zoneinfo import ZoneInfo
 
 from outdial.core.model import CallingHours
+from outdial.core.zones import find_zone
 
 HORIZON: Final = timedelta(days=14)
 """How far ahead an opening is looked for: a weekly window opens at least once in seven days, also across a change of
 the clocks that swallows one."""
-
-
-@lru_cache(maxsize=1)
-def _zone_names() -> frozenset[str]:
-    # some machines list names that are no place: the server's own zone, and one that means "not set"
-    return frozenset(available_timezones()) - {"localtime", "Factory", "posixrules"}
-
-
-@lru_cache(maxsize=1024)
-def _zone(name: str) -> ZoneInfo | None:
-    # only listed names: ZoneInfo would take other files of its folder, and raises half a dozen errors for the rest
-    if name not in _zone_names():
-        return None
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return None
-
-
-def valid_zone(name: str) -> bool:
-    """Whether the name is an IANA zone this machine knows."""
-    return _zone(name) is not None
 
 
 def zones_for(*, contact_zone: str | None, number_zones: Sequence[str], campaign_zone: str) -> tuple[str, ...]:
@@ -73,7 +52,7 @@ def _next_open(hours: CallingHours, zones: tuple[str, ...], at: datetime) -> dat
 
 
 def _is_open_in(hours: CallingHours, name: str, at: datetime) -> bool:
-    zone = _zone(name)
+    zone = find_zone(name)
     if zone is None:
         return False
     local = at.astimezone(zone)
@@ -88,7 +67,7 @@ def _openings(hours: CallingHours, zones: Sequence[str], at: datetime) -> list[d
     """Return where windows begin, in UTC, in any of the zones, and where a change of the clocks falls into one."""
     found: list[datetime] = []
     for name in zones:
-        zone = _zone(name)
+        zone = find_zone(name)
         if zone is None:
             return []
         first = at.astimezone(zone).date()

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from outdial.core.errors import IllegalMoveError
-from outdial.core.model import CampaignState, Run, RunState
+from outdial.core.model import LIVE_RUN_STATES, Campaign, RunState
 
 
 class RunAction(StrEnum):
@@ -41,18 +41,32 @@ RUN_MOVES: Final[Mapping[tuple[RunState, RunAction], RunState]] = MappingProxyTy
 RAISES_EPOCH: Final = frozenset({RunAction.PAUSE, RunAction.RESUME, RunAction.STOP})
 """Moves after which every permit made before is of an older epoch."""
 
-_WIRE: Final[Mapping[RunState, str]] = MappingProxyType(
+
+class Standing(StrEnum):
+    """How a campaign stands, its schedule and its latest run taken together."""
+
+    PREPARING = "preparing"
+    READY = "ready"
+    SCHEDULED = "scheduled"
+    ACTIVE = "active"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    COMPLETED = "completed"
+
+
+_WIRE: Final[Mapping[Standing, str]] = MappingProxyType(
     {
-        RunState.ACTIVE: "Active",
-        RunState.PAUSED: "Paused",
+        Standing.PREPARING: "Preparing",
+        Standing.READY: "Ready",
+        Standing.SCHEDULED: "Scheduled",
+        Standing.ACTIVE: "Active",
+        Standing.PAUSED: "Paused",
         # the wire says Stopped only once that is true
-        RunState.STOPPING: "Active",
-        RunState.STOPPED: "Stopped",
-        RunState.COMPLETED: "Completed",
+        Standing.STOPPING: "Active",
+        Standing.STOPPED: "Stopped",
+        Standing.COMPLETED: "Completed",
     }
-)
-_WIRE_BEFORE_ANY_RUN: Final[Mapping[CampaignState, str]] = MappingProxyType(
-    {CampaignState.PREPARING: "Preparing", CampaignState.READY: "Ready"}
 )
 
 
@@ -70,16 +84,24 @@ def allowed_actions(state: RunState) -> tuple[RunAction, ...]:
     return tuple(action for action in RunAction if (state, action) in RUN_MOVES)
 
 
-def states_shown_as(status: str) -> frozenset[RunState | CampaignState]:
-    """Return the states whose status on the vendor's wire is ``status``: of the latest run, or the campaign's own when
-    it never ran. Empty for a status that nothing here ever has."""
-    of_runs = (state for state, name in _WIRE.items() if name == status)
-    before = (state for state, name in _WIRE_BEFORE_ANY_RUN.items() if name == status)
-    return frozenset((*of_runs, *before))
+def standing(campaign: Campaign) -> Standing:
+    """Return how a campaign stands: a live run comes first, then a schedule that will start it, then a stop of that
+    schedule if nothing happened since, then how the latest run ended. ``store.campaigns`` says the same in SQL."""
+    run, schedule = campaign.run, campaign.schedule
+    if run is not None and run.state in LIVE_RUN_STATES:
+        return Standing(run.state)
+    if schedule is not None and schedule.upcoming:
+        return Standing.SCHEDULED
+    if schedule is not None and schedule.stopped_at is not None:
+        return Standing.STOPPED
+    return Standing(campaign.state if run is None else run.state)
 
 
-def wire_status(state: CampaignState, run: Run | None) -> str:
-    """Return a campaign's status in the vendor's words: its latest run's state, or its own when it never ran."""
-    if run is not None:
-        return _WIRE[run.state]
-    return _WIRE_BEFORE_ANY_RUN[state]
+def shown_as(status: str) -> frozenset[Standing]:
+    """Return the standings whose status on the vendor's wire is ``status``; empty for one that nothing here has."""
+    return frozenset(one for one, name in _WIRE.items() if name == status)
+
+
+def wire_status(campaign: Campaign) -> str:
+    """Return a campaign's status in the vendor's words."""
+    return _WIRE[standing(campaign)]

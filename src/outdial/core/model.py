@@ -12,6 +12,8 @@ from datetime import datetime, time
 from enum import StrEnum
 from typing import Any
 
+from outdial.core.schedule import Schedule
+
 
 class CampaignState(StrEnum):
     """Stored state of a campaign's definition; what its latest run does is the run's state."""
@@ -314,8 +316,29 @@ class DncEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class CampaignSchedule:
+    """A campaign's schedule, and where it stands."""
+
+    schedule: Schedule
+    enabled: bool
+    version: int
+    """Raised by every change."""
+    next_at: datetime | None
+    """Its next occurrence; None when none is left or it is off."""
+    ends_at: datetime
+    stopped_at: datetime | None
+    """When a stop switched it off, as long as nothing has been started since."""
+    updated_at: datetime
+
+    @property
+    def upcoming(self) -> bool:
+        """Whether it will start the campaign again."""
+        return self.enabled and self.next_at is not None
+
+
+@dataclass(frozen=True, slots=True)
 class Campaign:
-    """A campaign's definition, with the state of its latest run if it ever ran."""
+    """A campaign's definition, with its latest run if it ever ran, and its schedule if it ever had one."""
 
     id: str
     iid: str
@@ -341,6 +364,7 @@ class Campaign:
     updated_at: datetime
     run: Run | None = None
     """Latest run."""
+    schedule: CampaignSchedule | None = None
 
 
 @dataclass(frozen=True, slots=True)

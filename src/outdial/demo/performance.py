@@ -16,13 +16,12 @@ from outdial.core.errors import OutdialError
 from outdial.core.model import LIVE_RUN_STATES, RunState
 from outdial.demo.client import Answer, DemoRequestError
 from outdial.demo.keyboard import enter_pressed
-from outdial.demo.stage import ACTOR, FLOW_NAME, LIST_NAME, Stage
+from outdial.demo.stage import FLOW_NAME, LIST_NAME, Stage
 from outdial.demo.view import Meter
 from outdial.demo.witness import require_sight
 from outdial.services import campaigns, runs
 from outdial.services.runs import RunProgress
-from outdial.services.stop import StopReport
-from outdial.services.stop import stop as stop_run
+from outdial.services.stop import StopReport, report_of
 
 CAMPAIGN_NAME: Final = "Demo"
 
@@ -188,15 +187,8 @@ class Performance:
         return Stopped(report.latency_seconds * 1000, report.stopped_at, report)
 
     async def _report(self) -> StopReport:
-        """Return the stop's report: asking again for a stop that has been proven returns it."""
-        stopped = await stop_run(
-            self._context.database,
-            self._stage.serving.engines,
-            iid=self._stage.credentials.iid,
-            campaign_id=self._campaign_id,
-            actor=ACTOR,
-        )
-        return stopped.report
+        """Return the stop's report."""
+        return await report_of(self._context.database, (await self.progress()).run.id)
 
     async def _count(self, stopped: Stopped) -> int:
         witness, seconds = self._stage.witness, self.watch_seconds

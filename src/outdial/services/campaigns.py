@@ -11,7 +11,7 @@ from outdial.core.errors import BadReferenceError, ConflictError, NotFoundError
 from outdial.core.model import LIVE_RUN_STATES, Campaign, DialingMode, DialingRules
 from outdial.core.paging import Page
 from outdial.store import campaigns as store
-from outdial.store import dnc, runs
+from outdial.store import dnc, runs, schedules
 from outdial.store.campaigns import CampaignOrder, CampaignSearch
 from outdial.store.database import Connection, Database
 
@@ -129,7 +129,7 @@ async def _resolve(
 
 
 async def get_campaign(database: Database, iid: str, campaign_id: str) -> Campaign:
-    """Return a campaign with its latest run; raise NotFoundError, alike for unknown and other tenants' ids."""
+    """Return a campaign, whole; raise NotFoundError, alike for unknown and other tenants' ids."""
     async with database.connection() as connection:
         return await _campaign(connection, iid, campaign_id)
 
@@ -138,28 +138,30 @@ async def _campaign(connection: Connection, iid: str, campaign_id: str, *, lock:
     campaign = await store.by_id(connection, iid, campaign_id, lock=lock)
     if campaign is None:
         raise NotFoundError(f"There is no campaign with the id {campaign_id}.")
-    (found,) = await _with_runs(connection, [campaign])
+    (found,) = await whole(connection, [campaign])
     return found
 
 
-async def _with_runs(connection: Connection, found: Sequence[Campaign]) -> list[Campaign]:
-    """Return the campaigns, each with its latest run."""
-    latest = await runs.latest_runs(connection, [campaign.id for campaign in found])
-    return [replace(campaign, run=latest.get(campaign.id)) for campaign in found]
+async def whole(connection: Connection, found: Sequence[Campaign]) -> list[Campaign]:
+    """Return the campaigns, each with its latest run and its schedule."""
+    campaign_ids = [campaign.id for campaign in found]
+    latest = await runs.latest_runs(connection, campaign_ids)
+    planned = await schedules.of_campaigns(connection, campaign_ids)
+    return [replace(each, run=latest.get(each.id), schedule=planned.get(each.id)) for each in found]
 
 
 async def search_campaigns(database: Database, iid: str, search: CampaignSearch) -> Page[Campaign]:
-    """Return the application's campaigns that fit, each with its latest run."""
+    """Return the application's campaigns that fit, each with its latest run and its schedule."""
     async with database.snapshot() as connection:
         found, total = await store.search(connection, iid, search)
-        items = await _with_runs(connection, found)
+        items = await whole(connection, found)
     return Page(items=tuple(items), skip=search.skip, limit=search.limit, total=total)
 
 
 async def list_campaigns(database: Database, iid: str | None) -> list[Campaign]:
-    """Return the campaigns of an application, or of all (None), oldest first, each with its latest run."""
+    """Return the campaigns of an application, or of all (None), oldest first, each whole."""
     async with database.connection() as connection:
-        return await _with_runs(connection, await store.of_application(connection, iid))
+        return await whole(connection, await store.of_application(connection, iid))
 
 
 async def find_campaign(database: Database, text: str) -> Campaign:
@@ -174,22 +176,27 @@ async def find_campaign(database: Database, text: str) -> Campaign:
         if len(found) > 1:
             choices = ", ".join(campaign.id for campaign in found)
             raise ConflictError(f"{len(found)} campaigns are named {text!r}; give the id of one: {choices}.")
-        (campaign,) = await _with_runs(connection, found)
+        (campaign,) = await whole(connection, found)
         return campaign
 
 
 async def delete_campaign(database: Database, *, iid: str, campaign_id: str, actor: str) -> Campaign:
     """Delete a campaign and return it as it was; attempts and history stay as evidence.
 
-    Raises NotFoundError, and ConflictError while a run of it is live.
+    Raises NotFoundError, and ConflictError while a run of it is live or a schedule will start one.
     """
     async with database.transaction() as connection:
-        # a start locks the row too, so none can slip in between the look and the deletion
+        # a start and a schedule lock the row too, so none can slip in between the look and the deletion
         campaign = await _campaign(connection, iid, campaign_id, lock=True)
         run = campaign.run
         if run is not None and run.state in LIVE_RUN_STATES:
             raise ConflictError(
                 f"The campaign {campaign.name!r} cannot be deleted while its run is {run.state}; stop it first."
+            )
+        if campaign.schedule is not None and campaign.schedule.upcoming:
+            raise ConflictError(
+                f"The campaign {campaign.name!r} cannot be deleted while it is scheduled; switch its schedule off or "
+                "stop it first."
             )
         await store.mark_deleted(connection, campaign, actor=actor)
         return campaign

@@ -11,11 +11,11 @@ from typing import Any, Final
 import msgspec
 
 from outdial.core import ids
-from outdial.core.calling_hours import valid_zone
 from outdial.core.errors import ConflictError, InUseError, InvalidInputError, NotFoundError
 from outdial.core.model import Contact, ContactList
 from outdial.core.paging import Page
 from outdial.core.phone import parse_phone
+from outdial.core.zones import valid_zone
 from outdial.services.access import require_application
 from outdial.services.fields import description_problems, is_storable, line_problems, name_problems, require
 from outdial.store import contacts as store

@@ -38,6 +38,7 @@ from outdial.store import dnc as dnc_store
 from outdial.store import nodes as nodes_store
 from outdial.store import run_contacts as contacts_store
 from outdial.store import runs as store
+from outdial.store import schedules as schedules_store
 from outdial.store import trunks as trunks_store
 from outdial.store.database import Connection, Database
 from outdial.store.run_contacts import RunContactRow as RunContactView
@@ -47,9 +48,11 @@ __all__ = [
     "RunContactView",
     "RunProgress",
     "StartedRun",
+    "begin",
     "load_more",
     "pause",
     "progress",
+    "require_startable",
     "resume",
     "run_contacts",
     "start",
@@ -97,45 +100,64 @@ class RunProgress:
 
 
 async def start(database: Database, secrets: SecretBox, *, iid: str, campaign_id: str, actor: str) -> StartedRun:
-    """Begin a run of a campaign, by the rules it has now.
-
-    Raises NotFoundError, NotBuiltError (dialing mode), ConflictError (a run of it is live), BadReferenceError (no trunk
-    has its caller ID), InUseError (another live run dials one of its lists), NothingToDialError.
-    """
+    """Begin a run of a campaign because somebody asks for it. Raises ConflictError when a schedule will start it, and
+    NotFoundError; else as :func:`begin`."""
     async with database.transaction() as connection:
         campaign = await campaigns_store.by_id(connection, iid, campaign_id, lock=True)
         if campaign is None:
             raise NotFoundError(f"There is no campaign with the id {campaign_id}.")
-        if campaign.mode is not DialingMode.AGENTLESS:
-            raise NotBuiltError(
-                f"The campaign {campaign.name} is {campaign.mode}: dialing for agents is not built yet. "
-                "Only agentless campaigns can be started."
-            )
-        if campaign.flow_id is None:
-            raise BadReferenceError(
-                f"The campaign {campaign.name} has no flow, so whoever answers would hear nothing. Add one with: "
-                "outdial flow add, and update the campaign to use it."
-            )
-        latest = await store.latest_run(connection, campaign.id)
-        if latest is not None and latest.state in LIVE_RUN_STATES:
+        # in a statement of its own: one that waits for the lock sees the schedule as it was before the wait
+        schedule = (await schedules_store.of_campaigns(connection, [campaign.id])).get(campaign.id)
+        if schedule is not None and schedule.upcoming:
             raise ConflictError(
-                f"The campaign {campaign.name} has a run that is {latest.state}; stop it before starting another."
+                f"The campaign {campaign.name} is scheduled and will start by itself; switch its schedule off before "
+                "starting it by hand."
             )
-        run = await _insert(connection, secrets, campaign, actor)
-        taken = await store.take_lists(connection, run.id, campaign.list_ids)
-        if taken:
-            raise InUseError(
-                " ".join(
-                    f"The contact list {name} is being dialed by the campaign {other or 'of another start'}."
-                    for name, other in taken.items()
-                )
-                + " Wait until that run has ended, or stop it."
+        return await begin(connection, secrets, campaign, actor=actor)
+
+
+async def begin(connection: Connection, secrets: SecretBox, campaign: Campaign, *, actor: str) -> StartedRun:
+    """Begin a run of a campaign whose row is locked, by the rules it has now.
+
+    Raises NotBuiltError (dialing mode), ConflictError (a run of it is live), BadReferenceError (it has no flow, or no
+    trunk has its caller ID), InUseError (another live run dials one of its lists), NothingToDialError.
+    """
+    require_startable(campaign)
+    latest = await store.latest_run(connection, campaign.id)
+    if latest is not None and latest.state in LIVE_RUN_STATES:
+        raise ConflictError(
+            f"The campaign {campaign.name} has a run that is {latest.state}; stop it before starting another."
+        )
+    run = await _insert(connection, secrets, campaign, actor)
+    taken = await store.take_lists(connection, run.id, campaign.list_ids)
+    if taken:
+        raise InUseError(
+            " ".join(
+                f"The contact list {name} is being dialed by the campaign {other or 'of another start'}."
+                for name, other in taken.items()
             )
-        await _load_first(connection, run)
-        await _require_somebody(connection, run, campaign)
-        completed = await store.calls_completed(connection, campaign.id)
-        await store.announce(connection, run.id)
-        return StartedRun(await store.by_id(connection, run.id), completed)
+            + " Wait until that run has ended, or stop it."
+        )
+    await _load_first(connection, run)
+    await _require_somebody(connection, run, campaign)
+    await schedules_store.forget_stop(connection, campaign.id)
+    completed = await store.calls_completed(connection, campaign.id)
+    await store.announce(connection, run.id)
+    return StartedRun(await store.by_id(connection, run.id), completed)
+
+
+def require_startable(campaign: Campaign) -> None:
+    """Raise NotBuiltError or BadReferenceError for a campaign that can never be started as it is."""
+    if campaign.mode is not DialingMode.AGENTLESS:
+        raise NotBuiltError(
+            f"The campaign {campaign.name} is {campaign.mode}: dialing for agents is not built yet. "
+            "Only agentless campaigns can be started."
+        )
+    if campaign.flow_id is None:
+        raise BadReferenceError(
+            f"The campaign {campaign.name} has no flow, so whoever answers would hear nothing. Add one with: "
+            "outdial flow add, and update the campaign to use it."
+        )
 
 
 async def _insert(connection: Connection, secrets: SecretBox, campaign: Campaign, actor: str) -> Run:

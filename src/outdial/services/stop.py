@@ -21,6 +21,7 @@ from outdial import clock
 from outdial.core.campaign import RunAction
 from outdial.core.errors import (
     DatabaseUnavailableError,
+    NotFoundError,
     OutdialError,
     StopNotProvenError,
 )
@@ -39,12 +40,14 @@ from outdial.services import barrier, runs
 from outdial.services.barrier import NodeOutcome, Silence, Target, Wishes
 from outdial.services.engines import Engines
 from outdial.store import attempts as attempts_store
+from outdial.store import campaigns as campaigns_store
 from outdial.store import nodes as nodes_store
 from outdial.store import runs as runs_store
+from outdial.store import schedules as schedules_store
 from outdial.store import stops as store
 from outdial.store import trunks as trunks_store
 from outdial.store.attempts import AttemptNews, ContactNews
-from outdial.store.database import Database
+from outdial.store.database import Connection, Database
 
 __all__ = [
     "EngineReport",
@@ -53,6 +56,9 @@ __all__ = [
     "StopProgress",
     "StopReport",
     "StoppedRun",
+    "StoppedSchedule",
+    "commit_stopping",
+    "report_of",
     "resume_stops",
     "stop",
 ]
@@ -139,6 +145,15 @@ class StoppedRun:
     report: StopReport
 
 
+@dataclass(frozen=True, slots=True)
+class StoppedSchedule:
+    """A campaign that would have run by itself and will not: nothing of it was running."""
+
+    run: Run | None
+    """Its latest run, long over; None when it never ran."""
+    stopped_at: datetime
+
+
 async def stop(
     database: Database,
     engines: Engines,
@@ -147,13 +162,16 @@ async def stop(
     campaign_id: str,
     actor: str,
     options: StopOptions = StopOptions(),  # noqa: B008 - frozen
+    keep_schedule: bool = False,
     on_progress: Callable[[StopProgress], None] | None = None,
-) -> StoppedRun:
-    """Stop the campaign's run and return when no further call can leave.
+) -> StoppedRun | StoppedSchedule:
+    """Stop the campaign's run and return when no further call can leave; its schedule is switched off with it, unless
+    it is to be kept.
 
-    A stopped run answers with its report again; a stop under way is joined, with the options it was asked for first.
-    Raises NotFoundError, ConflictError (never started, or completed), StopNotProvenError (committed, but an engine
-    could not be shown to be silent in time: ask again), DatabaseUnavailableError.
+    A stopped campaign answers with the same again; a stop under way is joined, with the options it was asked for first.
+    Raises NotFoundError, ConflictError (nothing to stop: never started, or completed, and not scheduled),
+    StopNotProvenError (committed, but an engine could not be shown to be silent in time: ask again),
+    DatabaseUnavailableError.
     """
     began = clock.boottime()
 
@@ -162,14 +180,58 @@ async def stop(
             on_progress(StopProgress(step, sentence, clock.boottime() - began))
 
     async with database.transaction() as connection:
-        run = await runs.locked_latest(connection, iid, campaign_id)
-        if run.state is RunState.STOPPED:
-            return StoppedRun(run, _report_from(await store.read_report(connection, run.id)))
-        if run.state is not RunState.STOPPING:
-            run = await runs.move_locked(connection, run, RunAction.STOP, actor)
-            await store.remember_options(connection, run.id, options)
+        # this process may be frozen at any instant; what it holds must not keep another one from stopping
+        await runs_store.limit_idle(connection, engines.ttl_seconds)
+        over = await _ask(connection, iid, campaign_id, actor=actor, options=options, keep_schedule=keep_schedule)
+        if not isinstance(over, Run):
+            return over
+        run = over
     tell("committed", "The stop is committed: no new call is claimed.")
     return await _finish(database, engines, run, actor=actor, tell=tell)
+
+
+async def _ask(
+    connection: Connection, iid: str, campaign_id: str, *, actor: str, options: StopOptions, keep_schedule: bool
+) -> Run | StoppedRun | StoppedSchedule:
+    """Switch the schedule off and take the run to ``stopping``; return it, or what there is when nothing is live."""
+    campaign = await campaigns_store.by_id(connection, iid, campaign_id)
+    if campaign is None:
+        raise NotFoundError(f"There is no campaign with the id {campaign_id}.")
+    if not keep_schedule:
+        # waits for an occurrence that is being started: its run is seen by the next statement
+        await schedules_store.switch_off(connection, campaign_id, actor=actor, reason="stop")
+    stopped_at = await schedules_store.stopped_at(connection, campaign_id)
+    if stopped_at is not None and await runs_store.latest_run(connection, campaign_id) is None:
+        return StoppedSchedule(None, stopped_at)
+    run = await runs.locked_latest(connection, iid, campaign_id)
+    if stopped_at is not None and _is_over(run, before=stopped_at):
+        return StoppedSchedule(run, stopped_at)
+    if run.state is RunState.STOPPED:
+        return StoppedRun(run, _report_from(await store.read_report(connection, run.id)))
+    return await commit_stopping(connection, run, actor=actor, options=options)
+
+
+def _is_over(run: Run, *, before: datetime) -> bool:
+    """Whether a stop that switched the schedule off at an instant found this run over, or about to complete."""
+    if run.state is RunState.STOPPED:
+        return run.ended_at is not None and run.ended_at < before
+    return run.state is RunState.COMPLETED
+
+
+async def commit_stopping(
+    connection: Connection,
+    run: Run,
+    *,
+    actor: str,
+    options: StopOptions = StopOptions(),  # noqa: B008 - frozen
+) -> Run:
+    """Take a run whose lock is held to ``stopping``, where it is not yet; :func:`resume_stops` finishes what nobody
+    else does. Raises ConflictError when it is over."""
+    if run.state is RunState.STOPPING:
+        return run
+    moved = await runs.move_locked(connection, run, RunAction.STOP, actor)
+    await store.remember_options(connection, run.id, options)
+    return moved
 
 
 async def _finish(
@@ -197,7 +259,9 @@ async def _finish(
     finally:
         dropping.cancel()
         await asyncio.gather(dropping, return_exceptions=True)
-    stopped = await _commit_stopped(database, run, silences, found, ended, actor=actor, wishes=wishes)
+    stopped = await _commit_stopped(
+        database, run, silences, found, ended, actor=actor, wishes=wishes, ttl_seconds=engines.ttl_seconds
+    )
     tell("stopped", "Stopped: no further call can leave.")
     return stopped
 
@@ -231,8 +295,10 @@ async def _commit_stopped(
     *,
     actor: str,
     wishes: StopOptions,
+    ttl_seconds: float,
 ) -> StoppedRun:
     async with database.transaction() as connection:
+        await runs_store.limit_idle(connection, ttl_seconds)
         await runs_store.lock_run(connection, run.id)
         present = await runs_store.by_id(connection, run.id)
         if present.state is RunState.STOPPED:
@@ -286,6 +352,12 @@ def _cancelled(attempt_id: str, actor: str) -> AttemptNews:
 
 def _report_from(document: Any) -> StopReport:
     return msgspec.convert(document, StopReport)
+
+
+async def report_of(database: Database, run_id: int) -> StopReport:
+    """Return the report of a run that is stopped."""
+    async with database.connection() as connection:
+        return _report_from(await store.read_report(connection, run_id))
 
 
 async def resume_stops(database: Database, engines: Engines) -> None:

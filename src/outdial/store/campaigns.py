@@ -11,7 +11,8 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
-from outdial.core.model import Campaign, CampaignState, DialingMode, DialingRules, RunState
+from outdial.core.campaign import Standing
+from outdial.core.model import Campaign, CampaignState, DialingMode, DialingRules
 from outdial.store.database import Connection
 
 _COLUMNS: Final = """
@@ -34,6 +35,14 @@ _CAMPAIGNS: Final = f"{_COLUMNS}{_FROM} WHERE c.deleted_at IS NULL"
 
 _LATEST_RUN: Final = """
   LEFT JOIN LATERAL (SELECT state, updated_at FROM runs WHERE campaign_id = c.id ORDER BY id DESC LIMIT 1) r ON true
+  LEFT JOIN schedules s ON s.campaign_id = c.id
+"""
+# core.campaign.standing
+_STANDING: Final = """
+CASE WHEN r.state IN ('active', 'paused', 'stopping') THEN r.state
+     WHEN s.enabled AND s.next_at IS NOT NULL THEN 'scheduled'
+     WHEN s.stopped_at IS NOT NULL THEN 'stopped'
+     ELSE coalesce(r.state, c.state) END
 """
 
 
@@ -43,13 +52,13 @@ class CampaignOrder(StrEnum):
     NAME = "name"
     CREATED_AT = "created_at"
     UPDATED_AT = "updated_at"
-    """When the campaign or its latest run changed last."""
+    """When the campaign, its latest run or its schedule changed last."""
 
 
 _ORDER: Final = {
     CampaignOrder.NAME: "lower(c.name)",
     CampaignOrder.CREATED_AT: "c.created_at",
-    CampaignOrder.UPDATED_AT: "greatest(c.updated_at, r.updated_at)",
+    CampaignOrder.UPDATED_AT: "greatest(c.updated_at, r.updated_at, s.updated_at)",
 }
 
 
@@ -62,8 +71,7 @@ class CampaignSearch:
     created_from: datetime | None = None
     """Inclusive, as is the end."""
     created_to: datetime | None = None
-    states: frozenset[RunState | CampaignState] | None = None
-    """State of the latest run, or the campaign's own when it never ran."""
+    standings: frozenset[Standing] | None = None
     priorities: frozenset[int] | None = None
     modes: frozenset[DialingMode] | None = None
     order: tuple[tuple[CampaignOrder, bool], ...] = ()
@@ -209,6 +217,12 @@ async def find(connection: Connection, text: str) -> list[Campaign]:
     return [_campaign(row) for row in rows]
 
 
+async def named(connection: Connection, iid: str, name: str) -> list[Campaign]:
+    """Return the application's campaigns of exactly that name, oldest first, without their runs."""
+    rows = await connection.fetch(f"{_CAMPAIGNS} AND c.iid = $1 AND c.name = $2 ORDER BY c.created_at, c.id", iid, name)
+    return [_campaign(row) for row in rows]
+
+
 async def of_application(connection: Connection, iid: str | None) -> list[Campaign]:
     """Return the campaigns of an application, or of all, oldest first, without their runs."""
     rows = await connection.fetch(f"{_CAMPAIGNS} AND ($1::text IS NULL OR c.iid = $1) ORDER BY c.created_at, c.id", iid)
@@ -226,7 +240,7 @@ async def search(connection: Connection, iid: str, wanted: CampaignSearch) -> tu
       WHERE c.deleted_at IS NULL AND c.iid = $1
         AND ($2::timestamptz IS NULL OR c.created_at >= $2)
         AND ($3::timestamptz IS NULL OR c.created_at <= $3)
-        AND ($4::text[] IS NULL OR coalesce(r.state, c.state) = ANY ($4))
+        AND ($4::text[] IS NULL OR {_STANDING} = ANY ($4))
         AND ($5::smallint[] IS NULL OR c.priority = ANY ($5))
         AND ($6::text[] IS NULL OR c.mode = ANY ($6))
     """
@@ -234,7 +248,7 @@ async def search(connection: Connection, iid: str, wanted: CampaignSearch) -> tu
         iid,
         wanted.created_from,
         wanted.created_to,
-        _listed(wanted.states),
+        _listed(wanted.standings),
         _listed(wanted.priorities),
         _listed(wanted.modes),
     )

@@ -12,6 +12,7 @@ from outdial.api.kore import hours
 from outdial.api.kore.wire import Data, timestamp
 from outdial.core.campaign import wire_status
 from outdial.core.model import Campaign, DialingMode, DialingRules, MachineDetection
+from outdial.core.schedule import Recurrence
 
 SECONDS_PER_MINUTE: Final = 60
 MODES: Final = {
@@ -65,10 +66,10 @@ class StrategyShape(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ScheduleShape(msgspec.Struct, frozen=True, rename="camel"):
-    """When the campaign runs by itself: never, yet."""
+    """Whether the campaign will run by itself."""
 
-    is_scheduling_enabled: bool = False
-    is_recurrence_enabled: bool = False
+    is_scheduling_enabled: bool
+    is_recurrence_enabled: bool
 
 
 class CreatedCampaign(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -175,9 +176,9 @@ def campaign_shape(campaign: Campaign, version: int) -> CampaignShape:
     """Return a campaign with the status of its latest run."""
     return CampaignShape(
         **_fields(campaign, version),
-        status=wire_status(campaign.state, campaign.run),
+        status=wire_status(campaign),
         id=campaign.id,
-        schedule=ScheduleShape(),
+        schedule=_schedule(campaign),
         campaign_instance_id=UNSET if campaign.run is None else campaign.run.instance_id,
     )
 
@@ -189,9 +190,9 @@ def updated_campaign(campaign: Campaign, version: int) -> UpdatedAnswer[UpdatedC
         return UpdatedAnswer("success", message, campaign.id, campaign_shape(campaign, version))
     updated = UpdatedCampaign(
         **_fields(campaign, version),
-        status=wire_status(campaign.state, campaign.run),
+        status=wire_status(campaign),
         id=campaign.id,
-        schedule=ScheduleShape(),
+        schedule=_schedule(campaign),
     )
     return UpdatedAnswer("success", message, campaign.id, updated)
 
@@ -202,9 +203,9 @@ def listed_campaign(campaign: Campaign, version: int) -> ListedCampaign:
     return ListedCampaign(
         **{name: value for name, value in shared.items() if name in ListedCampaign.__struct_fields__},
         id=campaign.id,
-        status=wire_status(campaign.state, run),
+        status=wire_status(campaign),
         campaign_instance_updated_at=timestamp(campaign.updated_at if run is None else run.updated_at),
-        schedule=ScheduleShape(),
+        schedule=_schedule(campaign),
         campaign_instance_id=UNSET if run is None else run.instance_id,
         connection=campaign.queue_name or campaign.flow_name or "",
     )
@@ -232,9 +233,18 @@ def _fields(campaign: Campaign, version: int) -> dict[str, Any]:
     }
 
 
+def _schedule(campaign: Campaign) -> ScheduleShape:
+    schedule = campaign.schedule
+    if schedule is None or not schedule.upcoming:
+        return ScheduleShape(is_scheduling_enabled=False, is_recurrence_enabled=False)
+    recurs = schedule.schedule.recurrence is not Recurrence.ONCE
+    return ScheduleShape(is_scheduling_enabled=True, is_recurrence_enabled=recurs)
+
+
 def _updated_at(campaign: Campaign) -> datetime:
-    """Return when the campaign or its latest run changed last."""
-    return campaign.updated_at if campaign.run is None else max(campaign.updated_at, campaign.run.updated_at)
+    """Return when the campaign, its latest run or its schedule changed last."""
+    parts = (campaign, campaign.run, campaign.schedule)
+    return max(part.updated_at for part in parts if part is not None)
 
 
 def _dnc_list(campaign: Campaign) -> DncListShape | UnsetType:

@@ -145,20 +145,26 @@ class CampaignRoutes:
         return JsonReply(success("Campaign  retrieved successfully", page_shape(page, results)))
 
     async def update(self, request: Request) -> Response:
-        """Give a campaign another definition, whole, while no run of it is live; its dialing mode may change too."""
+        """Give a campaign another definition, whole, while no run of it is live; its dialing mode may change too. Its
+        schedule stays as it is."""
         caller = await self._door.admit(request)
         # the documented address of v2 says sms for voice campaigns too; the body says which is meant
         if self._version == 1:
             require_voice(request)
         else:
             query_choice(request, "campaignType", ("voice", "sms"))
+        document, campaign_id = await read_json(request), request.path_params["campaignId"]
+        present = await campaigns.get_campaign(self._parts.database, caller.iid, campaign_id)
         draft = campaign_draft(
-            await read_json(request), version=self._version, region=self._parts.settings.default_region
+            document,
+            version=self._version,
+            region=self._parts.settings.default_region,
+            scheduled=present.schedule is not None and present.schedule.upcoming,
         )
         campaign = await campaigns.update_campaign(
             self._parts.database,
             iid=caller.iid,
-            campaign_id=request.path_params["campaignId"],
+            campaign_id=campaign_id,
             draft=draft,
             actor=caller.client_id,
         )
@@ -184,8 +190,8 @@ class CampaignRoutes:
         A stop answers 200 only once no further call can leave for the run; 503 means that this is not shown yet, and
         asking again resumes the wait. Stopping a stopped campaign answers the same again. A stop is never refused by
         the rate limit, and goes on when its client hangs up. As an extension its body may say
-        `{"ringing": "cancel" | "let_ring", "connected": "keep" | "hang_up"}`; without, ringing calls are cancelled and
-        connected ones go on.
+        `{"ringing": "cancel" | "let_ring", "connected": "keep" | "hang_up", "keepSchedule": true | false}`; without,
+        ringing calls are cancelled, connected ones go on, and the campaign's schedule is switched off with its run.
         """
         # people's phones come before our load
         is_stop = set(request.query_params.getlist("trigger")) == {"stop"}
@@ -218,6 +224,7 @@ class CampaignRoutes:
             options=stop_service.StopOptions(
                 ringing=RingingCalls(body.ringing), connected=ConnectedCalls(body.connected)
             ),
+            keep_schedule=body.keep_schedule,
         )
         return JsonReply(stopped(await self._stops.run(stop, campaign_id=campaign_id)))
 

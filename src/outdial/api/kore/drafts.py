@@ -27,8 +27,8 @@ from outdial.api.kore.requests import (
     Strategy,
 )
 from outdial.api.problems import parse
-from outdial.core.campaign import states_shown_as
-from outdial.core.errors import InvalidInputError, NotBuiltError
+from outdial.core.campaign import shown_as
+from outdial.core.errors import InvalidInputError
 from outdial.core.model import CallingHours, CallingWindow, DialingOrder, DialingRules, MachineDetection
 from outdial.services.campaigns import CampaignDraft, CampaignOrder, CampaignSearch
 from outdial.services.contact_lists import ContactDraft, checked
@@ -43,6 +43,10 @@ _BODIES: Final[Mapping[tuple[int, str], type[CampaignBody]]] = {
 }
 DEFAULT_PAGE: Final = 50
 """Campaigns in one answer unless told, as in the vendor's samples."""
+_SAY_WHEN: Final = (
+    "`schedule.isSchedulingEnabled` cannot be true here, since nothing says when: send false, then set the schedule "
+    "with `POST …/campaign/schedule?enableSchedule=true&campaignName=…`."
+)
 _ORDERS: Final = {
     "name": CampaignOrder.NAME,
     "createdAt": CampaignOrder.CREATED_AT,
@@ -50,19 +54,17 @@ _ORDERS: Final = {
 }
 
 
-def campaign_draft(document: Any, *, version: int, region: str | None) -> CampaignDraft:
-    """Return the campaign that a create or an update asks for.
+def campaign_draft(document: Any, *, version: int, region: str | None, scheduled: bool = False) -> CampaignDraft:
+    """Return the campaign that a create or an update asks for; ``scheduled``: it has a schedule already.
 
-    Raises InvalidInputError; NotBuiltError for SMS and for a campaign that wants to be scheduled.
+    Raises InvalidInputError, also for a campaign that wants to be scheduled and does not say when; NotBuiltError for
+    SMS.
     """
     if isinstance(document, dict) and document.get("campaignType") == "sms":
         raise no_sms()
     body = parse(_body_of(document, version), document, context={"region": region})
-    if body.schedule is not None and body.schedule.is_scheduling_enabled:
-        raise NotBuiltError(
-            "Schedules are not offered yet: send `schedule.isSchedulingEnabled` false, and start the campaign with "
-            "`trigger=play` when it is due."
-        )
+    if body.schedule is not None and body.schedule.is_scheduling_enabled and not scheduled:
+        raise InvalidInputError([_SAY_WHEN])
     return CampaignDraft(
         name=body.name,
         description=body.description,
@@ -91,7 +93,7 @@ def campaign_search(document: Any) -> CampaignSearch:
         limit=limit,
         created_from=body.start_date,
         created_to=body.end_date,
-        states=frozenset().union(*map(states_shown_as, filters.status)) if filters.status else None,
+        standings=frozenset().union(*map(shown_as, filters.status)) if filters.status else None,
         priorities=frozenset(filters.priority) if filters.priority else None,
         modes=frozenset(MODES[mode] for mode in filters.dialing_mode) if filters.dialing_mode else None,
         order=_order(document, body.sort_by),

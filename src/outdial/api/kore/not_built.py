@@ -12,11 +12,7 @@ from outdial.api.kore.endpoints import Endpoint, Endpoints, Operation
 from outdial.api.kore.wire import Errors
 from outdial.core.errors import NotBuiltError
 
-_SCHEDULES: Final = "Schedules are not offered yet: start the campaign with `trigger=play` when it is due."
-_NOT_BUILT: Final = (
-    ("POST", "/schedule", _SCHEDULES, True),
-    ("POST", "/{campaignInstanceId}/callContactAt", "Call-backs are not offered yet.", False),
-)
+_NOT_BUILT: Final = (("POST", "/{campaignInstanceId}/callContactAt", "Call-backs are not offered yet.", False),)
 
 
 def add_not_built(endpoints: Endpoints, door: Door) -> None:

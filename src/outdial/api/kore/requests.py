@@ -5,6 +5,7 @@ Types are strict: text is text, a number a number. Unknown fields are ignored, a
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from datetime import UTC, datetime, time
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -23,12 +24,15 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from outdial.api.kore import hours
-from outdial.core.calling_hours import valid_zone
 from outdial.core.errors import InvalidInputError
 from outdial.core.phone import parse_phone
+from outdial.core.schedule import LONGEST_STEP
+from outdial.core.zones import valid_zone
 
 LARGEST_CONTACT_BATCH: Final = 100
 """Contacts in one request, as documented."""
+
+_WALL_CLOCK: Final = re.compile(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2}) ([0-9]{1,2}):([0-9]{2}):([0-9]{2})")
 
 _CONTROLS: Final = frozenset({"Cc", "Zl", "Zp"})
 """Unicode categories: control characters, line and paragraph separators."""
@@ -101,6 +105,19 @@ def _instant(value: Any) -> Any:
         raise ValueError(f"lies outside the years 1 to 9999 in UTC: {value[:60]!r}") from None
 
 
+def _wall_clock(value: Any) -> datetime:
+    # a sample of the vendor's has a day of one digit
+    parts = _WALL_CLOCK.fullmatch(value) if isinstance(value, str) else None
+    problem = f"must be a time like '2026-03-01 09:30:00', not {str(value)[:60]!r}"
+    if parts is None:
+        raise ValueError(problem)
+    year, month, day, hour, minute, second = map(int, parts.groups())
+    try:
+        return datetime(year, month, day, hour, minute, second)  # noqa: DTZ001 - a wall clock
+    except ValueError:
+        raise ValueError(problem) from None
+
+
 def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -117,6 +134,11 @@ Instant = Annotated[
     AwareDatetime | None,
     BeforeValidator(_instant),
     WithJsonSchema({"type": "string", "examples": ["2026-03-01T10:00:00.000Z"]}),
+]
+WallClock = Annotated[
+    datetime,
+    BeforeValidator(_wall_clock),
+    WithJsonSchema({"type": "string", "examples": ["2026-03-01 09:30:00"]}),
 ]
 Number = TypeVar("Number")
 Paging = Annotated[Number | None, BeforeValidator(_absent_when_empty)]
@@ -177,7 +199,7 @@ class NamedList(Wire):
 
 
 class Schedule(Wire):
-    """When the campaign runs by itself; only "never" is offered."""
+    """Whether the campaign runs by itself; when, is said by an endpoint of its own."""
 
     is_scheduling_enabled: bool | None = None
 
@@ -250,6 +272,58 @@ class StopBody(Wire):
 
     ringing: Literal["cancel", "let_ring"] = "cancel"
     connected: Literal["keep", "hang_up"] = "keep"
+    keep_schedule: bool = False
+
+
+class DailyDetails(Wire):
+    """Every so many days."""
+
+    once_every_ndays: Annotated[int, Field(ge=1, le=LONGEST_STEP, alias="onceEveryNdays"), Whole] = 1
+
+
+class WeeklyDetails(Wire):
+    """Every so many weeks, on which weekdays."""
+
+    once_every_nweeks: Annotated[int, Field(ge=1, le=LONGEST_STEP, alias="onceEveryNweeks"), Whole] = 1
+    which_days: Annotated[
+        list[Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]], Field(min_length=1, max_length=7)
+    ]
+
+
+class RecurrenceObject(Wire):
+    """How a schedule repeats."""
+
+    recur_type: Literal["Daily", "Weekly"]
+    daily_details: DailyDetails | None = None
+    weekly_details: WeeklyDetails | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mislabelled(cls, value: Any) -> Any:
+        # the table of the weekly page calls the object dailyDetails, its sample weeklyDetails
+        if (
+            isinstance(value, dict)
+            and value.get("recurType") == "Weekly"
+            and "weeklyDetails" not in value
+            and isinstance(value.get("dailyDetails"), dict)
+        ):
+            return {**value, "weeklyDetails": value["dailyDetails"], "dailyDetails": None}
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> RecurrenceObject:
+        name = f"{self.recur_type.lower()}Details"
+        if (self.daily_details if self.recur_type == "Daily" else self.weekly_details) is None:
+            raise ValueError(f"needs `{name}`, since `recurType` is {self.recur_type!r}")
+        return self
+
+
+class ScheduleBody(Wire):
+    """Enable a schedule: wall-clock times of the campaign's own zone."""
+
+    start_date_time: WallClock
+    end_date_time: WallClock
+    recurrence_object: RecurrenceObject | None = None
 
 
 class EmptyBody(Wire):

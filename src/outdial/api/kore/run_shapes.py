@@ -11,7 +11,7 @@ from outdial.api.kore.wire import timestamp
 from outdial.core.campaign import wire_status
 from outdial.core.model import Campaign, RunContactState
 from outdial.services.runs import RunContactPage, RunContactView, StartedRun
-from outdial.services.stop import StoppedRun
+from outdial.services.stop import StoppedRun, StoppedSchedule
 
 SESSION_DIGITS: Final = 24
 """Hex digits of the wire's session ids; an attempt's id has 32, so the first 24 of them stand for it."""
@@ -78,19 +78,24 @@ def started(run: StartedRun) -> StartedShape:
     )
 
 
-def stopped(stop: StoppedRun) -> StoppedShape:
-    """Return the answer of a stop, the same for each repetition of it."""
+def stopped(stop: StoppedRun | StoppedSchedule) -> StoppedShape:
+    """Return the answer of a stop, the same for each repetition of it.
+
+    Where only a schedule was switched off, the instance is that of the latest run, empty when there never was one.
+    """
+    instance_id = "" if stop.run is None else stop.run.instance_id
+    stopped_at = stop.report.stopped_at if isinstance(stop, StoppedRun) else stop.stopped_at
     return StoppedShape(
         status="Stopped",
         message="Campaign Stopped",
-        updated_at=timestamp(stop.report.stopped_at),
-        campaign_instance_id=stop.run.instance_id,
+        updated_at=timestamp(stopped_at),
+        campaign_instance_id=instance_id,
     )
 
 
 def status_shape(campaign: Campaign) -> StatusShape:
     """Return what a campaign does now."""
-    return StatusShape(id=campaign.id, status=wire_status(campaign.state, campaign.run), name=campaign.name)
+    return StatusShape(id=campaign.id, status=wire_status(campaign), name=campaign.name)
 
 
 def run_contacts(page: RunContactPage) -> RunContactsShape:

@@ -9,6 +9,7 @@ from outdial.api.kore.contact_lists import ContactListRoutes
 from outdial.api.kore.door import Door
 from outdial.api.kore.endpoints import Endpoints
 from outdial.api.kore.not_built import add_not_built
+from outdial.api.kore.schedules import ScheduleRoutes
 from outdial.api.openapi import Catalog
 from outdial.api.parts import ApiParts
 from outdial.api.ratelimit import RateLimiter
@@ -24,6 +25,7 @@ def routers(parts: ApiParts, stops: Stops, catalog: Catalog) -> list[APIRouter]:
         endpoints = Endpoints(router, catalog, version=f"v{version}")
         # fixed words before ids: the first route that fits is taken
         add_not_built(endpoints, door)
+        ScheduleRoutes(parts, door).add_to(endpoints)
         ContactListRoutes(parts, door, version=version).add_to(endpoints)
         CampaignRoutes(parts, door, stops, version=version).add_to(endpoints)
         made.append(router)
