@@ -50,6 +50,7 @@ class TestErrors:
         assert RateLimitedError("Slower.", 7).retry_after_seconds == 7
 
 
+permit = st.tuples(st.integers(1, 10**9), st.integers(1, 10**6), st.uuids().map(lambda value: value.hex))
 values = st.integers(0, 2**128 - 1).map(lambda number: uuid.UUID(int=number, version=4))
 
 
@@ -80,9 +81,8 @@ class TestIds:
         found = ids.parse_permit_name(text)
         if found is not None:
             # leading zeros are the one other way to write the same permit
-            assert re.fullmatch(r"run[0-9]+e[0-9]+", text)
+            assert re.fullmatch(r"run[0-9]+e[0-9]+n[0-9a-f]{32}", text)
 
-    @given(st.integers(1, 10**9), st.integers(1, 10**6), st.integers(1, 10**9), st.integers(1, 10**6))
-    def test_permits_of_different_runs_and_epochs_have_different_names(self, run, epoch, other_run, other_epoch):
-        same = (run, epoch) == (other_run, other_epoch)
-        assert (ids.permit_name(run, epoch) == ids.permit_name(other_run, other_epoch)) is same
+    @given(permit, permit)
+    def test_permits_of_different_runs_epochs_and_nodes_have_different_names(self, one, other):
+        assert (ids.permit_name(*one) == ids.permit_name(*other)) is (one == other)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -26,7 +26,7 @@ AGAIN = set(Disposition) - set(FINAL)
 
 
 def after(disposition, *, count=1, sent=True, stopping=False):
-    return after_attempt(disposition, sent=sent, attempts_count=count, rules=RULES, now=NOW, run_stopping=stopping)
+    return after_attempt(disposition, sent=sent, attempts_count=count, rules=RULES, run_stopping=stopping)
 
 
 @pytest.mark.parametrize("disposition", FINAL)
@@ -38,7 +38,7 @@ def test_some_endings_are_final(disposition, stopping, count):
 
 @pytest.mark.parametrize("disposition", sorted(AGAIN))
 def test_the_others_are_tried_again_after_the_period_while_attempts_are_left(disposition):
-    assert after(disposition, count=2) == TryAgain(NOW + timedelta(seconds=600))
+    assert after(disposition, count=2) == TryAgain(600)
     assert after(disposition, count=3) == Finish(DoneReason.ATTEMPTS_USED)
 
 

@@ -33,6 +33,7 @@ from outdial.store.nodes import NodeRow
 from outdial.store.reserve import Reservation
 from outdial.telephony.engine import OutgoingCall, Permit, TrunkAddress
 from outdial.telephony.resolver import TrunkResolver
+from values import NODE
 from waiting import until
 
 TTL = 0.6
@@ -141,6 +142,7 @@ class TestWorker:
             await until(lambda: bool(engine.sent))
             (row,) = await fetch(database, "SELECT * FROM run_engines")
             assert (row["run_id"], row["engine_id"], row["epoch"]) == (run.id, engine.id, run.epoch)
+            assert row["node_id"] == node.id
             (row,) = await fetch(database, "SELECT * FROM run_nodes")
             assert (row["node_id"], row["epoch"], row["dropped_epoch"]) == (node.id, run.epoch, 0)
 
@@ -338,8 +340,8 @@ class TestAdoption:
         await register(database, secret_box, engine.id, "dead", pid=DEAD_PID)
         (attempt_id,) = await self.reserved(database, run, "dead", count=1)
         address = TrunkAddress("127.0.0.1", 5060)
-        await engine.put_permit(Permit(run.id, 1, stage.trunk, address, clock.now() + timedelta(minutes=1)))
-        await engine.originate(OutgoingCall(attempt_id, run.id, 1, "+15550100070", "+15550100999", 30))
+        await engine.put_permit(Permit(run.id, 1, NODE, stage.trunk, address, clock.now() + timedelta(minutes=1)))
+        await engine.originate(OutgoingCall(attempt_id, run.id, 1, NODE, "+15550100070", "+15550100999", 30))
 
         async def over() -> bool:
             return not await engine.calls()
@@ -371,7 +373,7 @@ class TestAdoption:
         await Adoption(node, engines).look()
         await node.book.flush()
         async with database.connection() as connection:
-            assert len(await attempts_store.live_of_node(connection, "alive")) == 2
+            assert len(await attempts_store.reserved_of_node(connection, "alive", older_than=timedelta(0))) == 2
 
     def test_a_process_is_gone_only_where_that_is_certain(self):
         def row(host, pid):
@@ -392,9 +394,9 @@ class TestChores:
         address = TrunkAddress("127.0.0.1", 5060)
         until_then = clock.now() + timedelta(minutes=1)
         for run_id, epoch in ((run.id, 1), (run.id, 2), (run.id + 99, 1)):
-            await engine.put_permit(Permit(run_id, epoch, stage.trunk, address, until_then))
+            await engine.put_permit(Permit(run_id, epoch, NODE, stage.trunk, address, until_then))
         await chores.reap()
-        assert list(await engine.permits()) == [(run.id, 1)]
+        assert list(await engine.permits()) == [(run.id, 1, NODE)]
 
     async def test_a_run_is_not_complete_while_anybody_is_left_or_unread(self, node, run, database):
         for statement in (
@@ -440,12 +442,12 @@ class TestChores:
         async with database.connection() as connection:
             await connection.execute("UPDATE runs SET loaded_at = NULL")
         address = TrunkAddress("127.0.0.1", 5060)
-        await engine.put_permit(Permit(999, 1, stage.trunk, address, clock.now() + timedelta(minutes=1)))
+        await engine.put_permit(Permit(999, 1, NODE, stage.trunk, address, clock.now() + timedelta(minutes=1)))
         chores = asyncio.create_task(Chores(node, LeaseKeeper(node)).run())
         await reading.wait()
 
         async def reaped() -> bool:
-            return (999, 1) not in await engine.permits()
+            return (999, 1, NODE) not in await engine.permits()
 
         await until(reaped)
         go_on.set()

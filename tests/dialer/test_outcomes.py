@@ -37,7 +37,7 @@ def test_progress_carries_all_that_is_known():
 def test_a_busy_line_is_tried_again_once_more():
     first = outcomes.ended(known(1), at=NOW, cause=17, sip_code=486)
     assert (first.disposition, first.contact.state) == (Disposition.BUSY, RunContactState.WAITING)
-    assert first.contact.not_before == NOW + timedelta(seconds=60)
+    assert first.contact.after_seconds == 60
     last = outcomes.ended(known(2), at=NOW, cause=17, sip_code=486)
     assert last.contact.done_reason is DoneReason.ATTEMPTS_USED
 
@@ -105,7 +105,7 @@ def test_every_end_has_one_disposition_and_a_place_for_the_contact(number, answe
     assert news.state in {AttemptState.ENDED, AttemptState.UNKNOWN}
     assert news.disposition is not None
     assert news.ended_at is not None
-    assert (news.contact.state is RunContactState.WAITING) == (news.contact.not_before is not None)
+    assert (news.contact.state is RunContactState.WAITING) == (news.contact.after_seconds is not None)
     assert (news.contact.state is RunContactState.DONE) == (news.contact.done_reason is not None)
     if news.disposition is Disposition.UNKNOWN:
         # nobody is dialed again whose call may have been answered

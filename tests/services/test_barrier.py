@@ -11,7 +11,13 @@ import pytest
 from dialing import CALLER_ID, phones, set_stage
 from engines import simulated
 from outdial import clock
-from outdial.core.errors import ConflictError, IllegalMoveError, NotFoundError, StopNotProvenError
+from outdial.core.errors import (
+    ConflictError,
+    EngineUnavailableError,
+    IllegalMoveError,
+    NotFoundError,
+    StopNotProvenError,
+)
 from outdial.core.model import ConnectedCalls, EngineKind, RingingCalls, RunState, Transport
 from outdial.services import barrier, runs
 from outdial.services.barrier import NodeOutcome, Target, Wishes
@@ -22,6 +28,7 @@ from outdial.store import nodes, stops
 from outdial.store import runs as runs_store
 from outdial.store.nodes import NodeRow
 from outdial.telephony.engine import CallState, OriginateResult, OutgoingCall, Permit, TrunkAddress
+from values import NODE
 from waiting import until
 
 TTL = 0.5
@@ -49,22 +56,29 @@ async def run(stage):
     ).run
 
 
-async def serve(database, secret_box, run, engine, node_id="n1", *, kind=EngineKind.ASTERISK, url=None, lease=60.0):
+async def serve(
+    database, secret_box, run, engine, node_id="n1", *, kind=EngineKind.ASTERISK, url=None, lease=60.0, ttl=TTL
+):
     """Note that a node dials the run by the engine."""
     async with database.connection() as connection:
         await engines_store.put(
             connection, secret_box, engine_id=engine, kind=kind, url=url, username="u", password="p"
         )
         await nodes.register(
-            connection, NodeRow(node_id, f"name-{node_id}", "h", 1, f"app-{node_id}", engine), ttl_seconds=lease
+            connection, NodeRow(node_id, f"name-{node_id}", "h", 1, f"app-{node_id}", engine), ttl_seconds=ttl
+        )
+        await connection.execute(
+            "UPDATE nodes SET lease_until = clock_timestamp() + $2::interval WHERE id = $1",
+            node_id,
+            timedelta(seconds=lease),
         )
         await nodes.serve(connection, run_id=run.id, node_id=node_id, engine_id=engine, epoch=run.epoch)
 
 
 async def ring(engine, stage, run, number=RINGS) -> str:
     address = TrunkAddress("127.0.0.1", 5060)
-    await engine.put_permit(Permit(run.id, run.epoch, stage.trunk, address, clock.now() + timedelta(minutes=1)))
-    call = OutgoingCall(uuid.uuid4().hex, run.id, run.epoch, number, CALLER_ID, 60)
+    await engine.put_permit(Permit(run.id, run.epoch, NODE, stage.trunk, address, clock.now() + timedelta(minutes=1)))
+    call = OutgoingCall(uuid.uuid4().hex, run.id, run.epoch, NODE, number, CALLER_ID, 60)
     assert await engine.originate(call) is OriginateResult.ACCEPTED
     return call.id
 
@@ -151,6 +165,92 @@ async def test_a_node_that_says_nothing_delays_little_when_its_engine_is_silent(
     assert [found.outcome for found in report.nodes] == [NodeOutcome.NOT_ANSWERING]
 
 
+async def test_the_longest_life_of_any_nodes_permits_counts(database, secret_box, stage, run, engines):
+    await serve(database, secret_box, run, "far", kind=EngineKind.SIMULATED, lease=0.2, ttl=2 * TTL)
+    began = clock.boottime()
+    await press(stage, engines)
+    assert clock.boottime() - began >= 2 * TTL
+
+
+class TestPermitsBeingMade:
+    """A node has lost its database, and the run's lock with it, while its requests that put a permit are under way."""
+
+    @pytest.fixture
+    async def engine(self, database, secret_box, run, engines):
+        async with simulated("e1", speed=1.0) as opened:
+            with engines.own(opened):
+                await serve(database, secret_box, run, "e1")
+                yield opened
+
+    async def note(self, database, run, seconds: float) -> None:
+        async with database.connection() as connection:
+            assert await nodes.making(connection, run_id=run.id, node_id="n1", seconds=seconds)
+
+    async def fenced(self, engine, run) -> None:
+        """Until the stop has been at the engine: the permit that was there is gone."""
+
+        async def gone() -> bool:
+            return not await engine.permits()
+
+        await until(gone)
+
+    async def test_a_stop_waits_for_them_and_fences_once_more(self, engine, stage, run, engines, database):
+        await ring(engine, stage, run)
+        await self.note(database, run, 0.8)
+        began = clock.boottime()
+        pressed = asyncio.create_task(press(stage, engines))
+        await self.fenced(engine, run)
+        # the node's requests arrive now, and what was frozen sends
+        late = await ring(engine, stage, run)
+        report = (await pressed).report
+        assert clock.boottime() - began >= 0.75
+        assert late not in {call.id for call in await engine.calls()}
+        assert await engine.permits() == []
+        assert [found.cancelled for found in report.engines] == [2]
+
+    async def test_it_goes_on_as_soon_as_they_are_over(self, engine, stage, run, engines, database):
+        await ring(engine, stage, run)
+        await self.note(database, run, 60)
+        began = clock.boottime()
+        pressed = asyncio.create_task(press(stage, engines))
+        await self.fenced(engine, run)
+        async with database.connection() as connection:
+            await nodes.made(connection, run_id=run.id, node_id="n1")
+        await pressed
+        assert clock.boottime() - began < TTL
+
+    async def test_what_never_ends_is_not_claimed(self, engine, stage, run, engines, database):
+        await self.note(database, run, 60)
+        with pytest.raises(StopNotProvenError, match="A permit may still be put"):
+            await press(stage, engines)
+
+    async def test_a_pause_waits_too(self, engine, stage, run, engines, database):
+        await ring(engine, stage, run)
+        await self.note(database, run, 0.4)
+        began = clock.boottime()
+        await runs.pause(database, engines, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="test")
+        assert clock.boottime() - began >= 0.35
+
+
+async def test_what_was_cancelled_is_counted_over_every_try(database, secret_box, stage, run, engines, monkeypatch):
+    async with simulated("e1", speed=1.0) as engine:
+        with engines.own(engine):
+            await serve(database, secret_box, run, "e1")
+            await ring(engine, stage, run)
+            await ring(engine, stage, run)
+            listed = engine.calls
+            failures = iter([False, True])
+
+            async def calls(run_id=None):
+                if next(failures, False):
+                    raise EngineUnavailableError("just now")
+                return await listed(run_id)
+
+            monkeypatch.setattr(engine, "calls", calls)
+            report = (await press(stage, engines)).report
+    assert [found.cancelled for found in report.engines] == [2]
+
+
 class TestWishes:
     @pytest.fixture
     async def engine(self, database, secret_box, stage, run, engines):
@@ -209,7 +309,13 @@ class TestWishes:
         await ring(engine, stage, run, RINGS)
         (call,) = await engine.calls(run.id)
         assert call.state is CallState.DIALING
-        target = Target(run=run, epochs={"e1": [run.epoch]}, committed=clock.boottime(), transport=Transport.TCP)
+        target = Target(
+            run=run,
+            permits={"e1": [(run.epoch, "n1")]},
+            committed=clock.boottime(),
+            transport=Transport.TCP,
+            ttl_seconds=TTL,
+        )
         began = clock.boottime()
         (found,) = await barrier.silence(engines, target, Wishes(), deadline=began + 9, database=database)
         assert found.silent

@@ -198,7 +198,6 @@ class Day:
                 sent=False,
                 attempts_count=number,
                 rules=self.rules,
-                now=at,
                 run_stopping=False,
             )
             assert decided == PutBack()
@@ -226,14 +225,14 @@ class Day:
             sent=True,
             attempts_count=person.candidate.attempts_count,
             rules=self.rules,
-            now=self.now,
             run_stopping=self.state in {RunState.STOPPING, RunState.STOPPED},
         )
         match decided:
             case Finish(reason=reason):
                 person.state, person.reason = STATE.DONE, reason
-            case TryAgain(not_before=at):
+            case TryAgain(after_seconds=seconds):
                 person.state = STATE.WAITING
+                at = self.now + timedelta(seconds=seconds)
                 person.candidate = replace(person.candidate, not_before=at)
             case PutBack():
                 raise AssertionError("something was sent")

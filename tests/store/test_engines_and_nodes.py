@@ -116,7 +116,7 @@ class TestServing:
         for epoch in (1, 3, 3, 1):
             await self.serve(database, run, epoch=epoch)
         async with database.connection() as connection:
-            assert await nodes.engines_of_run(connection, run.id) == {"e1": [1, 3]}
+            assert await nodes.permits_of_run(connection, run.id) == {"e1": [(1, "n1"), (3, "n1")]}
         (found,) = await self.serving(database, run)
         assert (found.epoch, found.dropped_epoch, found.lease_live, found.ended) == (3, 0, True, False)
 
@@ -143,12 +143,12 @@ class TestServing:
         async with database.transaction() as connection:
             assert await nodes.is_unused(connection, "e1") is False
             await nodes.forget_engine(connection, run.id, "e1")
-            assert await nodes.engines_of_run(connection, run.id) == {"e1": [1]}
+            assert await nodes.permits_of_run(connection, run.id) == {"e1": [(1, "n1")]}
             await nodes.end(connection, "n1")
             assert await nodes.is_unused(connection, "e1") is True
-            assert await nodes.runs_of_engine(connection, "e1") == {run.id: [1]}
+            assert await nodes.runs_of_engine(connection, "e1") == {run.id: [(1, "n1")]}
             await nodes.forget_engine(connection, run.id, "e1")
-            assert await nodes.engines_of_run(connection, run.id) == {}
+            assert await nodes.permits_of_run(connection, run.id) == {}
 
     async def test_a_node_that_begins_meanwhile_is_not_forgotten(self, database, run):
         await self.serve(database, run)
@@ -171,7 +171,7 @@ class TestServing:
 
         await asyncio.gather(join(), forget())
         async with database.connection() as connection:
-            assert await nodes.engines_of_run(connection, run.id) == {"e1": [1]}
+            assert await nodes.permits_of_run(connection, run.id) == {"e1": [(1, "n1"), (1, "n2")]}
 
     async def test_runs_that_are_over_need_no_engine(self, database, run):
         await self.serve(database, run)

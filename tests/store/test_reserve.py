@@ -12,6 +12,7 @@ from dialing import add_campaign, phones, set_stage
 from outdial.core.model import AttemptState, Disposition, DoneReason, EngineKind, RunContactState, RunState
 from outdial.services import dnc, runs
 from outdial.store import attempts, engines, nodes, reserve
+from outdial.store import dnc as dnc_store
 from outdial.store import runs as runs_store
 from outdial.store.attempts import AttemptNews, ContactNews
 from outdial.store.nodes import NodeRow
@@ -101,7 +102,7 @@ class TestReserve:
         assert ids == {attempt_id for _, attempt_id in wanted.wanted}
         assert await states(database, run) == {"claimed": 3, "pending": 17}
         async with database.connection() as connection:
-            found = await attempts.live_of_node(connection, node)
+            found = await attempts.reserved_of_node(connection, node, older_than=timedelta(0))
         assert {(one.state, one.number, one.epoch, one.engine_id) for one in found} == {
             (AttemptState.RESERVED, 1, 1, "e1")
         }
@@ -217,6 +218,44 @@ class TestReserve:
         # even when asked for by name: the index decides
         assert (await ask(database, second, node, wish(everybody)))[1] == frozenset()
 
+    async def test_two_runs_over_the_same_people_never_wait_for_each_other(
+        self, database, secret_box, stage, run, node
+    ):
+        """Each reserves in an order of its own, on a trunk of its own: no shared budget orders them."""
+        other = await add_campaign(database, stage.owner, phones(20)[::-1], list_name="again", name="Again")
+        second = (await runs.start(database, secret_box, iid=stage.owner.iid, campaign_id=other, actor="test")).run
+
+        async def everybody(one) -> list[int]:
+            async with database.connection() as connection:
+                rows = await connection.fetch(
+                    "SELECT contact_id FROM run_contacts WHERE run_id = $1 ORDER BY sort_key", one.id
+                )
+            return [row["contact_id"] for row in rows]
+
+        asked = {run.id: await everybody(run), second.id: await everybody(second)}
+
+        async def take(one) -> int:
+            # before the database would undo one of two that wait for each other, after a second
+            async with asyncio.timeout(0.9):
+                return len((await ask(database, one, node, wish(asked[one.id], run_cap=99, trunk_cap=99)))[1])
+
+        for _ in range(30):
+            taken = await asyncio.gather(take(run), take(second))
+            assert sum(taken) == 20
+            async with database.connection() as connection:
+                await connection.execute("DELETE FROM attempts")
+                await connection.execute("UPDATE run_contacts SET state = 'pending', attempts_count = 0")
+
+    async def test_while_a_do_not_call_list_is_written_it_looks_again_instead_of_waiting(
+        self, database, stage, run, node
+    ):
+        found = await people(database, run)
+        async with database.transaction() as writing:
+            await dnc_store.freeze(writing, stage.owner.account_id)
+            async with asyncio.timeout(5):
+                assert (await ask(database, run, node, wish(found)))[0] is Verdict.CONFLICT
+        assert (await ask(database, run, node, wish(found)))[0] is Verdict.RESERVED
+
     async def test_a_number_listed_after_the_look_is_not_reserved(self, database, stage, run, node):
         found = await people(database, run)
         await dnc.add_numbers(database, account_id=stage.owner.account_id, phones=phones(20)[:19], actor="test")
@@ -302,10 +341,42 @@ class TestBook:
                 actor="test",
                 reason="stop",
             )
-        later = ContactNews(RunContactState.WAITING, not_before=datetime.now(UTC) + timedelta(minutes=1))
+        later = ContactNews(RunContactState.WAITING, after_seconds=60)
         await book(database, ended(attempt, disposition, later))
         row = await self.row(database, attempt)
         assert (row["contact_state"], row["done_reason"], row["not_before"]) == ("done", reason, None)
+
+    async def test_a_retry_that_is_put_back_under_a_stop_will_not_happen_either(self, database, run, attempt):
+        async with database.transaction() as connection:
+            # it was the second try
+            await connection.execute("UPDATE run_contacts SET attempts_count = 2 WHERE state = 'claimed'")
+            await runs_store.move_run(
+                connection, run.id, before=RunState.ACTIVE, epoch=1, after=RunState.STOPPING, actor="x", reason="stop"
+            )
+        back = ContactNews(RunContactState.PENDING, uncounted=True)
+        await book(database, ended(attempt, Disposition.CANCELLED, back))
+        row = await self.row(database, attempt)
+        assert (row["contact_state"], row["done_reason"], row["attempts_count"]) == ("done", "retry_cancelled", 1)
+
+    async def test_who_was_never_attempted_stays_so_under_a_stop(self, database, run, attempt):
+        async with database.transaction() as connection:
+            await runs_store.move_run(
+                connection, run.id, before=RunState.ACTIVE, epoch=1, after=RunState.STOPPING, actor="x", reason="stop"
+            )
+        back = ContactNews(RunContactState.PENDING, uncounted=True)
+        await book(database, ended(attempt, Disposition.CANCELLED, back))
+        row = await self.row(database, attempt)
+        assert (row["contact_state"], row["done_reason"], row["attempts_count"]) == ("pending", None, 0)
+
+    async def test_the_next_try_is_due_by_the_databases_clock(self, database, attempt):
+        later = ContactNews(RunContactState.WAITING, after_seconds=600)
+        await book(database, ended(attempt, Disposition.BUSY, later))
+        async with database.connection() as connection:
+            seconds = await connection.fetchval(
+                "SELECT extract(epoch FROM not_before - clock_timestamp())::float FROM run_contacts "
+                "WHERE not_before IS NOT NULL"
+            )
+        assert 590 < seconds <= 600
 
     async def test_each_step_is_in_the_history_once(self, database, attempt):
         for _ in range(2):
@@ -368,6 +439,49 @@ class TestNodes:
                 "n1"
             ]
             assert len(await attempts.live_of_nodes_adopted_by(connection, "n3", 9)) == 1
+
+    async def test_a_node_of_their_own_engine_takes_them_from_an_adopter_of_another(
+        self, database, secret_box, run, node
+    ):
+        """The adopter may have no way to that engine: the calls there would wait for it for ever."""
+        await ask(database, run, node, wish((await people(database, run))[:1]))
+        async with database.connection() as connection:
+            await connection.execute("INSERT INTO engines (id, kind) VALUES ('e2', 'simulated')")
+            await nodes.register(connection, NodeRow("n2", "n2", "h", 1, "app-n2", "e2"), ttl_seconds=60)
+            await connection.execute(
+                "UPDATE nodes SET lease_until = clock_timestamp() - interval '9 s' WHERE id = 'n1'"
+            )
+            assert len(await nodes.take_over(connection, "n2", "e2", foreign_grace=timedelta(0))) == 1
+        await add_node(database, secret_box, "n3")
+        async with database.connection() as connection:
+            assert len(await nodes.take_over(connection, "n3", "e1", foreign_grace=timedelta(0))) == 1
+            # and it stays theirs
+            assert await nodes.take_over(connection, "n2", "e2", foreign_grace=timedelta(0)) == []
+            assert len(await attempts.live_of_nodes_adopted_by(connection, "n3", 9)) == 1
+
+    async def test_registering_again_after_an_answer_that_was_never_heard(self, database, secret_box, node):
+        await add_node(database, secret_box, node)
+        async with database.connection() as connection:
+            assert await nodes.renew(connection, node, ttl_seconds=1, engine_up=True) is True
+
+    async def test_a_permit_that_is_being_put_is_noted_until_it_is_there_or_has_run_out(self, database, run, node):
+        async def making() -> bool:
+            async with database.connection() as connection:
+                (found,) = await nodes.serving(connection, run.id)
+                assert found.making == (await nodes.still_making(connection, [node]) == {node})
+            return found.making
+
+        async with database.connection() as connection:
+            await nodes.serve(connection, run_id=run.id, node_id=node, engine_id="e1", epoch=1)
+            assert not await making()
+            assert await nodes.making(connection, run_id=run.id, node_id=node, seconds=60)
+            assert await making()
+            await nodes.made(connection, run_id=run.id, node_id=node)
+            assert not await making()
+            assert await nodes.making(connection, run_id=run.id, node_id=node, seconds=-1)
+            assert not await making()
+            await nodes.end(connection, node)
+            assert not await nodes.making(connection, run_id=run.id, node_id=node, seconds=60)
 
     async def test_ready_means_a_live_lease_and_an_engine_that_is_up(self, database, node):
         async with database.connection() as connection:

@@ -5,6 +5,7 @@ The vendor's voice ids are odd: the first group has seven hex digits, not eight 
 
 from __future__ import annotations
 
+import re
 from uuid import UUID, uuid5
 
 _CONTACT_NAMESPACE = UUID("6b8f6f0e-6d0e-5d43-9f65-0d1f0f1d5a11")
@@ -65,17 +66,21 @@ def contact_id(database_id: int) -> str:
     return f"cc-{uuid5(_CONTACT_NAMESPACE, str(database_id))}"
 
 
-def permit_name(run_id: int, epoch: int) -> str:
-    """Return the engine object name of a run's permit at one epoch, ``run12e3``; an old name serves no new epoch."""
-    return f"run{run_id}e{epoch}"
+_PERMIT = re.compile(r"run([0-9]{1,19})e([0-9]{1,10})n([0-9a-f]{32})")
 
 
-def parse_permit_name(name: str) -> tuple[int, int] | None:
-    """Return ``(run_id, epoch)`` of a permit name, or None when the name is no permit's."""
-    run, separator, epoch = name.removeprefix("run").partition("e")
-    if not (name.startswith("run") and separator and run.isascii() and run.isdigit() and epoch.isascii()):
-        return None
-    return (int(run), int(epoch)) if epoch.isdigit() else None
+def permit_name(run_id: int, epoch: int, node_id: str) -> str:
+    """Return the engine object name of one node's permit for a run at one epoch, ``run12e3n`` + the node's id.
+
+    An old name serves no new epoch, and no node's renewal serves another node.
+    """
+    return f"run{run_id}e{epoch}n{node_id}"
+
+
+def parse_permit_name(name: str) -> tuple[int, int, str] | None:
+    """Return ``(run_id, epoch, node_id)`` of a permit name, or None when the name is no permit's."""
+    found = _PERMIT.fullmatch(name)
+    return None if found is None else (int(found[1]), int(found[2]), found[3])
 
 
 def stasis_app(node_id: str) -> str:

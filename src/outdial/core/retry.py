@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Final
 
 from outdial.core.model import DialingRules, Disposition, DoneReason
@@ -18,9 +17,10 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class TryAgain:
-    """The contact is tried again, not before an instant."""
+    """The contact is tried again, not before so many seconds from when that is written down: whoever writes has the
+    clock by which it comes due."""
 
-    not_before: datetime
+    after_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,6 @@ def after_attempt(
     sent: bool,
     attempts_count: int,
     rules: DialingRules,
-    now: datetime,
     run_stopping: bool,
 ) -> Finish | TryAgain | PutBack:
     """Return what becomes of the contact.
@@ -62,4 +61,4 @@ def after_attempt(
         return Finish(DoneReason.STOPPED if cancelled else DoneReason.RETRY_CANCELLED)
     if attempts_count >= rules.max_attempts:
         return Finish(DoneReason.ATTEMPTS_USED)
-    return TryAgain(now + timedelta(seconds=rules.retry_seconds))
+    return TryAgain(rules.retry_seconds)

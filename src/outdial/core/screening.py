@@ -69,8 +69,8 @@ class NotBefore:
 Verdict = Allow | Deny | NotBefore
 
 
-def screen(candidate: Candidate, rules: DialingRules, *, now: datetime) -> Verdict:
-    """Return whether the contact may be dialed at ``now``."""
+def screen(candidate: Candidate, rules: DialingRules, *, now: datetime, until: datetime | None = None) -> Verdict:
+    """Return whether the contact may be dialed at ``now``, and, as its call may leave a moment later, until then."""
     if candidate.on_account_dnc or candidate.on_campaign_dnc:
         whose = "account" if candidate.on_account_dnc else "campaign"
         return Deny(DoneReason.DNC, f"The number is on the {whose}'s do-not-call list.")
@@ -78,7 +78,10 @@ def screen(candidate: Candidate, rules: DialingRules, *, now: datetime) -> Verdi
         return Deny(DoneReason.ATTEMPTS_USED, f"All {rules.max_attempts} attempts have been used.")
     if candidate.not_before is not None and candidate.not_before > now:
         return NotBefore(candidate.not_before, WaitReason.RETRY_PERIOD, "The next attempt is not due yet.")
-    return _within_hours(candidate, rules, now)
+    within = _within_hours(candidate, rules, now)
+    if until is None or not isinstance(within, Allow):
+        return within
+    return _within_hours(candidate, rules, until)
 
 
 def _within_hours(candidate: Candidate, rules: DialingRules, now: datetime) -> Verdict:

@@ -173,8 +173,8 @@ class Dialer:
             await nodes_store.end(connection, node.id)
             alone = await nodes_store.is_unused(connection, node.engine.id)
             runs = await nodes_store.runs_of_engine(connection, node.engine.id) if alone else {}
-        for run_id, epochs in runs.items():
-            await node.engine.fence(run_id, epochs)
+        for run_id, permits in runs.items():
+            await node.engine.fence(run_id, permits)
             if not await node.engine.calls(run_id):
                 async with node.database.transaction() as connection:
                     await nodes_store.forget_engine(connection, run_id, node.engine.id)

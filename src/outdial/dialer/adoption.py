@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,7 @@ from outdial.services.engines import Engines, reachable_from_anywhere
 from outdial.store import attempts as attempts_store
 from outdial.store import nodes as nodes_store
 from outdial.store import runs as runs_store
+from outdial.store.database import server_time
 from outdial.store.nodes import NodeRow
 from outdial.telephony.engine import CallState, LiveCall
 
@@ -34,6 +35,14 @@ FOREIGN_GRACE: Final = 3.0
 can go on with the conversations, it can only end them."""
 
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Instant:
+    """One instant by two clocks; the first was read a moment earlier."""
+
+    boot: float
+    database: datetime
 
 
 def this_host() -> str:
@@ -77,26 +86,46 @@ class Adoption:
                 for attempt in await attempts_store.live_of_nodes_adopted_by(connection, self._node.id, LOT)
                 if attempt.id not in self._node.calls
             ]
-            nodes = await nodes_store.by_ids(connection, sorted({attempt.node_id for attempt in left}))
+            dead_ids = sorted({attempt.node_id for attempt in left})
+            nodes = await nodes_store.by_ids(connection, dead_ids)
+            permits = await nodes_store.permits_of_nodes(connection, dead_ids)
+            # one instant by two clocks; whatever is later than it is not claimed to be earlier
+            boot = clock.boottime()
+            instant = _Instant(boot, await server_time(connection))
+            # of a node that may still be putting a permit nothing can be said yet
+            making = await nodes_store.still_making(connection, dead_ids)
+            left = [attempt for attempt in left if attempt.node_id not in making]
             runs = {run_id: await runs_store.by_id(connection, run_id) for run_id in {one.run_id for one in left}}
         for engine_id in {attempt.engine_id for attempt in left}:
             of_engine = [attempt for attempt in left if attempt.engine_id == engine_id]
+            gone = {attempt.node_id for attempt in of_engine}
+            stale = [permit for permit in permits if permit[2] in gone]
             try:
                 if engine_id == self._node.engine.id:
-                    await self._settle_own(of_engine, nodes, runs)
+                    await self._settle_own(of_engine, nodes, runs, stale, instant)
                 else:
-                    await self._settle_foreign(engine_id, of_engine, runs)
+                    await self._settle_foreign(engine_id, of_engine, runs, stale)
                 self._complained.discard(engine_id)
             except EngineUnavailableError as error:
                 if engine_id not in self._complained:
                     self._complained.add(engine_id)
                     _log.error("attempts_wait_for_engine", engine_id=engine_id, reason=error.message)
 
-    async def _settle_own(self, attempts: list[Attempt], nodes: dict[str, NodeRow], runs: dict[int, Run]) -> None:
+    async def _settle_own(
+        self,
+        attempts: list[Attempt],
+        nodes: dict[str, NodeRow],
+        runs: dict[int, Run],
+        stale: list[tuple[int, int, str]],
+        instant: _Instant,
+    ) -> None:
         """Settle attempts at this node's engine: calls that live are taken over with their events."""
         engine = self._node.engine
         if not engine.up:
             return
+        # a node that was frozen before it sent sends when it wakes up: from here on that is refused
+        for permit in stale:
+            await engine.remove_permit(*permit)
         flows = {run_id: await self._flow(runs[run_id]) for run_id in {one.run_id for one in attempts}}
         # connect under each dead node's name first, so that no event after the listing is missed
         for node_id in sorted({attempt.node_id for attempt in attempts}):
@@ -109,7 +138,7 @@ class Adoption:
                 self._node.calls.adopt(_seen(known, call, attempt), flows[attempt.run_id])
                 continue
             record = await engine.record(attempt.id)
-            placed = not self._never_placed(attempt, nodes[attempt.node_id])
+            placed = not self._never_placed(attempt, nodes[attempt.node_id], instant)
             self._node.book.put(outcomes.from_record(known, record, at=clock.now(), placed=placed))
 
     async def _flow(self, run: Run) -> Flow | None:
@@ -121,22 +150,28 @@ class Adoption:
             _log.error("flow_of_adopted_calls_missing", run_id=run.id, reason=error.message)
             return None
 
-    def _never_placed(self, attempt: Attempt, dead: NodeRow) -> bool:
+    def _never_placed(self, attempt: Attempt, dead: NodeRow, instant: _Instant) -> bool:
         """Whether the engine, asked in vain, would have to know the call if it had ever been placed, and nobody is
         left who could still place it."""
         up_since = self._node.calls.up_since
         if attempt.state is not AttemptState.RESERVED or attempt.reserved_at is None or up_since is None:
             return False
-        connected_at = clock.now() - timedelta(seconds=clock.boottime() - up_since)
-        return self._node.engine.keeps_records and connected_at < attempt.reserved_at and process_is_gone(dead)
+        # each duration by one clock: no two of them need to agree
+        reserved_for = (instant.database - attempt.reserved_at).total_seconds()
+        watched_for = instant.boot - up_since
+        return self._node.engine.keeps_records and watched_for > reserved_for and process_is_gone(dead)
 
-    async def _settle_foreign(self, engine_id: str, attempts: list[Attempt], runs: dict[int, Run]) -> None:
+    async def _settle_foreign(
+        self, engine_id: str, attempts: list[Attempt], runs: dict[int, Run], stale: list[tuple[int, int, str]]
+    ) -> None:
         """Settle attempts at another engine: end what lives, book what is gone."""
         row = (await self._engines.rows([engine_id]))[engine_id]
         # one inside a process ends with it, and its calls are no real ones
         gone = row.retired_at is not None or not reachable_from_anywhere(row)
         try:
             control = await self._engines.control(engine_id)
+            for permit in stale:
+                await control.remove_permit(*permit)
             alive = {call.id: call for call in await control.calls()}
             for attempt in attempts:
                 if attempt.id in alive:

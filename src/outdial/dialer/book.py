@@ -42,6 +42,10 @@ class Book:
         self._idle.clear()
         self._wake.set()
 
+    def __contains__(self, attempt_id: str) -> bool:
+        """Whether news of the attempt is not written yet."""
+        return attempt_id in self._news
+
     async def flush(self) -> None:
         """Return once everything is written."""
         self._hurry.set()

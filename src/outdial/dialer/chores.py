@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Final
 
 import structlog
 
+from outdial import clock
 from outdial.core.campaign import RunAction
 from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError
 from outdial.core.model import Run, RunState
 from outdial.dialer.lease import LeaseKeeper
 from outdial.dialer.node import Node
+from outdial.dialer.outcomes import Known, never_sent
+from outdial.dialer.worker import HEARD_SECONDS
 from outdial.services import runs as runs_service
+from outdial.store import attempts as attempts_store
 from outdial.store import run_contacts as run_contacts_store
 from outdial.store import runs as runs_store
 from outdial.store import stops as stops_store
@@ -23,6 +28,9 @@ EVERY_SECONDS: Final = 0.5
 
 REAP_SECONDS: Final = 1.0
 """Between two looks for permits that must not be."""
+
+LOST_AFTER: Final = timedelta(seconds=3 * HEARD_SECONDS)
+"""How old a reservation nobody here knows of must be: older than any that a claim may still be told of."""
 
 RECONCILE_SECONDS: Final = 2.0
 """Between two looks for calls whose end was missed: an adopted event stream may be lost without a word."""
@@ -44,6 +52,7 @@ class Chores:
             group.create_task(self._again(self._load, EVERY_SECONDS))
             group.create_task(self._again(self._complete, EVERY_SECONDS))
             group.create_task(self._again(self.reap, REAP_SECONDS))
+            group.create_task(self._again(self.give_back, REAP_SECONDS))
             group.create_task(self._again(self._node.calls.reconcile, RECONCILE_SECONDS))
 
     async def _again(self, chore: Callable[[], Awaitable[None]], seconds: float) -> None:
@@ -76,6 +85,24 @@ class Chores:
             if worker.exhausted:
                 await complete(self._node, worker.run)
 
+    async def give_back(self) -> None:
+        """End attempts that were reserved for this node by a claim whose answer it never heard, or heard too late.
+
+        It holds their channels and their people's numbers as long as the node lives, and nobody else looks. Nothing was
+        sent for them: a node dials what it was told of within :data:`worker.HEARD_SECONDS` only.
+        """
+        node = self._node
+        async with node.database.connection() as connection:
+            found = await attempts_store.reserved_of_node(connection, node.id, older_than=LOST_AFTER)
+            lost = [attempt for attempt in found if attempt.id not in node.calls and attempt.id not in node.book]
+            rules = {
+                run_id: (await runs_store.by_id(connection, run_id)).rules for run_id in {one.run_id for one in lost}
+            }
+        for attempt in lost:
+            known = Known(attempt_id=attempt.id, number=attempt.number, rules=rules[attempt.run_id], by=node.id)
+            node.book.put(never_sent(known, at=clock.now(), reason="the answer to its reservation was lost"))
+            _log.warning("reservation_given_back", attempt_id=attempt.id, run_id=attempt.run_id)
+
     async def reap(self) -> None:
         """Remove permits at this node's engine whose run is not active at their epoch."""
         if not self._node.engine.up:
@@ -86,9 +113,9 @@ class Chores:
             async with self._node.database.connection() as connection:
                 live = await runs_store.live_runs(connection)
             wanted = {(run.id, run.epoch) for run in live if run.state is RunState.ACTIVE}
-            for run_id, epoch in present:
+            for run_id, epoch, node_id in present:
                 if (run_id, epoch) not in wanted:
-                    await self._node.engine.remove_permit(run_id, epoch)
+                    await self._node.engine.remove_permit(run_id, epoch, node_id)
                     _log.info("permit_reaped", run_id=run_id, epoch=epoch)
         except EngineUnavailableError as error:
             _log.warning("permits_not_reaped", reason=error.message)

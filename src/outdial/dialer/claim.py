@@ -26,6 +26,9 @@ LARGEST_SCREENING: Final = 200
 HORIZON_SECONDS: Final = 0.2
 """How far ahead calls are reserved."""
 
+LATE_SECONDS: Final = 1.0
+"""How much later than its instant a call may leave: calling hours are asked for that long ahead."""
+
 IDLE_SECONDS: Final = 1.0
 """Longest wait before another look, when nothing says when something can be dialed."""
 
@@ -102,8 +105,9 @@ def make_plan(
     denied: list[tuple[int, DoneReason]] = []
     deferred: list[tuple[int, datetime]] = []
     allowed: list[int] = []
+    latest = facts.now + timedelta(seconds=HORIZON_SECONDS + LATE_SECONDS)
     for candidate in found:
-        verdict = screen(candidate, run.rules, now=facts.now)
+        verdict = screen(candidate, run.rules, now=facts.now, until=latest)
         match verdict:
             case Allow():
                 allowed.append(candidate.contact_id)

@@ -203,19 +203,23 @@ class LeaseKeeper:
         engine = self._node.engine
         if engine.kind is not EngineKind.SIMULATED or run is None:
             return
-        wishes = barrier.Wishes(ringing=RingingCalls.LET_RING)
-        if run.state is RunState.STOPPING:
-            async with self._node.database.connection() as connection:
-                stored = await stops_store.read_options(connection, run.id)
-            wishes = barrier.Wishes() if stored is None else msgspec.convert(stored, barrier.Wishes)
         while True:
             try:
+                wishes = await self._wishes(run)
                 if await barrier.quiet(engine, run.id, wishes, ttl_seconds=self._node.ttl_seconds):
                     return
-            except EngineUnavailableError as error:
+            except (EngineUnavailableError, DatabaseUnavailableError) as error:
                 # nobody else can ask it, so nothing is acknowledged before it answers
                 _log.error("own_engine_not_quiet", run_id=run.id, reason=error.message)
                 await asyncio.sleep(RETRY_SECONDS)
+
+    async def _wishes(self, run: Run) -> barrier.Wishes:
+        """Return what becomes of the calls there are; a pause lets them ring."""
+        if run.state is not RunState.STOPPING:
+            return barrier.Wishes(ringing=RingingCalls.LET_RING)
+        async with self._node.database.connection() as connection:
+            stored = await stops_store.read_options(connection, run.id)
+        return barrier.Wishes() if stored is None else msgspec.convert(stored, barrier.Wishes)
 
 
 async def flow_of(node: Node, run: Run) -> Flow | None:

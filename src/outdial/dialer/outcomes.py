@@ -118,9 +118,7 @@ def _final(
     reason: str,
     sent: bool = True,
 ) -> AttemptNews:
-    decided = after_attempt(
-        disposition, sent=sent, attempts_count=known.number, rules=known.rules, now=at, run_stopping=False
-    )
+    decided = after_attempt(disposition, sent=sent, attempts_count=known.number, rules=known.rules, run_stopping=False)
     return AttemptNews(
         id=known.attempt_id,
         state=AttemptState.ENDED,
@@ -141,8 +139,8 @@ def _contact(decided: Finish | TryAgain | PutBack) -> ContactNews:
     match decided:
         case Finish(reason=done):
             return ContactNews(RunContactState.DONE, done_reason=done)
-        case TryAgain(not_before=not_before):
-            return ContactNews(RunContactState.WAITING, not_before=not_before)
+        case TryAgain(after_seconds=after_seconds):
+            return ContactNews(RunContactState.WAITING, after_seconds=after_seconds)
         case PutBack():
             return ContactNews(RunContactState.PENDING, uncounted=True)
 

@@ -11,10 +11,10 @@ import structlog
 from outdial import clock
 from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError, TrunkUnresolvedError
 from outdial.core.model import Run, RunState, Trunk
-from outdial.core.permit import Gate, gate_until, may_dial
+from outdial.core.permit import Gate, gate_until, may_dial, silent_after
 from outdial.core.phone import written_for
 from outdial.dialer.calls import Flow
-from outdial.dialer.claim import Place, claim
+from outdial.dialer.claim import LATE_SECONDS, Place, claim
 from outdial.dialer.node import Node
 from outdial.dialer.outcomes import Known
 from outdial.store import nodes as nodes_store
@@ -28,6 +28,9 @@ PAUSE_SECONDS: Final = 0.25
 
 CONFLICT_SECONDS: Final = 0.005
 """Before another look when another node was faster on a budget."""
+
+HEARD_SECONDS: Final = 1.0
+"""Longest time from a claim's beginning to its answer after which what it reserved is dialed."""
 
 _log = structlog.get_logger()
 
@@ -91,7 +94,7 @@ class Worker:
         while not self._closing.is_set():
             await self._renew.wait()
             self._renew.clear()
-            if self._closing.is_set() or self._gate is None or not self._node.engine.up:
+            if not self._may_dial():
                 continue
             try:
                 if not announced:
@@ -113,7 +116,10 @@ class Worker:
         address = self._address = await self._node.resolver.address(self._trunk)
         assert self._found_active_at is not None  # noqa: S101 - confirm() came first
         expires_at = self._found_active_at + timedelta(seconds=self._node.ttl_seconds)
-        return Permit(self._run.id, self._run.epoch, self._trunk, address, expires_at)
+        return self._permit_until(expires_at, address)
+
+    def _permit_until(self, expires_at: datetime, address: TrunkAddress) -> Permit:
+        return Permit(self._run.id, self._run.epoch, self._node.id, self._trunk, address, expires_at)
 
     async def _announce(self) -> bool:
         """Write down that this node and engine serve the run, so that a stop finds them; False when it moved on."""
@@ -131,19 +137,41 @@ class Worker:
         return True
 
     async def _put(self) -> bool:
-        """Put the permit while the run's lock is held, so that no stop can have passed; False when one has."""
-        wall = clock.now()
+        """Put the permit while the run's lock is held, so that no stop can have passed; False when one has.
+
+        The lock ends with its session, and requests do not: so it is noted first that they may be under way. A stop
+        that gets the lock while the note stands waits until it has run out, and fences once more.
+        """
         address = await self._node.resolver.address(self._trunk)
+        wall = clock.now()
+        if not await self._note_making():
+            return False
         async with self._node.database.transaction() as connection:
             # a node that freezes here must not hold up a stop longer than a permit lives
             await runs_store.limit_idle(connection, self._node.ttl_seconds)
             await runs_store.share_run(connection, self._run.id)
             if not await self._is_current(connection):
+                await nodes_store.made(connection, run_id=self._run.id, node_id=self._node.id)
                 return False
             expires_at = wall + timedelta(seconds=self._node.ttl_seconds)
-            await self._node.engine.put_permit(Permit(self._run.id, self._run.epoch, self._trunk, address, expires_at))
+            await self._node.engine.put_permit(self._permit_until(expires_at, address))
+            await nodes_store.made(connection, run_id=self._run.id, node_id=self._node.id)
         self._address = address
         return True
+
+    async def _note_making(self) -> bool:
+        """Note that a permit is about to be put; False when the run has moved on, or this node's life is over."""
+        node = self._node
+        async with node.database.transaction() as connection:
+            await runs_store.limit_idle(connection, node.ttl_seconds)
+            await runs_store.share_run(connection, self._run.id)
+            if not await self._is_current(connection):
+                return False
+            seconds = silent_after(0.0, ttl_seconds=node.ttl_seconds)
+            noted = await nodes_store.making(connection, run_id=self._run.id, node_id=node.id, seconds=seconds)
+        if not noted:
+            node.over.set()
+        return noted
 
     async def _is_current(self, connection: Connection) -> bool:
         """Whether the run is active at this epoch; the lock was taken in an earlier statement."""
@@ -159,6 +187,7 @@ class Worker:
             if not await self._open():
                 await self._idle(PAUSE_SECONDS)
                 continue
+            asked = clock.boottime()
             try:
                 found = await claim(self._node.database, self._run, self._trunk, self._node.id, many=many)
             except DatabaseUnavailableError:
@@ -174,7 +203,9 @@ class Worker:
                 await self._idle(PAUSE_SECONDS)
             if found.verdict is Verdict.CONFLICT:
                 await self._idle(CONFLICT_SECONDS)
-            if found.places:
+            if found.places and clock.boottime() - asked > HEARD_SECONDS:
+                self._give_back(found.places)
+            elif found.places:
                 await self._place(found.places)
             elif found.wait_seconds > 0:
                 await self._idle(found.wait_seconds)
@@ -196,18 +227,24 @@ class Worker:
             and may_dial(self._gate, epoch=self._run.epoch, now=clock.boottime())
         )
 
+    def _take(self, place: Place) -> None:
+        known = Known(
+            attempt_id=place.attempt_id,
+            number=place.candidate.attempts_count + 1,
+            rules=self._run.rules,
+            by=self._node.id,
+        )
+        self._node.calls.reserve(known, self._flow, self._wake.set)
+
+    def _give_back(self, places: tuple[Place, ...]) -> None:
+        """End attempts that were heard of so late that they may have been given up already (``Chores.give_back``)."""
+        for place in places:
+            self._take(place)
+            self._node.calls.put_back(place.attempt_id, "the database answered too late")
+
     async def _place(self, places: tuple[Place, ...]) -> None:
         for place in places:
-            self._node.calls.reserve(
-                Known(
-                    attempt_id=place.attempt_id,
-                    number=place.candidate.attempts_count + 1,
-                    rules=self._run.rules,
-                    by=self._node.id,
-                ),
-                self._flow,
-                self._wake.set,
-            )
+            self._take(place)
         async with asyncio.TaskGroup() as group:
             for place in places:
                 await self._until(place.at)
@@ -218,6 +255,7 @@ class Worker:
             id=place.attempt_id,
             run_id=self._run.id,
             epoch=self._run.epoch,
+            node_id=self._node.id,
             number=written_for(self._trunk, place.candidate.phone),
             caller_id=self._run.rules.caller_id,
             ring_seconds=self._run.rules.ring_seconds,
@@ -226,6 +264,10 @@ class Worker:
             # nothing runs between this check and the write: see Engine.originate
             if not self._may_dial():
                 self._node.calls.put_back(place.attempt_id, "the gate was closed before the call was placed")
+                return
+            if clock.boottime() - place.at > LATE_SECONDS:
+                # whether the person may be called was asked for that instant
+                self._node.calls.put_back(place.attempt_id, "its turn came too late")
                 return
             result = await self._node.calls.originate(outgoing)
         if result is OriginateResult.REFUSED:

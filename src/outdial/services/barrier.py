@@ -18,7 +18,8 @@ from outdial.core.permit import silent_after
 from outdial.services.engines import Engines, reachable_from_anywhere
 from outdial.store import attempts as attempts_store
 from outdial.store import nodes as nodes_store
-from outdial.store.database import Database
+from outdial.store import trunks as trunks_store
+from outdial.store.database import Connection, Database
 from outdial.store.engines import EngineRow
 from outdial.store.nodes import Serving
 from outdial.telephony.engine import CallState, EngineControl
@@ -83,11 +84,30 @@ class Target:
 
     run: Run
     """As it was committed: no longer active, at its new epoch."""
-    epochs: Mapping[str, Sequence[int]]
-    """Engine id → epochs a permit of the run may be found under."""
+    permits: Mapping[str, Sequence[tuple[int, str]]]
+    """Engine id → epochs and nodes a permit of the run may be found under."""
     committed: float
     """Boot time just after the commit."""
     transport: Transport
+    ttl_seconds: float
+    """The longest life of a permit of any node that served the run."""
+
+    @property
+    def expired_at(self) -> float:
+        """Boot time from which on every permit of the run has certainly run out."""
+        return silent_after(self.committed, ttl_seconds=self.ttl_seconds)
+
+
+async def target_of(connection: Connection, run: Run, engines: Engines) -> Target:
+    """Return what is to be made silent, for a run whose new state was committed a moment ago at the latest."""
+    serving = await nodes_store.serving(connection, run.id)
+    return Target(
+        run=run,
+        permits=await nodes_store.permits_of_run(connection, run.id),
+        committed=clock.boottime(),
+        transport=await trunks_store.transport_of(connection, run.trunk_id),
+        ttl_seconds=max([engines.ttl_seconds, *(node.ttl_seconds for node in serving)]),
+    )
 
 
 async def silence(
@@ -98,33 +118,86 @@ async def silence(
     An engine that cannot be reached is tried again until then. One that lives inside another process is silent once
     its nodes say so or their leases have run out for as long as a permit lives.
     """
-    rows = await engines.rows(list(target.epochs))
+    rows = await engines.rows(list(target.permits))
     return list(
         await asyncio.gather(
-            *(_silence_one(engines, row, target, wishes, deadline=deadline, database=database) for row in rows.values())
+            *(_Engine(engines, row, target, wishes, deadline, database).silence() for row in rows.values())
         )
     )
 
 
-async def _silence_one(
-    engines: Engines, engine: EngineRow, target: Target, wishes: Wishes, *, deadline: float, database: Database
-) -> Silence:
-    expired = silent_after(target.committed, ttl_seconds=engines.ttl_seconds)
-    while True:
-        try:
-            control = await engines.control(engine.id)
-            return await _ask(control, target, wishes, deadline=deadline, ttl_seconds=engines.ttl_seconds)
-        except EngineUnavailableError as error:
-            problem = error.message
-        if clock.boottime() >= expired and engine.retired_at is not None:
-            return Silence(engine.id, silent=True, problem="retired")
-        if not reachable_from_anywhere(engine) and await _nodes_are_done(
-            database, target, engine.id, expired=clock.boottime() >= expired
-        ):
-            return Silence(engine.id, silent=True, fenced_at=clock.now(), quiesced_at=clock.now())
-        if clock.boottime() >= deadline:
-            return Silence(engine.id, silent=False, problem=problem)
-        await asyncio.sleep(RETRY_SECONDS if reachable_from_anywhere(engine) else LOOK_SECONDS)
+class _Engine:
+    """One engine that is to become silent. What was cancelled is kept over every try."""
+
+    def __init__(
+        self,
+        engines: Engines,
+        row: EngineRow,
+        target: Target,
+        wishes: Wishes,
+        deadline: float,
+        database: Database,
+    ) -> None:
+        self._engines = engines
+        self._row = row
+        self._target = target
+        self._deadline = deadline
+        self._database = database
+        self._quiesce = _Quiesce(target.run.id, wishes, ttl_seconds=target.ttl_seconds)
+        self._fenced_at: datetime | None = None
+
+    async def silence(self) -> Silence:
+        while True:
+            try:
+                return await self._ask(await self._engines.control(self._row.id))
+            except EngineUnavailableError as error:
+                problem = error.message
+            expired = clock.boottime() >= self._target.expired_at
+            if expired and self._row.retired_at is not None:
+                return self._found(silent=True, problem="retired")
+            foreign = not reachable_from_anywhere(self._row)
+            if foreign and await _nodes_are_done(self._database, self._target, self._row.id, expired=expired):
+                self._fenced_at = clock.now()
+                return self._found(silent=True, quiesced_at=clock.now())
+            if clock.boottime() >= self._deadline:
+                return self._found(silent=False, problem=problem)
+            await asyncio.sleep(LOOK_SECONDS if foreign else RETRY_SECONDS)
+
+    async def _ask(self, control: EngineControl) -> Silence:
+        """Fence and quiesce at an engine that answers. Raises EngineUnavailableError."""
+        while True:
+            await control.fence(self._target.run.id, self._target.permits.get(control.id, ()))
+            self._fenced_at = clock.now()
+            if not await self._quiesce.until_quiet(control, self._deadline):
+                return self._found(silent=False, problem=f"Calls of the run still show at the engine {control.id}.")
+            if not await self._is_being_made():
+                break
+            # a node may still be putting a permit, whose lock it has lost with its database: what comes of that has run
+            # out when its note has, and what passed meanwhile is found by doing all this once more
+            while await self._is_being_made():
+                if clock.boottime() >= self._deadline:
+                    return self._found(silent=False, problem=f"A permit may still be put at the engine {control.id}.")
+                await asyncio.sleep(LOOK_SECONDS)
+        if self._target.transport is not Transport.UDP:
+            # on a connection that was down, the INVITE of a call that is gone leaves when the connection comes up
+            await asyncio.sleep(self._target.ttl_seconds)
+        return self._found(silent=True, quiesced_at=clock.now())
+
+    async def _is_being_made(self) -> bool:
+        async with self._database.connection() as connection:
+            serving = await nodes_store.serving(connection, self._target.run.id)
+        return any(node.making for node in serving if node.engine_id == self._row.id)
+
+    def _found(self, *, silent: bool, quiesced_at: datetime | None = None, problem: str = "") -> Silence:
+        return Silence(
+            self._row.id,
+            silent=silent,
+            fenced_at=self._fenced_at,
+            quiesced_at=quiesced_at,
+            cancelled=frozenset(self._quiesce.cancelled),
+            hung_up=frozenset(self._quiesce.hung_up),
+            problem=problem,
+        )
 
 
 async def _nodes_are_done(database: Database, target: Target, engine_id: str, *, expired: bool) -> bool:
@@ -138,76 +211,42 @@ async def _nodes_are_done(database: Database, target: Target, engine_id: str, *,
     )
 
 
-async def _ask(
-    control: EngineControl, target: Target, wishes: Wishes, *, deadline: float, ttl_seconds: float
-) -> Silence:
-    """Fence and quiesce at an engine that answers. Raises EngineUnavailableError."""
-    run_id = target.run.id
-    await control.fence(run_id, target.epochs.get(control.id, ()))
-    fenced_at = clock.now()
-    quiesced = _Quiesce(control, run_id, wishes, ttl_seconds=ttl_seconds)
-    if not await quiesced.until_quiet(deadline):
-        return Silence(
-            control.id,
-            silent=False,
-            fenced_at=fenced_at,
-            cancelled=frozenset(quiesced.cancelled),
-            hung_up=frozenset(quiesced.hung_up),
-            problem=f"Calls of the run still show at the engine {control.id}.",
-        )
-    if quiesced.cancelled_early and target.transport is not Transport.UDP:
-        # on a connection that was down, the INVITE of a call that is gone leaves when the connection comes up
-        await asyncio.sleep(ttl_seconds)
-    return Silence(
-        control.id,
-        silent=True,
-        fenced_at=fenced_at,
-        quiesced_at=clock.now(),
-        cancelled=frozenset(quiesced.cancelled),
-        hung_up=frozenset(quiesced.hung_up),
-    )
-
-
 class _Quiesce:
     """Ends what is to end, and looks until nothing is left that could still send an INVITE."""
 
-    def __init__(self, control: EngineControl, run_id: int, wishes: Wishes, *, ttl_seconds: float) -> None:
-        self._control = control
+    def __init__(self, run_id: int, wishes: Wishes, *, ttl_seconds: float) -> None:
         self._run_id = run_id
         self._wishes = wishes
         self._ttl_seconds = ttl_seconds
         self._dialing_since: dict[str, float] = {}
         self.cancelled: set[str] = set()
-        self.cancelled_early = False
-        """Some call was cancelled before it was seen ringing."""
         self.hung_up: set[str] = set()
 
-    async def until_quiet(self, deadline: float) -> bool:
+    async def until_quiet(self, control: EngineControl, deadline: float) -> bool:
         """Return True after two quiet listings in a row, False when ``deadline`` passes first."""
         quiet = 0
         while True:
-            quiet = 0 if await self._look() else quiet + 1
+            quiet = 0 if await self._look(control) else quiet + 1
             if quiet == 2:  # noqa: PLR2004 - the barrier's rule, see QUIET_SECONDS
                 return True
             if clock.boottime() >= deadline:
                 return False
             await asyncio.sleep(QUIET_SECONDS)
 
-    async def _look(self) -> bool:
+    async def _look(self, control: EngineControl) -> bool:
         """Hang up what is to end; return whether anything was open."""
-        calls = await self._control.calls(self._run_id)
+        calls = await control.calls(self._run_id)
         answered = {call.id for call in calls if call.state is CallState.ANSWERED}
         unanswered = {call.id: call.state for call in calls if call.state is not CallState.ANSWERED}
         ending = answered if self._wishes.connected is ConnectedCalls.HANG_UP else set()
         if self._wishes.ringing is RingingCalls.CANCEL:
             self.cancelled |= unanswered.keys()
-            self.cancelled_early |= CallState.DIALING in unanswered.values()
             ending = ending | unanswered.keys()
             left = bool(unanswered)
         else:
             left = any(state is CallState.DIALING and self._may_be_unsent(id_) for id_, state in unanswered.items())
         self.hung_up |= ending & answered
-        await asyncio.gather(*(self._control.hang_up(call_id) for call_id in ending))
+        await asyncio.gather(*(control.hang_up(call_id) for call_id in ending))
         return left or bool(ending)
 
     def _may_be_unsent(self, call_id: str) -> bool:
@@ -223,8 +262,8 @@ async def quiet(control: EngineControl, run_id: int, wishes: Wishes, *, ttl_seco
     Raises EngineUnavailableError.
     """
     await control.fence(run_id)
-    quiesced = _Quiesce(control, run_id, wishes, ttl_seconds=ttl_seconds)
-    return await quiesced.until_quiet(clock.boottime() + ttl_seconds)
+    quiesced = _Quiesce(run_id, wishes, ttl_seconds=ttl_seconds)
+    return await quiesced.until_quiet(control, clock.boottime() + ttl_seconds)
 
 
 async def acknowledgements(
@@ -232,7 +271,8 @@ async def acknowledgements(
 ) -> dict[NodeOutcome, list[Serving]]:
     """Wait a moment for the nodes to drop the run and to book the attempts ``ended``; tell how each was found.
 
-    For a run that is silent at every engine: a node that does not answer delays this by the grace time only.
+    For a run that is silent at every engine: nobody can dial any more, so a node that does not answer delays this by
+    the grace time only.
     """
     until = max(target.committed + GRACE_SECONDS, clock.boottime() + SHORTEST_GRACE_SECONDS)
     while True:

@@ -17,12 +17,16 @@ from outdial.services.access import require_application
 from outdial.services.fields import LONGEST_DESCRIPTION, is_storable, line_problems, name_problems, require
 from outdial.store import access as access_store
 from outdial.store import dnc as store
+from outdial.store import runs as runs_store
 from outdial.store.database import Connection, Database
 
 __all__ = ["DncChange", "DncEntry"]
 
 LOT: Final = 5000
 """Numbers per transaction: dialing of the account rests meanwhile, for some tens of milliseconds."""
+
+IDLE_SECONDS: Final = 2.0
+"""How long an addition may fall silent while it keeps the account from dialing."""
 
 SETTLE_SECONDS: Final = 5.0
 """How long an addition waits for calls that were being placed already; one takes milliseconds."""
@@ -66,6 +70,8 @@ async def add_numbers(
     for lot in _lots(phones, default_region, problems):
         distinct = sorted(set(lot))
         async with database.transaction() as connection:
+            # frozen in the middle of this, the process must not keep the account from dialing for long
+            await runs_store.limit_idle(connection, IDLE_SECONDS)
             await store.freeze(connection, account_id)
             added = await store.add(connection, list_id, distinct, reason=reason, actor=actor)
         changed += added

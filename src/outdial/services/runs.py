@@ -6,7 +6,6 @@ import uuid
 from dataclasses import dataclass
 from typing import Final
 
-from outdial import clock
 from outdial.core import ids
 from outdial.core.campaign import RunAction, move
 from outdial.core.errors import (
@@ -29,13 +28,11 @@ from outdial.core.model import (
     RunContactState,
     RunState,
 )
-from outdial.core.permit import silent_after
 from outdial.secretbox import SecretBox
 from outdial.services import barrier
 from outdial.services.engines import Engines
 from outdial.store import campaigns as campaigns_store
 from outdial.store import dnc as dnc_store
-from outdial.store import nodes as nodes_store
 from outdial.store import run_contacts as contacts_store
 from outdial.store import runs as store
 from outdial.store import schedules as schedules_store
@@ -60,6 +57,9 @@ __all__ = [
 
 FIRST_LOT: Final = 20_000
 """Contacts read while the run is being started, so that most runs are whole when the start answers."""
+
+IDLE_SECONDS: Final = 2.0
+"""How long a resume may fall silent while it holds the run's lock."""
 
 LOT: Final = 2_000
 """Contacts a node reads per transaction afterwards, some 40 ms: a stop waits for the lot under way."""
@@ -226,22 +226,22 @@ async def pause(database: Database, engines: Engines, *, iid: str, campaign_id: 
     Pausing a paused run changes nothing. Raises NotFoundError, ConflictError.
     """
     async with database.transaction() as connection:
+        await store.limit_idle(connection, engines.ttl_seconds)
         run = await locked_latest(connection, iid, campaign_id)
         if run.state is not RunState.PAUSED:
             run = await move_locked(connection, run, RunAction.PAUSE, actor)
-        epochs = await nodes_store.engines_of_run(connection, run.id)
-        transport = await trunks_store.transport_of(connection, run.trunk_id)
-    target = barrier.Target(run=run, epochs=epochs, committed=clock.boottime(), transport=transport)
-    # an engine that does not answer fences itself when its permit runs out
-    deadline = silent_after(target.committed, ttl_seconds=engines.ttl_seconds)
+    async with database.connection() as connection:
+        target = await barrier.target_of(connection, run, engines)
     wishes = barrier.Wishes(ringing=RingingCalls.LET_RING)
-    await barrier.silence(engines, target, wishes, deadline=deadline, database=database)
+    # an engine that does not answer fences itself when its permit runs out
+    await barrier.silence(engines, target, wishes, deadline=target.expired_at, database=database)
     return run
 
 
 async def resume(database: Database, *, iid: str, campaign_id: str, actor: str) -> Run:
     """Go on with a paused run. Raises NotFoundError, ConflictError."""
     async with database.transaction() as connection:
+        await store.limit_idle(connection, IDLE_SECONDS)
         run = await locked_latest(connection, iid, campaign_id)
         return await move_locked(connection, run, RunAction.RESUME, actor)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -35,9 +35,8 @@ from outdial.core.model import (
     RunContactState,
     RunState,
 )
-from outdial.core.permit import silent_after
 from outdial.services import barrier, runs
-from outdial.services.barrier import NodeOutcome, Silence, Target, Wishes
+from outdial.services.barrier import NodeOutcome, Silence, Wishes
 from outdial.services.engines import Engines
 from outdial.store import attempts as attempts_store
 from outdial.store import campaigns as campaigns_store
@@ -45,7 +44,6 @@ from outdial.store import nodes as nodes_store
 from outdial.store import runs as runs_store
 from outdial.store import schedules as schedules_store
 from outdial.store import stops as store
-from outdial.store import trunks as trunks_store
 from outdial.store.attempts import AttemptNews, ContactNews
 from outdial.store.database import Connection, Database
 
@@ -239,12 +237,10 @@ async def _finish(
 ) -> StoppedRun:
     """Take a run that is ``stopping`` to ``stopped``. Raises StopNotProvenError."""
     async with database.connection() as connection:
-        epochs = await nodes_store.engines_of_run(connection, run.id)
-        transport = await trunks_store.transport_of(connection, run.trunk_id)
+        target = await barrier.target_of(connection, run, engines)
         stored = await store.read_options(connection, run.id)
     wishes = StopOptions() if stored is None else msgspec.convert(stored, StopOptions)
-    target = Target(run=run, epochs=epochs, committed=clock.boottime(), transport=transport)
-    deadline = silent_after(target.committed, ttl_seconds=engines.ttl_seconds) + PATIENCE_SECONDS
+    deadline = target.expired_at + PATIENCE_SECONDS
     dropping = asyncio.create_task(_drop_retries(database, run.id, actor))
     try:
         silences = await barrier.silence(engines, target, wishes, deadline=deadline, database=database)
@@ -252,7 +248,8 @@ async def _finish(
         tell("fenced", f"No engine accepts a call of this run any more ({len(silences)} asked).")
         ended = frozenset[str]().union(*(one.cancelled for one in silences))
         tell("quiesced", f"{len(ended)} calls that were not answered yet were cancelled.")
-        found = await barrier.acknowledgements(database, target, sorted(ended))
+        hung_up = frozenset[str]().union(*(one.hung_up for one in silences))
+        found = await barrier.acknowledgements(database, target, sorted(ended | hung_up))
         tell("acknowledged", f"{len(found[NodeOutcome.ACKNOWLEDGED])} dialer nodes have dropped the run.")
         if dropping.done():
             dropping.result()
@@ -300,12 +297,12 @@ async def _commit_stopped(
     async with database.transaction() as connection:
         await runs_store.limit_idle(connection, ttl_seconds)
         await runs_store.lock_run(connection, run.id)
+        # what the nodes have not booked themselves: they are gone, or too slow. Nobody else knows of these, also where
+        # another process was asked the same and was faster
+        await attempts_store.book(connection, [_cancelled(attempt_id, actor) for attempt_id in ended])
         present = await runs_store.by_id(connection, run.id)
         if present.state is RunState.STOPPED:
-            # another process was asked the same and was faster
             return StoppedRun(present, _report_from(await store.read_report(connection, run.id)))
-        # what the nodes have not booked themselves: they are gone, or too slow
-        await attempts_store.book(connection, [_cancelled(attempt_id, actor) for attempt_id in ended])
         await store.release_lists(connection, run.id)
         moved = await runs.move_locked(connection, present, RunAction.CONFIRM_STOPPED, actor)
         numbers = await store.counts(connection, run.id)
@@ -363,7 +360,8 @@ async def report_of(database: Database, run_id: int) -> StopReport:
 async def resume_stops(database: Database, engines: Engines) -> None:
     """Finish every stop whose process died or gave up, for ever; ends by cancel.
 
-    A stop that somebody else is working on meanwhile is done twice, which changes nothing.
+    A stop is left for a while to whoever was asked for it; done twice it would still be true, but each would know only
+    of the calls it has cancelled itself.
     """
     complained: set[int] = set()
     while True:
@@ -376,7 +374,7 @@ async def resume_stops(database: Database, engines: Engines) -> None:
 
 async def _resume_once(database: Database, engines: Engines, complained: set[int]) -> None:
     async with database.connection() as connection:
-        stopping = await store.stopping_runs(connection)
+        stopping = await store.stopping_runs(connection, older_than=timedelta(seconds=engines.ttl_seconds))
         left = await store.stopped_with_retries(connection)
     for run_id in left:
         await _drop_retries(database, run_id, "outdial")

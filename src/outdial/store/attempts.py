@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -18,7 +18,8 @@ class ContactNews:
     """What becomes of the attempt's contact."""
 
     state: RunContactState
-    not_before: datetime | None = None
+    after_seconds: float | None = None
+    """Waiting: the least time from now to the next try, by the database's clock."""
     done_reason: DoneReason | None = None
     uncounted: bool = False
     """Nothing was ever sent: the attempt does not count as one."""
@@ -81,11 +82,17 @@ async def book(connection: Connection, news: Iterable[AttemptNews]) -> frozenset
     return frozenset(row["id"] for row in rows)
 
 
-async def live_of_node(connection: Connection, node_id: str) -> list[Attempt]:
-    """Return the attempts of a node that have not ended."""
+async def reserved_of_node(connection: Connection, node_id: str, *, older_than: timedelta) -> list[Attempt]:
+    """Return the attempts that were reserved for a node so long ago and of which nothing has been booked."""
     rows = await connection.fetch(
-        "SELECT * FROM attempts WHERE node_id = $1 AND state IN ('reserved', 'dialing', 'ringing', 'answered')",
+        """
+        SELECT * FROM attempts
+         WHERE node_id = $1 AND reserved_at < clock_timestamp() - $2::interval
+           -- spelled out in full so that the index of live attempts serves
+           AND state IN ('reserved', 'dialing', 'ringing', 'answered') AND state = 'reserved'
+        """,
         node_id,
+        older_than,
     )
     return [attempt_of(row) for row in rows]
 

@@ -203,11 +203,13 @@ async def _insert_lists(connection: Connection, campaign: CampaignRow) -> None:
 async def by_id(connection: Connection, iid: str, campaign_id: str, *, lock: bool = False) -> Campaign | None:
     """Return a campaign of the application, without its run; None for a deleted, unknown or other tenant's one.
 
-    With ``lock`` nobody else can start or delete it until the transaction ends.
+    With ``lock`` nobody else can start, change or delete it until the transaction ends.
     """
-    row = await connection.fetchrow(
-        f"{_CAMPAIGNS} AND c.iid = $1 AND c.id = $2 {'FOR NO KEY UPDATE OF c' if lock else ''}", iid, campaign_id
-    )
+    if lock:
+        # in a statement of its own: one that waits sees the row as it is after the wait, and all else, its contact
+        # lists above all, as it was before
+        await connection.execute("SELECT FROM campaigns WHERE iid = $1 AND id = $2 FOR NO KEY UPDATE", iid, campaign_id)
+    row = await connection.fetchrow(f"{_CAMPAIGNS} AND c.iid = $1 AND c.id = $2", iid, campaign_id)
     return None if row is None else _campaign(row)
 
 

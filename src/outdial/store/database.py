@@ -59,6 +59,9 @@ _LOST = (
     asyncpg.ReadOnlySQLTransactionError,
 )
 
+_CROSSED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+"""Two transactions got into each other's way and this one was undone: the same again will do."""
+
 _log = structlog.get_logger()
 
 
@@ -132,9 +135,11 @@ def _why(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _edge(connection: Connection | None = None) -> Iterator[None]:
-    """Turn the loss of the server, and only that, into DatabaseUnavailableError."""
+    """Turn the loss of the server, and what is over when it is tried again, into DatabaseUnavailableError."""
     try:
         yield
+    except _CROSSED as error:
+        raise DatabaseUnavailableError(f"The database undid this for another's sake, try again: {error}") from error
     except asyncpg.InternalClientError as error:
         # the server's farewell has been read, the end of the stream not yet: asyncpg is between two states
         if connection is not None and not _is_closed(connection):

@@ -35,6 +35,10 @@ class Serving:
     lease_until: datetime
     lease_live: bool
     """Its lease has not run out and its life has not ended."""
+    making: bool
+    """Requests of it may be under way that put a permit."""
+    ttl_seconds: float
+    """How long its permits live."""
     ended: bool
     """It ended orderly, or another node took its calls over."""
 
@@ -43,8 +47,10 @@ async def register(connection: Connection, node: NodeRow, *, ttl_seconds: float)
     """Begin a node's life, with a lease."""
     await connection.execute(
         """
-        INSERT INTO nodes (id, name, host, pid, stasis_app, engine_id, lease_until)
-        VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + $7)
+        INSERT INTO nodes (id, name, host, pid, stasis_app, engine_id, lease_until, ttl_seconds)
+        VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + $7, $8)
+            -- asked again by a node that never heard the answer
+            ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until WHERE nodes.ended_at IS NULL
         """,
         node.id,
         node.name,
@@ -53,6 +59,7 @@ async def register(connection: Connection, node: NodeRow, *, ttl_seconds: float)
         node.stasis_app,
         node.engine_id,
         timedelta(seconds=ttl_seconds),
+        ttl_seconds,
     )
 
 
@@ -93,7 +100,9 @@ async def take_over(connection: Connection, node_id: str, engine_id: str, *, for
                ELSE
                    -- it ended, and whoever answers for what it left (itself, or its adopter) has ended too
                    (n.adopted_by IS NULL OR EXISTS (SELECT FROM nodes o WHERE o.id = n.adopted_by
-                                                       AND o.ended_at IS NOT NULL))
+                                                       AND (o.ended_at IS NOT NULL
+                                                            -- or has another engine, and perhaps no way to this one
+                                                            OR (n.engine_id = $2 AND o.engine_id <> $2))))
                    AND EXISTS (SELECT FROM attempts a WHERE a.node_id = n.id
                                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
                END
@@ -120,10 +129,11 @@ async def serve(connection: Connection, *, run_id: int, node_id: str, engine_id:
     A stop fences exactly the engines noted here and waits for exactly these nodes.
     """
     await connection.execute(
-        "INSERT INTO run_engines (run_id, engine_id, epoch) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        "INSERT INTO run_engines (run_id, engine_id, epoch, node_id) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
         run_id,
         engine_id,
         epoch,
+        node_id,
     )
     await connection.execute(
         """
@@ -133,6 +143,33 @@ async def serve(connection: Connection, *, run_id: int, node_id: str, engine_id:
         run_id,
         node_id,
         epoch,
+    )
+
+
+async def making(connection: Connection, *, run_id: int, node_id: str, seconds: float) -> bool:
+    """Note, in a transaction of its own, that a node is about to put a permit of a run; False when its life has ended.
+
+    The note holds for ``seconds``, after which a permit whose life began before it has run out at any engine.
+    """
+    noted = await connection.fetchval(
+        """
+        UPDATE run_nodes rn SET making_until = clock_timestamp() + $3
+          FROM nodes n
+         WHERE rn.run_id = $1 AND rn.node_id = $2 AND n.id = $2 AND n.ended_at IS NULL
+        RETURNING true
+        """,
+        run_id,
+        node_id,
+        timedelta(seconds=seconds),
+    )
+    return noted is not None
+
+
+async def made(connection: Connection, *, run_id: int, node_id: str) -> None:
+    """Note that every request which put the permit has been answered. Where this cannot be written the note runs out
+    by itself."""
+    await connection.execute(
+        "UPDATE run_nodes SET making_until = NULL WHERE run_id = $1 AND node_id = $2", run_id, node_id
     )
 
 
@@ -153,7 +190,8 @@ async def serving(connection: Connection, run_id: int) -> list[Serving]:
     rows = await connection.fetch(
         """
         SELECT rn.node_id, n.name, n.engine_id, rn.epoch, rn.dropped_epoch, n.lease_until,
-               n.ended_at IS NULL AND n.lease_until > clock_timestamp() AS lease_live, n.ended_at IS NOT NULL AS ended
+               n.ended_at IS NULL AND n.lease_until > clock_timestamp() AS lease_live, n.ended_at IS NOT NULL AS ended,
+               coalesce(rn.making_until > clock_timestamp(), false) AS making, n.ttl_seconds
           FROM run_nodes rn JOIN nodes n ON n.id = rn.node_id
          WHERE rn.run_id = $1 ORDER BY n.started_at, n.id
         """,
@@ -162,13 +200,37 @@ async def serving(connection: Connection, run_id: int) -> list[Serving]:
     return [Serving(**row) for row in rows]
 
 
-async def engines_of_run(connection: Connection, run_id: int) -> dict[str, list[int]]:
-    """Return the engines a permit of the run may ever have been put on, each with the epochs."""
+async def permits_of_run(connection: Connection, run_id: int) -> dict[str, list[tuple[int, str]]]:
+    """Return the engines a permit of the run may ever have been put on, each with the epochs and nodes of them."""
     rows = await connection.fetch(
-        "SELECT engine_id, array_agg(epoch ORDER BY epoch) AS epochs FROM run_engines WHERE run_id = $1 GROUP BY 1",
-        run_id,
+        "SELECT engine_id, epoch, node_id FROM run_engines WHERE run_id = $1 ORDER BY engine_id, epoch, node_id", run_id
     )
-    return {row["engine_id"]: row["epochs"] for row in rows}
+    found: dict[str, list[tuple[int, str]]] = {}
+    for row in rows:
+        found.setdefault(row["engine_id"], []).append((row["epoch"], row["node_id"]))
+    return found
+
+
+async def permits_of_nodes(connection: Connection, node_ids: Sequence[str]) -> list[tuple[int, int, str]]:
+    """Return ``(run_id, epoch, node_id)`` of every permit those nodes may have put, of runs that are live."""
+    rows = await connection.fetch(
+        """
+        SELECT re.run_id, re.epoch, re.node_id FROM run_engines re JOIN runs r ON r.id = re.run_id
+         WHERE re.node_id = ANY ($1::text[]) AND r.state IN ('active', 'paused', 'stopping')
+         ORDER BY re.run_id, re.epoch, re.node_id
+        """,
+        list(node_ids),
+    )
+    return [(row["run_id"], row["epoch"], row["node_id"]) for row in rows]
+
+
+async def still_making(connection: Connection, node_ids: Sequence[str]) -> frozenset[str]:
+    """Return those of the nodes of which requests that put a permit may be under way."""
+    rows = await connection.fetch(
+        "SELECT DISTINCT node_id FROM run_nodes WHERE node_id = ANY ($1::text[]) AND making_until > clock_timestamp()",
+        list(node_ids),
+    )
+    return frozenset(row["node_id"] for row in rows)
 
 
 async def ready(connection: Connection) -> bool:
@@ -190,17 +252,21 @@ async def is_unused(connection: Connection, engine_id: str) -> bool:
     return answer
 
 
-async def runs_of_engine(connection: Connection, engine_id: str) -> dict[int, list[int]]:
-    """Return the live runs the engine may hold permits of, each with the epochs."""
+async def runs_of_engine(connection: Connection, engine_id: str) -> dict[int, list[tuple[int, str]]]:
+    """Return the live runs the engine may hold permits of, each with the epochs and nodes of them."""
     rows = await connection.fetch(
         """
-        SELECT re.run_id, array_agg(re.epoch ORDER BY re.epoch) AS epochs
+        SELECT re.run_id, re.epoch, re.node_id
           FROM run_engines re JOIN runs r ON r.id = re.run_id
-         WHERE re.engine_id = $1 AND r.state IN ('active', 'paused', 'stopping') GROUP BY 1
+         WHERE re.engine_id = $1 AND r.state IN ('active', 'paused', 'stopping')
+         ORDER BY re.run_id, re.epoch, re.node_id
         """,
         engine_id,
     )
-    return {row["run_id"]: row["epochs"] for row in rows}
+    found: dict[int, list[tuple[int, str]]] = {}
+    for row in rows:
+        found.setdefault(row["run_id"], []).append((row["epoch"], row["node_id"]))
+    return found
 
 
 async def forget_engine(connection: Connection, run_id: int, engine_id: str) -> None:

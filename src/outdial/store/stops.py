@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from outdial.core.model import Run
@@ -42,9 +42,13 @@ async def read_report(connection: Connection, run_id: int) -> Any:
     return await connection.fetchval("SELECT stop_report FROM runs WHERE id = $1", run_id)
 
 
-async def stopping_runs(connection: Connection) -> list[tuple[Run, str]]:
-    """Return the runs whose stop is committed and not finished, each with who asked."""
-    rows = await connection.fetch("SELECT * FROM runs WHERE state = 'stopping' ORDER BY stopping_at")
+async def stopping_runs(connection: Connection, *, older_than: timedelta) -> list[tuple[Run, str]]:
+    """Return the runs whose stop was committed so long ago and is not finished, each with who asked."""
+    rows = await connection.fetch(
+        "SELECT * FROM runs WHERE state = 'stopping' AND stopping_at < clock_timestamp() - $1::interval"
+        " ORDER BY stopping_at",
+        older_than,
+    )
     return [(run_of(row), row["changed_by"]) for row in rows]
 
 
@@ -92,8 +96,13 @@ async def counts(connection: Connection, run_id: int) -> StopCounts:
     row = await connection.fetchrow(
         """
         SELECT r.stopping_at AS requested_at, clock_timestamp() AS now,
-               (SELECT count(*) FROM attempts a WHERE a.run_id = r.id AND a.disposition = 'cancelled'
-                   AND a.dialed_at IS NOT NULL AND a.ended_at >= r.stopping_at) AS cancelled_count,
+               -- by the order in which it was written: attempts' own instants are of the nodes' and engines' clocks
+               (SELECT count(*) FROM history h JOIN attempts a ON a.id = h.attempt_id
+                 WHERE h.run_id = r.id AND h.action = 'attempt' AND h.to_state = 'ended'
+                   AND a.disposition = 'cancelled' AND a.dialed_at IS NOT NULL
+                   AND h.id > (SELECT max(s.id) FROM history s
+                                WHERE s.run_id = r.id AND s.action = 'run' AND s.to_state = 'stopping'))
+                   AS cancelled_count,
                (SELECT count(*) FROM run_contacts c WHERE c.run_id = r.id
                    AND ((c.state = 'waiting' AND c.attempts_count > 0)
                         OR (c.state = 'done' AND c.done_reason = 'retry_cancelled'))) AS retries_cancelled_count,

@@ -109,25 +109,25 @@ class AsteriskControl:
         reply = await self._request("GET", "asterisk/info", {"only": "system"})
         return self._expect(reply).decode(_Info).system.version
 
-    async def fence(self, run_id: int, epochs: Iterable[int] = ()) -> None:
-        """Remove every permit of the run: those of ``epochs`` and those the engine lists."""
-        await self._remove_all((run_id, epoch) for epoch in epochs)
+    async def fence(self, run_id: int, known: Iterable[tuple[int, str]] = ()) -> None:
+        """Remove every permit of the run: those ``known`` and those the engine lists."""
+        await self._remove_all((run_id, epoch, node_id) for epoch, node_id in known)
         await self._remove_all(found for found in await self.permits() if found[0] == run_id)
 
-    async def _remove_all(self, found: Iterable[tuple[int, int]]) -> None:
-        await _all_of([self.remove_permit(run_id, epoch) for run_id, epoch in set(found)])
+    async def _remove_all(self, found: Iterable[tuple[int, int, str]]) -> None:
+        await _all_of([self.remove_permit(*permit) for permit in set(found)])
 
-    async def permits(self) -> Sequence[tuple[int, int]]:
-        """Return ``(run_id, epoch)`` of every permit object at the engine."""
+    async def permits(self) -> Sequence[tuple[int, int, str]]:
+        """Return ``(run_id, epoch, node_id)`` of every permit object at the engine."""
         reply = await self._request("GET", "endpoints/PJSIP")
         if reply.status == NOT_FOUND:
             return []
         names = (endpoint.resource for endpoint in self._expect(reply).decode(list[_Endpoint]))
         return [found for name in names if (found := parse_permit_name(name)) is not None]
 
-    async def remove_permit(self, run_id: int, epoch: int) -> None:
+    async def remove_permit(self, run_id: int, epoch: int, node_id: str) -> None:
         """Remove one permit, its contact first."""
-        for path in permits.removal_paths(run_id, epoch):
+        for path in permits.removal_paths(permit_name(run_id, epoch, node_id)):
             self._expect(await self._request("DELETE", path), NOT_FOUND)
 
     async def calls(self, run_id: int | None = None) -> Sequence[LiveCall]:
@@ -228,7 +228,7 @@ class AsteriskEngine(AsteriskControl):
 
     async def put_permit(self, permit: Permit) -> None:
         """Create the permit: endpoint and AOR, then the contact that lets calls through."""
-        name = permit_name(permit.run_id, permit.epoch)
+        name = permit_name(permit.run_id, permit.epoch, permit.node_id)
         self._require_clock()
         await self._put_endpoint(permit.trunk, permit.address, name)
         await self._put_contact(name, permit)
@@ -236,7 +236,7 @@ class AsteriskEngine(AsteriskControl):
 
     async def renew_permit(self, permit: Permit) -> bool:
         """Extend the permit by its contact; False when this engine has to be given all of it."""
-        name = permit_name(permit.run_id, permit.epoch)
+        name = permit_name(permit.run_id, permit.epoch, permit.node_id)
         if self._made.get(name) != (permit.trunk, permit.address):
             return False
         self._require_clock()
@@ -265,10 +265,10 @@ class AsteriskEngine(AsteriskControl):
         for kind, body in bodies.items():
             self._expect(await self._request("PUT", permits.object_path(kind, name), body=body))
 
-    async def remove_permit(self, run_id: int, epoch: int) -> None:
+    async def remove_permit(self, run_id: int, epoch: int, node_id: str) -> None:
         """Remove one permit."""
-        self._made.pop(permit_name(run_id, epoch), None)
-        await super().remove_permit(run_id, epoch)
+        self._made.pop(permit_name(run_id, epoch, node_id), None)
+        await super().remove_permit(run_id, epoch, node_id)
 
     async def trunk_up(self, trunk: Trunk, address: TrunkAddress) -> bool:
         """Whether the trunk may be dialed now."""
@@ -295,7 +295,7 @@ class AsteriskEngine(AsteriskControl):
         if not _DIALABLE.fullmatch(call.number):
             _log.error("number_not_dialable", call_id=call.id)
             return OriginateResult.FAILED
-        name = permit_name(call.run_id, call.epoch)
+        name = permit_name(call.run_id, call.epoch, call.node_id)
         self._known.add(call.id)
         query = {
             "endpoint": f"PJSIP/{call.number}@{name}",
@@ -532,11 +532,12 @@ class _Inbox:
 
 
 def _live_call(channel: ChannelInfo) -> LiveCall | None:
-    """Return the call behind a channel named ``PJSIP/run12e3-00000001``, None when it is not one of ours."""
+    """Return the call behind a channel named ``PJSIP/<permit>-00000001``, None when it is not one of ours."""
     permit = parse_permit_name(channel.name.removeprefix("PJSIP/").rpartition("-")[0])
     if permit is None or not channel.name.startswith("PJSIP/"):
         return None
-    return LiveCall(channel.id, *permit, _CALL_STATES.get(channel.state, CallState.DIALING))
+    run_id, epoch, _ = permit
+    return LiveCall(channel.id, run_id, epoch, _CALL_STATES.get(channel.state, CallState.DIALING))
 
 
 async def _all_of(work: Sequence[Coroutine[Any, Any, None]]) -> None:

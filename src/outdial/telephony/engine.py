@@ -31,10 +31,13 @@ class TrunkAddress:
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Leave to dial for one run at one epoch on one engine, which ends by itself at ``expires_at``."""
+    """Leave of one node to dial for one run at one epoch on one engine, which ends by itself at ``expires_at``."""
 
     run_id: int
     epoch: int
+    node_id: str
+    """32 lower-case hex digits. Each node has a permit of its own: what another one renews lets nothing of this one's
+    through."""
     trunk: Trunk
     address: TrunkAddress
     expires_at: datetime
@@ -95,6 +98,7 @@ class OutgoingCall:
     """Attempt id; becomes the channel id."""
     run_id: int
     epoch: int
+    node_id: str
     number: str
     """Called number as the trunk wants it written (``core.phone.written_for``)."""
     caller_id: str
@@ -168,19 +172,21 @@ class EngineControl(Protocol):
     @property
     def kind(self) -> EngineKind: ...
 
-    async def fence(self, run_id: int, epochs: Iterable[int] = ()) -> None:
-        """Remove every permit of the run, all epochs. After it returns each later originate for them is refused.
+    async def fence(self, run_id: int, known: Iterable[tuple[int, str]] = ()) -> None:
+        """Remove every permit of the run, all epochs and nodes. After it returns each later originate for them is
+        refused.
 
-        ``epochs`` names those known to have been put there: they are removed by name, whatever the engine's own
-        list of permits says (Asterisk fills that list a moment later). Idempotent: fencing what is not there succeeds.
+        ``known`` names those that may have been put there, ``(epoch, node_id)``: they are removed by name, whatever the
+        engine's own list of permits says (Asterisk fills that list a moment later). Idempotent: fencing what is not
+        there succeeds.
         """
         ...
 
-    async def permits(self) -> Sequence[tuple[int, int]]:
-        """Return ``(run_id, epoch)`` of every permit object present, expired or not (for the reaper)."""
+    async def permits(self) -> Sequence[tuple[int, int, str]]:
+        """Return ``(run_id, epoch, node_id)`` of every permit object present, expired or not (for the reaper)."""
         ...
 
-    async def remove_permit(self, run_id: int, epoch: int) -> None:
+    async def remove_permit(self, run_id: int, epoch: int, node_id: str) -> None:
         """Remove one permit; idempotent."""
         ...
 

@@ -1,5 +1,5 @@
 """What a permit is made of at an Asterisk: an AOR, an endpoint, for digest trunks an auth object, and one contact
-that expires. All four are named after the run and its epoch; the contact is what lets a call through.
+that expires. All four are named after the run, its epoch and the node; the contact is what lets a call through.
 """
 
 from __future__ import annotations
@@ -7,7 +7,6 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Final
 
-from outdial.core.ids import permit_name
 from outdial.core.model import Transport, Trunk
 from outdial.telephony.engine import TrunkAddress
 
@@ -86,7 +85,6 @@ def fields(values: dict[str, str]) -> Fields:
     return {"fields": [{"attribute": name, "value": value} for name, value in values.items()]}
 
 
-def removal_paths(run_id: int, epoch: int) -> tuple[str, ...]:
-    """Return what to delete for one permit, the contact first: without it nothing gets through."""
-    name = permit_name(run_id, epoch)
+def removal_paths(name: str) -> tuple[str, ...]:
+    """Return what to delete for the permit of that name, the contact first: without it nothing gets through."""
     return (contact_path(name), *(object_path(kind, name) for kind in ("endpoint", "aor", "auth")))

@@ -85,7 +85,7 @@ class SimulatedEngine:
         self._timeout_seconds = timeout_seconds
         self._speed = speed
         self._rule_of = rule_of
-        self._permits: dict[tuple[int, int], datetime] = {}
+        self._permits: dict[tuple[int, int, str], datetime] = {}
         self._calls: dict[str, _Call] = {}
         self._waiting: list[OutgoingCall] = []
         self._events: asyncio.Queue[EngineEvent] = asyncio.Queue()
@@ -141,32 +141,32 @@ class SimulatedEngine:
     async def put_permit(self, permit: Permit) -> None:
         """Create or extend a permit."""
         await self._reachable()
-        self._permits[permit.run_id, permit.epoch] = permit.expires_at
+        self._permits[_key(permit)] = permit.expires_at
 
     async def renew_permit(self, permit: Permit) -> bool:
         """Extend a permit that is there."""
         await self._reachable()
-        if (permit.run_id, permit.epoch) not in self._permits:
+        if _key(permit) not in self._permits:
             return False
-        self._permits[permit.run_id, permit.epoch] = permit.expires_at
+        self._permits[_key(permit)] = permit.expires_at
         return True
 
-    async def fence(self, run_id: int, epochs: Iterable[int] = ()) -> None:
-        """Remove every permit of the run; ``epochs`` adds nothing, the list here is never late."""
-        del epochs
+    async def fence(self, run_id: int, known: Iterable[tuple[int, str]] = ()) -> None:
+        """Remove every permit of the run; ``known`` adds nothing, the list here is never late."""
+        del known
         await self._reachable()
         for found in [permit for permit in self._permits if permit[0] == run_id]:
             del self._permits[found]
 
-    async def permits(self) -> Sequence[tuple[int, int]]:
+    async def permits(self) -> Sequence[tuple[int, int, str]]:
         """Return every permit, expired or not."""
         await self._reachable()
         return list(self._permits)
 
-    async def remove_permit(self, run_id: int, epoch: int) -> None:
+    async def remove_permit(self, run_id: int, epoch: int, node_id: str) -> None:
         """Remove one permit."""
         await self._reachable()
-        self._permits.pop((run_id, epoch), None)
+        self._permits.pop((run_id, epoch, node_id), None)
 
     async def trunk_up(self, trunk: Trunk, address: TrunkAddress) -> bool:
         """Return True: there is no line that could be down."""
@@ -188,7 +188,7 @@ class SimulatedEngine:
         return result
 
     def _place(self, call: OutgoingCall) -> OriginateResult:
-        expires_at = self._permits.get((call.run_id, call.epoch))
+        expires_at = self._permits.get((call.run_id, call.epoch, call.node_id))
         if expires_at is None or expires_at <= clock.now():
             return OriginateResult.REFUSED
         if call.id in self._calls:
@@ -326,6 +326,10 @@ class SimulatedEngine:
         if self._frozen:
             await asyncio.sleep(self._timeout_seconds)
             raise EngineUnavailableError("The simulated engine does not answer.")
+
+
+def _key(permit: Permit) -> tuple[int, int, str]:
+    return permit.run_id, permit.epoch, permit.node_id
 
 
 def _cancel(call: _Call) -> None:

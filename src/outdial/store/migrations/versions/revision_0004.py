@@ -1,0 +1,11 @@
+"""Permits of each node for itself; reserving and booking, mended."""
+
+from outdial.store.migrations import script
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    """Apply the script."""
+    script.run("0004_permits_of_nodes.sql")
