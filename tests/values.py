@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from outdial.core.model import Campaign, CampaignState, DialingMode, NumberFormat, Run, RunState, Transport, Trunk
 from runs import RULES
 
-NODE = "0123456789abcdef0123456789abcdef"
-"""Id of a dialer node."""
+KEY = "0123456789abcdef0123456789abcdef"
+"""Of a permit."""
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -81,8 +81,8 @@ class TestIds:
         found = ids.parse_permit_name(text)
         if found is not None:
             # leading zeros are the one other way to write the same permit
-            assert re.fullmatch(r"run[0-9]+e[0-9]+n[0-9a-f]{32}", text)
+            assert re.fullmatch(r"run[0-9]+e[0-9]+k[0-9a-f]{32}", text)
 
     @given(permit, permit)
-    def test_permits_of_different_runs_epochs_and_nodes_have_different_names(self, one, other):
+    def test_permits_of_different_runs_epochs_and_keys_have_different_names(self, one, other):
         assert (ids.permit_name(*one) == ids.permit_name(*other)) is (one == other)

@@ -19,7 +19,7 @@ from outdial.dialer.outcomes import Known
 from outdial.store.attempts import AttemptNews
 from outdial.telephony.engine import OriginateResult, OutgoingCall, Permit, TrunkAddress
 from sounds import tone, wav
-from values import NODE, TRUNK
+from values import KEY, TRUNK
 from waiting import until
 
 ANSWERS, BUSY, RINGS, HANGS_UP = "+15550100001", "+15550100070", "+15550100080", "+15550100096"
@@ -58,7 +58,7 @@ class Phone:
             lambda: self.over.append(attempt_id),
         )
         self.result = await self.calls.originate(
-            OutgoingCall(attempt_id, 1, 1, NODE, number, "+15550100999", ring_seconds)
+            OutgoingCall(attempt_id, 1, 1, KEY, number, "+15550100999", ring_seconds)
         )
         return attempt_id
 
@@ -71,7 +71,7 @@ class Phone:
 async def phone():
     async with simulated(speed=20.0, timeout_seconds=0.1) as engine:
         await engine.put_permit(
-            Permit(1, 1, NODE, TRUNK, TrunkAddress("127.0.0.1", 5060), clock.now() + timedelta(minutes=5))
+            Permit(1, 1, KEY, TRUNK, TrunkAddress("127.0.0.1", 5060), clock.now() + timedelta(minutes=5))
         )
         book = Noted()
         calls = Calls(engine, book, ttl_seconds=0.2)
@@ -210,7 +210,7 @@ async def test_an_originate_without_an_answer_that_was_carried_out_goes_on(phone
 
 async def test_a_stranger_who_answers_is_not_left_in_silence(phone):
     stranger = uuid.uuid4().hex
-    await phone.engine.originate(OutgoingCall(stranger, 1, 1, NODE, ANSWERS, "+15550100999", 30))
+    await phone.engine.originate(OutgoingCall(stranger, 1, 1, KEY, ANSWERS, "+15550100999", 30))
 
     async def ended() -> bool:
         return not await phone.engine.calls()
@@ -221,7 +221,7 @@ async def test_a_stranger_who_answers_is_not_left_in_silence(phone):
 
 async def test_an_adopted_call_that_rings_is_cancelled(phone, flow):
     ringing = uuid.uuid4().hex
-    await phone.engine.originate(OutgoingCall(ringing, 1, 1, NODE, RINGS, "+15550100999", 30))
+    await phone.engine.originate(OutgoingCall(ringing, 1, 1, KEY, RINGS, "+15550100999", 30))
     phone.calls.adopt(Known(ringing, 1, with_rules(), "n1", state=AttemptState.RINGING, dialed_at=clock.now()), flow)
     assert (await phone.ended(ringing)).disposition is Disposition.CANCELLED
 
@@ -229,7 +229,7 @@ async def test_an_adopted_call_that_rings_is_cancelled(phone, flow):
 async def test_an_adopted_conversation_hears_its_flow_to_the_end(phone, flow, monkeypatch):
     monkeypatch.setattr(module, "PLAYBACK_GRACE_SECONDS", 0.0)
     talking = uuid.uuid4().hex
-    await phone.engine.originate(OutgoingCall(talking, 1, 1, NODE, ANSWERS, "+15550100999", 30))
+    await phone.engine.originate(OutgoingCall(talking, 1, 1, KEY, ANSWERS, "+15550100999", 30))
     began = clock.now()
     phone.calls.adopt(
         Known(talking, 1, with_rules(), "n1", state=AttemptState.ANSWERED, dialed_at=began, answered_at=began),

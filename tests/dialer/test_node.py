@@ -31,9 +31,9 @@ from outdial.store import reserve
 from outdial.store import runs as runs_store
 from outdial.store.nodes import NodeRow
 from outdial.store.reserve import Reservation
-from outdial.telephony.engine import OutgoingCall, Permit, TrunkAddress
+from outdial.telephony.engine import OriginateResult, OutgoingCall, Permit, TrunkAddress
 from outdial.telephony.resolver import TrunkResolver
-from values import NODE
+from values import KEY
 from waiting import until
 
 TTL = 0.6
@@ -57,6 +57,14 @@ async def register(database, secret_box, engine, node_id: str, *, pid: int | Non
             NodeRow(node_id, node_id, host or this_host(), pid or os.getpid(), stasis_app(node_id), engine),
             ttl_seconds=60,
         )
+
+
+async def note(connection, run, engine, node_id: str, key: str, *, seconds: float) -> None:
+    """Note that a node serves the run and puts a permit."""
+    await nodes_store.serve(connection, run_id=run.id, node_id=node_id, epoch=run.epoch)
+    assert await nodes_store.making(
+        connection, run_id=run.id, node_id=node_id, engine_id=engine.id, epoch=run.epoch, key=key, seconds=seconds
+    )
 
 
 @contextlib.asynccontextmanager
@@ -334,14 +342,55 @@ class TestAdoption:
         async with database.connection() as connection:
             assert len(await reserve.candidates(connection, run, 50)) == 38
 
+    async def permit_of_the_dead(self, database, engine, run, stage) -> None:
+        async with database.connection() as connection:
+            await note(connection, run, engine, "dead", KEY, seconds=-1.0)
+        address = TrunkAddress("127.0.0.1", 5060)
+        await engine.put_permit(Permit(run.id, 1, KEY, stage.trunk, address, clock.now() + timedelta(minutes=1)))
+
+    async def test_what_a_thawed_node_would_send_is_refused_before_anything_is_settled(
+        self, node, run, stage, engine, engines, database, secret_box
+    ):
+        """It was frozen between its last look and the request; its number may be dialed by others from here on."""
+        await register(database, secret_box, engine.id, "dead")
+        (attempt_id,) = await self.reserved(database, run, "dead", count=1)
+        await self.permit_of_the_dead(database, engine, run, stage)
+        await self.lapse(database, "dead")
+        await Adoption(node, engines).look()
+        await node.book.flush()
+        (row,) = await fetch(database, "SELECT state FROM attempts")
+        assert row["state"] == "unknown"
+        late = OutgoingCall(attempt_id, run.id, 1, KEY, "+15550100070", "+15550100999", 30)
+        assert await engine.originate(late) is OriginateResult.REFUSED
+        assert engine.sent == []
+
+    async def test_nothing_is_settled_while_its_requests_may_still_put_a_permit(
+        self, node, run, stage, engine, engines, database, secret_box
+    ):
+        await register(database, secret_box, engine.id, "dead")
+        await self.reserved(database, run, "dead", count=1)
+        await self.permit_of_the_dead(database, engine, run, stage)
+        async with database.connection() as connection:
+            await note(connection, run, engine, "dead", "f" * 32, seconds=60)
+        await self.lapse(database, "dead")
+        await Adoption(node, engines).look()
+        await node.book.flush()
+        assert [row["state"] for row in await fetch(database, "SELECT state FROM attempts")] == ["reserved"]
+        async with database.connection() as connection:
+            await connection.execute("UPDATE run_nodes SET making_until = clock_timestamp()")
+        await Adoption(node, engines).look()
+        await node.book.flush()
+        assert [row["state"] for row in await fetch(database, "SELECT state FROM attempts")] == ["unknown"]
+        assert await engine.permits() == []
+
     async def test_a_call_that_had_ended_is_booked_by_the_engines_record(
         self, node, run, stage, engine, engines, database, secret_box
     ):
         await register(database, secret_box, engine.id, "dead", pid=DEAD_PID)
         (attempt_id,) = await self.reserved(database, run, "dead", count=1)
         address = TrunkAddress("127.0.0.1", 5060)
-        await engine.put_permit(Permit(run.id, 1, NODE, stage.trunk, address, clock.now() + timedelta(minutes=1)))
-        await engine.originate(OutgoingCall(attempt_id, run.id, 1, NODE, "+15550100070", "+15550100999", 30))
+        await engine.put_permit(Permit(run.id, 1, KEY, stage.trunk, address, clock.now() + timedelta(minutes=1)))
+        await engine.originate(OutgoingCall(attempt_id, run.id, 1, KEY, "+15550100070", "+15550100999", 30))
 
         async def over() -> bool:
             return not await engine.calls()
@@ -393,10 +442,19 @@ class TestChores:
     async def test_only_permits_of_runs_active_at_their_epoch_stay(self, chores, node, run, stage, engine):
         address = TrunkAddress("127.0.0.1", 5060)
         until_then = clock.now() + timedelta(minutes=1)
-        for run_id, epoch in ((run.id, 1), (run.id, 2), (run.id + 99, 1)):
-            await engine.put_permit(Permit(run_id, epoch, NODE, stage.trunk, address, until_then))
+        async with node.database.connection() as connection:
+            await note(connection, run, engine, node.id, "e" * 32, seconds=60)
+            await note(connection, run, engine, node.id, KEY, seconds=60)
+        # another epoch, another run, one that was replaced
+        for run_id, epoch, key in (
+            (run.id, 1, KEY),
+            (run.id, 2, KEY),
+            (run.id + 99, 1, KEY),
+            (run.id, 1, "e" * 32),
+        ):
+            await engine.put_permit(Permit(run_id, epoch, key, stage.trunk, address, until_then))
         await chores.reap()
-        assert list(await engine.permits()) == [(run.id, 1, NODE)]
+        assert list(await engine.permits()) == [(run.id, 1, KEY)]
 
     async def test_a_run_is_not_complete_while_anybody_is_left_or_unread(self, node, run, database):
         for statement in (
@@ -442,12 +500,12 @@ class TestChores:
         async with database.connection() as connection:
             await connection.execute("UPDATE runs SET loaded_at = NULL")
         address = TrunkAddress("127.0.0.1", 5060)
-        await engine.put_permit(Permit(999, 1, NODE, stage.trunk, address, clock.now() + timedelta(minutes=1)))
+        await engine.put_permit(Permit(999, 1, KEY, stage.trunk, address, clock.now() + timedelta(minutes=1)))
         chores = asyncio.create_task(Chores(node, LeaseKeeper(node)).run())
         await reading.wait()
 
         async def reaped() -> bool:
-            return (999, 1, NODE) not in await engine.permits()
+            return (999, 1, KEY) not in await engine.permits()
 
         await until(reaped)
         go_on.set()

@@ -28,7 +28,7 @@ from outdial.store import nodes, stops
 from outdial.store import runs as runs_store
 from outdial.store.nodes import NodeRow
 from outdial.telephony.engine import CallState, OriginateResult, OutgoingCall, Permit, TrunkAddress
-from values import NODE
+from values import KEY
 from waiting import until
 
 TTL = 0.5
@@ -72,13 +72,30 @@ async def serve(
             node_id,
             timedelta(seconds=lease),
         )
-        await nodes.serve(connection, run_id=run.id, node_id=node_id, engine_id=engine, epoch=run.epoch)
+        await nodes.serve(connection, run_id=run.id, node_id=node_id, epoch=run.epoch)
+    await note(database, run, engine, node_id, seconds=-1.0)
+
+
+async def note(database, run, engine="e1", node_id="n1", *, seconds: float) -> str:
+    """Note that the node puts a permit; return its key."""
+    key = uuid.uuid4().hex
+    async with database.transaction() as connection:
+        assert await nodes.making(
+            connection,
+            run_id=run.id,
+            node_id=node_id,
+            engine_id=engine,
+            epoch=run.epoch,
+            key=key,
+            seconds=seconds,
+        )
+    return key
 
 
 async def ring(engine, stage, run, number=RINGS) -> str:
     address = TrunkAddress("127.0.0.1", 5060)
-    await engine.put_permit(Permit(run.id, run.epoch, NODE, stage.trunk, address, clock.now() + timedelta(minutes=1)))
-    call = OutgoingCall(uuid.uuid4().hex, run.id, run.epoch, NODE, number, CALLER_ID, 60)
+    await engine.put_permit(Permit(run.id, run.epoch, KEY, stage.trunk, address, clock.now() + timedelta(minutes=1)))
+    call = OutgoingCall(uuid.uuid4().hex, run.id, run.epoch, KEY, number, CALLER_ID, 60)
     assert await engine.originate(call) is OriginateResult.ACCEPTED
     return call.id
 
@@ -182,10 +199,6 @@ class TestPermitsBeingMade:
                 await serve(database, secret_box, run, "e1")
                 yield opened
 
-    async def note(self, database, run, seconds: float) -> None:
-        async with database.connection() as connection:
-            assert await nodes.making(connection, run_id=run.id, node_id="n1", seconds=seconds)
-
     async def fenced(self, engine, run) -> None:
         """Until the stop has been at the engine: the permit that was there is gone."""
 
@@ -196,7 +209,7 @@ class TestPermitsBeingMade:
 
     async def test_a_stop_waits_for_them_and_fences_once_more(self, engine, stage, run, engines, database):
         await ring(engine, stage, run)
-        await self.note(database, run, 0.8)
+        await note(database, run, seconds=0.8)
         began = clock.boottime()
         pressed = asyncio.create_task(press(stage, engines))
         await self.fenced(engine, run)
@@ -210,23 +223,23 @@ class TestPermitsBeingMade:
 
     async def test_it_goes_on_as_soon_as_they_are_over(self, engine, stage, run, engines, database):
         await ring(engine, stage, run)
-        await self.note(database, run, 60)
+        key = await note(database, run, seconds=60)
         began = clock.boottime()
         pressed = asyncio.create_task(press(stage, engines))
         await self.fenced(engine, run)
         async with database.connection() as connection:
-            await nodes.made(connection, run_id=run.id, node_id="n1")
+            assert await nodes.made(connection, run_id=run.id, node_id="n1", key=key)
         await pressed
         assert clock.boottime() - began < TTL
 
     async def test_what_never_ends_is_not_claimed(self, engine, stage, run, engines, database):
-        await self.note(database, run, 60)
+        await note(database, run, seconds=60)
         with pytest.raises(StopNotProvenError, match="A permit may still be put"):
             await press(stage, engines)
 
     async def test_a_pause_waits_too(self, engine, stage, run, engines, database):
         await ring(engine, stage, run)
-        await self.note(database, run, 0.4)
+        await note(database, run, seconds=0.4)
         began = clock.boottime()
         await runs.pause(database, engines, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="test")
         assert clock.boottime() - began >= 0.35
@@ -311,7 +324,7 @@ class TestWishes:
         assert call.state is CallState.DIALING
         target = Target(
             run=run,
-            permits={"e1": [(run.epoch, "n1")]},
+            permits={"e1": [(run.epoch, KEY)]},
             committed=clock.boottime(),
             transport=Transport.TCP,
             ttl_seconds=TTL,

@@ -23,8 +23,10 @@ from outdial.services.access import create_application
 from outdial.services.contact_lists import ContactDraft
 from outdial.services.engines import Engines
 from outdial.services.stop import stop
+from outdial.store import campaigns as campaigns_store
 from outdial.store import run_contacts as contacts_store
 from outdial.store import runs as runs_store
+from waiting import until
 
 
 @pytest.fixture
@@ -76,6 +78,37 @@ class TestStart:
         assert {type(one) for one in results if isinstance(one, Exception)} == {ConflictError}
         async with database.connection() as connection:
             assert await connection.fetchval("SELECT count(*) FROM runs") == 1
+
+    async def test_one_that_waits_for_an_update_dials_what_was_updated_and_nobody_else(self, stage, database):
+        """Rules and contact lists are of one definition: the people of the old list may be those who said no."""
+        new = await add_campaign(
+            database, stage.owner, phones(3, area=777), list_name="consented", name="Other", rules=with_rules()
+        )
+        async with database.transaction() as updating:
+            await campaigns_store.by_id(updating, stage.owner.iid, stage.campaign_id, lock=True)
+            await updating.execute(
+                "UPDATE campaigns SET rules = jsonb_set(rules, '{retry_seconds}', '77') WHERE id = $1",
+                stage.campaign_id,
+            )
+            await updating.execute("DELETE FROM campaign_lists WHERE campaign_id = $1", stage.campaign_id)
+            await updating.execute(
+                "INSERT INTO campaign_lists SELECT $1, list_id, position FROM campaign_lists WHERE campaign_id = $2",
+                stage.campaign_id,
+                new,
+            )
+            starting = asyncio.create_task(start(stage))
+
+            async def waiting() -> bool:
+                async with database.connection() as connection:
+                    return await connection.fetchval(
+                        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() "
+                        "AND wait_event_type = 'Lock')"
+                    )
+
+            await until(waiting)
+        run = await starting
+        assert run.rules.retry_seconds == 77
+        assert await order(database, run.id) == phones(3, area=777)
 
     async def test_a_list_serves_one_live_run(self, stage, database, engines):
         other = await add_campaign(database, stage.owner, phones(1, area=556), list_name="others", name="Autumn")

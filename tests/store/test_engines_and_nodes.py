@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -104,21 +105,93 @@ class TestServing:
         await put(database, secret_box)
         await register(database, "n1")
 
-    async def serve(self, database, run, node_id="n1", engine_id="e1", epoch=1):
-        async with database.connection() as connection:
-            await nodes.serve(connection, run_id=run.id, node_id=node_id, engine_id=engine_id, epoch=epoch)
+    async def serve(self, database, run, node_id="n1", engine_id="e1", epoch=1, seconds=60.0) -> str:
+        """Note that the node serves the run, and puts a permit; return its key."""
+        key = uuid.uuid4().hex
+        async with database.transaction() as connection:
+            await nodes.serve(connection, run_id=run.id, node_id=node_id, epoch=epoch)
+            assert await nodes.making(
+                connection,
+                run_id=run.id,
+                node_id=node_id,
+                engine_id=engine_id,
+                epoch=epoch,
+                key=key,
+                seconds=seconds,
+            )
+        return key
 
     async def serving(self, database, run):
         async with database.connection() as connection:
             return await nodes.serving(connection, run.id)
 
-    async def test_every_engine_and_epoch_is_noted_once(self, database, run):
-        for epoch in (1, 3, 3, 1):
-            await self.serve(database, run, epoch=epoch)
+    async def test_every_permit_is_noted(self, database, run):
+        keys = {(epoch, await self.serve(database, run, epoch=epoch)) for epoch in (1, 3, 3, 1)}
         async with database.connection() as connection:
-            assert await nodes.permits_of_run(connection, run.id) == {"e1": [(1, "n1"), (3, "n1")]}
+            found = await nodes.permits_of_run(connection, run.id)
+        assert list(found) == ["e1"]
+        assert set(found["e1"]) == keys
         (found,) = await self.serving(database, run)
         assert (found.epoch, found.dropped_epoch, found.lease_live, found.ended) == (3, 0, True, False)
+
+    async def test_what_a_node_put_before_is_fenced_until_it_has_certainly_run_out(self, database, run):
+        first = await self.serve(database, run)
+        second = await self.serve(database, run)
+        other = await self._of_another_node(database, run)
+
+        async def known() -> set[str]:
+            async with database.connection() as connection:
+                return {key for _, key in (await nodes.permits_of_run(connection, run.id))["e1"]}
+
+        async def wanted() -> set[str]:
+            async with database.connection() as connection:
+                return {key for _, _, key in await nodes.permits_of_engine(connection, "e1")}
+
+        assert await known() == {first, second, other}
+        assert await wanted() == {second, other}
+        async with database.connection() as connection:
+            await connection.execute("UPDATE run_engines SET superseded_at = superseded_at - interval '1 hour'")
+        third = await self.serve(database, run)
+        assert await known() == {second, third, other}
+        assert await wanted() == {third, other}
+        async with database.transaction() as connection:
+            await runs_store.move_run(
+                connection, run.id, before=RunState.ACTIVE, epoch=1, after=RunState.PAUSED, actor="x", reason=""
+            )
+        assert await wanted() == set()
+
+    async def _of_another_node(self, database, run) -> str:
+        await register(database, "n9")
+        return await self.serve(database, run, "n9")
+
+    async def test_a_note_is_cleared_by_its_own_permit_in_time_or_runs_out(self, database, run):
+        async def making() -> bool:
+            async with database.connection() as connection:
+                (found,) = await nodes.serving(connection, run.id)
+                assert found.making == (await nodes.still_making(connection, ["n1"]) == {"n1"})
+            return found.making
+
+        async def made(key: str) -> bool:
+            async with database.connection() as connection:
+                return await nodes.made(connection, run_id=run.id, node_id="n1", key=key)
+
+        first = await self.serve(database, run)
+        second = await self.serve(database, run)
+        assert await making()
+        # of one that was given up and replaced nothing is said
+        assert not await made(first)
+        assert await making()
+        assert await made(second)
+        assert not await making()
+        late = await self.serve(database, run, seconds=-1.0)
+        assert not await making()
+        # whoever stopped the run did not wait for it: it must not be used
+        assert not await made(late)
+        async with database.connection() as connection:
+            await nodes.end(connection, "n1")
+            assert not await nodes.making(
+                connection, run_id=run.id, node_id="n1", engine_id="e1", epoch=1, key="b" * 32, seconds=60
+            )
 
     async def test_what_was_dropped_is_never_taken_back(self, database, run):
         await self.serve(database, run, epoch=3)
@@ -139,14 +212,14 @@ class TestServing:
         assert found == {"n1": (True, False), "n2": (False, False), "n3": (False, True)}
 
     async def test_an_engine_is_forgotten_only_when_nobody_uses_it(self, database, run):
-        await self.serve(database, run)
+        key = await self.serve(database, run)
         async with database.transaction() as connection:
             assert await nodes.is_unused(connection, "e1") is False
             await nodes.forget_engine(connection, run.id, "e1")
-            assert await nodes.permits_of_run(connection, run.id) == {"e1": [(1, "n1")]}
+            assert await nodes.permits_of_run(connection, run.id) == {"e1": [(1, key)]}
             await nodes.end(connection, "n1")
             assert await nodes.is_unused(connection, "e1") is True
-            assert await nodes.runs_of_engine(connection, "e1") == {run.id: [(1, "n1")]}
+            assert await nodes.runs_of_engine(connection, "e1") == {run.id: [(1, key)]}
             await nodes.forget_engine(connection, run.id, "e1")
             assert await nodes.permits_of_run(connection, run.id) == {}
 
@@ -160,7 +233,10 @@ class TestServing:
             await register(database, "n2")
             async with database.transaction() as connection:
                 await runs_store.share_run(connection, run.id)
-                await nodes.serve(connection, run_id=run.id, node_id="n2", engine_id="e1", epoch=1)
+                await nodes.serve(connection, run_id=run.id, node_id="n2", epoch=1)
+                await nodes.making(
+                    connection, run_id=run.id, node_id="n2", engine_id="e1", epoch=1, key="a" * 32, seconds=60
+                )
                 joined.set()
                 await asyncio.sleep(0.05)
 
@@ -171,7 +247,7 @@ class TestServing:
 
         await asyncio.gather(join(), forget())
         async with database.connection() as connection:
-            assert await nodes.permits_of_run(connection, run.id) == {"e1": [(1, "n1"), (1, "n2")]}
+            assert (1, "a" * 32) in (await nodes.permits_of_run(connection, run.id))["e1"]
 
     async def test_runs_that_are_over_need_no_engine(self, database, run):
         await self.serve(database, run)

@@ -464,25 +464,6 @@ class TestNodes:
         async with database.connection() as connection:
             assert await nodes.renew(connection, node, ttl_seconds=1, engine_up=True) is True
 
-    async def test_a_permit_that_is_being_put_is_noted_until_it_is_there_or_has_run_out(self, database, run, node):
-        async def making() -> bool:
-            async with database.connection() as connection:
-                (found,) = await nodes.serving(connection, run.id)
-                assert found.making == (await nodes.still_making(connection, [node]) == {node})
-            return found.making
-
-        async with database.connection() as connection:
-            await nodes.serve(connection, run_id=run.id, node_id=node, engine_id="e1", epoch=1)
-            assert not await making()
-            assert await nodes.making(connection, run_id=run.id, node_id=node, seconds=60)
-            assert await making()
-            await nodes.made(connection, run_id=run.id, node_id=node)
-            assert not await making()
-            assert await nodes.making(connection, run_id=run.id, node_id=node, seconds=-1)
-            assert not await making()
-            await nodes.end(connection, node)
-            assert not await nodes.making(connection, run_id=run.id, node_id=node, seconds=60)
-
     async def test_ready_means_a_live_lease_and_an_engine_that_is_up(self, database, node):
         async with database.connection() as connection:
             assert await nodes.ready(connection) is False

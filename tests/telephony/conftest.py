@@ -25,7 +25,7 @@ from outdial.telephony.engine import (
 from outdial.telephony.managed import ManagedAsterisk
 from outdial.telephony.simulated import SimulatedEngine
 from support.asterisk import asterisk, connected_engine  # noqa: F401 - a fixture
-from values import NODE, TRUNK
+from values import KEY, TRUNK
 from waiting import until
 
 _run_ids = iter(range(1000, 1_000_000))
@@ -42,14 +42,14 @@ class Line:
     events: list[EngineEvent] = field(default_factory=list)
 
     def permit(self, *, epoch: int = 1, seconds: float = 30.0) -> Permit:
-        return Permit(self.run_id, epoch, NODE, self.trunk, self.address, clock.now() + timedelta(seconds=seconds))
+        return Permit(self.run_id, epoch, KEY, self.trunk, self.address, clock.now() + timedelta(seconds=seconds))
 
     def call(self, number: str, *, epoch: int = 1, ring_seconds: int = 20, call_id: str | None = None) -> OutgoingCall:
         return OutgoingCall(
             id=call_id or uuid.uuid4().hex,
             run_id=self.run_id,
             epoch=epoch,
-            node_id=NODE,
+            key=KEY,
             number=number,
             caller_id="+15550100999",
             ring_seconds=ring_seconds,

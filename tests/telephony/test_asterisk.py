@@ -35,7 +35,7 @@ from support.asterisk import connected_engine, require_asterisk
 from support.programs import end_all_of, processes_of
 from support.sip_peer import SipPeer
 from telephony.conftest import TRUNK, Line, listening
-from values import NODE
+from values import KEY
 from waiting import until
 
 ACCEPTED, REFUSED = OriginateResult.ACCEPTED, OriginateResult.REFUSED
@@ -169,7 +169,7 @@ class TestOtherProcesses:
         async with at_peer(asterisk, new_app, peer=peer) as line:
             call = await place(line, "+15550100180")
             await line.heard(call.id, CallRinging)
-            await control.fence(line.run_id, [(1, NODE)])
+            await control.fence(line.run_id, [(1, KEY)])
             assert await line.engine.originate(line.call("+15550100001")) is REFUSED
             (found,) = await control.calls(line.run_id)
             assert (found.id, found.state) == (call.id, CallState.RINGING)
@@ -183,7 +183,7 @@ class TestOtherProcesses:
     async def test_an_engine_that_is_not_there_says_so(self):
         control = AsteriskControl(engine_id="x", url="http://127.0.0.1:9", username="u", password="p")
         for work in (
-            control.fence(1, [(1, NODE)]),
+            control.fence(1, [(1, KEY)]),
             control.calls(1),
             control.permits(),
             control.hang_up("x"),

@@ -17,7 +17,7 @@ from outdial.telephony.engine import (
     PlaybackEnded,
 )
 from sounds import tone, wav
-from values import NODE
+from values import KEY
 from waiting import until
 
 ANSWERS = "+15550100001"
@@ -78,23 +78,23 @@ class TestPermits:
 
     async def test_a_renewal_after_a_fence_revives_nothing(self, line):
         await line.engine.put_permit(line.permit())
-        await line.engine.fence(line.run_id, [(1, NODE)])
+        await line.engine.fence(line.run_id, [(1, KEY)])
         await line.engine.renew_permit(line.permit())
         assert await line.engine.originate(line.call(RINGS)) is REFUSED
 
-    async def test_one_nodes_permit_lets_nothing_of_anothers_through(self, line):
+    async def test_a_permit_lets_nothing_through_that_is_of_another_key(self, line):
         await line.engine.put_permit(line.permit())
-        other = replace(line.call(RINGS), node_id=NODE[::-1])
+        other = replace(line.call(RINGS), key=KEY[::-1])
         assert await line.engine.originate(other) is REFUSED
-        assert await line.engine.renew_permit(replace(line.permit(), node_id=NODE[::-1])) is False
+        assert await line.engine.renew_permit(replace(line.permit(), key=KEY[::-1])) is False
         assert await line.engine.originate(replace(other, id=uuid.uuid4().hex)) is REFUSED
 
-    async def test_a_fence_takes_every_nodes(self, line):
-        for node_id in (NODE, NODE[::-1]):
-            await line.engine.put_permit(replace(line.permit(), node_id=node_id))
-        await line.engine.fence(line.run_id, [(1, NODE), (1, NODE[::-1])])
-        for node_id in (NODE, NODE[::-1]):
-            assert await line.engine.originate(replace(line.call(RINGS), node_id=node_id)) is REFUSED
+    async def test_a_fence_takes_every_key(self, line):
+        for key in (KEY, KEY[::-1]):
+            await line.engine.put_permit(replace(line.permit(), key=key))
+        await line.engine.fence(line.run_id, [(1, KEY), (1, KEY[::-1])])
+        for key in (KEY, KEY[::-1]):
+            assert await line.engine.originate(replace(line.call(RINGS), key=key)) is REFUSED
 
     async def test_they_are_listed_and_removed_one_by_one(self, line):
         for epoch in (1, 2):
@@ -108,8 +108,8 @@ class TestPermits:
 
         # Asterisk fills its list a moment later
         await until(both)
-        await line.engine.remove_permit(line.run_id, 1, NODE)
-        await line.engine.remove_permit(line.run_id, 1, NODE)
+        await line.engine.remove_permit(line.run_id, 1, KEY)
+        await line.engine.remove_permit(line.run_id, 1, KEY)
 
         async def one() -> bool:
             return await listed() == {2}
@@ -121,28 +121,28 @@ class TestPermits:
         for epoch in (1, 2):
             await line.engine.put_permit(line.permit(epoch=epoch))
         await line.engine.put_permit(other.permit())
-        await line.engine.fence(line.run_id, [(epoch, NODE) for epoch in (1, 2, 3)])
+        await line.engine.fence(line.run_id, [(epoch, KEY) for epoch in (1, 2, 3)])
         await line.engine.fence(line.run_id)
         for epoch in (1, 2):
             assert await line.engine.originate(line.call(RINGS, epoch=epoch)) is REFUSED
         call = other.call(RINGS)
         assert await line.engine.originate(call) is ACCEPTED
         await line.settle(call.id)
-        await line.engine.fence(other.run_id, [(1, NODE)])
+        await line.engine.fence(other.run_id, [(1, KEY)])
 
     async def test_a_fence_leaves_calls_alone(self, line):
         await line.engine.put_permit(line.permit())
         call = line.call(ANSWERS)
         await line.engine.originate(call)
         await line.heard(call.id, CallAnswered)
-        await line.engine.fence(line.run_id, [(1, NODE)])
+        await line.engine.fence(line.run_id, [(1, KEY)])
         (found,) = await line.engine.calls(line.run_id)
         assert found.state is CallState.ANSWERED
         await line.settle(call.id)
 
     async def test_after_a_fence_it_can_be_put_again_under_a_new_epoch(self, line):
         await line.engine.put_permit(line.permit())
-        await line.engine.fence(line.run_id, [(1, NODE)])
+        await line.engine.fence(line.run_id, [(1, KEY)])
         await line.engine.put_permit(line.permit(epoch=2))
         call = line.call(RINGS, epoch=2)
         assert await line.engine.originate(call) is ACCEPTED
@@ -244,7 +244,7 @@ class TestCalls:
         assert {mine.id, others.id} <= {call.id for call in await line.engine.calls()}
         for call in (mine, others):
             await line.settle(call.id)
-        await line.engine.fence(other.run_id, [(1, NODE)])
+        await line.engine.fence(other.run_id, [(1, KEY)])
 
     async def test_what_became_of_a_call_is_on_record(self, line):
         assert line.engine.keeps_records

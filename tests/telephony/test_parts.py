@@ -23,7 +23,7 @@ from outdial.telephony.managed_config import RECORDS_FILE
 from outdial.telephony.program import find_asterisk
 from support.asterisk import require_asterisk
 from telephony.conftest import TRUNK
-from values import NODE
+from values import KEY
 
 ADDRESS = TrunkAddress("192.0.2.1", 5060)
 
@@ -69,18 +69,18 @@ class TestClock:
 
 class TestPermits:
     @given(run_id=st.integers(1, 1 << 40), epoch=st.integers(1, 1 << 20))
-    def test_their_name_says_run_epoch_and_node_and_nothing_else(self, run_id, epoch):
-        assert parse_permit_name(permit_name(run_id, epoch, NODE)) == (run_id, epoch, NODE)
+    def test_their_name_says_run_epoch_and_key_and_nothing_else(self, run_id, epoch):
+        assert parse_permit_name(permit_name(run_id, epoch, KEY)) == (run_id, epoch, KEY)
 
     def test_channels_named_after_the_longest_keep_their_whole_name(self):
         # AST_CHANNEL_NAME is 80, with the byte that ends it
-        assert len(f"PJSIP/{permit_name(10**12, 10**6, NODE)}-00000000") < 80
+        assert len(f"PJSIP/{permit_name(10**12, 10**6, KEY)}-00000000") < 80
 
     @pytest.mark.parametrize(
         "name",
         [
-            *("", "run", "run1", "run1e", "rune1", "run1e2", "run1e2n", f"run1e2n{NODE}x", f"run1e2n{NODE[1:]}"),
-            *(f"run1e2n{NODE.upper()}", f"runxe1n{NODE}", "trunk-1", f"run¹e1n{NODE}"),
+            *("", "run", "run1", "run1e", "rune1", "run1e2", "run1e2k", f"run1e2k{KEY}x", f"run1e2k{KEY[1:]}"),
+            *(f"run1e2k{KEY.upper()}", f"runxe1k{KEY}", "trunk-1", f"run¹e1k{KEY}"),
         ],
     )
     def test_other_names_are_no_permits(self, name):

@@ -23,7 +23,7 @@ from outdial.telephony.engine import (
 from outdial.telephony.managed import EngineAddress
 from outdial.telephony.simulated import SimulatedEngine
 from telephony.conftest import TRUNK
-from values import NODE
+from values import KEY
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 
@@ -57,7 +57,7 @@ def test_a_stop_needs_no_more_than_what_every_process_has():
 
 def test_no_password_shows_where_values_are_printed():
     trunk = replace(TRUNK, username="user", password="open sesame")
-    permit = Permit(1, 1, NODE, trunk, TrunkAddress("192.0.2.1", 5060), NOW)
+    permit = Permit(1, 1, KEY, trunk, TrunkAddress("192.0.2.1", 5060), NOW)
     address = EngineAddress("e", "http://127.0.0.1:1", "user", "open sesame")
     for value in (trunk, permit, address):
         assert "open sesame" not in repr(value)

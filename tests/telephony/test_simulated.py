@@ -23,7 +23,7 @@ from outdial.telephony.engine import (
 from outdial.telephony.loopback import Phone, Rule
 from outdial.telephony.simulated import SimulatedEngine
 from telephony.conftest import TRUNK
-from values import NODE
+from values import KEY
 from waiting import until
 
 ANSWERS, RINGS, HANGS_UP, BUSY = "+15550100001", "+15550100080", "+15550100096", "+15550100070"
@@ -44,7 +44,7 @@ class Heard:
         return [type(event) for event in self.events]
 
     async def place(self, number: str, **more) -> str:
-        call = OutgoingCall(uuid.uuid4().hex, 1, 1, NODE, number, "+15550100999", more.pop("ring_seconds", 30))
+        call = OutgoingCall(uuid.uuid4().hex, 1, 1, KEY, number, "+15550100999", more.pop("ring_seconds", 30))
         self.result = await self.engine.originate(call)
         return call.id
 
@@ -54,7 +54,7 @@ async def heard():
     engine = SimulatedEngine(engine_id="s", seed=1, speed=20.0, timeout_seconds=0.05)
     await engine.start()
     await engine.put_permit(
-        Permit(1, 1, NODE, TRUNK, TrunkAddress("127.0.0.1", 5060), clock.now() + timedelta(minutes=1))
+        Permit(1, 1, KEY, TRUNK, TrunkAddress("127.0.0.1", 5060), clock.now() + timedelta(minutes=1))
     )
     found = Heard(engine)
     task = asyncio.create_task(found.listen())
@@ -73,7 +73,7 @@ class TestFrozen:
             heard.engine.fence(1),
             heard.engine.hang_up("x"),
             heard.engine.probe(),
-            heard.engine.remove_permit(1, 1, NODE),
+            heard.engine.remove_permit(1, 1, KEY),
         ):
             with pytest.raises(EngineUnavailableError):
                 await ask
@@ -89,7 +89,7 @@ class TestFrozen:
 
     async def test_unless_its_permit_has_run_out_meanwhile(self, heard):
         await heard.engine.put_permit(
-            Permit(1, 1, NODE, TRUNK, TrunkAddress("127.0.0.1", 5060), clock.now() + timedelta(seconds=0.02))
+            Permit(1, 1, KEY, TRUNK, TrunkAddress("127.0.0.1", 5060), clock.now() + timedelta(seconds=0.02))
         )
         heard.engine.freeze()
         await heard.place(RINGS)
@@ -149,7 +149,7 @@ class TestRepeatable:
         engine = SimulatedEngine(engine_id="s", seed=seed, speed=50.0)
         await engine.start()
         await engine.put_permit(
-            Permit(1, 1, NODE, TRUNK, TrunkAddress("127.0.0.1", 5060), clock.now() + timedelta(minutes=1))
+            Permit(1, 1, KEY, TRUNK, TrunkAddress("127.0.0.1", 5060), clock.now() + timedelta(minutes=1))
         )
         drawn = [engine._scattered(1.0) for _ in range(20)]
         await engine.close()
@@ -165,7 +165,7 @@ class TestRepeatable:
         )
         await engine.start()
         await engine.put_permit(
-            Permit(1, 1, NODE, TRUNK, TrunkAddress("127.0.0.1", 5060), clock.now() + timedelta(minutes=1))
+            Permit(1, 1, KEY, TRUNK, TrunkAddress("127.0.0.1", 5060), clock.now() + timedelta(minutes=1))
         )
         heard = Heard(engine)
         task = asyncio.create_task(heard.listen())

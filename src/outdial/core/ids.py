@@ -66,19 +66,17 @@ def contact_id(database_id: int) -> str:
     return f"cc-{uuid5(_CONTACT_NAMESPACE, str(database_id))}"
 
 
-_PERMIT = re.compile(r"run([0-9]{1,19})e([0-9]{1,10})n([0-9a-f]{32})")
+_PERMIT = re.compile(r"run([0-9]{1,19})e([0-9]{1,10})k([0-9a-f]{32})")
 
 
-def permit_name(run_id: int, epoch: int, node_id: str) -> str:
-    """Return the engine object name of one node's permit for a run at one epoch, ``run12e3n`` + the node's id.
-
-    An old name serves no new epoch, and no node's renewal serves another node.
-    """
-    return f"run{run_id}e{epoch}n{node_id}"
+def permit_name(run_id: int, epoch: int, key: str) -> str:
+    """Return the engine object name of a permit for a run at one epoch, ``run12e3k`` + its key, drawn each time one is
+    put: no old name serves a new epoch, and nobody's renewal serves what another has put."""
+    return f"run{run_id}e{epoch}k{key}"
 
 
 def parse_permit_name(name: str) -> tuple[int, int, str] | None:
-    """Return ``(run_id, epoch, node_id)`` of a permit name, or None when the name is no permit's."""
+    """Return ``(run_id, epoch, key)`` of a permit name, or None when the name is no permit's."""
     found = _PERMIT.fullmatch(name)
     return None if found is None else (int(found[1]), int(found[2]), found[3])
 

@@ -98,13 +98,11 @@ class Adoption:
             runs = {run_id: await runs_store.by_id(connection, run_id) for run_id in {one.run_id for one in left}}
         for engine_id in {attempt.engine_id for attempt in left}:
             of_engine = [attempt for attempt in left if attempt.engine_id == engine_id]
-            gone = {attempt.node_id for attempt in of_engine}
-            stale = [permit for permit in permits if permit[2] in gone]
             try:
                 if engine_id == self._node.engine.id:
-                    await self._settle_own(of_engine, nodes, runs, stale, instant)
+                    await self._settle_own(of_engine, nodes, runs, permits, instant)
                 else:
-                    await self._settle_foreign(engine_id, of_engine, runs, stale)
+                    await self._settle_foreign(engine_id, of_engine, runs, permits)
                 self._complained.discard(engine_id)
             except EngineUnavailableError as error:
                 if engine_id not in self._complained:

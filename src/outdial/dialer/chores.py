@@ -19,6 +19,7 @@ from outdial.dialer.outcomes import Known, never_sent
 from outdial.dialer.worker import HEARD_SECONDS
 from outdial.services import runs as runs_service
 from outdial.store import attempts as attempts_store
+from outdial.store import nodes as nodes_store
 from outdial.store import run_contacts as run_contacts_store
 from outdial.store import runs as runs_store
 from outdial.store import stops as stops_store
@@ -104,18 +105,17 @@ class Chores:
             _log.warning("reservation_given_back", attempt_id=attempt.id, run_id=attempt.run_id)
 
     async def reap(self) -> None:
-        """Remove permits at this node's engine whose run is not active at their epoch."""
+        """Remove permits at this node's engine whose run is not active at their epoch, or that another has replaced."""
         if not self._node.engine.up:
             return
         try:
             # the permits first: one that is made between the two looks must not be taken for a stale one
             present = await self._node.engine.permits()
             async with self._node.database.connection() as connection:
-                live = await runs_store.live_runs(connection)
-            wanted = {(run.id, run.epoch) for run in live if run.state is RunState.ACTIVE}
-            for run_id, epoch, node_id in present:
-                if (run_id, epoch) not in wanted:
-                    await self._node.engine.remove_permit(run_id, epoch, node_id)
+                wanted = await nodes_store.permits_of_engine(connection, self._node.engine.id)
+            for run_id, epoch, key in present:
+                if (run_id, epoch, key) not in wanted:
+                    await self._node.engine.remove_permit(run_id, epoch, key)
                     _log.info("permit_reaped", run_id=run_id, epoch=epoch)
         except EngineUnavailableError as error:
             _log.warning("permits_not_reaped", reason=error.message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -46,6 +47,8 @@ class Worker:
         self._gate: Gate | None = None
         self._found_active_at: datetime | None = None
         self._address: TrunkAddress | None = None
+        self._key = ""
+        """Of the permit that was put last."""
         self._closing = asyncio.Event()
         self._wake = asyncio.Event()
         self._renew = asyncio.Event()
@@ -89,20 +92,14 @@ class Worker:
     # The permit
 
     async def _keep_permit(self) -> None:
-        """Put the permit, then extend it at each confirmation; put it anew whenever the engine has lost it."""
-        announced = False
+        """Put the permit, then extend it at each confirmation; put another whenever the engine has lost it."""
         while not self._closing.is_set():
             await self._renew.wait()
             self._renew.clear()
             if not self._may_dial():
                 continue
             try:
-                if not announced:
-                    announced = await self._announce()
-                    if not announced:
-                        continue
-                permit = await self._permit()
-                if not (self._permitted.is_set() and await self._node.engine.renew_permit(permit)):
+                if not (self._permitted.is_set() and await self._node.engine.renew_permit(await self._renewed())):
                     self._permitted.clear()
                     if await self._put():
                         self._permitted.set()
@@ -111,64 +108,54 @@ class Worker:
                 # the permit runs out by itself, and the next confirmation tries again
                 _log.warning("permit_not_renewed", run_id=self._run.id, reason=error.message)
 
-    async def _permit(self) -> Permit:
+    async def _renewed(self) -> Permit:
         """Return the permit as it may be now: it ends one TTL after the read that found the run active."""
-        address = self._address = await self._node.resolver.address(self._trunk)
+        self._address = await self._node.resolver.address(self._trunk)
         assert self._found_active_at is not None  # noqa: S101 - confirm() came first
-        expires_at = self._found_active_at + timedelta(seconds=self._node.ttl_seconds)
-        return self._permit_until(expires_at, address)
+        return self._permit(self._key, self._found_active_at, self._address)
 
-    def _permit_until(self, expires_at: datetime, address: TrunkAddress) -> Permit:
-        return Permit(self._run.id, self._run.epoch, self._node.id, self._trunk, address, expires_at)
-
-    async def _announce(self) -> bool:
-        """Write down that this node and engine serve the run, so that a stop finds them; False when it moved on."""
-        async with self._node.database.transaction() as connection:
-            await runs_store.share_run(connection, self._run.id)
-            if not await self._is_current(connection):
-                return False
-            await nodes_store.serve(
-                connection,
-                run_id=self._run.id,
-                node_id=self._node.id,
-                engine_id=self._node.engine.id,
-                epoch=self._run.epoch,
-            )
-        return True
+    def _permit(self, key: str, found_active_at: datetime, address: TrunkAddress) -> Permit:
+        expires_at = found_active_at + timedelta(seconds=self._node.ttl_seconds)
+        return Permit(self._run.id, self._run.epoch, key, self._trunk, address, expires_at)
 
     async def _put(self) -> bool:
-        """Put the permit while the run's lock is held, so that no stop can have passed; False when one has.
+        """Put a permit, under a key nobody has used; False when the run has moved on, this node's life is over, or it
+        took so long that it must not be used.
 
-        The lock ends with its session, and requests do not: so it is noted first that they may be under way. A stop
-        that gets the lock while the note stands waits until it has run out, and fences once more.
+        That it is being put is noted before, under the run's lock and in the same transaction that finds the run
+        active: whoever stops the run sees the note, waits until it is gone or has run out, and fences after that. No
+        lock is held meanwhile, since a lock ends with its database session and a request does not.
         """
-        address = await self._node.resolver.address(self._trunk)
+        node, key = self._node, uuid.uuid4().hex
+        address = await node.resolver.address(self._trunk)
         wall = clock.now()
-        if not await self._note_making():
+        if not await self._note_making(key):
             return False
-        async with self._node.database.transaction() as connection:
-            # a node that freezes here must not hold up a stop longer than a permit lives
-            await runs_store.limit_idle(connection, self._node.ttl_seconds)
-            await runs_store.share_run(connection, self._run.id)
-            if not await self._is_current(connection):
-                await nodes_store.made(connection, run_id=self._run.id, node_id=self._node.id)
+        await node.engine.put_permit(self._permit(key, wall, address))
+        async with node.database.connection() as connection:
+            if not await nodes_store.made(connection, run_id=self._run.id, node_id=node.id, key=key):
                 return False
-            expires_at = wall + timedelta(seconds=self._node.ttl_seconds)
-            await self._node.engine.put_permit(self._permit_until(expires_at, address))
-            await nodes_store.made(connection, run_id=self._run.id, node_id=self._node.id)
-        self._address = address
+        self._key, self._address = key, address
         return True
 
-    async def _note_making(self) -> bool:
-        """Note that a permit is about to be put; False when the run has moved on, or this node's life is over."""
-        node = self._node
+    async def _note_making(self, key: str) -> bool:
+        node, run = self._node, self._run
         async with node.database.transaction() as connection:
+            # a node that freezes here must not hold up a stop longer than a permit lives
             await runs_store.limit_idle(connection, node.ttl_seconds)
-            await runs_store.share_run(connection, self._run.id)
+            await runs_store.share_run(connection, run.id)
             if not await self._is_current(connection):
                 return False
-            seconds = silent_after(0.0, ttl_seconds=node.ttl_seconds)
-            noted = await nodes_store.making(connection, run_id=self._run.id, node_id=node.id, seconds=seconds)
+            await nodes_store.serve(connection, run_id=run.id, node_id=node.id, epoch=run.epoch)
+            noted = await nodes_store.making(
+                connection,
+                run_id=run.id,
+                node_id=node.id,
+                engine_id=node.engine.id,
+                epoch=run.epoch,
+                key=key,
+                seconds=silent_after(0.0, ttl_seconds=node.ttl_seconds),
+            )
         if not noted:
             node.over.set()
         return noted
@@ -255,7 +242,7 @@ class Worker:
             id=place.attempt_id,
             run_id=self._run.id,
             epoch=self._run.epoch,
-            node_id=self._node.id,
+            key=self._key,
             number=written_for(self._trunk, place.candidate.phone),
             caller_id=self._run.rules.caller_id,
             ring_seconds=self._run.rules.ring_seconds,

@@ -166,14 +166,16 @@ class _Engine:
     async def _ask(self, control: EngineControl) -> Silence:
         """Fence and quiesce at an engine that answers. Raises EngineUnavailableError."""
         while True:
+            # asked before the fence: a permit that is put after it is noted until then, and nobody notes one any more
+            being_made = await self._is_being_made()
             await control.fence(self._target.run.id, self._target.permits.get(control.id, ()))
             self._fenced_at = clock.now()
             if not await self._quiesce.until_quiet(control, self._deadline):
                 return self._found(silent=False, problem=f"Calls of the run still show at the engine {control.id}.")
-            if not await self._is_being_made():
+            if not being_made:
                 break
-            # a node may still be putting a permit, whose lock it has lost with its database: what comes of that has run
-            # out when its note has, and what passed meanwhile is found by doing all this once more
+            # what comes of a permit that is still being put has run out when its note has, and what is let through
+            # meanwhile is found by doing all this once more
             while await self._is_being_made():
                 if clock.boottime() >= self._deadline:
                     return self._found(silent=False, problem=f"A permit may still be put at the engine {control.id}.")

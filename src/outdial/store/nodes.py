@@ -123,18 +123,8 @@ async def by_ids(connection: Connection, ids: Sequence[str]) -> dict[str, NodeRo
     return {row["id"]: NodeRow(**row) for row in rows}
 
 
-async def serve(connection: Connection, *, run_id: int, node_id: str, engine_id: str, epoch: int) -> None:
-    """Note, before the first permit is put, that a node is about to dial a run at an epoch by an engine.
-
-    A stop fences exactly the engines noted here and waits for exactly these nodes.
-    """
-    await connection.execute(
-        "INSERT INTO run_engines (run_id, engine_id, epoch, node_id) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-        run_id,
-        engine_id,
-        epoch,
-        node_id,
-    )
+async def serve(connection: Connection, *, run_id: int, node_id: str, epoch: int) -> None:
+    """Note that a node is about to dial a run at an epoch: a stop waits for exactly the nodes noted here."""
     await connection.execute(
         """
         INSERT INTO run_nodes (run_id, node_id, epoch) VALUES ($1, $2, $3)
@@ -146,31 +136,67 @@ async def serve(connection: Connection, *, run_id: int, node_id: str, engine_id:
     )
 
 
-async def making(connection: Connection, *, run_id: int, node_id: str, seconds: float) -> bool:
-    """Note, in a transaction of its own, that a node is about to put a permit of a run; False when its life has ended.
+async def making(
+    connection: Connection, *, run_id: int, node_id: str, engine_id: str, epoch: int, key: str, seconds: float
+) -> bool:
+    """Note that a node, which serves the run, is about to put a permit of it; False when the node's life has ended.
 
-    The note holds for ``seconds``, after which a permit whose life began before it has run out at any engine.
+    A stop fences exactly the permits noted here, and waits as long as the note holds: for ``seconds``, after which a
+    permit whose life began before it has run out at any engine. What the node has put before is forgotten once that
+    long has passed since.
     """
+    life = timedelta(seconds=seconds)
     noted = await connection.fetchval(
         """
-        UPDATE run_nodes rn SET making_until = clock_timestamp() + $3
+        UPDATE run_nodes rn SET making_until = clock_timestamp() + $3::interval, making_key = $4
           FROM nodes n
          WHERE rn.run_id = $1 AND rn.node_id = $2 AND n.id = $2 AND n.ended_at IS NULL
         RETURNING true
         """,
         run_id,
         node_id,
-        timedelta(seconds=seconds),
+        life,
+        key,
     )
-    return noted is not None
-
-
-async def made(connection: Connection, *, run_id: int, node_id: str) -> None:
-    """Note that every request which put the permit has been answered. Where this cannot be written the note runs out
-    by itself."""
+    if noted is None:
+        return False
     await connection.execute(
-        "UPDATE run_nodes SET making_until = NULL WHERE run_id = $1 AND node_id = $2", run_id, node_id
+        """
+        WITH old AS (
+            DELETE FROM run_engines WHERE run_id = $1 AND node_id = $2 AND superseded_at < clock_timestamp() - $3::interval)
+        UPDATE run_engines SET superseded_at = clock_timestamp()
+         WHERE run_id = $1 AND node_id = $2 AND superseded_at IS NULL
+        """,
+        run_id,
+        node_id,
+        life,
     )
+    await connection.execute(
+        "INSERT INTO run_engines (run_id, engine_id, epoch, node_id, key) VALUES ($1, $2, $3, $4, $5)",
+        run_id,
+        engine_id,
+        epoch,
+        node_id,
+        key,
+    )
+    return True
+
+
+async def made(connection: Connection, *, run_id: int, node_id: str, key: str) -> bool:
+    """Note that a permit is put, every request of it answered; False when the note had run out, so that whoever stopped
+    the run may not have waited: then the permit must not be used. Where this cannot be written the note runs out by
+    itself."""
+    done = await connection.fetchval(
+        """
+        UPDATE run_nodes SET making_until = NULL, making_key = NULL
+         WHERE run_id = $1 AND node_id = $2 AND making_key = $3 AND making_until > clock_timestamp()
+        RETURNING true
+        """,
+        run_id,
+        node_id,
+        key,
+    )
+    return done is not None
 
 
 async def dropped(connection: Connection, *, run_id: int, node_id: str, epoch: int) -> None:
@@ -201,27 +227,40 @@ async def serving(connection: Connection, run_id: int) -> list[Serving]:
 
 
 async def permits_of_run(connection: Connection, run_id: int) -> dict[str, list[tuple[int, str]]]:
-    """Return the engines a permit of the run may ever have been put on, each with the epochs and nodes of them."""
+    """Return the engines a permit of the run may ever have been put on, each with the epochs and keys of them."""
     rows = await connection.fetch(
-        "SELECT engine_id, epoch, node_id FROM run_engines WHERE run_id = $1 ORDER BY engine_id, epoch, node_id", run_id
+        "SELECT engine_id, epoch, key FROM run_engines WHERE run_id = $1 ORDER BY engine_id, epoch, key", run_id
     )
     found: dict[str, list[tuple[int, str]]] = {}
     for row in rows:
-        found.setdefault(row["engine_id"], []).append((row["epoch"], row["node_id"]))
+        found.setdefault(row["engine_id"], []).append((row["epoch"], row["key"]))
     return found
 
 
 async def permits_of_nodes(connection: Connection, node_ids: Sequence[str]) -> list[tuple[int, int, str]]:
-    """Return ``(run_id, epoch, node_id)`` of every permit those nodes may have put, of runs that are live."""
+    """Return ``(run_id, epoch, key)`` of every permit those nodes may have put, of runs that are live."""
     rows = await connection.fetch(
         """
-        SELECT re.run_id, re.epoch, re.node_id FROM run_engines re JOIN runs r ON r.id = re.run_id
+        SELECT re.run_id, re.epoch, re.key FROM run_engines re JOIN runs r ON r.id = re.run_id
          WHERE re.node_id = ANY ($1::text[]) AND r.state IN ('active', 'paused', 'stopping')
-         ORDER BY re.run_id, re.epoch, re.node_id
+         ORDER BY re.run_id, re.epoch, re.key
         """,
         list(node_ids),
     )
-    return [(row["run_id"], row["epoch"], row["node_id"]) for row in rows]
+    return [(row["run_id"], row["epoch"], row["key"]) for row in rows]
+
+
+async def permits_of_engine(connection: Connection, engine_id: str) -> frozenset[tuple[int, int, str]]:
+    """Return ``(run_id, epoch, key)`` of every permit that may be wanted at the engine: put for a run that is active at
+    that epoch, and not superseded by a later one."""
+    rows = await connection.fetch(
+        """
+        SELECT re.run_id, re.epoch, re.key FROM run_engines re JOIN runs r ON r.id = re.run_id
+         WHERE re.engine_id = $1 AND re.superseded_at IS NULL AND r.state = 'active' AND r.epoch = re.epoch
+        """,
+        engine_id,
+    )
+    return frozenset((row["run_id"], row["epoch"], row["key"]) for row in rows)
 
 
 async def still_making(connection: Connection, node_ids: Sequence[str]) -> frozenset[str]:
@@ -253,19 +292,19 @@ async def is_unused(connection: Connection, engine_id: str) -> bool:
 
 
 async def runs_of_engine(connection: Connection, engine_id: str) -> dict[int, list[tuple[int, str]]]:
-    """Return the live runs the engine may hold permits of, each with the epochs and nodes of them."""
+    """Return the live runs the engine may hold permits of, each with the epochs and keys of them."""
     rows = await connection.fetch(
         """
-        SELECT re.run_id, re.epoch, re.node_id
+        SELECT re.run_id, re.epoch, re.key
           FROM run_engines re JOIN runs r ON r.id = re.run_id
          WHERE re.engine_id = $1 AND r.state IN ('active', 'paused', 'stopping')
-         ORDER BY re.run_id, re.epoch, re.node_id
+         ORDER BY re.run_id, re.epoch, re.key
         """,
         engine_id,
     )
     found: dict[int, list[tuple[int, str]]] = {}
     for row in rows:
-        found.setdefault(row["run_id"], []).append((row["epoch"], row["node_id"]))
+        found.setdefault(row["run_id"], []).append((row["epoch"], row["key"]))
     return found
 
 

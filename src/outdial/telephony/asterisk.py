@@ -111,23 +111,23 @@ class AsteriskControl:
 
     async def fence(self, run_id: int, known: Iterable[tuple[int, str]] = ()) -> None:
         """Remove every permit of the run: those ``known`` and those the engine lists."""
-        await self._remove_all((run_id, epoch, node_id) for epoch, node_id in known)
+        await self._remove_all((run_id, epoch, key) for epoch, key in known)
         await self._remove_all(found for found in await self.permits() if found[0] == run_id)
 
     async def _remove_all(self, found: Iterable[tuple[int, int, str]]) -> None:
         await _all_of([self.remove_permit(*permit) for permit in set(found)])
 
     async def permits(self) -> Sequence[tuple[int, int, str]]:
-        """Return ``(run_id, epoch, node_id)`` of every permit object at the engine."""
+        """Return ``(run_id, epoch, key)`` of every permit object at the engine."""
         reply = await self._request("GET", "endpoints/PJSIP")
         if reply.status == NOT_FOUND:
             return []
         names = (endpoint.resource for endpoint in self._expect(reply).decode(list[_Endpoint]))
         return [found for name in names if (found := parse_permit_name(name)) is not None]
 
-    async def remove_permit(self, run_id: int, epoch: int, node_id: str) -> None:
+    async def remove_permit(self, run_id: int, epoch: int, key: str) -> None:
         """Remove one permit, its contact first."""
-        for path in permits.removal_paths(permit_name(run_id, epoch, node_id)):
+        for path in permits.removal_paths(permit_name(run_id, epoch, key)):
             self._expect(await self._request("DELETE", path), NOT_FOUND)
 
     async def calls(self, run_id: int | None = None) -> Sequence[LiveCall]:
@@ -228,7 +228,7 @@ class AsteriskEngine(AsteriskControl):
 
     async def put_permit(self, permit: Permit) -> None:
         """Create the permit: endpoint and AOR, then the contact that lets calls through."""
-        name = permit_name(permit.run_id, permit.epoch, permit.node_id)
+        name = permit_name(permit.run_id, permit.epoch, permit.key)
         self._require_clock()
         await self._put_endpoint(permit.trunk, permit.address, name)
         await self._put_contact(name, permit)
@@ -236,7 +236,7 @@ class AsteriskEngine(AsteriskControl):
 
     async def renew_permit(self, permit: Permit) -> bool:
         """Extend the permit by its contact; False when this engine has to be given all of it."""
-        name = permit_name(permit.run_id, permit.epoch, permit.node_id)
+        name = permit_name(permit.run_id, permit.epoch, permit.key)
         if self._made.get(name) != (permit.trunk, permit.address):
             return False
         self._require_clock()
@@ -265,10 +265,10 @@ class AsteriskEngine(AsteriskControl):
         for kind, body in bodies.items():
             self._expect(await self._request("PUT", permits.object_path(kind, name), body=body))
 
-    async def remove_permit(self, run_id: int, epoch: int, node_id: str) -> None:
+    async def remove_permit(self, run_id: int, epoch: int, key: str) -> None:
         """Remove one permit."""
-        self._made.pop(permit_name(run_id, epoch, node_id), None)
-        await super().remove_permit(run_id, epoch, node_id)
+        self._made.pop(permit_name(run_id, epoch, key), None)
+        await super().remove_permit(run_id, epoch, key)
 
     async def trunk_up(self, trunk: Trunk, address: TrunkAddress) -> bool:
         """Whether the trunk may be dialed now."""
@@ -295,7 +295,7 @@ class AsteriskEngine(AsteriskControl):
         if not _DIALABLE.fullmatch(call.number):
             _log.error("number_not_dialable", call_id=call.id)
             return OriginateResult.FAILED
-        name = permit_name(call.run_id, call.epoch, call.node_id)
+        name = permit_name(call.run_id, call.epoch, call.key)
         self._known.add(call.id)
         query = {
             "endpoint": f"PJSIP/{call.number}@{name}",

@@ -31,13 +31,13 @@ class TrunkAddress:
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Leave of one node to dial for one run at one epoch on one engine, which ends by itself at ``expires_at``."""
+    """Leave to dial for one run at one epoch on one engine, which ends by itself at ``expires_at``."""
 
     run_id: int
     epoch: int
-    node_id: str
-    """32 lower-case hex digits. Each node has a permit of its own: what another one renews lets nothing of this one's
-    through."""
+    key: str
+    """32 lower-case hex digits, drawn each time a permit is put: what another node, or this one later, puts or renews
+    lets nothing through that was sent under this one."""
     trunk: Trunk
     address: TrunkAddress
     expires_at: datetime
@@ -98,7 +98,8 @@ class OutgoingCall:
     """Attempt id; becomes the channel id."""
     run_id: int
     epoch: int
-    node_id: str
+    key: str
+    """Of the permit it is placed under."""
     number: str
     """Called number as the trunk wants it written (``core.phone.written_for``)."""
     caller_id: str
@@ -176,17 +177,17 @@ class EngineControl(Protocol):
         """Remove every permit of the run, all epochs and nodes. After it returns each later originate for them is
         refused.
 
-        ``known`` names those that may have been put there, ``(epoch, node_id)``: they are removed by name, whatever the
+        ``known`` names those that may have been put there, ``(epoch, key)``: they are removed by name, whatever the
         engine's own list of permits says (Asterisk fills that list a moment later). Idempotent: fencing what is not
         there succeeds.
         """
         ...
 
     async def permits(self) -> Sequence[tuple[int, int, str]]:
-        """Return ``(run_id, epoch, node_id)`` of every permit object present, expired or not (for the reaper)."""
+        """Return ``(run_id, epoch, key)`` of every permit object present, expired or not (for the reaper)."""
         ...
 
-    async def remove_permit(self, run_id: int, epoch: int, node_id: str) -> None:
+    async def remove_permit(self, run_id: int, epoch: int, key: str) -> None:
         """Remove one permit; idempotent."""
         ...
 
@@ -231,8 +232,8 @@ class Engine(EngineControl, Protocol):
         ...
 
     async def put_permit(self, permit: Permit) -> None:
-        """Create the permit, whole, with its expiry; idempotent. Only for a caller that holds the run's lock: a
-        permit made after a fence would undo it.
+        """Create the permit, whole, with its expiry; idempotent. Only for a caller that has noted that it does, where a
+        stop looks: a permit put after a fence undoes it.
 
         An ``expires_at`` already past makes a permit that serves nothing. Raises ``EngineUnavailableError``.
         """

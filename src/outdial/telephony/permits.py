@@ -1,5 +1,6 @@
 """What a permit is made of at an Asterisk: an AOR, an endpoint, for digest trunks an auth object, and one contact
-that expires. All four are named after the run, its epoch and the node; the contact is what lets a call through.
+that expires. All four are named after the run, its epoch and a key of their own; the contact is what lets a call
+through.
 """
 
 from __future__ import annotations

@@ -163,10 +163,10 @@ class SimulatedEngine:
         await self._reachable()
         return list(self._permits)
 
-    async def remove_permit(self, run_id: int, epoch: int, node_id: str) -> None:
+    async def remove_permit(self, run_id: int, epoch: int, key: str) -> None:
         """Remove one permit."""
         await self._reachable()
-        self._permits.pop((run_id, epoch, node_id), None)
+        self._permits.pop((run_id, epoch, key), None)
 
     async def trunk_up(self, trunk: Trunk, address: TrunkAddress) -> bool:
         """Return True: there is no line that could be down."""
@@ -188,7 +188,7 @@ class SimulatedEngine:
         return result
 
     def _place(self, call: OutgoingCall) -> OriginateResult:
-        expires_at = self._permits.get((call.run_id, call.epoch, call.node_id))
+        expires_at = self._permits.get((call.run_id, call.epoch, call.key))
         if expires_at is None or expires_at <= clock.now():
             return OriginateResult.REFUSED
         if call.id in self._calls:
@@ -329,7 +329,7 @@ class SimulatedEngine:
 
 
 def _key(permit: Permit) -> tuple[int, int, str]:
-    return permit.run_id, permit.epoch, permit.node_id
+    return permit.run_id, permit.epoch, permit.key
 
 
 def _cancel(call: _Call) -> None:

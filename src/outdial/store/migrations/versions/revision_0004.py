@@ -1,4 +1,4 @@
-"""Permits of each node for itself; reserving and booking, mended."""
+"""Permits with keys of their own; reserving and booking, mended."""
 
 from outdial.store.migrations import script
 
@@ -8,4 +8,4 @@ down_revision = "0003"
 
 def upgrade() -> None:
     """Apply the script."""
-    script.run("0004_permits_of_nodes.sql")
+    script.run("0004_permits.sql")

@@ -1,17 +1,24 @@
--- Permits of each node for itself, marks of permits that are being made, and what a hostile reading of the dialing path
+-- Permits with keys of their own, marks of permits that are being made, and what a hostile reading of the dialing path
 -- found: a deadlock between runs over the same people, connections held while a do-not-call list is written, retries put
 -- back under a stop, and instants made of a node's clock.
 
--- A permit belongs to one node: what another node renews can never let a frozen one's requests through. Permits of the
--- older kind end by themselves within seconds of their nodes, which do not run beside this schema.
+-- A permit belongs to one node and has a key of its own each time it is put: what another node, or the same one later,
+-- puts or renews can never let a frozen one's requests through. Permits of the older kind end by themselves within
+-- seconds of their nodes, which do not run beside this schema.
 DELETE FROM run_engines;
 ALTER TABLE run_engines DROP CONSTRAINT run_engines_pkey;
 ALTER TABLE run_engines ADD COLUMN node_id text NOT NULL REFERENCES nodes ON DELETE CASCADE;
-ALTER TABLE run_engines ADD PRIMARY KEY (run_id, engine_id, epoch, node_id);
+ALTER TABLE run_engines ADD COLUMN key text PRIMARY KEY CHECK (key ~ '^[0-9a-f]{32}$');
+-- its node has put another one since
+ALTER TABLE run_engines ADD COLUMN superseded_at timestamptz;
+CREATE INDEX run_engines_run ON run_engines (run_id);
+CREATE INDEX run_engines_engine ON run_engines (engine_id);
+CREATE INDEX run_engines_node ON run_engines (node_id);
 
--- Set, and committed, before a permit is put; NULL once that is over. While it lies in the future requests may be under
--- way that put a permit, whoever holds which lock: a lock ends with its session, a request does not.
+-- Set, under the run's lock, before a permit is put; NULL once that is over. While it lies in the future requests may be
+-- under way that put a permit. A lock would not do: it ends with its session, a request does not.
 ALTER TABLE run_nodes ADD COLUMN making_until timestamptz;
+ALTER TABLE run_nodes ADD COLUMN making_key text;
 
 -- How long this node's permits live: whoever waits for them to run out waits for the longest.
 ALTER TABLE nodes ADD COLUMN ttl_seconds double precision NOT NULL DEFAULT 2;
