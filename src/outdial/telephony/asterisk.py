@@ -57,7 +57,10 @@ RECONNECT_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
 QUALIFY_SECONDS: Final = 5
 """Between two OPTIONS on a TCP or TLS trunk: they keep its connection open and tell whether it is."""
 
-EVENTS: Final = ("Dial", "StasisStart", "ChannelDestroyed", "PlaybackFinished", "ApplicationReplaced", "RESTResponse")
+EVENTS: Final = (
+    *("Dial", "StasisStart", "ChannelHangupRequest", "ChannelDestroyed", "PlaybackFinished"),
+    *("ApplicationReplaced", "RESTResponse"),
+)
 """All that is read; the rest (ChannelVarset alone is 7 of 16 events of a call) is not sent at all. Without
 ``RESTResponse`` the filter would swallow the answers to requests on the websocket."""
 
@@ -188,6 +191,8 @@ class AsteriskEngine(AsteriskControl):
         # calls this node placed or adopted and has not seen end
         self._known: set[str] = set()
         self._ringing: set[str] = set()
+        # calls either side has put down: what was played to them "failed" for that reason (measured: told before it)
+        self._put_down: set[str] = set()
         # permit name → what was put there, so that a renewal sends the contact alone
         self._made: dict[str, tuple[Trunk, TrunkAddress]] = {}
         self._adopted: dict[str, AriSocket] = {}
@@ -493,7 +498,7 @@ class AsteriskEngine(AsteriskControl):
         channel = message.channel
         if message.type == "PlaybackFinished" and message.playback is not None:
             call_id = message.playback.target_uri.removeprefix("channel:")
-            failed = message.playback.state == "failed"
+            failed = message.playback.state == "failed" and call_id not in self._put_down
             self._events.put_nowait(PlaybackEnded(call_id, self._at(message), failed))
         elif message.type == "Dial" and message.peer is not None:
             if message.dialstatus in _RINGING and message.peer.id not in self._ringing:
@@ -507,9 +512,11 @@ class AsteriskEngine(AsteriskControl):
                 self._spawn(self._end_unknown(channel.id))
             else:
                 self._events.put_nowait(CallAnswered(channel.id, self._at(message)))
+        elif message.type == "ChannelHangupRequest":
+            self._put_down.add(channel.id)
         elif message.type == "ChannelDestroyed":
-            self._known.discard(channel.id)
-            self._ringing.discard(channel.id)
+            for calls in (self._known, self._ringing, self._put_down):
+                calls.discard(channel.id)
             self._events.put_nowait(
                 CallEnded(channel.id, self._at(message), message.cause or None, message.tech_cause or None)
             )

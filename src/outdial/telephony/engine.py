@@ -131,7 +131,7 @@ class CallEnded:
 
 @dataclass(frozen=True, slots=True)
 class PlaybackEnded:
-    """The flow's message was heard to its end, or could not be played (``failed``)."""
+    """The flow's message was heard to its end or to the end of its call, or could not be played (``failed``)."""
 
     call_id: str
     at: datetime

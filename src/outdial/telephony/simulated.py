@@ -223,6 +223,7 @@ class SimulatedEngine:
         _cancel(call)
         if not self._connected:
             # Asterisk ends a call that is answered while its application has no event stream
+            call.answered_at = clock.now()
             self._end(call, NORMAL_CLEARING, None)
             return
         call.state, call.answered_at = CallState.ANSWERED, clock.now()
