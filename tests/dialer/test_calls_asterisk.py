@@ -161,3 +161,24 @@ async def test_a_hang_up_that_overtakes_its_originate_is_said_again(phone, flow,
     news = await phone.ended(attempt_id)
     assert news.disposition is Disposition.CANCELLED
     assert await phone.engine.calls(RUN_ID) == []
+
+
+async def test_an_originate_that_still_waits_in_a_stalled_stream_is_not_given_up(phone, flow, monkeypatch):
+    calls, looks = phone.engine.calls, []
+
+    async def noting(*args):
+        looks.append(await calls(*args))
+        return looks[-1]
+
+    phone.relay.stall()
+    attempt_id = phone.reserve(flow)
+    assert await phone.originate(attempt_id, RINGS) is OriginateResult.UNKNOWN
+    monkeypatch.setattr(phone.engine, "calls", noting)
+    # over HTTP the engine says, truly, that there is no such call
+    await until(lambda: len(looks) > 1)
+    assert looks[:2] == [[], []]
+    assert attempt_id in phone.calls
+    phone.relay.go_on()
+    news = await phone.ended(attempt_id)
+    assert news.disposition is Disposition.CANCELLED
+    assert await calls(RUN_ID) == []

@@ -275,6 +275,7 @@ class Calls:
         attempt_id = call.known.attempt_id
         await asyncio.sleep(self._ttl_seconds)
         while attempt_id in self._calls:
+            up_since = self.up_since
             try:
                 alive = {live.id: live.state for live in await self._engine.calls()}
                 if attempt_id in alive:
@@ -285,6 +286,10 @@ class Calls:
                         # it lives and tells nothing: its events are lost, so do not let anybody pick up
                         self.hang_up(attempt_id)
                     return
+                if up_since is None or up_since != self.up_since:
+                    # asked another way than the originate went, the engine may not have come to it yet
+                    await asyncio.sleep(HANG_UP_RETRY_SECONDS)
+                    continue
                 record = await self._engine.record(attempt_id)
             except EngineUnavailableError:
                 await asyncio.sleep(HANG_UP_RETRY_SECONDS)
