@@ -181,7 +181,10 @@ class TestOtherProcesses:
 
     async def test_an_engine_that_is_not_there_says_so(self):
         control = AsteriskControl(engine_id="x", url="http://127.0.0.1:9", username="u", password="p")
-        for work in (control.fence(1, [1]), control.calls(1), control.permits(), control.hang_up("x"), control.probe()):
+        for work in (
+            *(control.fence(1, [1]), control.calls(1), control.permits(), control.hang_up("x"), control.probe()),
+            control.line_up("tr-1"),
+        ):
             with pytest.raises(EngineUnavailableError, match=r"127\.0\.0\.1:9 does not answer"):
                 await work
         await control.close()

@@ -54,7 +54,7 @@ GIVE_UP_SECONDS: Final = 10.0
 
 RECONNECT_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
 
-QUALIFY_SECONDS: Final = 5
+QUALIFY_SECONDS: Final = 1
 """Between two OPTIONS on a TCP or TLS trunk: they keep its connection open and tell whether it is."""
 
 EVENTS: Final = (
@@ -145,6 +145,11 @@ class AsteriskControl:
     async def hang_up(self, call_id: str) -> bool:
         """End one call; False when the engine does not have it."""
         return self._expect(await self._request("DELETE", f"channels/{call_id}"), NOT_FOUND).ok
+
+    async def line_up(self, trunk_id: str) -> bool:
+        """Whether the trunk's probe is there and its last OPTIONS was answered."""
+        reply = self._expect(await self._request("GET", f"endpoints/PJSIP/trunk-{trunk_id}"), NOT_FOUND)
+        return reply.ok and reply.decode(_Endpoint).state == "online"
 
     async def close(self) -> None:
         """Release connections."""
@@ -282,17 +287,16 @@ class AsteriskEngine(AsteriskControl):
         """Whether the trunk may be dialed now."""
         if trunk.transport is Transport.UDP:
             return True
-        return await self._probe_state(trunk, address) == "online"
+        await self._put_probe(trunk, address)
+        return await self.line_up(trunk.id)
 
-    async def _probe_state(self, trunk: Trunk, address: TrunkAddress) -> str:
+    async def _put_probe(self, trunk: Trunk, address: TrunkAddress) -> None:
         name = f"trunk-{trunk.id}"
         if self._made.get(name) != (trunk, address):
             await self._put_endpoint(trunk, address, name, qualify_seconds=QUALIFY_SECONDS)
             body = permits.contact_fields(permits.contact_uri(trunk, address), None)
             self._expect(await self._request("PUT", permits.contact_path(name), body=body))
             self._made[name] = (trunk, address)
-        reply = await self._request("GET", f"endpoints/PJSIP/{name}")
-        return self._expect(reply).decode(_Endpoint).state
 
     # Calls
 
@@ -314,7 +318,8 @@ class AsteriskEngine(AsteriskControl):
             "callerId": f'"" <{call.caller_id}>',
         }
         # on the very socket that was found open, or not at all: over HTTP Asterisk would place it without one. Where
-        # requests cannot travel on it, a loss of the stream meanwhile is the node's EngineDown, which ends the call.
+        # requests cannot travel on it, it leaves at once by a connection that is idle; when there is none the permit
+        # alone decides, and for a stream lost meanwhile the node hears EngineDown and ends the call.
         rest = socket if self._rest_on_socket else self._http
         try:
             reply = await rest.request("POST", "channels", query)

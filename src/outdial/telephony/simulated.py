@@ -173,6 +173,12 @@ class SimulatedEngine:
         del trunk, address
         return True
 
+    async def line_up(self, trunk_id: str) -> bool:
+        """Return True, for the same reason."""
+        del trunk_id
+        await self._reachable()
+        return True
+
     # Calls
 
     async def originate(self, call: OutgoingCall) -> OriginateResult:
