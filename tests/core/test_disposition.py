@@ -51,6 +51,12 @@ def test_an_answered_call_was_answered_whatever_ends_it(cause, sip_code, cancell
     assert found is D.ANSWERED_HUMAN
 
 
+@given(cause=codes, sip_code=codes, cancelled=st.booleans())
+def test_who_answered_and_heard_nothing_was_abandoned(cause, sip_code, cancelled):
+    found = disposition_of(answered=True, heard=False, cause=cause, sip_code=sip_code, cancelled_by_us=cancelled)
+    assert found is D.ABANDONED
+
+
 @given(cause=codes, sip_code=codes)
 def test_our_own_cancel_is_cancelled(cause, sip_code):
     assert disposition_of(answered=False, cause=cause, sip_code=sip_code, cancelled_by_us=True) is D.CANCELLED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import asyncpg
@@ -105,6 +106,20 @@ async def test_the_newest_news_of_an_attempt_says_all(database, reserved):
             )
         # what came before it was written is not written any more
         assert [row["to_state"] for row in steps] == ["reserved", "ended"]
+
+
+async def test_an_end_is_not_replaced_by_another_before_it_is_written(database, reserved):
+    """A second look at a dead node's attempts finds this one still open in the database, and its call gone."""
+    async with keeping(database) as (book, _):
+        book.put(ended(reserved[0]))
+        book.put(replace(ended(reserved[0]), state=AttemptState.UNKNOWN, disposition=Disposition.UNKNOWN))
+        book.put(dialing(reserved[0]))
+        await book.flush()
+        assert await states(database) == {"ended": 1, "reserved": 9}
+        # and neither once it is
+        book.put(replace(ended(reserved[0]), state=AttemptState.UNKNOWN, disposition=Disposition.UNKNOWN))
+        await book.flush()
+        assert await states(database) == {"ended": 1, "reserved": 9}
 
 
 async def test_more_than_a_lot_is_written_in_several(database, reserved, monkeypatch):

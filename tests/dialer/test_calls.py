@@ -12,6 +12,7 @@ import pytest
 from dialing import with_rules
 from engines import simulated
 from outdial import clock
+from outdial.core.errors import EngineUnavailableError
 from outdial.core.model import AttemptState, Disposition, DoneReason, RunContactState
 from outdial.dialer import calls as module
 from outdial.dialer.calls import Calls, Flow
@@ -122,7 +123,34 @@ async def test_without_a_flow_whoever_answers_is_not_kept_waiting(phone):
 
 async def test_a_flow_whose_file_is_gone_ends_the_call(phone, tmp_path):
     news = await phone.ended(await phone.place(ANSWERS, flow=Flow(tmp_path / "missing.wav", 1.0)))
-    assert news.contact.done_reason is DoneReason.REACHED
+    # who picked up heard nothing; called again they are not
+    assert (news.disposition, news.contact.done_reason) == (Disposition.ABANDONED, DoneReason.REACHED)
+    assert news.reason == "the flow could not be played"
+
+
+@pytest.mark.parametrize("error", [EngineUnavailableError("no answer"), FileNotFoundError(2, "No such file")])
+async def test_a_flow_that_cannot_even_be_asked_for_ends_the_call(phone, flow, monkeypatch, error):
+    async def fails(_call_id, _audio) -> None:
+        raise error
+
+    monkeypatch.setattr(phone.engine, "play", fails)
+    news = await phone.ended(await phone.place(ANSWERS, flow=Flow(flow.audio, 600.0)))
+    assert (news.disposition, news.reason) == (Disposition.ABANDONED, f"the flow could not be played: {error}")
+
+
+async def test_a_call_answered_while_nobody_heard_of_it_was_abandoned(phone, flow):
+    attempt_id = await phone.place(ANSWERS, flow=flow)
+    # the stream is gone, and that not even known yet
+    phone.engine._connected = False
+
+    async def gone() -> bool:
+        return not await phone.engine.calls()
+
+    await until(gone)
+    phone.engine.reconnect()
+    news = await phone.ended(attempt_id)
+    assert (news.disposition, news.contact.done_reason) == (Disposition.ABANDONED, DoneReason.REACHED)
+    assert news.answered_at is not None
 
 
 async def test_an_end_of_the_flow_that_nobody_told_is_made_up_for(phone, flow, monkeypatch):
@@ -138,7 +166,7 @@ async def test_an_end_of_the_flow_that_nobody_told_is_made_up_for(phone, flow, m
 
 async def test_a_person_who_hangs_up_first_was_reached(phone, flow):
     news = await phone.ended(await phone.place(HANGS_UP, flow=Flow(flow.audio, 60.0)))
-    assert news.contact.done_reason is DoneReason.REACHED
+    assert (news.disposition, news.contact.done_reason) == (Disposition.ANSWERED_HUMAN, DoneReason.REACHED)
 
 
 async def test_without_a_permit_nothing_was_sent(phone, flow):
@@ -206,6 +234,91 @@ async def test_an_originate_without_an_answer_that_was_carried_out_goes_on(phone
     news = await phone.ended(attempt_id)
     assert news.disposition is Disposition.ANSWERED_HUMAN
     assert len(phone.engine.sent) == 1
+
+
+class Late:
+    """An engine that carries originates out later than it is asked about them, as one does that is asked two ways."""
+
+    def __init__(self, engine, monkeypatch) -> None:
+        self._originate, self._hang_up = engine.originate, engine.hang_up
+        self.go_on = asyncio.Event()
+        self.hung_up: list[bool] = []
+        monkeypatch.setattr(engine, "originate", self.originate)
+        monkeypatch.setattr(engine, "hang_up", self.hang_up)
+
+    async def originate(self, call: OutgoingCall) -> OriginateResult:
+        await self.go_on.wait()
+        return await self._originate(call)
+
+    async def hang_up(self, call_id: str) -> bool:
+        self.hung_up.append(await self._hang_up(call_id))
+        return self.hung_up[-1]
+
+
+async def test_a_call_is_hung_up_even_if_it_was_not_there_yet(phone, flow, monkeypatch):
+    monkeypatch.setattr(module, "HANG_UP_RETRY_SECONDS", 0.01)
+    late = Late(phone.engine, monkeypatch)
+    async with asyncio.TaskGroup() as group:
+        placing = group.create_task(phone.place(RINGS, flow=flow))
+        await until(lambda: len(phone.calls) == 1)
+        phone.calls.hang_up_unanswered()
+        await until(lambda: late.hung_up == [False, False])
+        late.go_on.set()
+    assert phone.result is OriginateResult.ACCEPTED
+    assert (await phone.ended(placing.result())).disposition is Disposition.CANCELLED
+    assert late.hung_up[-1] is True
+    assert await phone.engine.calls() == []
+
+
+async def test_an_originate_that_returns_while_the_engine_looks_may_have_come_after_it(phone, flow, monkeypatch):
+    monkeypatch.setattr(module, "HANG_UP_RETRY_SECONDS", 0.01)
+    late = Late(phone.engine, monkeypatch)
+    looked = late.hang_up
+
+    async def slowly(call_id: str) -> bool:
+        found = await looked(call_id)
+        late.go_on.set()
+        await until(lambda: phone.result is OriginateResult.ACCEPTED)
+        return found
+
+    monkeypatch.setattr(phone.engine, "hang_up", slowly)
+    phone.result = None
+    async with asyncio.TaskGroup() as group:
+        placing = group.create_task(phone.place(RINGS, flow=flow))
+        await until(lambda: len(phone.calls) == 1)
+        phone.calls.hang_up_all()
+    await phone.ended(placing.result())
+    assert late.hung_up == [False, True]
+
+
+async def test_a_call_that_is_gone_is_hung_up_once(phone, flow, monkeypatch):
+    late = Late(phone.engine, monkeypatch)
+    late.go_on.set()
+    attempt_id = await phone.place(RINGS, flow=flow)
+    phone.engine._calls.clear()
+    await phone.calls._hang_up(attempt_id)
+    assert late.hung_up == [False]
+
+
+async def test_a_stranger_who_answers_is_hung_up_on_however_often_it_takes(phone, monkeypatch):
+    monkeypatch.setattr(module, "HANG_UP_RETRY_SECONDS", 0.01)
+    hang_up, tries = phone.engine.hang_up, []
+
+    async def failing_first(call_id: str) -> bool:
+        tries.append(call_id)
+        if len(tries) < 4:
+            raise EngineUnavailableError("no answer in time")
+        return await hang_up(call_id)
+
+    monkeypatch.setattr(phone.engine, "hang_up", failing_first)
+    stranger = uuid.uuid4().hex
+    await phone.engine.originate(OutgoingCall(stranger, 1, 1, KEY, ANSWERS, "+15550100999", 30))
+
+    async def ended() -> bool:
+        return not await phone.engine.calls()
+
+    await until(ended)
+    assert tries == [stranger] * 4
 
 
 async def test_a_stranger_who_answers_is_not_left_in_silence(phone):

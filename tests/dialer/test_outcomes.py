@@ -48,6 +48,17 @@ def test_who_answered_was_reached_whatever_ended_it():
     assert news.contact.done_reason is DoneReason.REACHED
 
 
+def test_who_answered_and_heard_nothing_was_abandoned_and_is_not_called_again():
+    news = outcomes.ended(known(answered_at=NOW, unheard="no sound"), at=NOW, cause=16, sip_code=None)
+    assert (news.disposition, news.reason) == (Disposition.ABANDONED, "no sound")
+    assert news.contact.done_reason is DoneReason.REACHED
+
+
+def test_of_a_call_nobody_answered_nothing_was_to_be_heard():
+    news = outcomes.ended(known(unheard="no sound"), at=NOW, cause=17, sip_code=486)
+    assert news.disposition is Disposition.BUSY
+
+
 def test_what_was_never_sent_does_not_count_and_was_never_dialed():
     news = outcomes.never_sent(known(dialed_at=NOW), at=NOW, reason="gate")
     assert (news.state, news.disposition, news.dialed_at) == (AttemptState.ENDED, Disposition.CANCELLED, None)
@@ -66,13 +77,25 @@ class TestWhenEventsWereMissed:
         assert (news.disposition, news.contact.state) == (Disposition.BUSY, RunContactState.WAITING)
         assert news.dialed_at == NOW - timedelta(seconds=9)
 
-    def test_and_the_answer(self):
+    def test_and_the_answer_to_which_nothing_was_played(self):
         news = outcomes.from_record(known(), record(answered=NOW), at=NOW, placed=True)
+        assert (news.disposition, news.answered_at) == (Disposition.ABANDONED, NOW)
+        assert news.reason == "answered while its node heard no events"
+        # final all the same: the phone was picked up
         assert news.contact.done_reason is DoneReason.REACHED
 
-    def test_a_conversation_the_engine_did_not_survive_has_ended(self):
-        news = outcomes.from_record(known(), record(answered=NOW, ended=None), at=NOW, placed=True)
-        assert (news.disposition, news.ended_at) == (Disposition.ANSWERED_HUMAN, NOW)
+    def test_an_answer_that_was_heard_of_is_none_of_those(self):
+        news = outcomes.from_record(known(answered_at=NOW), record(answered=NOW), at=NOW, placed=True)
+        assert (news.disposition, news.reason) == (Disposition.ANSWERED_HUMAN, "")
+
+    @pytest.mark.parametrize(
+        ("heard_at", "disposition"), [(NOW, Disposition.ANSWERED_HUMAN), (None, Disposition.ABANDONED)]
+    )
+    def test_a_conversation_the_engine_did_not_survive_has_ended(self, heard_at, disposition):
+        found = record(answered=NOW, ended=None)
+        news = outcomes.from_record(known(answered_at=heard_at), found, at=NOW, placed=True)
+        assert (news.disposition, news.ended_at) == (disposition, NOW)
+        assert news.reason == "the engine was killed during the call"
 
     def test_ringing_the_engine_did_not_survive_is_unknown(self):
         news = outcomes.from_record(known(), record(ended=None), at=NOW, placed=True)

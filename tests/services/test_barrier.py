@@ -318,21 +318,55 @@ class TestWishes:
         assert report.connected is ConnectedCalls.HANG_UP
         assert await self.states(engine, run) == []
 
-    async def test_on_tcp_a_call_cancelled_before_it_rang_is_waited_for(self, engine, stage, run, engines, database):
-        await ring(engine, stage, run, RINGS)
-        (call,) = await engine.calls(run.id)
-        assert call.state is CallState.DIALING
+    async def on_tcp(self, engine, run, engines, database, *, age=0.0):
+        """Silence the run as if its trunk were a TCP one; return what was found and how long it took."""
         target = Target(
             run=run,
             permits={"e1": [(run.epoch, KEY)]},
             committed=clock.boottime(),
             transport=Transport.TCP,
             ttl_seconds=TTL,
+            age_seconds=age,
         )
         began = clock.boottime()
-        (found,) = await barrier.silence(engines, target, Wishes(), deadline=began + 9, database=database)
+        (found,) = await barrier.silence(engines, target, Wishes(), deadline=began + 1, database=database)
+        return found, clock.boottime() - began
+
+    @pytest.fixture
+    def line(self, engine, monkeypatch):
+        """What the engine says of the line: which may be so old."""
+        monkeypatch.setattr(barrier, "LINE_SECONDS", 0.4)
+        said = {"up": True}
+
+        async def line_up(_trunk_id: str) -> bool:
+            return said["up"]
+
+        monkeypatch.setattr(engine, "line_up", line_up)
+        return said
+
+    async def test_on_tcp_the_line_must_have_been_up_after_the_last_call(
+        self, engine, stage, run, engines, database, line
+    ):
+        await ring(engine, stage, run, RINGS)
+        found, seconds = await self.on_tcp(engine, run, engines, database)
         assert found.silent
-        assert clock.boottime() - began >= TTL
+        assert seconds >= 0.4
+
+    async def test_while_it_is_down_nothing_is_proven(self, engine, stage, run, engines, database, line):
+        await ring(engine, stage, run, RINGS)
+        line["up"] = False
+        found, _ = await self.on_tcp(engine, run, engines, database)
+        assert not found.silent
+        assert "line of the trunk is down" in found.problem
+        assert len(found.cancelled) == 1
+
+    async def test_nothing_waits_for_a_line_longer_than_an_invite_is_tried(
+        self, engine, stage, run, engines, database, line
+    ):
+        line["up"] = False
+        found, seconds = await self.on_tcp(engine, run, engines, database, age=barrier.INVITE_SECONDS + TTL + 1)
+        assert found.silent
+        assert seconds < 0.4
 
 
 class TestTheReport:

@@ -43,12 +43,10 @@ async def connected_engine(managed: ManagedAsterisk, stasis_app: str, **options)
     address = managed.address
     engine = AsteriskEngine(
         engine_id=address.engine_id,
-        url=address.url,
         username=address.username,
         password=address.password,
         stasis_app=stasis_app,
-        records=managed.call_record,
-        **options,
+        **{"url": address.url, "records": managed.call_record} | options,
     )
     await engine.start()
     try:

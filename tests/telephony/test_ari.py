@@ -122,6 +122,16 @@ class TestHttp:
         with pytest.raises(EngineUnavailableError, match="does not answer"):
             await http.request("GET", "channels/secret-id")
 
+    async def test_the_request_is_on_its_way_before_it_first_suspends_where_a_connection_is_idle(self, server, http):
+        server.answer = lambda: web.json_response([])
+        await http.request("GET", "asterisk/ping")
+        placing = asyncio.create_task(http.request("POST", "channels", {"endpoint": "x"}))
+        # its first step, and no other
+        await asyncio.sleep(0)
+        placing.cancel()
+        await until(lambda: len(server.requests) == 2)
+        assert server.requests[-1][:2] == ("POST", "/ari/channels")
+
     async def test_an_answer_that_cannot_be_read(self, server, http):
         server.answer = lambda: web.Response(text="<html>")
         reply = await http.request("GET", "channels")

@@ -183,11 +183,8 @@ class TestOtherProcesses:
     async def test_an_engine_that_is_not_there_says_so(self):
         control = AsteriskControl(engine_id="x", url="http://127.0.0.1:9", username="u", password="p")
         for work in (
-            control.fence(1, [(1, KEY)]),
-            control.calls(1),
-            control.permits(),
-            control.hang_up("x"),
-            control.probe(),
+            *(control.fence(1, [(1, KEY)]), control.calls(1), control.permits(), control.hang_up("x")),
+            *(control.probe(), control.line_up("tr-1")),
         ):
             with pytest.raises(EngineUnavailableError, match=r"127\.0\.0\.1:9 does not answer"):
                 await work
@@ -282,6 +279,21 @@ class TestManaged:
             assert await engine.originate(call) is ACCEPTED
             await line.heard(call.id, CallAnswered)
             await line.settle(call.id)
+
+    async def test_a_shell_that_says_nothing_is_no_end_of_looking_after_it(self, own, monkeypatch):
+        """A machine out of processes or memory, for a while."""
+        run, first, said = asyncio.create_subprocess_exec, own.pid, []
+
+        async def failing_first(program, *args, **more):
+            if program == "/bin/sh":
+                said.append(len(said) > 0)
+                program = program if said[-1] else "/bin/true"
+            return await run(program, *args, **more)
+
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", failing_first)
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: own.pid != first and own.running, seconds=40)
+        assert said == [False, True]
 
     async def test_it_listens_on_loopback_only(self, own):
         def sockets(name: str) -> list[str]:

@@ -14,8 +14,9 @@ from outdial.core.errors import StartupError
 from outdial.core.ids import parse_permit_name, permit_name, stasis_app
 from outdial.core.model import EngineKind, Transport
 from outdial.telephony import call_records, obtain, permits
+from outdial.telephony.asterisk import QUALIFY_SECONDS
 from outdial.telephony.call_records import find_record
-from outdial.telephony.engine import TrunkAddress
+from outdial.telephony.engine import LINE_SECONDS, TrunkAddress
 from outdial.telephony.engine_clock import MAX_AGE_SECONDS, EngineClock
 from outdial.telephony.local import engine_id_of, open_engine
 from outdial.telephony.loopback import RULES, ring_seconds, rule_of
@@ -99,6 +100,15 @@ class TestPermits:
     def test_a_name_is_never_given_to_the_engine(self):
         with pytest.raises(ValueError, match="does not appear to be an IPv4 or IPv6 address"):
             permits.contact_uri(TRUNK, TrunkAddress("sip.example.net", 5060))
+
+    def test_only_a_probe_is_qualified_and_given_a_second_to_answer(self):
+        def values(**options):
+            return {field["attribute"]: field["value"] for field in permits.aor_fields(**options)["fields"]}
+
+        assert values()["qualify_frequency"] == "0"
+        probe = values(qualify_seconds=QUALIFY_SECONDS)
+        assert (probe["qualify_frequency"], probe["qualify_timeout"]) == ("1", "1.0")
+        assert 2 * QUALIFY_SECONDS + float(probe["qualify_timeout"]) <= LINE_SECONDS
 
     def test_the_contact_is_removed_first(self):
         first, *_ = permits.removal_paths("run7e3")

@@ -74,6 +74,7 @@ class TestFrozen:
             heard.engine.hang_up("x"),
             heard.engine.probe(),
             heard.engine.remove_permit(1, 1, KEY),
+            heard.engine.line_up("tr-1"),
         ):
             with pytest.raises(EngineUnavailableError):
                 await ask
@@ -134,7 +135,7 @@ class TestDisconnected:
 
         await until(gone)
         record = await heard.engine.record(call_id)
-        assert record.answered_at is None
+        assert record.answered_at is not None
         assert CallAnswered not in heard.kinds()
 
     async def test_calls_can_still_be_listed_and_ended(self, heard):
@@ -183,6 +184,10 @@ async def test_closing_ends_everything_without_a_word(heard):
     await heard.engine.close()
     assert await heard.engine.calls() == []
     assert len(heard.events) == before
+
+
+async def test_it_has_no_line_that_could_be_down(heard):
+    assert await heard.engine.line_up("tr-1")
 
 
 async def test_a_person_may_hang_up(heard):

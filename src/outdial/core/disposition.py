@@ -61,11 +61,14 @@ CAUSE_DISPOSITIONS: Final[Mapping[int, Disposition]] = MappingProxyType(
 """Q.850 cause of an unanswered call without a SIP status → how it ended."""
 
 
-def disposition_of(*, answered: bool, cause: int | None, sip_code: int | None, cancelled_by_us: bool) -> Disposition:
-    """Return how an attempt ended. ``cancelled_by_us``: our side ended the call before it was answered."""
+def disposition_of(
+    *, answered: bool, cause: int | None, sip_code: int | None, cancelled_by_us: bool, heard: bool = True
+) -> Disposition:
+    """Return how an attempt ended. ``cancelled_by_us``: our side ended the call before it was answered. ``heard``
+    False: whoever answered heard nothing, and that was our fault."""
     if answered:
         # nothing tells machines from people yet
-        return Disposition.ANSWERED_HUMAN
+        return Disposition.ANSWERED_HUMAN if heard else Disposition.ABANDONED
     if cancelled_by_us:
         return Disposition.CANCELLED
     if sip_code is not None and sip_code in SIP_DISPOSITIONS:

@@ -108,6 +108,7 @@ class Disposition(StrEnum):
     CONGESTION = "congestion"
     CANCELLED = "cancelled"
     ABANDONED = "abandoned"
+    """Answered, and heard nothing: its flow could not be played, or nobody heard of the answer."""
     FAILED = "failed"
     UNKNOWN = "unknown"
 

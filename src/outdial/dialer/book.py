@@ -26,7 +26,8 @@ _log = structlog.get_logger()
 
 
 class Book:
-    """What has happened and is not written yet, one piece of news per attempt: the newest says all."""
+    """What has happened and is not written yet, one piece of news per attempt: the newest says all, and an
+    end is the last."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -37,7 +38,11 @@ class Book:
         self._hurry = asyncio.Event()
 
     def put(self, news: AttemptNews) -> None:
-        """Take news; it is written soon."""
+        """Take news; it is written soon. Once an end is known it stays: who looks a second time before it is written
+        may only know less."""
+        known = self._news.get(news.id)
+        if known is not None and known.disposition is not None:
+            return
         self._news[news.id] = news
         self._idle.clear()
         self._wake.set()

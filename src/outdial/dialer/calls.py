@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -33,7 +34,7 @@ from outdial.telephony.engine import (
 )
 
 HANG_UP_RETRY_SECONDS: Final = 0.5
-"""Before a call that should end is hung up again when the engine did not answer."""
+"""Before a call that should end is hung up again, when the engine did not answer or may not have it yet."""
 
 PLAYBACK_GRACE_SECONDS: Final = 5.0
 """A call whose message should have ended this long ago is hung up: the event that says so was lost."""
@@ -195,8 +196,7 @@ class Calls:
                 self._answered(call, at)
             case PlaybackEnded(call_id=call_id, failed=failed):
                 if failed:
-                    # mostly a phone that was put down meanwhile
-                    _log.info("flow_not_heard_to_its_end", attempt_id=call_id)
+                    self._unheard(call, "the flow could not be played")
                 self.hang_up(call_id)
             case CallEnded():
                 self._ended(call, event)
@@ -210,7 +210,11 @@ class Calls:
             self.hang_up(call.known.attempt_id)
             return
         self._end_after(call, call.flow.duration_seconds)
-        self._spawn(self._play(call.known.attempt_id, call.flow.audio))
+        self._spawn(self._play(call, call.flow.audio))
+
+    def _unheard(self, call: _Call, reason: str) -> None:
+        _log.error("flow_not_played", attempt_id=call.known.attempt_id, reason=reason)
+        call.known = replace(call.known, unheard=reason)
 
     def _ended(self, call: _Call, event: CallEnded) -> None:
         ours = event.sip_code is None and event.cause in (None, outcomes.NORMAL_CLEARING)
@@ -239,34 +243,39 @@ class Calls:
 
     # What takes time
 
-    async def _play(self, attempt_id: str, audio: Path) -> None:
+    async def _play(self, call: _Call, audio: Path) -> None:
         try:
-            await self._engine.play(attempt_id, audio)
-        except OutdialError as error:
-            _log.error("flow_not_played", attempt_id=attempt_id, reason=error.message)
-            await self._hang_up(attempt_id)
+            await self._engine.play(call.known.attempt_id, audio)
+        except (OutdialError, OSError) as error:
+            self._unheard(call, f"the flow could not be played: {error}")
+            await self._hang_up(call.known.attempt_id)
 
     async def _hang_up(self, attempt_id: str) -> None:
-        while attempt_id in self._calls:
-            try:
-                await self._engine.hang_up(attempt_id)
-            except EngineUnavailableError:
-                await asyncio.sleep(HANG_UP_RETRY_SECONDS)
-            else:
-                return
+        while (call := self._calls.get(attempt_id)) is not None:
+            # asked before: an originate that returns while the engine looks may have been carried out after it looked
+            in_flight = call.in_flight
+            with contextlib.suppress(EngineUnavailableError):
+                if await self._engine.hang_up(attempt_id) or not in_flight:
+                    return
+            await asyncio.sleep(HANG_UP_RETRY_SECONDS)
 
     async def _end_stranger(self, call_id: str) -> None:
         """End a call nobody here asked for: placed by a node that was frozen, and thawed after it was given up."""
-        try:
-            await self._engine.hang_up(call_id)
-        except EngineUnavailableError as error:
-            _log.error("unknown_call_not_ended", attempt_id=call_id, reason=error.message)
+        while True:
+            try:
+                await self._engine.hang_up(call_id)
+            except EngineUnavailableError as error:
+                _log.error("unknown_call_not_ended", attempt_id=call_id, reason=error.message)
+                await asyncio.sleep(HANG_UP_RETRY_SECONDS)
+            else:
+                return
 
     async def _find_out(self, call: _Call) -> None:
         """Learn what became of an originate without an answer, once no permit can let it through any more."""
         attempt_id = call.known.attempt_id
         await asyncio.sleep(self._ttl_seconds)
         while attempt_id in self._calls:
+            up_since = self.up_since
             try:
                 alive = {live.id: live.state for live in await self._engine.calls()}
                 if attempt_id in alive:
@@ -277,6 +286,10 @@ class Calls:
                         # it lives and tells nothing: its events are lost, so do not let anybody pick up
                         self.hang_up(attempt_id)
                     return
+                if up_since is None or up_since != self.up_since:
+                    # asked another way than the originate went, the engine may not have come to it yet
+                    await asyncio.sleep(HANG_UP_RETRY_SECONDS)
+                    continue
                 record = await self._engine.record(attempt_id)
             except EngineUnavailableError:
                 await asyncio.sleep(HANG_UP_RETRY_SECONDS)

@@ -30,6 +30,8 @@ class Known:
     dialed_at: datetime | None = None
     ringing_at: datetime | None = None
     answered_at: datetime | None = None
+    unheard: str = ""
+    """Why whoever answered heard nothing; empty when there was nothing in the way."""
 
 
 def progress(known: Known) -> AttemptNews:
@@ -56,9 +58,13 @@ def ended(
 ) -> AttemptNews:
     """Return the end of an attempt whose call the engine has given up."""
     disposition = disposition_of(
-        answered=known.answered_at is not None, cause=cause, sip_code=sip_code, cancelled_by_us=cancelled_by_us
+        answered=known.answered_at is not None,
+        heard=not known.unheard,
+        cause=cause,
+        sip_code=sip_code,
+        cancelled_by_us=cancelled_by_us,
     )
-    return _final(known, disposition, at=at, cause=cause, sip_code=sip_code, reason=reason)
+    return _final(known, disposition, at=at, cause=cause, sip_code=sip_code, reason=reason or known.unheard)
 
 
 def failed(known: Known, *, at: datetime) -> AttemptNews:
@@ -93,9 +99,10 @@ def from_record(known: Known, record: CallRecord | None, *, at: datetime, placed
         if not placed:
             return never_sent(known, at=at, reason="its node was gone before the call was placed")
         return unknown(known, at=at, reason="its node was gone and the engine knows nothing of the call")
-    known = replace(
-        known, dialed_at=known.dialed_at or record.started_at, answered_at=known.answered_at or record.answered_at
-    )
+    if known.answered_at is None and record.answered_at is not None:
+        # whoever does not hear of an answer plays nothing
+        known = replace(known, answered_at=record.answered_at, unheard="answered while its node heard no events")
+    known = replace(known, dialed_at=known.dialed_at or record.started_at)
     if record.ended_at is None and known.answered_at is None:
         return unknown(known, at=at, reason="the engine was killed before the call was answered or ended")
     return ended(

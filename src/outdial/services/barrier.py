@@ -19,10 +19,10 @@ from outdial.services.engines import Engines, reachable_from_anywhere
 from outdial.store import attempts as attempts_store
 from outdial.store import nodes as nodes_store
 from outdial.store import trunks as trunks_store
-from outdial.store.database import Connection, Database
+from outdial.store.database import Connection, Database, server_time
 from outdial.store.engines import EngineRow
 from outdial.store.nodes import Serving
-from outdial.telephony.engine import CallState, EngineControl
+from outdial.telephony.engine import LINE_SECONDS, CallState, EngineControl
 
 QUIET_SECONDS: Final = 0.02
 """Between the two empty listings that make an engine quiet: an INVITE was seen up to 3 ms after its channel was gone
@@ -30,6 +30,10 @@ from the listing (measured), and an originate that passed before the fence shows
 
 RETRY_SECONDS: Final = 0.05
 """Between two tries to reach an engine that does not answer."""
+
+INVITE_SECONDS: Final = 33.0
+"""Longest time after which an INVITE that waits for its connection still leaves (RFC 3261, timer B: 64 × T1), and one
+second more."""
 
 LOOK_SECONDS: Final = 0.01
 """Between two looks at what the nodes have acknowledged."""
@@ -92,17 +96,32 @@ class Target:
     ttl_seconds: float
     """The longest life of a permit of any node that served the run."""
 
+    age_seconds: float = 0.0
+    """How long before ``committed`` its state was changed, by the database's clock."""
+
     @property
     def expired_at(self) -> float:
         """Boot time from which on every permit of the run has certainly run out."""
         return silent_after(self.committed, ttl_seconds=self.ttl_seconds)
 
+    @property
+    def settled_at(self) -> float:
+        """Boot time at which a healthy engine has certainly become silent."""
+        line = 0.0 if self.transport is Transport.UDP else LINE_SECONDS
+        return max(self.expired_at, self.committed + line)
+
+    def is_older_than(self, seconds: float) -> bool:
+        """Whether no call can have been placed for the last so many seconds: none is once the permits have run out."""
+        return clock.boottime() - self.expired_at + self.age_seconds >= seconds
+
 
 async def target_of(connection: Connection, run: Run, engines: Engines) -> Target:
     """Return what is to be made silent, for a run whose new state was committed a moment ago at the latest."""
     serving = await nodes_store.serving(connection, run.id)
+    age = await server_time(connection) - run.updated_at
     return Target(
         run=run,
+        age_seconds=max(age.total_seconds(), 0.0),
         permits=await nodes_store.permits_of_run(connection, run.id),
         committed=clock.boottime(),
         transport=await trunks_store.transport_of(connection, run.trunk_id),
@@ -180,10 +199,30 @@ class _Engine:
                 if clock.boottime() >= self._deadline:
                     return self._found(silent=False, problem=f"A permit may still be put at the engine {control.id}.")
                 await asyncio.sleep(LOOK_SECONDS)
-        if self._target.transport is not Transport.UDP:
-            # on a connection that was down, the INVITE of a call that is gone leaves when the connection comes up
-            await asyncio.sleep(self._target.ttl_seconds)
+        if self._target.transport is not Transport.UDP and not await self._nothing_waits_for_the_line(control):
+            return self._found(
+                silent=False,
+                problem=f"The line of the trunk is down at the engine {control.id}: a call that was cancelled before "
+                "it rang would leave when it comes up.",
+            )
         return self._found(silent=True, quiesced_at=clock.now())
+
+    async def _nothing_waits_for_the_line(self, control: EngineControl) -> bool:
+        """Whether no INVITE can be waiting for a TCP or TLS connection any more, asked until the deadline.
+
+        A connection that was up at an instant after the last call was placed has sent what waited for it; and nothing
+        waits for longer than an INVITE is tried (RFC 3261 timer B, 32 s; pjproject drops what waits for a connection
+        then).
+        """
+        known_from = clock.boottime() + LINE_SECONDS
+        while True:
+            if self._target.is_older_than(INVITE_SECONDS):
+                return True
+            if clock.boottime() >= known_from and await control.line_up(self._target.run.trunk_id):
+                return True
+            if clock.boottime() >= self._deadline:
+                return False
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def _is_being_made(self) -> bool:
         async with self._database.connection() as connection:

@@ -58,6 +58,9 @@ __all__ = [
 FIRST_LOT: Final = 20_000
 """Contacts read while the run is being started, so that most runs are whole when the start answers."""
 
+PATIENCE_SECONDS: Final = 0.5
+"""How much longer than a healthy engine takes a pause waits for one."""
+
 IDLE_SECONDS: Final = 2.0
 """How long a resume may fall silent while it holds the run's lock."""
 
@@ -234,7 +237,7 @@ async def pause(database: Database, engines: Engines, *, iid: str, campaign_id: 
         target = await barrier.target_of(connection, run, engines)
     wishes = barrier.Wishes(ringing=RingingCalls.LET_RING)
     # an engine that does not answer fences itself when its permit runs out
-    await barrier.silence(engines, target, wishes, deadline=target.expired_at, database=database)
+    await barrier.silence(engines, target, wishes, deadline=target.settled_at + PATIENCE_SECONDS, database=database)
     return run
 
 

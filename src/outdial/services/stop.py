@@ -240,7 +240,7 @@ async def _finish(
         target = await barrier.target_of(connection, run, engines)
         stored = await store.read_options(connection, run.id)
     wishes = StopOptions() if stored is None else msgspec.convert(stored, StopOptions)
-    deadline = target.expired_at + PATIENCE_SECONDS
+    deadline = target.settled_at + PATIENCE_SECONDS
     dropping = asyncio.create_task(_drop_retries(database, run.id, actor))
     try:
         silences = await barrier.silence(engines, target, wishes, deadline=deadline, database=database)

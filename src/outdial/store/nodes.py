@@ -163,7 +163,8 @@ async def making(
     await connection.execute(
         """
         WITH old AS (
-            DELETE FROM run_engines WHERE run_id = $1 AND node_id = $2 AND superseded_at < clock_timestamp() - $3::interval)
+            DELETE FROM run_engines
+             WHERE run_id = $1 AND node_id = $2 AND superseded_at < clock_timestamp() - $3::interval)
         UPDATE run_engines SET superseded_at = clock_timestamp()
          WHERE run_id = $1 AND node_id = $2 AND superseded_at IS NULL
         """,

@@ -152,7 +152,7 @@ class AriSocket:
         self._answers: dict[str, asyncio.Future[Reply]] = {}
         self._last_id = 0
         self._decoder = msgspec.json.Decoder(Message)
-        self.closed = False
+        self._ended = False
         self._reader = asyncio.create_task(self._read(), name="ari-reader")
 
     @classmethod
@@ -178,13 +178,18 @@ class AriSocket:
             raise EngineUnavailableError(f"Asterisk at {http.url} opens no event stream ({reason}).") from error
         return cls(websocket, http, on_event)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it is gone: then a request is not written."""
+        return self._ended or self._websocket.closed
+
     async def request(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> Reply:
         """Send one request over the websocket; it is written before this first suspends.
 
         Raises EngineUnavailableError when the socket is gone or no answer comes in time; the request may then have
         been carried out or not.
         """
-        if self.closed or self._websocket.closed:
+        if self.closed:
             raise EngineUnavailableError(f"The event stream of Asterisk at {self._http.url} is closed.")
         self._last_id += 1
         request_id = str(self._last_id)
@@ -214,7 +219,7 @@ class AriSocket:
 
     async def close(self) -> None:
         """Close the socket; what the engine still answers is lost."""
-        self.closed = True
+        self._ended = True
         self._reader.cancel()
         with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
             await self._websocket.close()
@@ -237,7 +242,7 @@ class AriSocket:
                 else:
                     self._on_event(message)
         finally:
-            self.closed = True
+            self._ended = True
             for waiting in self._answers.values():
                 if not waiting.done():
                     waiting.set_exception(ConnectionResetError("event stream closed"))

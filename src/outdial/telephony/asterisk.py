@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,12 +54,17 @@ GIVE_UP_SECONDS: Final = 10.0
 
 RECONNECT_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
 
-QUALIFY_SECONDS: Final = 5
+QUALIFY_SECONDS: Final = 1
 """Between two OPTIONS on a TCP or TLS trunk: they keep its connection open and tell whether it is."""
 
-EVENTS: Final = ("Dial", "StasisStart", "ChannelDestroyed", "PlaybackFinished", "ApplicationReplaced", "RESTResponse")
+EVENTS: Final = (
+    *("Dial", "StasisStart", "ChannelHangupRequest", "ChannelDestroyed", "PlaybackFinished"),
+    *("ApplicationReplaced", "RESTResponse"),
+)
 """All that is read; the rest (ChannelVarset alone is 7 of 16 events of a call) is not sent at all. Without
 ``RESTResponse`` the filter would swallow the answers to requests on the websocket."""
+
+_REPEATABLE: Final = frozenset({"GET", "DELETE"})
 
 _RINGING: Final = frozenset({"RINGING", "PROGRESS"})
 """Dial status after 180 and after 183; the channel's state tells only of 180."""
@@ -140,6 +146,11 @@ class AsteriskControl:
         """End one call; False when the engine does not have it."""
         return self._expect(await self._request("DELETE", f"channels/{call_id}"), NOT_FOUND).ok
 
+    async def line_up(self, trunk_id: str) -> bool:
+        """Whether the trunk's probe is there and its last OPTIONS was answered."""
+        reply = self._expect(await self._request("GET", f"endpoints/PJSIP/trunk-{trunk_id}"), NOT_FOUND)
+        return reply.ok and reply.decode(_Endpoint).state == "online"
+
     async def close(self) -> None:
         """Release connections."""
         await self._http.close()
@@ -185,6 +196,8 @@ class AsteriskEngine(AsteriskControl):
         # calls this node placed or adopted and has not seen end
         self._known: set[str] = set()
         self._ringing: set[str] = set()
+        # calls either side has put down: what was played to them "failed" for that reason (measured: told before it)
+        self._put_down: set[str] = set()
         # permit name → what was put there, so that a renewal sends the contact alone
         self._made: dict[str, tuple[Trunk, TrunkAddress]] = {}
         self._adopted: dict[str, AriSocket] = {}
@@ -207,7 +220,8 @@ class AsteriskEngine(AsteriskControl):
     @property
     def up(self) -> bool:
         """Event stream connected, the engine answering, its clock known and near ours."""
-        return self._socket is not None and not self._stalled and self._clock.trusted(boottime())
+        socket = self._socket
+        return socket is not None and not (socket.closed or self._stalled) and self._clock.trusted(boottime())
 
     @property
     def clock_offset_seconds(self) -> float | None:
@@ -229,9 +243,9 @@ class AsteriskEngine(AsteriskControl):
     async def put_permit(self, permit: Permit) -> None:
         """Create the permit: endpoint and AOR, then the contact that lets calls through."""
         name = permit_name(permit.run_id, permit.epoch, permit.key)
-        self._require_clock()
+        expires = self._engine_expiry(permit)
         await self._put_endpoint(permit.trunk, permit.address, name)
-        await self._put_contact(name, permit)
+        await self._put_contact(name, permit, expires)
         self._made[name] = (permit.trunk, permit.address)
 
     async def renew_permit(self, permit: Permit) -> bool:
@@ -239,22 +253,21 @@ class AsteriskEngine(AsteriskControl):
         name = permit_name(permit.run_id, permit.epoch, permit.key)
         if self._made.get(name) != (permit.trunk, permit.address):
             return False
-        self._require_clock()
-        await self._put_contact(name, permit)
+        await self._put_contact(name, permit, self._engine_expiry(permit))
         return True
 
-    def _require_clock(self) -> None:
+    def _engine_expiry(self, permit: Permit) -> float:
+        """Return the permit's end in the engine's time, by the clock that is checked here: a measurement that comes
+        while the permit is being made may be one nobody has checked."""
         if not self._clock.trusted(boottime()):
             raise EngineUnavailableError(
                 f"The clock of Asterisk at {self._http.url} is unknown or more than 0.5 s from this machine's "
                 f"({self.clock_offset_seconds} s): synchronise both (NTP). No call is placed meanwhile."
             )
+        return self._clock.engine_time(permit.expires_at.timestamp())
 
-    async def _put_contact(self, name: str, permit: Permit) -> None:
-        body = permits.contact_fields(
-            permits.contact_uri(permit.trunk, permit.address),
-            self._clock.engine_time(permit.expires_at.timestamp()),
-        )
+    async def _put_contact(self, name: str, permit: Permit, expires: float) -> None:
+        body = permits.contact_fields(permits.contact_uri(permit.trunk, permit.address), expires)
         self._expect(await self._request("PUT", permits.contact_path(name), body=body))
 
     async def _put_endpoint(self, trunk: Trunk, address: TrunkAddress, name: str, qualify_seconds: int = 0) -> None:
@@ -274,23 +287,23 @@ class AsteriskEngine(AsteriskControl):
         """Whether the trunk may be dialed now."""
         if trunk.transport is Transport.UDP:
             return True
-        return await self._probe_state(trunk, address) == "online"
+        await self._put_probe(trunk, address)
+        return await self.line_up(trunk.id)
 
-    async def _probe_state(self, trunk: Trunk, address: TrunkAddress) -> str:
+    async def _put_probe(self, trunk: Trunk, address: TrunkAddress) -> None:
         name = f"trunk-{trunk.id}"
         if self._made.get(name) != (trunk, address):
             await self._put_endpoint(trunk, address, name, qualify_seconds=QUALIFY_SECONDS)
             body = permits.contact_fields(permits.contact_uri(trunk, address), None)
             self._expect(await self._request("PUT", permits.contact_path(name), body=body))
             self._made[name] = (trunk, address)
-        reply = await self._request("GET", f"endpoints/PJSIP/{name}")
-        return self._expect(reply).decode(_Endpoint).state
 
     # Calls
 
     async def originate(self, call: OutgoingCall) -> OriginateResult:
         """Place one call; refused without a live event stream, since nobody would answer for what it reaches."""
-        if not self.up:
+        socket = self._socket
+        if socket is None or not self.up:
             return OriginateResult.REFUSED
         if not _DIALABLE.fullmatch(call.number):
             _log.error("number_not_dialable", call_id=call.id)
@@ -304,8 +317,12 @@ class AsteriskEngine(AsteriskControl):
             "timeout": str(call.ring_seconds),
             "callerId": f'"" <{call.caller_id}>',
         }
+        # on the very socket that was found open, or not at all: over HTTP Asterisk would place it without one. Where
+        # requests cannot travel on it, it leaves at once by a connection that is idle; when there is none the permit
+        # alone decides, and for a stream lost meanwhile the node hears EngineDown and ends the call.
+        rest = socket if self._rest_on_socket else self._http
         try:
-            reply = await self._request("POST", "channels", query)
+            reply = await rest.request("POST", "channels", query)
         except EngineUnavailableError:
             return OriginateResult.UNKNOWN
         return self._result(call.id, name, reply)
@@ -366,10 +383,26 @@ class AsteriskEngine(AsteriskControl):
     # The event stream
 
     async def _request(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> Reply:
+        """Ask on the websocket, where a DELETE cannot overtake the POST of the call it is to end, nor a removal the
+        making of what it removes: on HTTP connections of their own they could.
+
+        GET and DELETE, all that a stop needs, may be asked twice: they go over HTTP when the websocket does not answer
+        in time, and at once while it is known not to, so that a stop is as quick here as from another process. What
+        still waits in the websocket meanwhile is what a stop meets from any other process too: fenced, it is refused;
+        and whoever ends a single call goes on while its originate is in flight. PUT and POST are never sent twice.
+        """
         socket = self._socket
-        if socket is None or socket.closed or not self._rest_on_socket:
-            return await self._http.request(method, path, query, body)
-        return await socket.request(method, path, query, body)
+        if socket is not None and not socket.closed and self._rest_on_socket:
+            if method not in _REPEATABLE:
+                return await socket.request(method, path, query, body)
+            if not self._stalled:
+                try:
+                    return await socket.request(method, path, query, body)
+                except EngineUnavailableError:
+                    if socket is self._socket:
+                        # until the watcher has heard it again
+                        self._stalled = True
+        return await self._http.request(method, path, query, body)
 
     async def _stay_connected(self) -> None:
         failures = 0
@@ -456,9 +489,9 @@ class AsteriskEngine(AsteriskControl):
                     elif boottime() - silent_since > GIVE_UP_SECONDS:
                         return f"silent for {GIVE_UP_SECONDS:.0f} s"
                     continue
+                self._stalled = False
                 if silent_since is not None:
                     silent_since = None
-                    self._stalled = False
                     self._events.put_nowait(EngineUp())
             return "event stream closed"
         finally:
@@ -470,7 +503,7 @@ class AsteriskEngine(AsteriskControl):
         channel = message.channel
         if message.type == "PlaybackFinished" and message.playback is not None:
             call_id = message.playback.target_uri.removeprefix("channel:")
-            failed = message.playback.state == "failed"
+            failed = message.playback.state == "failed" and call_id not in self._put_down
             self._events.put_nowait(PlaybackEnded(call_id, self._at(message), failed))
         elif message.type == "Dial" and message.peer is not None:
             if message.dialstatus in _RINGING and message.peer.id not in self._ringing:
@@ -484,9 +517,11 @@ class AsteriskEngine(AsteriskControl):
                 self._spawn(self._end_unknown(channel.id))
             else:
                 self._events.put_nowait(CallAnswered(channel.id, self._at(message)))
+        elif message.type == "ChannelHangupRequest":
+            self._put_down.add(channel.id)
         elif message.type == "ChannelDestroyed":
-            self._known.discard(channel.id)
-            self._ringing.discard(channel.id)
+            for calls in (self._known, self._ringing, self._put_down):
+                calls.discard(channel.id)
             self._events.put_nowait(
                 CallEnded(channel.id, self._at(message), message.cause or None, message.tech_cause or None)
             )
@@ -496,8 +531,12 @@ class AsteriskEngine(AsteriskControl):
         return datetime.fromtimestamp(self._clock.local_time(engine), UTC)
 
     async def _end_unknown(self, call_id: str) -> None:
-        with contextlib.suppress(EngineUnavailableError):
-            await self.hang_up(call_id)
+        """Try until the engine has answered: somebody is connected to nobody."""
+        for pause in chain(RECONNECT_SECONDS, repeat(RECONNECT_SECONDS[-1])):
+            with contextlib.suppress(EngineUnavailableError):
+                await self.hang_up(call_id)
+                return
+            await asyncio.sleep(pause)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

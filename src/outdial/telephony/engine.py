@@ -14,9 +14,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from outdial.core.model import EngineKind, Trunk
+
+LINE_SECONDS: Final = 3.0
+"""How old what a True of ``EngineControl.line_up`` says may be, in seconds the engine itself was running: two intervals
+of its OPTIONS (1 s) and its patience with one (1 s). Measured on Asterisk 22.10.1: 1.98 s at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,7 @@ class CallEnded:
 
 @dataclass(frozen=True, slots=True)
 class PlaybackEnded:
-    """The flow's message was heard to its end, or could not be played (``failed``)."""
+    """The flow's message was heard to its end or to the end of its call, or could not be played (``failed``)."""
 
     call_id: str
     at: datetime
@@ -197,6 +201,17 @@ class EngineControl(Protocol):
 
     async def hang_up(self, call_id: str) -> bool:
         """End one call: CANCEL when unanswered, BYE when answered. False when the engine does not have it."""
+        ...
+
+    async def line_up(self, trunk_id: str) -> bool:
+        """Whether the connection of a TCP or TLS trunk is up, as of the engine's last OPTIONS there, at most
+        ``LINE_SECONDS`` ago.
+
+        False also when no node has asked this engine for ``trunk_up`` of the trunk since it started, so always for UDP
+        where calls are real; and for an instant when another node asks for the first time. Measured over 84 failures
+        (mute, connection cut, new ones refused or their SYNs swallowed): False after 1.98 s at most, and True again
+        1.54 s at most after the carrier was back.
+        """
         ...
 
     async def close(self) -> None:

@@ -337,6 +337,9 @@ class ManagedAsterisk:
             output = os.read(told, 64)
             os.close(told)
             os.close(log)
+        if not output.strip().isdigit():
+            said = output.decode(errors="replace").strip() or "nothing"
+            raise StartupError(f"Asterisk does not start: the shell that was to start it said {said}.")
         self._state = _Running(int(output), layout.password, layout.ports, layout.program.version, self._digest(layout))
         managed_files.write_private(self._folder / "state.json", json.dumps(asdict(self._state)))
         return begin

@@ -44,8 +44,12 @@ def contact_uri(trunk: Trunk, address: TrunkAddress) -> str:
 
 
 def aor_fields(*, qualify_seconds: int = 0) -> Fields:
-    """Return the AOR; a permit's own is never qualified, its trunk's probe is."""
-    return fields({"max_contacts": "1", "support_path": "no", "qualify_frequency": str(qualify_seconds)})
+    """Return the AOR; a permit's own is never qualified, its trunk's probe is, and believed down after a second
+    without an answer."""
+    values = {"max_contacts": "1", "support_path": "no", "qualify_frequency": str(qualify_seconds)}
+    if qualify_seconds:
+        values["qualify_timeout"] = "1.0"
+    return fields(values)
 
 
 def auth_fields(trunk: Trunk) -> Fields:

@@ -173,6 +173,12 @@ class SimulatedEngine:
         del trunk, address
         return True
 
+    async def line_up(self, trunk_id: str) -> bool:
+        """Return True, for the same reason."""
+        del trunk_id
+        await self._reachable()
+        return True
+
     # Calls
 
     async def originate(self, call: OutgoingCall) -> OriginateResult:
@@ -223,6 +229,7 @@ class SimulatedEngine:
         _cancel(call)
         if not self._connected:
             # Asterisk ends a call that is answered while its application has no event stream
+            call.answered_at = clock.now()
             self._end(call, NORMAL_CLEARING, None)
             return
         call.state, call.answered_at = CallState.ANSWERED, clock.now()
