@@ -23,6 +23,8 @@ H = TypeVar("H", bound=httpx.Client | httpx.AsyncClient)
 CONNECT_SECONDS: Final = 5.0
 """How long a connection may take to be made, and to become free where all are in use."""
 
+LARGEST_PORT: Final = 65535
+
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 """What httpx raises before a byte of the request has left."""
 
@@ -57,7 +59,8 @@ class _Shell(ABC, Generic[H]):
             address = httpx.URL(url)
         except httpx.InvalidURL as error:
             raise ValueError(f"The server's address cannot be read: {error}.") from error
-        if address.scheme not in {"http", "https"} or not address.host or address.query or address.userinfo:
+        good = address.scheme in {"http", "https"} and address.host and (address.port or 1) <= LARGEST_PORT
+        if not good or address.query or address.userinfo:
             raise ValueError(f"The server's address must look like https://outdial.example.net, not {url[:100]!r}.")
         self._site = Site(
             url=str(address).rstrip("/"),
@@ -289,7 +292,7 @@ class AsyncClient(_Shell[httpx.AsyncClient]):
             return None
         try:
             # httpx's own limit is for each read; an answer that trickles would never end
-            async with asyncio.timeout(step.timeout_seconds + CONNECT_SECONDS):
+            async with asyncio.timeout(step.timeout_seconds):
                 answer = await self._http.send(self._request(step))
         except (httpx.RequestError, TimeoutError) as error:
             return _failure(error, began)
