@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import jwt
@@ -12,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outdial.client import errors, operations
-from outdial.client.drafts import NewContact
+from outdial.client.answers import CallingHours
+from outdial.client.drafts import CampaignDraft, NewContact, Once
 from outdial.client.steps import Failure, Items, Reply, Request, Send, Site, Wait, error_of
 from support.answers import STARTED, STATUS, STOPPED
 
+NEVER = CallingHours(timezone="UTC", days=())
 NOT_SENT = Failure(sent=False, sentence="No route.", elapsed_seconds=0.0)
 NO_ANSWER = Failure(sent=True, sentence="It hung up.", elapsed_seconds=0.0)
 
@@ -258,6 +261,49 @@ class TestPages:
     def test_a_list_that_shrinks_meanwhile_ends(self):
         empty = reply(body={"data": {"results": [], "totalResults": 5}})
         assert play(operations.campaigns(site()), empty).items == []
+
+
+WHOLE_CONTACT = {"_id": "cc-1", "phoneNumber": "+1", "createdAt": "2026-03-01T10:15:00.000Z", "updatedAt": "x"}
+
+
+class TestStrangeAnswers:
+    @pytest.mark.parametrize(
+        "body",
+        [
+            pytest.param(b"[" * 100_000, id="deep"),
+            b'"text"',
+            b"7",
+            {},
+            {"data": None},
+            {"data": "id"},
+            {"data": {"id": 5}},
+            {"data": {"id": ""}},
+            {"data": {"results": 5, "totalResults": 1}},
+            {"data": {"results": [5], "totalResults": 1}},
+            {"data": {"results": [{}], "totalResults": 1}},
+            {"data": {"results": [WHOLE_CONTACT], "totalResults": 1}},
+            {"message": 5},
+            {"message": "m", "problems": [5]},
+        ],
+    )
+    def test_each_is_one_kind_of_error(self, body):
+        draft = CampaignDraft(name="C", contact_lists=("L",), caller_id="+1", calling_hours=NEVER)
+        for steps in (
+            operations.create_campaign(site(), draft),
+            operations.get_campaign(site(), "cd-1"),
+            operations.campaigns(site()),
+            operations.contacts(site(), "cl-1"),
+            operations.run_contacts(site(), "cd-1"),
+            operations.contact_lists(site()),
+            operations.add_contacts(site(), "L", [NewContact("+1")]),
+            operations.start(site(), "cd-1"),
+            operations.enable_schedule(site(), "cd-1", Once(datetime(2100, 1, 1), datetime(2100, 1, 2))),
+        ):
+            assert isinstance(play(steps, reply(body=body)).error, errors.NotUnderstoodError), steps
+
+    def test_what_is_new_is_passed_over(self):
+        new = {**STATUS, "more": [1], "data": {**STATUS["data"], "mood": "fine"}}
+        assert play(operations.status(site(), "cd-1"), reply(body=new)).answer.status == "Active"
 
 
 class TestErrors:

@@ -67,7 +67,7 @@ class _Shell(ABC, Generic[H]):
             iid=require_id(iid),
             client_id=client_id,
             client_secret=client_secret,
-            account_id=account_id,
+            account_id=None if account_id is None else require_id(account_id),
             timeout_seconds=timeout_seconds,
             patience_seconds=patience_seconds,
             idempotent=idempotent,

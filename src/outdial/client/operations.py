@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -119,11 +120,11 @@ def contacts(site: Site, list_id: str, *, page_size: int = LARGEST_PAGE) -> List
     """Go through the people in a contact list, in the order in which they were added."""
     path = f"/contactList/{require_id(list_id)}/getAllContacts"
 
-    def page(skip: int) -> Steps[_Page]:
+    def page(skip: int) -> Steps[_Page[Contact]]:
         query = {"skip": str(skip), "limit": str(page_size)}
-        return ask(site, _look(site, "GET", path, query=query), _data(_Page))
+        return ask(site, _look(site, "GET", path, query=query), _page(_contact))
 
-    return _through(page, _contact)
+    return _through(page)
 
 
 def delete_contact_list(site: Site, list_id: str) -> Steps[ContactList]:
@@ -176,11 +177,11 @@ def campaigns(
         name: _instant(at) for name, at in {"startDate": created_from, "endDate": created_to}.items() if at is not None
     }
 
-    def page(skip: int) -> Steps[_Page]:
+    def page(skip: int) -> Steps[_Page[Campaign]]:
         request = _look(site, "POST", "/getAllCampaignDetails", {**body, "skip": skip})
-        return ask(site, request, _data(_Page))
+        return ask(site, request, _page(_whole(Campaign)))
 
-    return _through(page, lambda item: msgspec.convert(item, Campaign))
+    return _through(page)
 
 
 def delete_campaign(site: Site, campaign_id: str) -> Steps[Campaign]:
@@ -235,11 +236,12 @@ def run_contacts(site: Site, campaign_id: str, *, page_size: int = LARGEST_RUN_P
     """Go through the contacts of a campaign's latest run, in dialing order; none when it never ran."""
     path = f"/{require_id(campaign_id)}/status"
 
-    def page(skip: int) -> Steps[_Page]:
+    def page(skip: int) -> Steps[_Page[RunContact]]:
         body = {"page": skip // page_size + 1, "limit": page_size}
-        return ask(site, _look(site, "POST", path, body, query={"view": "contacts"}), _data(_Page))
+        request = _look(site, "POST", path, body, query={"view": "contacts"})
+        return ask(site, request, _page(_whole(RunContact)))
 
-    return _through(page, lambda item: msgspec.convert(item, RunContact))
+    return _through(page)
 
 
 def enable_schedule(site: Site, campaign_id: str, plan: Plan) -> Steps[ScheduledCampaign]:
@@ -277,20 +279,29 @@ def _change(
     return Request(method, site.path(path, version=version), query or {}, body, key=str(uuid.uuid4()))
 
 
-def _through(page: Callable[[int], Steps[_Page]], read: Callable[[Any], A]) -> Listing[A]:
+@dataclass(frozen=True, slots=True)
+class _Page(Generic[A]):
+    items: tuple[A, ...]
+    total: int
+
+
+def _through(page: Callable[[int], Steps[_Page[A]]]) -> Listing[A]:
     skip = 0
     while True:
         found = yield from page(skip)
-        if found.results:
-            yield Items(tuple(map(read, found.results)))
-        skip += len(found.results)
-        if not found.results or skip >= found.total_results:
+        if found.items:
+            yield Items(found.items)
+        skip += len(found.items)
+        if not found.items or skip >= found.total:
             return
 
 
-class _Page(msgspec.Struct, frozen=True, rename="camel"):
-    results: tuple[dict[str, Any], ...]
-    total_results: int
+def _page(read: Callable[[Any], A]) -> Callable[[Any], _Page[A]]:
+    def whole(document: Any) -> _Page[A]:
+        data = document["data"]
+        return _Page(tuple(map(read, data["results"])), msgspec.convert(data["totalResults"], int))
+
+    return whole
 
 
 def _whole(kind: type[A]) -> Callable[[Any], A]:
@@ -304,7 +315,8 @@ def _data(kind: type[A]) -> Callable[[Any], A]:
 def _created(document: Any) -> str:
     # the id's name changes with version and mode
     data = document["data"]
-    return str(next(data[name] for name in ("id", "_id", "campId") if name in data))
+    found = [data[name] for name in ("id", "_id", "campId") if name in data]
+    return require_id(msgspec.convert(found[0], str))
 
 
 def _stopped(document: Any) -> StoppedRun:

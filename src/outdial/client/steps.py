@@ -48,6 +48,9 @@ _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _LONGEST_RETRY_AFTER: Final = 9
 """Digits."""
 
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises over documents that are none, or are nested for ever."""
+
 A = TypeVar("A")
 I = TypeVar("I")  # noqa: E741 - an item
 
@@ -239,7 +242,7 @@ class _Errors(msgspec.Struct, frozen=True):
 def _sentences(reply: Reply) -> tuple[str, ...]:
     try:
         found = tuple(item.msg for item in msgspec.json.decode(reply.body, type=_Errors).errors)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except _UNREADABLE:
         found = ()
     return found or (f"The server answered {reply.status} without saying why.",)
 
@@ -250,7 +253,7 @@ def read_answer(outcome: Reply | Failure, read: Callable[[Any], A]) -> A:
         raise TypeError("there is no answer to read")
     try:
         return read(msgspec.json.decode(outcome.body))
-    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, IndexError) as error:
+    except (*_UNREADABLE, LookupError, TypeError, ValueError) as error:
         raise NotUnderstoodError(
             (f"What answered does not speak the campaign API ({error}): is the address right?",),
             status=outcome.status,
