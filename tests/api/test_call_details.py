@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from outdial.core import ids
+from outdial.store.call_details import PAGE
 from support.wire import (
     CALLER_ID,
     CAMPAIGN_ID,
@@ -291,19 +292,39 @@ class TestWhich:
         (found,) = (await ask(tenant)).json()["data"]
         assert found["campaigninfo"]["campaignName"] == "Product Feedback"
 
-    async def test_the_index_finds_them(self, tenant, running, database):
+    @pytest.mark.parametrize("analyzed", [False, True])
+    async def test_a_page_of_many_walks_the_index_no_farther_than_it_must(self, tenant, running, database, analyzed):
         await call(database, running)
         async with database.transaction() as connection:
-            await connection.execute("SET LOCAL enable_seqscan = off")
-            plan = await connection.fetchval(
-                "EXPLAIN (FORMAT JSON) SELECT * FROM attempts WHERE account_id = $1 AND dialed_at >= $2 "
-                "AND dialed_at < $3 AND dialed_at IS NOT NULL AND ended_at IS NOT NULL ORDER BY dialed_at, id LIMIT 9",
-                tenant.account_id,
-                DAY,
-                DAY + timedelta(days=7),
+            await connection.execute("ALTER TABLE attempts DISABLE TRIGGER USER")
+            # a call every half minute, a week of them
+            await connection.execute(
+                """
+                INSERT INTO attempts (id, run_id, campaign_id, account_id, contact_id, phone, caller_id, trunk_id,
+                                      engine_id, node_id, epoch, number, state, disposition, dialed_at, ended_at,
+                                      changed_by)
+                SELECT md5(n::text), run_id, campaign_id, account_id, contact_id, phone, caller_id, trunk_id, engine_id,
+                       node_id, epoch, number, state, disposition, dialed_at + n * interval '30 s',
+                       ended_at + n * interval '30 s', changed_by
+                  FROM attempts, generate_series(1, 20160) n
+                """
             )
-        assert "attempts_calls" in json.dumps(plan)
-        assert "Sort" not in json.dumps(plan).replace("Sort Key", "")
+        async with database.connection() as connection:
+            if analyzed:
+                await connection.execute("ANALYZE")
+            window = (DAY + timedelta(days=3), DAY + timedelta(days=6))
+            plan = await connection.fetchval(
+                f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {PAGE}", tenant.account_id, tenant.iid, *window, 200, 100
+            )
+        (told,) = json.loads(plan) if isinstance(plan, str) else plan
+        assert told["Plan"]["Actual Rows"] == 100
+
+        def nodes(node: dict) -> list[dict]:
+            return [node, *(found for inner in node.get("Plans", ()) for found in nodes(inner))]
+
+        (walk,) = [node for node in nodes(told["Plan"]) if node.get("Index Name") == "attempts_calls"]
+        assert walk["Actual Rows"] == 300, "the page and those before it, of 8,640 in the window"
+        assert [node for node in nodes(told["Plan"]) if node.get("Relation Name") == "attempts"] == [walk]
 
 
 class TestAddresses:
