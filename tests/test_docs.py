@@ -70,6 +70,9 @@ def test_every_setting_named_in_a_page_exists():
 
     known = {f"OUTDIAL_{name.upper()}" for name in Settings.model_fields} | {
         "OUTDIAL_TRUNK_PASSWORD",
+        "OUTDIAL_IID",
+        "OUTDIAL_CLIENT_ID",
+        "OUTDIAL_CLIENT_SECRET",
         "OUTDIAL_TEST_SEED",
     }
     for page in PAGES:

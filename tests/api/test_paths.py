@@ -28,6 +28,13 @@ from outdial.api.kore.paths import canonical_path, canonical_query
         ("/other/api/v1/public/st-1/campaign", "/other/api/v1/public/st-1/campaign"),
         ("/campaign/campaign/api/v1/public/st-1", "/campaign/campaign/api/v1/public/st-1"),
         ("/api/v1/public/st-1/campaign/cd-\0", "/campaign/api/v1/public/st-1/campaign/cd-\ufffd"),
+        *(
+            (
+                f"{prefix}/api/public/analytics/account/a/v2/calldetails",
+                "/agentassist/api/public/analytics/account/a/v2/calldetails",
+            )
+            for prefix in ("", "/agentassist", "/campaign", "//agentassist/")
+        ),
         ("/health", "/health"),
         ("/docs/", "/docs"),
         ("/", "/"),

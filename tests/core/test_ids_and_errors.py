@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from outdial.core import errors, ids
 from outdial.core.errors import InvalidInputError, OutdialError, RateLimitedError
-from support.wire import CAMPAIGN_ID, CONTACT_ID, INSTANCE_ID, LIST_ID
+from support.wire import CAMPAIGN_ID, CONTACT_ID, CONVERSATION_ID, INSTANCE_ID, LIST_ID
 
 
 def all_errors(kind: type[OutdialError] = OutdialError) -> list[type[OutdialError]]:
@@ -52,6 +52,59 @@ class TestErrors:
 
 permit = st.tuples(st.integers(1, 10**9), st.integers(1, 10**6), st.uuids().map(lambda value: value.hex))
 values = st.integers(0, 2**128 - 1).map(lambda number: uuid.UUID(int=number, version=4))
+contacts = st.integers(0, 2**64 - 1)
+runs = values.map(ids.instance_id)
+
+
+class TestDialingListIds:
+    @given(runs, contacts)
+    def test_it_has_the_wires_shape_and_is_read_back(self, run, contact):
+        text = ids.dialing_list_id(run, contact)
+        assert text.startswith("cdl-")
+        value = uuid.UUID(text.removeprefix("cdl-"))
+        assert (value.version, value.variant, text) == (5, uuid.RFC_4122, f"cdl-{value}")
+        assert ids.read_dialing_list_id(text, run) == contact
+        assert ids.dialing_list_id(run, contact) == text
+
+    @given(runs, runs, contacts)
+    def test_another_runs_is_nobodys(self, run, other, contact):
+        text = ids.dialing_list_id(run, contact)
+        assert (ids.read_dialing_list_id(text, other) is None) is (run != other)
+
+    @given(runs, contacts, st.integers(4, 39), st.sampled_from("0123456789abcdef"))
+    def test_one_changed_digit_is_nobodys(self, run, contact, place, digit):
+        text = ids.dialing_list_id(run, contact)
+        changed = text[:place] + digit + text[place + 1 :]
+        assert (ids.read_dialing_list_id(changed, run) is None) is (changed != text)
+
+    @given(runs, contacts, contacts)
+    def test_different_contacts_have_different_ones(self, run, one, other):
+        assert (ids.dialing_list_id(run, one) == ids.dialing_list_id(run, other)) is (one == other)
+
+    @given(st.text(max_size=60), runs)
+    def test_no_text_is_too_strange(self, text, run):
+        assert ids.read_dialing_list_id(text, run) is None
+
+    @given(runs, st.integers(1, 10**6))
+    def test_neighbours_differ_everywhere(self, run, contact):
+        one, next_one = ids.dialing_list_id(run, contact), ids.dialing_list_id(run, contact + 1)
+        assert one[-12:] != next_one[-12:]
+
+    @pytest.mark.parametrize("text", ["", "cdl-", "cid-1", "cdl-6BE0807B-C7CF-53FB-8C3C-EE2F66F00000"])
+    def test_other_words_are_nobodys(self, text):
+        assert ids.read_dialing_list_id(text, "cid-1") is None
+
+    @pytest.mark.parametrize("contact", [-1, 2**64])
+    def test_no_contact_has_such_a_number(self, contact):
+        with pytest.raises(OverflowError):
+            ids.dialing_list_id("cid-1", contact)
+
+    def test_it_never_changes(self):
+        # clients keep them
+        assert (
+            ids.dialing_list_id("cid-1111111-2222-4333-8444-555555555555", 42)
+            == "cdl-f7d32ce5-168e-580d-935f-caf896b5ea96"
+        )
 
 
 class TestIds:
@@ -70,6 +123,10 @@ class TestIds:
     def test_a_contacts_is_made_of_its_number(self, one, other):
         assert CONTACT_ID.fullmatch(ids.contact_id(one))
         assert (ids.contact_id(one) == ids.contact_id(other)) is (one == other)
+
+    @given(values)
+    def test_a_conversation_is_its_attempt(self, value):
+        assert CONVERSATION_ID.fullmatch(ids.conversation_id(ids.attempt_id(value)))
 
     @given(values, values)
     def test_different_values_make_different_ids(self, one, other):

@@ -22,6 +22,7 @@ TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 _UUID7 = "[0-9a-f]{7}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 CAMPAIGN_ID = re.compile(f"cd-{_UUID7}")
 INSTANCE_ID = re.compile(f"cid-{_UUID7}")
+CONVERSATION_ID = re.compile(f"c-{_UUID7}")
 LIST_ID = re.compile(f"cl-{_UUID7}")
 CONTACT_ID = re.compile("cc-[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 FLOW_ID = re.compile("cf-[0-9a-f-]{36}")

@@ -10,8 +10,9 @@ from typing import Annotated, TypeAlias, TypeVar
 
 import typer
 
-from outdial.cli import output
+from outdial.cli import output, remote
 from outdial.cli.options import Json
+from outdial.cli.remote import ClientId, ClientSecret, Server, ServerIid
 from outdial.cli.running import Result, actor, in_context
 from outdial.context import Context
 from outdial.core.campaign import wire_status
@@ -43,9 +44,16 @@ class Shown:
 def list_(
     *,
     iid: Annotated[str | None, typer.Option("--iid", metavar="IID", help="Only those of one application.")] = None,
+    server: Server = None,
+    client_id: ClientId = None,
+    client_secret: ClientSecret = None,
     as_json: Json = False,
 ) -> None:
     """List campaigns with the state of their latest run."""
+    told = remote.access(server, iid, client_id, client_secret)
+    if told is not None:
+        remote.list_campaigns(told, as_json=as_json)
+        return
 
     async def work(context: Context) -> list[Campaign]:
         return await campaigns.list_campaigns(context.database, iid)
@@ -72,8 +80,21 @@ def list_(
 
 
 @app.command(epilog="Example: outdial campaign show 'Spring calls'")
-def show(campaign: Named, *, as_json: Json = False) -> None:
-    """Show a campaign, and what its latest run has done so far."""
+def show(
+    campaign: Named,
+    *,
+    server: Server = None,
+    iid: ServerIid = None,
+    client_id: ClientId = None,
+    client_secret: ClientSecret = None,
+    as_json: Json = False,
+) -> None:
+    """Show a campaign, and what its latest run has done so far; with --server its definition and status."""
+    told = remote.access(server, iid, client_id, client_secret)
+    if told is not None:
+        remote.show_campaign(told, campaign, as_json=as_json)
+        return
+    remote.only_with_server(iid)
 
     async def work(context: Context) -> Shown:
         found = await campaigns.find_campaign(context.database, campaign)
@@ -91,8 +112,21 @@ def show(campaign: Named, *, as_json: Json = False) -> None:
 
 
 @app.command(epilog="Example: outdial campaign start 'Spring calls'")
-def start(campaign: Named, *, as_json: Json = False) -> None:
+def start(
+    campaign: Named,
+    *,
+    server: Server = None,
+    iid: ServerIid = None,
+    client_id: ClientId = None,
+    client_secret: ClientSecret = None,
+    as_json: Json = False,
+) -> None:
     """Start a new run of a campaign; the dialer nodes that are running take it up."""
+    told = remote.access(server, iid, client_id, client_secret)
+    if told is not None:
+        remote.start_campaign(told, campaign, as_json=as_json)
+        return
+    remote.only_with_server(iid)
 
     async def work(context: Context) -> tuple[StartedRun, bool]:
         found = await campaigns.find_campaign(context.database, campaign)
@@ -142,13 +176,25 @@ def stop(
     keep_schedule: Annotated[
         bool, typer.Option("--keep-schedule", help="End this run only: its schedule starts it again.")
     ] = False,
+    server: Server = None,
+    iid: ServerIid = None,
+    client_id: ClientId = None,
+    client_secret: ClientSecret = None,
     as_json: Json = False,
 ) -> None:
     """Stop the run, and switch its schedule off. When this returns, no further call of it can leave.
 
     Shows each step of the wait, then what was cancelled. Where it cannot be shown that an engine is silent, exit code
     1: the run stays `stopping`, dials nothing, and asking again goes on with the wait.
+    With --server the server is asked for half a minute, and no steps are shown.
     """
+    told = remote.access(server, iid, client_id, client_secret)
+    if told is not None:
+        remote.stop_campaign(
+            told, campaign, ringing=ringing, connected=connected, keep_schedule=keep_schedule, as_json=as_json
+        )
+        return
+    remote.only_with_server(iid)
     steps: list[StopProgress] = []
 
     def on_progress(step: StopProgress) -> None:

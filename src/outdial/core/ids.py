@@ -5,10 +5,17 @@ The vendor's voice ids are odd: the first group has seven hex digits, not eight 
 
 from __future__ import annotations
 
+import hashlib
 import re
+from typing import Final
 from uuid import UUID, uuid5
 
 _CONTACT_NAMESPACE = UUID("6b8f6f0e-6d0e-5d43-9f65-0d1f0f1d5a11")
+_PERMIT = re.compile(r"run([0-9]{1,19})e([0-9]{1,10})k([0-9a-f]{32})")
+_DIALING_LIST_ID: Final = re.compile(r"cdl-([0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})")
+_CONTACT_BYTES: Final = 8
+_CHECK_BITS: Final = 58
+"""What a UUID leaves free beside the contact: 128 bits less four of version, two of variant and 64 of contact."""
 
 
 def seven_group(prefix: str, value: UUID) -> str:
@@ -66,7 +73,43 @@ def contact_id(database_id: int) -> str:
     return f"cc-{uuid5(_CONTACT_NAMESPACE, str(database_id))}"
 
 
-_PERMIT = re.compile(r"run([0-9]{1,19})e([0-9]{1,10})k([0-9a-f]{32})")
+def dialing_list_id(instance_id: str, contact_id: int) -> str:
+    """Return the wire id of a contact within a run, ``cdl-`` + the shape of a UUIDv5; :func:`read_dialing_list_id`
+    finds the contact in it again. No secret is in it, and it is none. Raises OverflowError outside 64 bits."""
+    contact = contact_id.to_bytes(_CONTACT_BYTES)
+    hidden = int.from_bytes(contact) ^ _keystream(instance_id)
+    free = hidden << _CHECK_BITS | _check(instance_id, contact)
+    # RFC 9562 §5.8: 48 bits, the version, 12 bits, the variant (binary 10), 62 bits
+    value = free >> 74 << 80 | 5 << 76 | (free >> 62 & 0xFFF) << 64 | 0b10 << 62 | free & (1 << 62) - 1
+    return f"cdl-{UUID(int=value)}"
+
+
+def read_dialing_list_id(text: str, instance_id: str) -> int | None:
+    """Return the contact id in a dialing list id of that run; None for one of another run, or that somebody mistyped:
+    one in 2^58 slips through."""
+    found = _DIALING_LIST_ID.fullmatch(text)
+    if found is None:
+        return None
+    value = UUID(found[1]).int
+    free = value >> 80 << 74 | (value >> 64 & 0xFFF) << 62 | value & (1 << 62) - 1
+    contact = (free >> _CHECK_BITS ^ _keystream(instance_id)).to_bytes(_CONTACT_BYTES)
+    right = free & (1 << _CHECK_BITS) - 1 == _check(instance_id, contact)
+    return int.from_bytes(contact) if right else None
+
+
+def _keystream(instance_id: str) -> int:
+    return int.from_bytes(hashlib.sha256(b"contact " + instance_id.encode()).digest()[:_CONTACT_BYTES])
+
+
+def _check(instance_id: str, contact: bytes) -> int:
+    # the contact has a fixed length, so no two pairs are the same bytes
+    digest = hashlib.sha256(b"check " + contact + instance_id.encode()).digest()
+    return int.from_bytes(digest) >> (len(digest) * 8 - _CHECK_BITS)
+
+
+def conversation_id(attempt_id: str) -> str:
+    """Return the wire id of the call that an attempt was."""
+    return seven_group("c", UUID(attempt_id))
 
 
 def permit_name(run_id: int, epoch: int, key: str) -> str:

@@ -24,10 +24,20 @@ class Door:
     async def admit(self, request: Request, *, limited: bool = True) -> Caller:
         """Return who asks. Raises UnauthorizedError unless token, path, ``iid`` and ``accountId`` all agree, and
         RateLimitedError; headers that older documents omit may be absent, but never wrong."""
+        return await self._admit(request, application=request.path_params["iid"], limited=limited)
+
+    async def admit_to_account(self, request: Request) -> Caller:
+        """The same where the path names the account and not the application, which is then the token's own."""
+        return await self._admit(request, account=request.path_params["accountId"])
+
+    async def _admit(
+        self, request: Request, *, application: str | None = None, account: str | None = None, limited: bool = True
+    ) -> Caller:
         caller = await authenticate(self.database, self.secrets, request.headers.get("auth"))
-        applications = {request.path_params["iid"], *request.headers.getlist("iid")}
+        applications = {*request.headers.getlist("iid")} | ({application} if application is not None else set())
         accounts = {*request.headers.getlist("accountid"), *request.query_params.getlist("accountId")}
-        if applications != {caller.iid} or not accounts <= {caller.account_id}:
+        accounts |= {account} if account is not None else set()
+        if not applications <= {caller.iid} or not accounts <= {caller.account_id}:
             raise UnauthorizedError(INVALID_CREDENTIALS)
         if limited:
             self.limiter.admit(caller.account_id)

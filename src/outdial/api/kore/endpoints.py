@@ -22,12 +22,13 @@ VERBS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 
 _PATH: Final = {
     "iid": "The application, `st-…`.",
+    "accountId": "The account, 24 hex digits.",
     "campaignId": "The campaign, `cd-…`.",
     "contactListId": "The contact list, `cl-…`.",
     "campaignInstanceId": "The run, `cid-…`.",
 }
 _HEADERS: Final = {
-    "iid": "The application once more: equal to the path's, or left out.",
+    "iid": "The application once more: equal to the path's and the token's, or left out.",
     "accountId": "The account. May come as a query parameter instead; where both are given they must agree.",
 }
 
@@ -47,7 +48,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """One version's endpoints below ``…/public/{iid}/campaign``."""
+    """One version's endpoints below ``…/public/{iid}/campaign``, or below another router's prefix."""
 
     router: APIRouter
     catalog: Catalog
@@ -56,7 +57,7 @@ class Endpoints:
     def add(self, method: str, path: str, endpoint: Endpoint, operation: Operation, *, only: bool = False) -> None:
         """Add an endpoint. ``only``: its last word could be taken for an id by another, so other verbs are refused
         here; elsewhere the router does that by itself."""
-        names = re.findall(r"\{(\w+)\}", f"/{{iid}}{path}")
+        names = re.findall(r"\{(\w+)\}", f"{self.router.prefix}{path}")
         parameters = [
             *(_parameter("path", name, _PATH[name], required=True) for name in names),
             *(_parameter("header", name, text, required=False) for name, text in _HEADERS.items()),

@@ -9,16 +9,19 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _PUBLIC: Final = re.compile(r"^(?:/(?:campaign|agentassist))?/api/(v1|v2|1\.1)/public/")
+_ANALYTICS: Final = re.compile(r"^(?:/(?:campaign|agentassist))?/api/public/analytics/")
 _SLASHES: Final = re.compile("//+")
 _ESCAPED_AMPERSAND: Final = re.compile(rb"(?:\\|%5C)&", re.IGNORECASE)
 
 
 def canonical_path(path: str) -> str:
-    """Return ``/campaign/api/v1|v2/public/…``, or ``/api/1.1/public/…``, for any documented spelling of it."""
+    """Return ``/campaign/api/v1|v2/public/…``, ``/api/1.1/public/…`` or ``/agentassist/api/public/analytics/…`` for any
+    documented spelling of it."""
     # no PostgreSQL text holds a NUL: an id with one is an id nobody has
     path = _SLASHES.sub("/", path.replace("\0", "\ufffd"))
     if len(path) > 1:
         path = path.removesuffix("/")
+    path = _ANALYTICS.sub("/agentassist/api/public/analytics/", path)
     # 1.1 is documented without a service prefix, the others mostly with this one
     return _PUBLIC.sub(lambda found: f"{'' if found[1] == '1.1' else '/campaign'}/api/{found[1]}/public/", path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from outdial.api.kore.call_details import CallDetailRoutes
 from outdial.api.kore.campaigns import CampaignRoutes
 from outdial.api.kore.contact_lists import ContactListRoutes
 from outdial.api.kore.door import Door
@@ -17,7 +18,7 @@ from outdial.api.stops import Stops
 
 
 def routers(parts: ApiParts, stops: Stops, catalog: Catalog) -> list[APIRouter]:
-    """Return the routers of v1, v2 and 1.1; their paths are those ``paths.canonical_path`` makes."""
+    """Return the routers of v1, v2, 1.1 and call details; their paths are those ``paths.canonical_path`` makes."""
     door = Door(parts.database, parts.secrets, RateLimiter(parts.settings.rate_limit_per_minute))
     made = []
     for version in (1, 2):
@@ -31,4 +32,4 @@ def routers(parts: ApiParts, stops: Stops, catalog: Catalog) -> list[APIRouter]:
         made.append(router)
     router = APIRouter(prefix="/api/1.1/public/{iid}/campaign", tags=["Campaigns v1"])
     ContactListRoutes(parts, door, version=1).add_adding_to(Endpoints(router, catalog, version="v1_1"))
-    return [*made, router]
+    return [*made, router, CallDetailRoutes(parts, door).router(catalog)]

@@ -82,6 +82,11 @@ def user_id(actor: str) -> str:
     return f"u-{client}" if client != actor else f"u-{uuid.uuid5(_NAMESPACE, actor)}"
 
 
+def customer_id(account_id: str, phone: str) -> str:
+    """Return the wire's user id of a person who is called: the same number of an account is the same person."""
+    return f"u-{uuid.uuid5(_NAMESPACE, f'{account_id} {phone}')}"
+
+
 def organization_id(account_id: str) -> str:
     """Return the wire's organization id of an account; the project has no organizations."""
     return f"o-{uuid.uuid5(_NAMESPACE, account_id)}"

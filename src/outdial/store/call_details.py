@@ -1,0 +1,78 @@
+"""Calls that are over, each with its campaign, run and contact, in the order in which they were dialed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from outdial.core.model import Attempt
+from outdial.store.attempts import attempt_of
+from outdial.store.database import Connection
+
+PAGE: Final = """
+SELECT a.*, c.name AS campaign_name, p.attributes,
+       ARRAY (SELECT l.name FROM campaign_lists cl JOIN contact_lists l ON l.id = cl.list_id
+               WHERE cl.campaign_id = a.campaign_id ORDER BY cl.position) AS list_names
+  FROM (SELECT attempts.*, r.instance_id, r.started_at AS run_started_at
+          FROM attempts JOIN runs r ON r.id = attempts.run_id
+         WHERE attempts.account_id = $1 AND r.iid = $2 AND dialed_at >= $3 AND dialed_at < $4
+           AND dialed_at IS NOT NULL AND attempts.ended_at IS NOT NULL
+         ORDER BY dialed_at, attempts.id OFFSET $5 LIMIT $6) a
+  JOIN campaigns c ON c.id = a.campaign_id
+  LEFT JOIN contacts p ON p.id = a.contact_id
+ ORDER BY a.dialed_at, a.id
+"""
+"""Account, application, from, before, offset, limit. The inner query walks the index ``attempts_calls`` and stops at
+the end of the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallDetail:
+    """One call: an attempt that was dialed and has ended, or whose end will never be known."""
+
+    attempt: Attempt
+    dialed_at: datetime
+    ended_at: datetime
+    campaign_name: str
+    list_names: tuple[str, ...]
+    """Of the campaign as it is now."""
+    instance_id: str
+    run_started_at: datetime
+    attributes: dict[str, Any]
+    """Of the contact as it is now; empty when it was deleted."""
+
+
+async def page(
+    connection: Connection,
+    *,
+    account_id: str,
+    iid: str,
+    dialed_from: datetime,
+    dialed_before: datetime,
+    offset: int,
+    limit: int,
+) -> list[CallDetail]:
+    """Return some of an application's calls, oldest first."""
+    rows = await connection.fetch(
+        PAGE,
+        account_id,
+        iid,
+        dialed_from,
+        dialed_before,
+        offset,
+        limit,
+    )
+    return [
+        CallDetail(
+            attempt=attempt_of(row),
+            dialed_at=row["dialed_at"],
+            ended_at=row["ended_at"],
+            campaign_name=row["campaign_name"],
+            list_names=tuple(row["list_names"]),
+            instance_id=row["instance_id"],
+            run_started_at=row["run_started_at"],
+            attributes=row["attributes"] or {},
+        )
+        for row in rows
+    ]

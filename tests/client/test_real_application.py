@@ -1,0 +1,222 @@
+"""Both clients against the real application: everything they offer, as an outside user does it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+
+from outdial import client as public
+from outdial.api.app import create_app
+from outdial.client import (
+    AsyncClient,
+    CallingHours,
+    CallingWindow,
+    CampaignDraft,
+    Client,
+    ConflictError,
+    Daily,
+    InvalidInputError,
+    NewContact,
+    NotBuiltError,
+    NotFoundError,
+    Once,
+    UnauthorizedError,
+    Weekly,
+)
+from support.wire import CALLER_ID, FLOW
+
+EVER = CallingHours(
+    timezone="UTC",
+    days=tuple(CallingWindow(day, "12:00 AM", "11:59 PM") for day in ("MO", "TU", "WE", "TH", "FR", "SA", "SU")),
+)
+DRAFT = CampaignDraft(
+    name="Spring calls",
+    contact_lists=("Recent Buyers",),
+    caller_id=CALLER_ID,
+    calling_hours=EVER,
+    flow=FLOW,
+    max_attempts=3,
+    retry_minutes=10,
+)
+
+
+def changed(**what) -> CampaignDraft:
+    return CampaignDraft(**({name: getattr(DRAFT, name) for name in DRAFT.__slots__} | what))
+
+
+async def everything(items) -> list:
+    return [item async for item in items]
+
+
+async def test_lists_and_contacts(client):
+    made = await client.create_contact_list("March callers", description="d")
+    assert (made.name, made.total_record_count, made.is_list_in_use) == ("March callers", 0, False)
+    people = [
+        NewContact("+15550100201", {"uniqueId": "u1", "timeZone": "Europe/Paris", "firstName": "Ada"}),
+        NewContact("not a number"),
+        *(NewContact(f"+1555010{number:04}") for number in range(300, 520)),
+        NewContact("+1555"),
+    ]
+    added = await client.add_contacts("March callers", people)
+    assert added.sent_count == 223
+    assert [problem.index for problem in added.problems] == [1, 222]
+    assert added.problems[1].sentence.startswith("`data[222].phoneNumber` cannot be dialed")
+    found = await everything(client.contacts(made.id, page_size=50))
+    assert len(found) == len({each.id for each in found}) == 221
+    assert (found[0].phone_number, found[0].attributes) == (
+        "+15550100201",
+        {"uniqueId": "u1", "timeZone": "Europe/Paris", "firstName": "Ada"},
+    )
+    assert (await client.get_contact_list(made.id)).total_record_count == 221
+    assert [each.name for each in await client.contact_lists()] == ["March callers", "Recent Buyers"]
+    updated = await client.update_contact_list(made.id, name="April callers")
+    assert (updated.name, updated.description) == ("April callers", "d")
+    assert (await client.delete_contact_list(made.id)).id == made.id
+    with pytest.raises(NotFoundError):
+        await client.get_contact_list(made.id)
+
+
+async def test_only_wrong_contacts(client):
+    added = await client.add_contacts("Recent Buyers", [NewContact("x"), NewContact("y")])
+    assert [problem.index for problem in added.problems] == [0, 1]
+    with pytest.raises(public.BadRequestError, match="Nowhere"):
+        await client.add_contacts("Nowhere", [NewContact("+15550100201")])
+
+
+async def test_a_campaign_from_draft_to_deletion(client):
+    campaign_id = await client.create_campaign(DRAFT)
+    found = await client.get_campaign(campaign_id)
+    assert (found.id, found.name, found.status, found.priority) == (campaign_id, "Spring calls", "Ready", "5")
+    assert found.dialing_strategy.calling_hours == EVER
+    assert found.created_at.tzinfo is not None
+    updated = await client.update_campaign(campaign_id, changed(name="May calls", dnc_list="Never Call", priority=2))
+    assert (updated.name, updated.dnc_lists.name, updated.priority) == ("May calls", "Never Call", "2")
+    started = await client.start(campaign_id)
+    assert started.campaign_instance_id.startswith("cid-")
+    with pytest.raises(ConflictError, match="stop it before"):
+        await client.start(campaign_id)
+    assert (await client.status(campaign_id)).status == "Active"
+    stopped = await client.stop(campaign_id)
+    assert stopped.campaign_instance_id == started.campaign_instance_id
+    assert await client.stop(campaign_id) == stopped
+    contacts = await everything(client.run_contacts(campaign_id, page_size=2))
+    assert [each.phone_number for each in contacts] == ["15550100101", "15550100102", "15550100103"]
+    assert (await client.delete_campaign(campaign_id)).status == "Stopped"
+    with pytest.raises(NotFoundError):
+        await client.status(campaign_id)
+
+
+async def test_every_mode_and_version_gives_its_id(client):
+    for dnc_list in (None, "Never Call"):
+        for mode in ("Agentless", "Progressive", "Preview"):
+            draft = changed(
+                mode=mode, dnc_list=dnc_list, queue="Default Queue", max_skips=1, machine_detection="detect"
+            )
+            found = await client.get_campaign(await client.create_campaign(draft))
+            assert (found.dialing_mode, found.dnc_lists is None) == (mode, dnc_list is None)
+    with pytest.raises(NotBuiltError):
+        await client.start(found.id)
+    with pytest.raises(ValueError, match="needs a dnc_list"):
+        await client.create_campaign(changed(machine_detection="disconnect"))
+
+
+async def test_going_through_campaigns(client):
+    made = [await client.create_campaign(changed(name=f"C{number}", priority=number % 5 + 1)) for number in range(7)]
+    assert [each.id for each in await everything(client.campaigns(page_size=3))] == made
+    newest = await everything(client.campaigns(order="name", descending=True, page_size=3))
+    assert [each.id for each in newest] == made[::-1]
+    assert newest[0].dialing_strategy is None
+    await client.start(made[3])
+    assert [each.id for each in await everything(client.campaigns(statuses=["Active"]))] == [made[3]]
+    assert [each.id for each in await everything(client.campaigns(priorities=[1], modes=["Agentless"]))] == [
+        made[0],
+        made[5],
+    ]
+    later = datetime.now(UTC) + timedelta(hours=1)
+    assert await everything(client.campaigns(created_from=later)) == []
+    assert len(await everything(client.campaigns(created_to=later))) == 7
+    with pytest.raises(ValueError, match="aware"):
+        await everything(client.campaigns(created_to=datetime(2026, 1, 1)))
+
+
+async def test_schedules(client):
+    campaign_id = await client.create_campaign(DRAFT)
+    start, end = datetime(2100, 1, 15, 10), datetime(2100, 2, 15, 18)
+    for plan, recurs in (
+        (Once(start, end), False),
+        (Daily(start, end, every=2), True),
+        (Weekly(start, end, days=("Mon", "Fri")), True),
+    ):
+        assert (await client.enable_schedule(campaign_id, plan)).id == campaign_id
+        found = await client.get_campaign(campaign_id)
+        assert (found.status, found.schedule.is_recurrence_enabled) == ("Scheduled", recurs)
+    assert (await client.disable_schedule(campaign_id)).id == campaign_id
+    assert (await client.status(campaign_id)).status == "Ready"
+    with pytest.raises(ValueError, match="without tzinfo"):
+        Once(start.replace(tzinfo=UTC), end)
+
+
+async def test_every_wrong_field_has_a_sentence(client):
+    with pytest.raises(InvalidInputError) as caught:
+        await client.create_campaign(changed(name="", max_attempts=101))
+    assert len(caught.value.sentences) == 2
+    assert caught.value.status == 412
+
+
+async def test_credentials(parts, http, access, other):
+    transport = httpx.ASGITransport(create_app(parts))
+    for wrong in ({"client_secret": "x" * 43}, {"account_id": other.account_id}, {"iid": other.iid}):
+        async with AsyncClient("http://api", transport=transport, **(access | wrong)) as stranger:
+            with pytest.raises(UnauthorizedError):
+                await stranger.contact_lists()
+    # the account is for servers that insist on it
+    async with AsyncClient("http://api", transport=transport, **(access | {"account_id": None})) as made:
+        assert len(await made.contact_lists()) == 1
+
+
+def test_both_clients_have_the_same_methods():
+    def methods(kind) -> set[str]:
+        return {name for name in dir(kind) if not name.startswith("_")}
+
+    assert methods(Client) == methods(AsyncClient)
+    assert all(getattr(Client, name).__doc__ for name in methods(Client))
+    assert set(public.__all__) <= set(dir(public))
+
+
+async def test_the_sync_client_over_a_socket(url, access):
+    def talk() -> str:
+        with Client(url, **access) as client:
+            client.create_contact_list("L", allow_duplicates=True)
+            assert client.add_contacts("L", (NewContact("+15550100201") for _ in range(101))).sent_count == 101
+            campaign_id = client.create_campaign(changed(contact_lists=("L",)))
+            client.start(campaign_id)
+            assert [each.id for each in client.campaigns(statuses=["Active"])] == [campaign_id]
+            assert client.stop(campaign_id).status == "Stopped"
+            assert len(list(client.run_contacts(campaign_id))) == 101
+            client.delete_campaign(campaign_id)
+            return campaign_id
+
+    assert (await asyncio.to_thread(talk)).startswith("cd-")
+
+
+async def test_the_async_client_over_a_socket(url, access):
+    async with AsyncClient(url, **access) as client:
+        made = await asyncio.gather(*(client.create_campaign(changed(name=f"C{each}")) for each in range(5)))
+        assert {each.id for each in await everything(client.campaigns())} == set(made)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "ftp://x", "outdial.example.net", "http://", "http://x?y=1", "http://a:b@x", "http://x:99999"],
+)
+def test_addresses_that_are_none(wrong):
+    with pytest.raises(ValueError, match="server's address"):
+        Client(wrong, iid="st-1", client_id="c", client_secret="s")
+
+
+def test_the_secret_shows_nowhere():
+    with Client("https://x/prefix/", iid="st-1", client_id="c", client_secret="very secret") as client:
+        assert repr(client) == "Client('https://x/prefix', iid='st-1')"
