@@ -77,6 +77,15 @@ def test_numbers_without_plus_are_read_by_their_country(outdial, created, tmp_pa
     assert outdial(*words).json["added"] == 1
 
 
+def test_columns_are_mapped(outdial, created, tmp_path):
+    (tmp_path / "de.csv").write_text("Rufnummer;Ort\n+15550100001;Bonn\n")
+    words = ("contacts", "import", tmp_path / "de.csv", "--list", "Callers")
+    assert outdial(*words, "--map", "phone=Rufnummer", "--map", "city=Ort", "--json").json["added"] == 1
+    wrong = outdial(*words, "--map", "phone", "--map", "a=")
+    assert (wrong.code, len(wrong.stderr.splitlines())) == (1, 2)
+    assert "no such column" in outdial(*words, "--map", "phone=Telefon").stderr
+
+
 def test_a_file_that_is_not_there_is_wrong_usage(outdial, created):
     assert outdial("contacts", "import", "missing.csv", "--list", "Callers").code == 2
 

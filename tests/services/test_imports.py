@@ -214,7 +214,7 @@ async def test_fifty_thousand_rows_in_order_with_progress_and_flat_memory(databa
 
 async def test_a_lot_ends_with_its_bytes_too(database, tenants, people, monkeypatch):
     monkeypatch.setattr(imports, "LOT_BYTES", 1000)
-    people.write_text("phone,note\n" + "".join(f"+155501000{n},{'x' * 600}\n" for n in range(10, 20)))
+    people.write_text("phone,note,more\n" + "".join(f"+155501000{n},{'x' * 300},{'y' * 280}\n" for n in range(10, 20)))
     lots: list[ImportProgress] = []
     assert (await run(database, tenants.one, people, on_progress=lots.append)).added == 10
     assert len(lots) == 5

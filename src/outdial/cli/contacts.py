@@ -15,6 +15,7 @@ from outdial.cli.options import Iid, Json, application
 from outdial.cli.running import FAILED, actor, in_context
 from outdial.context import Context
 from outdial.services import imports
+from outdial.services.contact_columns import ColumnMapping
 from outdial.services.imports import ImportProgress, ImportReport
 
 app = typer.Typer(no_args_is_help=True)
@@ -45,14 +46,24 @@ def import_(
         str | None,
         typer.Option(metavar="CC", help="Country of numbers without +, e.g. US; without it OUTDIAL_DEFAULT_REGION."),
     ] = None,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="FIELD=COLUMN",
+            help="What a column holds, where its name does not say so: phone, timeZone, uniqueId, priority, or the "
+            "name of an attribute. May be given several times.",
+        ),
+    ] = None,
     iid: Iid = None,
     as_json: Json = False,
 ) -> None:
-    """Import contacts from a CSV file; one column must be called phone or the like.
+    """Import contacts from a CSV file; one column must be called phone or the like, or be mapped.
 
     Rows that are wrong go to a file, each with its line and reason; the good ones are kept. Run again, it adds
     nothing twice. Exit code 1 when there were rows and every one of them was wrong.
     """
+    mapping = ColumnMapping.parse(maps or ())
     error_file = errors or file.with_name(f"{file.stem}.errors.csv")
 
     async def work(context: Context) -> ImportReport:
@@ -69,6 +80,7 @@ def import_(
                 on_progress=on_progress,
                 error_file=error_file,
                 actor=actor(),
+                mapping=mapping,
             )
 
     report = in_context(work)

@@ -16,7 +16,7 @@ from typing import IO, Any, Final
 
 from outdial.core.errors import ConflictError, FileError, InvalidInputError, NotFoundError
 from outdial.services.access import get_application
-from outdial.services.contact_columns import Columns, columns_of
+from outdial.services.contact_columns import NO_MAPPING, ColumnMapping, Columns, columns_of
 from outdial.services.contact_lists import checked, create_list, find_list, no_list_named
 from outdial.services.csv_source import CsvSource, Record
 from outdial.services.fields import LONGEST_DESCRIPTION, name_problems, require
@@ -89,12 +89,13 @@ async def import_csv(
     on_progress: Callable[[ImportProgress], None],
     error_file: Path | None,
     actor: str,
+    mapping: ColumnMapping = NO_MAPPING,
 ) -> ImportReport:
     """Add the rows of a CSV file to the application's contact list of that name; good rows are kept, bad ones told.
 
-    The first line names the columns; one must be called phone or the like. ``create`` makes the list when there is
-    none. ``on_progress`` is called after each lot, from the event loop. ``error_file`` is overwritten, and removed
-    when no row is bad.
+    The first line names the columns; one must be called phone or the like, unless ``mapping`` says which it is.
+    ``create`` makes the list when there is none. ``on_progress`` is called after each lot, from the event loop.
+    ``error_file`` is overwritten, and removed when no row is bad.
 
     Raises InvalidInputError when the file is no such table, FileError when a file cannot be read or written,
     NotFoundError for an unknown list or application.
@@ -105,7 +106,7 @@ async def import_csv(
     with ExitStack() as stack:
         source = await asyncio.to_thread(CsvSource, path)
         stack.callback(source.close)
-        columns = columns_of(source.header, default_region=default_region)
+        columns = columns_of(source.header, default_region=default_region, mapping=mapping)
         errors = _Errors(error_file, path, source.header)
         stack.callback(errors.close)
         list_id, created = await _list(database, iid, account_id, list_name, path, create=create, actor=actor)
