@@ -14,7 +14,7 @@ from pathlib import Path
 from outdial.embedded_postgres import EmbeddedPostgres
 from outdial.secretbox import SecretBox
 from outdial.services.access import create_application
-from outdial.services.imports import import_csv
+from outdial.services.imports import import_file
 from outdial.store import migrations
 from outdial.store.database import Database
 
@@ -37,7 +37,7 @@ async def measure(rows: int, folder: Path) -> None:
         owner = await create_application(database, secrets, account="bench", name="bench")
         for what in ("new contacts", "the same again"):
             began, cpu = time.perf_counter(), time.process_time()
-            report = await import_csv(
+            report = await import_file(
                 database,
                 iid=owner.iid,
                 account_id=owner.account_id,

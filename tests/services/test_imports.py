@@ -11,7 +11,7 @@ import pytest
 from outdial.core.errors import DatabaseUnavailableError, FileError, InvalidInputError, NotFoundError
 from outdial.services import imports
 from outdial.services.contact_lists import contacts_page, create_list, delete_list, find_list, get_list, list_lists
-from outdial.services.imports import ImportProgress, import_csv
+from outdial.services.imports import ImportProgress, import_file
 from outdial.store import contacts as store
 from tenants import make_tenants
 
@@ -40,7 +40,7 @@ async def run(database, owner, path, **changed):
         "error_file": None,
         "actor": "anna",
     }
-    return await import_csv(database, **{**values, **changed})
+    return await import_file(database, **{**values, **changed})
 
 
 def write_numbers(path, count: int) -> None:
@@ -147,7 +147,8 @@ async def test_a_header_alone_makes_an_empty_list(database, tenants, people):
 
 
 @pytest.mark.parametrize(
-    ("content", "sentence"), [("", "is empty"), ("name\nx\n", "no column for phone"), ("PK\x03\x04", "Excel workbook")]
+    ("content", "sentence"),
+    [("", "is empty"), ("name\nx\n", "no column for phone"), ("PK\x03\x04", "damaged or no Excel workbook")],
 )
 async def test_what_is_no_table_makes_no_list(database, tenants, people, content, sentence):
     people.write_text(content)
@@ -203,9 +204,9 @@ async def test_fifty_thousand_rows_in_order_with_progress_and_flat_memory(databa
     assert report.added == 50_000
     assert [progress.rows for progress in seen] == list(range(5000, 50_001, 5000))
     assert all(progress.added == progress.rows for progress in seen)
-    sizes = [progress.bytes_done for progress in seen]
+    sizes = [progress.position for progress in seen]
     assert sizes == sorted(sizes)
-    assert sizes[-1] == seen[-1].bytes_total == people.stat().st_size
+    assert sizes[-1] == seen[-1].size == people.stat().st_size
     # two lots at most are in memory, each of some 3 MB; the file's rows together would be 30
     assert peak < 15_000_000
     last = await contacts_page(database, tenants.one.iid, report.list_id, skip=49_998, limit=9)

@@ -29,7 +29,8 @@ def group() -> None:
 @app.command("import", epilog="Example: outdial contacts import people.csv --list 'March callers'")
 def import_(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.csv", exists=True, dir_okay=False, readable=True, help="CSV with a header.")
+        Path,
+        typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, help="CSV or XLSX with a header."),
     ],
     *,
     list_name: Annotated[str, typer.Option("--list", metavar="NAME", help="The contact list.")],
@@ -39,7 +40,7 @@ def import_(
     errors: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", dir_okay=False, help="Where rows that are wrong go; without it FILE.csv with .errors.csv."
+            metavar="FILE", dir_okay=False, help="Where rows that are wrong go; without it FILE with .errors.csv."
         ),
     ] = None,
     region: Annotated[
@@ -55,10 +56,13 @@ def import_(
             "name of an attribute. May be given several times.",
         ),
     ] = None,
+    sheet: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The sheet of a workbook; without it the first.")
+    ] = None,
     iid: Iid = None,
     as_json: Json = False,
 ) -> None:
-    """Import contacts from a CSV file; one column must be called phone or the like, or be mapped.
+    """Import contacts from a CSV file or an Excel workbook; one column must be called phone or the like, or be mapped.
 
     Rows that are wrong go to a file, each with its line and reason; the good ones are kept. Run again, it adds
     nothing twice. Exit code 1 when there were rows and every one of them was wrong.
@@ -69,7 +73,7 @@ def import_(
     async def work(context: Context) -> ImportReport:
         owner = await application(context.database, iid)
         with _progress_bar(file.name) as on_progress:
-            return await imports.import_csv(
+            return await imports.import_file(
                 context.database,
                 iid=owner.iid,
                 account_id=owner.account_id,
@@ -81,6 +85,7 @@ def import_(
                 error_file=error_file,
                 actor=actor(),
                 mapping=mapping,
+                sheet=sheet,
             )
 
     report = in_context(work)
@@ -117,8 +122,8 @@ def _progress_bar(name: str) -> Iterator[Callable[[ImportProgress], None]]:
         def show(progress: ImportProgress) -> None:
             bar.update(
                 task,
-                completed=progress.bytes_done,
-                total=progress.bytes_total,
+                completed=progress.position,
+                total=progress.size,
                 rows=f"{progress.rows:,}",
                 bad=f"{progress.bad:,}",
             )

@@ -156,7 +156,7 @@ async def _furnish(running: Serving, contacts: int) -> Credentials:
     with tempfile.TemporaryDirectory(prefix="outdial-demo-") as folder:
         path = Path(folder) / "people.csv"
         write_csv(path, contacts)
-        await imports.import_csv(
+        await imports.import_file(
             context.database,
             iid=credentials.iid,
             account_id=credentials.account_id,

@@ -33,9 +33,6 @@ _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_WORKBOOKS: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
-"""How Excel's own files begin."""
-
 _UNDEFINED_IN_CP1252: Final = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 _CHUNK: Final = 1 << 20
 
@@ -60,10 +57,6 @@ class CsvSource:
         """
         self._path = path
         try:
-            if not path.is_file():
-                # missing, a folder, or a pipe: a pipe cannot be read twice
-                reason = "it is not a regular file" if path.exists() else "there is no such file"
-                raise FileError(f"{path} cannot be read: {reason}.")
             self.size = path.stat().st_size
             self._bytes: BinaryIO = path.open("rb")
         except OSError as error:
@@ -76,7 +69,7 @@ class CsvSource:
 
     def _open_text(self) -> None:
         try:
-            encoding = _encoding(self._bytes, self._path)
+            encoding = _encoding(self._bytes)
             self._bytes.seek(0)
         except OSError as error:
             raise FileError(f"{self._path} cannot be read: {error.strerror}.") from error
@@ -188,10 +181,8 @@ class _Lines:
         self._again.clear()
 
 
-def _encoding(file: BinaryIO, path: Path) -> str:
+def _encoding(file: BinaryIO) -> str:
     head = file.read(64)
-    if head.startswith(_WORKBOOKS):
-        raise InvalidInputError([f"{path.name} is an Excel workbook; save it as CSV (UTF-8) and import that."])
     for mark, encoding in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
             return encoding

@@ -1,4 +1,4 @@
-"""Importing contacts from CSV files.
+"""Importing contacts from CSV files and Excel workbooks.
 
 One thread reads and checks rows while the database stores those before. Each lot of rows is one transaction, so an
 import that breaks off keeps what it has; run again, it adds nothing twice to a list without duplicates.
@@ -18,8 +18,9 @@ from outdial.core.errors import ConflictError, FileError, InvalidInputError, Not
 from outdial.services.access import get_application
 from outdial.services.contact_columns import NO_MAPPING, ColumnMapping, Columns, columns_of
 from outdial.services.contact_lists import checked, create_list, find_list, no_list_named
-from outdial.services.csv_source import CsvSource, Record
+from outdial.services.csv_source import Record
 from outdial.services.fields import LONGEST_DESCRIPTION, name_problems, require
+from outdial.services.table_source import TableSource, open_table
 from outdial.store import contacts as store
 from outdial.store.contacts import ContactRow
 from outdial.store.database import Database
@@ -43,8 +44,9 @@ class ImportProgress:
     added: int
     duplicates: int
     bad: int
-    bytes_done: int
-    bytes_total: int
+    position: int
+    """How much of the file is read, of ``size``: bytes of a CSV file, rows of a sheet."""
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class _Lot:
     position: int = 0
 
 
-async def import_csv(
+async def import_file(
     database: Database,
     *,
     iid: str,
@@ -90,12 +92,13 @@ async def import_csv(
     error_file: Path | None,
     actor: str,
     mapping: ColumnMapping = NO_MAPPING,
+    sheet: str | None = None,
 ) -> ImportReport:
-    """Add the rows of a CSV file to the application's contact list of that name; good rows are kept, bad ones told.
+    """Add the rows of a file to the application's contact list of that name; good rows are kept, bad ones told.
 
     The first line names the columns; one must be called phone or the like, unless ``mapping`` says which it is.
     ``create`` makes the list when there is none. ``on_progress`` is called after each lot, from the event loop.
-    ``error_file`` is overwritten, and removed when no row is bad.
+    ``error_file`` is overwritten, and removed when no row is bad. ``sheet`` is for workbooks, None = the first.
 
     Raises InvalidInputError when the file is no such table, FileError when a file cannot be read or written,
     NotFoundError for an unknown list or application.
@@ -104,7 +107,7 @@ async def import_csv(
     if (await get_application(database, iid)).account_id != account_id:
         raise NotFoundError(f"There is no application {iid}.")
     with ExitStack() as stack:
-        source = await asyncio.to_thread(CsvSource, path)
+        source = await asyncio.to_thread(open_table, path, sheet=sheet)
         stack.callback(source.close)
         columns = columns_of(source.header, default_region=default_region, mapping=mapping)
         errors = _Errors(error_file, path, source.header)
@@ -124,8 +127,8 @@ async def import_csv(
                     added=added,
                     duplicates=rows - bad - added,
                     bad=bad,
-                    bytes_done=lot.position,
-                    bytes_total=source.size,
+                    position=lot.position,
+                    size=source.size,
                 )
             )
             lot = following
@@ -199,7 +202,7 @@ async def _finished(reading: asyncio.Task[_Lot]) -> _Lot:
     return reading.result()
 
 
-def _lots(source: CsvSource, columns: Columns, errors: _Errors, region: str | None) -> Iterator[_Lot]:
+def _lots(source: TableSource, columns: Columns, errors: _Errors, region: str | None) -> Iterator[_Lot]:
     """Yield lots of checked rows, and empty ones after the last."""
     lot, size = _Lot(), 0
     for record in source.records():
