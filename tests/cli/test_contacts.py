@@ -109,7 +109,7 @@ def test_on_a_terminal_a_bar_shows_how_far_it_is(monkeypatch):
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
     monkeypatch.setattr(output, "console", lambda **_: terminal)
     with contacts._progress_bar("people.csv") as show:
-        show(ImportProgress(rows=12_000, added=11_000, duplicates=900, bad=100, position=500, size=1000))
+        show(ImportProgress(rows=12_000, added=11_000, duplicates=900, bad=100, beyond=0, position=500, size=1000))
     text = terminal.file.getvalue()
     assert "people.csv" in text
     assert "50%" in text
@@ -118,5 +118,5 @@ def test_on_a_terminal_a_bar_shows_how_far_it_is(monkeypatch):
 
 def test_elsewhere_there_is_no_bar(capsys):
     with contacts._progress_bar("people.csv") as show:
-        show(ImportProgress(rows=1, added=1, duplicates=0, bad=0, position=1, size=1))
+        show(ImportProgress(rows=1, added=1, duplicates=0, bad=0, beyond=0, position=1, size=1))
     assert capsys.readouterr() == ("", "")

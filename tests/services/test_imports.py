@@ -224,16 +224,16 @@ async def test_a_lot_ends_with_its_bytes_too(database, tenants, people, monkeypa
 async def test_an_import_that_breaks_off_keeps_what_it_has_and_can_be_run_again(database, tenants, people, monkeypatch):
     monkeypatch.setattr(imports, "LOT_ROWS", 100)
     write_numbers(people, 1000)
-    merge, calls = store.merge, 0
+    add, calls = store.add, 0
 
     async def failing(*args, **kwargs):
         nonlocal calls
         calls += 1
         if calls == 4:
             raise DatabaseUnavailableError("gone")
-        return await merge(*args, **kwargs)
+        return await add(*args, **kwargs)
 
-    monkeypatch.setattr(store, "merge", failing)
+    monkeypatch.setattr(store, "add", failing)
     with pytest.raises(DatabaseUnavailableError):
         await run(database, tenants.one, people)
     assert (await find_list(database, tenants.one.iid, "March")).contacts_count == 300

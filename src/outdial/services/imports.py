@@ -17,12 +17,12 @@ from typing import IO, Any, Final
 from outdial.core.errors import ConflictError, FileError, InvalidInputError, NotFoundError
 from outdial.services.access import get_application
 from outdial.services.contact_columns import NO_MAPPING, ColumnMapping, Columns, columns_of
-from outdial.services.contact_lists import checked, create_list, find_list, no_list_named
+from outdial.services.contact_lists import checked, create_list, find_list, full, no_list_named, room
 from outdial.services.csv_source import Record
 from outdial.services.fields import LONGEST_DESCRIPTION, name_problems, require
 from outdial.services.table_source import TableSource, open_table
 from outdial.store import contacts as store
-from outdial.store.contacts import ContactRow
+from outdial.store.contacts import Added, ContactRow
 from outdial.store.database import Database
 
 LOT_ROWS: Final = 10_000
@@ -44,6 +44,7 @@ class ImportProgress:
     added: int
     duplicates: int
     bad: int
+    beyond: int
     position: int
     """How much of the file is read, of ``size``: bytes of a CSV file, rows of a sheet."""
     size: int
@@ -51,7 +52,7 @@ class ImportProgress:
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What became of a file; ``rows`` = ``added`` + ``duplicates`` + ``bad``."""
+    """What became of a file; ``rows`` = ``added`` + ``duplicates`` + ``bad`` + ``beyond``."""
 
     rows: int
     """Rows after the first, without empty ones."""
@@ -60,6 +61,8 @@ class ImportReport:
     """Left out: the list does not allow duplicates and has their number, or the file has it twice."""
     bad: int
     """Left out: something is wrong with them."""
+    beyond: int
+    """Left out: the list or the account was full."""
     list_id: str
     list_created: bool
     error_file: Path | None
@@ -73,6 +76,8 @@ class _Lot:
     """Rows read but not yet stored."""
 
     rows: list[ContactRow] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    """What each of ``rows`` was read from."""
     count: int = 0
     """Rows read, the bad ones included."""
     bad: int = 0
@@ -114,19 +119,21 @@ async def import_file(
         stack.callback(errors.close)
         list_id, created = await _list(database, iid, account_id, list_name, path, create=create, actor=actor)
         lots = _lots(source, columns, errors, default_region)
-        rows = added = bad = 0
+        rows = added = bad = beyond = 0
         lot = await asyncio.to_thread(next, lots)
         while lot.count:
-            new, following = await _store(database, iid, list_name, lot, lots, actor)
+            stored, following = await _store(database, iid, list_name, lot, lots, errors, actor)
             rows += lot.count
-            added += new
+            added += stored.count
             bad += lot.bad
+            beyond += len(stored.beyond)
             on_progress(
                 ImportProgress(
                     rows=rows,
                     added=added,
-                    duplicates=rows - bad - added,
+                    duplicates=rows - bad - added - beyond,
                     bad=bad,
+                    beyond=beyond,
                     position=lot.position,
                     size=source.size,
                 )
@@ -135,11 +142,12 @@ async def import_file(
         return ImportReport(
             rows=rows,
             added=added,
-            duplicates=rows - bad - added,
+            duplicates=rows - bad - added - beyond,
             bad=bad,
+            beyond=beyond,
             list_id=list_id,
             list_created=created,
-            error_file=error_file if bad else None,
+            error_file=error_file if bad or beyond else None,
             examples=tuple(errors.examples),
         )
 
@@ -169,10 +177,10 @@ async def _list(
 
 
 async def _store(
-    database: Database, iid: str, list_name: str, lot: _Lot, lots: Iterator[_Lot], actor: str
-) -> tuple[int, _Lot]:
-    """Store a lot and read the next one; return how many rows were new, and the next lot."""
-    reading: asyncio.Task[_Lot] | None = None
+    database: Database, iid: str, list_name: str, lot: _Lot, lots: Iterator[_Lot], errors: _Errors, actor: str
+) -> tuple[Added, _Lot]:
+    """Store a lot and read the next one; return what became of it, and the next lot."""
+    reading = asyncio.create_task(asyncio.to_thread(next, lots))
     following = _Lot()
     try:
         async with database.transaction() as connection:
@@ -180,14 +188,12 @@ async def _store(
             if to is None:
                 # deleted since the import began
                 raise no_list_named(list_name)
-            await store.stage(connection, lot.rows)
-            # only now, when the server works alone for a while: a thread that computes slows short exchanges down
-            reading = asyncio.create_task(asyncio.to_thread(next, lots))
-            added = await store.merge(connection, to, actor=actor)
+            added = await store.add(connection, to, lot.rows, room=room(to), actor=actor)
     finally:
         # whatever happened, the thread must be done with the file before that is closed
-        if reading is not None:
-            following = await _finished(reading)
+        following = await _finished(reading)
+    for place in added.beyond:
+        errors.add(lot.records[place], [full(to)])
     return added, following
 
 
@@ -214,6 +220,7 @@ def _lots(source: TableSource, columns: Columns, errors: _Errors, region: str | 
             errors.add(record, error.problems)
         else:
             lot.rows.append(row)
+            lot.records.append(record)
             size += len(memoryview(row.attributes))
         if lot.count >= LOT_ROWS or size >= LOT_BYTES:
             lot.position = source.position

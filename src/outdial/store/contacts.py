@@ -15,19 +15,12 @@ from outdial.store.database import Connection
 _LISTS: Final = """
 SELECT l.id, l.iid, l.account_id, l.name, l.description, l.source, l.allow_duplicates, l.api_version, l.created_by,
        l.updated_by, l.created_at, l.updated_at,
-       (SELECT count(*) FROM contacts c WHERE c.list_id = l.id) AS contacts_count,
+       l.contacts_count,
        ARRAY(SELECT ROW(c.id, c.name) FROM campaign_lists cl JOIN campaigns c ON c.id = cl.campaign_id
               WHERE cl.list_id = l.id AND c.deleted_at IS NULL ORDER BY c.created_at, c.id) AS campaigns,
        EXISTS (SELECT FROM run_lists rl JOIN runs r ON r.id = rl.run_id
                 WHERE rl.list_id = l.id AND r.state IN ('active', 'paused', 'stopping')) AS in_use
   FROM contact_lists l
-"""
-
-_INCOMING: Final = """
-CREATE TEMPORARY TABLE incoming_contacts (
-    place integer GENERATED ALWAYS AS IDENTITY, phone text, time_zone text, unique_id text, priority smallint,
-    attributes jsonb
-) ON COMMIT DROP
 """
 
 
@@ -47,7 +40,20 @@ class OpenList:
     """What adding contacts needs to know of their list."""
 
     id: str
+    name: str
     allow_duplicates: bool
+    contacts_count: int
+    account_contacts_count: int
+    """Contacts of all lists of the account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What became of contacts that were to be added."""
+
+    count: int
+    beyond: Sequence[int]
+    """Places, among those given, of new contacts for which there was no room."""
 
 
 def _list(row: asyncpg.Record) -> ContactList:
@@ -145,53 +151,103 @@ async def delete_list(connection: Connection, list_id: str) -> None:
     await connection.execute("DELETE FROM contact_lists WHERE id = $1", list_id)
 
 
-async def open_list(connection: Connection, iid: str, name: str) -> OpenList | None:
-    """Return the application's list of that name for adding to it; others who add wait until commit.
+async def lists_count(connection: Connection, account_id: str) -> int:
+    """Return how many lists the account has, and keep it so until commit: see :func:`lock_usage`."""
+    count: int = await connection.fetchval(
+        "SELECT lists_count FROM account_usage WHERE account_id = $1 FOR NO KEY UPDATE", account_id
+    )
+    return count
 
-    One at a time, since two that add the same numbers in different orders would deadlock.
+
+async def lock_usage(connection: Connection, iid: str) -> int | None:
+    """Return how many contacts the account of the application has, and keep it so until commit; None for an unknown
+    application.
+
+    Whoever adds or removes contacts or lists comes by here first, before any list is locked: they would deadlock.
     """
+    count: int | None = await connection.fetchval(
+        """
+        SELECT u.contacts_count FROM applications a JOIN account_usage u ON u.account_id = a.account_id
+         WHERE a.iid = $1 FOR NO KEY UPDATE OF u
+        """,
+        iid,
+    )
+    return count
+
+
+async def open_list(connection: Connection, iid: str, name: str) -> OpenList | None:
+    """Return the application's list of that name for adding to it; others who add to the account wait until commit."""
+    in_account = await lock_usage(connection, iid)
+    if in_account is None:
+        return None
     row = await connection.fetchrow(
         """
-        SELECT id, allow_duplicates FROM contact_lists WHERE iid = $1 AND lower(name) = lower($2) FOR NO KEY UPDATE
+        SELECT id, name, allow_duplicates, contacts_count FROM contact_lists
+         WHERE iid = $1 AND lower(name) = lower($2) FOR NO KEY UPDATE
         """,
         iid,
         name,
     )
-    return None if row is None else OpenList(id=row["id"], allow_duplicates=row["allow_duplicates"])
+    return None if row is None else OpenList(**row, account_contacts_count=in_account)
 
 
-async def stage(connection: Connection, rows: Sequence[ContactRow]) -> None:
-    """Bring contacts to the server, where they wait for :func:`merge`; once per transaction."""
-    await connection.execute(_INCOMING)
-    await connection.copy_records_to_table("incoming_contacts", records=rows, columns=ContactRow._fields)
-
-
-async def merge(connection: Connection, to: OpenList, *, actor: str | None) -> int:
-    """Add the staged contacts to a list opened in the same transaction, in their order; return how many were new.
+async def add(
+    connection: Connection, to: OpenList, rows: Sequence[ContactRow], *, room: int, actor: str | None
+) -> Added:
+    """Add contacts to a list opened in the same transaction, in their order, at most ``room`` new ones.
 
     Where the list does not allow duplicates, a number that is in it already stays as it is.
     """
-    answer = await connection.execute(
-        """
-        INSERT INTO contacts (list_id, phone, dedupe_phone, time_zone, unique_id, priority, attributes, created_at,
-                              updated_at)
-        SELECT $1, phone, CASE WHEN $2 THEN NULL ELSE phone END, time_zone, unique_id, priority, attributes, now(),
-               now()
-          FROM incoming_contacts ORDER BY place
-            ON CONFLICT (list_id, dedupe_phone) WHERE dedupe_phone IS NOT NULL DO NOTHING
-        """,
-        to.id,
-        to.allow_duplicates,
-    )
-    # the command's tag: INSERT 0 <count>
-    added = int(answer.rpartition(" ")[2])
-    if added:
+    new, beyond = await _new(connection, to, rows, room)
+    if new:
+        await connection.copy_records_to_table(
+            "contacts",
+            records=[(to.id, row.phone, None if to.allow_duplicates else row.phone, *row[1:]) for row in new],
+            columns=("list_id", "phone", "dedupe_phone", *ContactRow._fields[1:]),
+        )
         await connection.execute(
             "UPDATE contact_lists SET updated_at = now(), updated_by = coalesce($2, updated_by) WHERE id = $1",
             to.id,
             actor,
         )
-    return added
+    return Added(len(new), beyond)
+
+
+async def _new(
+    connection: Connection, to: OpenList, rows: Sequence[ContactRow], room: int
+) -> tuple[Sequence[ContactRow], Sequence[int]]:
+    """Return the contacts that are new to the list and have room, and the places of those that have none."""
+    if to.allow_duplicates:
+        return rows[:room], range(min(room, len(rows)), len(rows))
+    phones = [row.phone for row in rows]
+    seen = set(await _known(connection, to.id, phones)) if to.contacts_count else set[str]()
+    if not seen and len(rows) <= room and len(set(phones)) == len(rows):
+        return rows, ()
+    new: list[ContactRow] = []
+    beyond: list[int] = []
+    for place, row in enumerate(rows):
+        if row.phone in seen:
+            continue
+        if len(new) < room:
+            seen.add(row.phone)
+            new.append(row)
+        else:
+            beyond.append(place)
+    return new, beyond
+
+
+async def _known(connection: Connection, list_id: str, phones: Sequence[str]) -> list[str]:
+    """Return the numbers that the list has already; it is open, so nobody else can add one."""
+    rows = await connection.fetch(
+        """
+        SELECT phone FROM unnest($2::text[]) AS given (phone)
+         -- no join, which might read the whole list: one look into the index for each number
+         WHERE (SELECT true FROM contacts c WHERE c.list_id = $1 AND c.dedupe_phone = given.phone)
+        """,
+        list_id,
+        phones,
+    )
+    return [row["phone"] for row in rows]
 
 
 async def contacts(connection: Connection, list_id: str, *, skip: int, limit: int) -> list[Contact]:
