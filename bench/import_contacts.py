@@ -14,7 +14,7 @@ from pathlib import Path
 from outdial.embedded_postgres import EmbeddedPostgres
 from outdial.secretbox import SecretBox
 from outdial.services.access import create_application
-from outdial.services.imports import import_file
+from outdial.services.import_file import import_file
 from outdial.store import migrations
 from outdial.store.database import Database
 

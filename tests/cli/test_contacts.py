@@ -8,8 +8,8 @@ import io
 import pytest
 from rich.console import Console
 
-from outdial.cli import contacts, output
-from outdial.services.imports import ImportProgress
+from outdial.cli import imports, output
+from outdial.core.contact_import import ImportProgress
 from workbooks import row, workbook
 
 
@@ -108,7 +108,7 @@ def test_a_file_that_is_not_there_is_wrong_usage(outdial, created):
 def test_on_a_terminal_a_bar_shows_how_far_it_is(monkeypatch):
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
     monkeypatch.setattr(output, "console", lambda **_: terminal)
-    with contacts._progress_bar("people.csv") as show:
+    with imports.progress_bar("people.csv") as show:
         show(ImportProgress(rows=12_000, added=11_000, duplicates=900, bad=100, beyond=0, position=500, size=1000))
     text = terminal.file.getvalue()
     assert "people.csv" in text
@@ -117,6 +117,6 @@ def test_on_a_terminal_a_bar_shows_how_far_it_is(monkeypatch):
 
 
 def test_elsewhere_there_is_no_bar(capsys):
-    with contacts._progress_bar("people.csv") as show:
+    with imports.progress_bar("people.csv") as show:
         show(ImportProgress(rows=1, added=1, duplicates=0, bad=0, beyond=0, position=1, size=1))
     assert capsys.readouterr() == ("", "")

@@ -11,7 +11,7 @@ import pytest
 from outdial.core.errors import InUseError, LimitReachedError
 from outdial.services import contact_lists
 from outdial.services.contact_lists import ContactDraft, add_contacts, create_list, delete_list, find_list
-from outdial.services.imports import import_file
+from outdial.services.import_file import import_file
 from outdial.store import contacts as store
 from tenants import make_tenants
 

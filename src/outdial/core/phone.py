@@ -61,9 +61,16 @@ def parse_phone(text: str, region: str | None = None) -> str:
     return _parsed(bare, region)
 
 
+def region_problem(region: str) -> list[str]:
+    """Return what is wrong with a region, empty when it has phone numbers."""
+    if region in phonenumbers.SUPPORTED_REGIONS:
+        return []
+    return [f"{region} is no region with phone numbers; it is two capital letters such as US"]
+
+
 def _parsed(bare: str, region: str | None) -> str:
-    if region is not None and region not in phonenumbers.SUPPORTED_REGIONS:
-        raise InvalidInputError([f"{region} is no region with phone numbers; it is two capital letters such as US"])
+    if region is not None and region_problem(region):
+        raise InvalidInputError(region_problem(region))
     try:
         number = phonenumbers.parse(bare, region)
     except NumberParseException as error:

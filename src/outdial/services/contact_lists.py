@@ -233,14 +233,15 @@ async def add_contacts(
         to = await store.open_list(connection, iid, name) if is_storable(name) else None
         if to is None:
             raise no_list_named(name)
-        added = await store.add(connection, to, rows, room=room(to), actor=None)
-    if added.beyond and not added.count:
+        picked = await store.pick(connection, to, rows, room=room(to))
+        await store.insert(connection, to, picked.new, actor=None)
+    if picked.beyond and not picked.new:
         raise LimitReachedError(f"Nothing was added: {full(to)}.")
-    problems += [f"[{places[place]}]: {full(to)}." for place in added.beyond]
+    problems += [f"[{places[place]}]: {full(to)}." for place in picked.beyond]
     return AddedContacts(
-        added=added.count,
-        duplicates=len(rows) - added.count - len(added.beyond),
-        beyond=len(added.beyond),
+        added=len(picked.new),
+        duplicates=len(rows) - len(picked.new) - len(picked.beyond),
+        beyond=len(picked.beyond),
         problems=tuple(problems),
     )
 

@@ -50,12 +50,13 @@ class Record(NamedTuple):
 class CsvSource:
     """An open CSV file: its header, then its rows."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file and read its header.
+    def __init__(self, path: Path, *, name: str | None = None) -> None:
+        """Open the file and read its header; ``name`` is what its owner calls it.
 
         Raises FileError, and InvalidInputError when it is no CSV file or has no header. Blocks, as all of this class.
         """
         self._path = path
+        self._name = name or path.name
         try:
             self.size = path.stat().st_size
             self._bytes: BinaryIO = path.open("rb")
@@ -75,13 +76,13 @@ class CsvSource:
             raise FileError(f"{self._path} cannot be read: {error.strerror}.") from error
         # what is no character in UTF-16 is shown as such; the other encodings have been found to fit
         text = io.TextIOWrapper(self._bytes, encoding=encoding, errors="replace", newline="")
-        self._lines = _Lines(text, self._path)
+        self._lines = _Lines(text, self._name)
         self._reader = csv.reader(self._lines, delimiter=self._separator(), strict=True, skipinitialspace=True)
         header = next(self.records(), None)
         if header is None:
-            raise InvalidInputError([f"{self._path.name} is empty; its first line must name the columns."])
+            raise InvalidInputError([f"{self._name} is empty; its first line must name the columns."])
         if header.problem is not None:
-            raise InvalidInputError([f"The first line of {self._path.name} cannot be read: {header.problem}."])
+            raise InvalidInputError([f"The first line of {self._name} cannot be read: {header.problem}."])
         self.header = header.cells
 
     def _separator(self) -> str:
@@ -134,12 +135,12 @@ class _TooManyLinesError(Exception):
 class _Lines:
     """Gives the csv module its lines, remembers those of the row being read, and takes lines back."""
 
-    def __init__(self, text: io.TextIOWrapper, path: Path) -> None:
+    def __init__(self, text: io.TextIOWrapper, name: str) -> None:
         self.taken: list[str] = []
         """Lines of the row being read; whoever reads rows clears it before each."""
         self._count = 0
         self._text = text
-        self._path = path
+        self._name = name
         self._again: deque[str] = deque()
 
     @property
@@ -158,7 +159,7 @@ class _Lines:
             raise StopIteration
         self._count += 1
         if len(line) >= LONGEST_LINE:
-            raise InvalidInputError([f"Line {self._count} of {self._path.name} is too long; is it a CSV file?"])
+            raise InvalidInputError([f"Line {self._count} of {self._name} is too long; is it a CSV file?"])
         self.taken.append(line)
         return line
 

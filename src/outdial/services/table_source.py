@@ -34,11 +34,14 @@ class TableSource(Protocol):
     def close(self) -> None: ...
 
 
-def open_table(path: Path, *, sheet: str | None = None) -> TableSource:
-    """Open a CSV file or an Excel workbook, told apart by how they begin; ``sheet`` is for workbooks, None = the first.
+def open_table(path: Path, *, sheet: str | None = None, name: str | None = None) -> TableSource:
+    """Open a CSV file or an Excel workbook, told apart by how they begin.
+
+    ``sheet`` is for workbooks, None = the first; ``name`` is what the file's owner calls it.
 
     Raises FileError, and InvalidInputError when it is no table.
     """
+    name = name or path.name
     try:
         if not path.is_file():
             # missing, a folder, or a pipe: a pipe cannot be read twice
@@ -49,9 +52,9 @@ def open_table(path: Path, *, sheet: str | None = None) -> TableSource:
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror}.") from error
     if start.startswith((ZIP, OLE)):
-        return WorkbookSource(path, sheet=sheet)
-    if path.suffix.lower() in {".xlsx", ".xlsm"}:
-        raise InvalidInputError([f"{path.name} is damaged or no Excel workbook (.xlsx)."])
+        return WorkbookSource(path, sheet=sheet, name=name)
+    if name.lower().endswith((".xlsx", ".xlsm")):
+        raise InvalidInputError([f"{name} is damaged or no Excel workbook (.xlsx)."])
     if sheet is not None:
-        raise InvalidInputError([f"{path.name} is no Excel workbook, so it has no sheet {sheet}."])
-    return CsvSource(path)
+        raise InvalidInputError([f"{name} is no Excel workbook, so it has no sheet {sheet}."])
+    return CsvSource(path, name=name)

@@ -31,17 +31,18 @@ _LONGEST_LINE: Final = 32 << 20
 class WorkbookSource:
     """An open sheet of a workbook: its header, then its rows."""
 
-    def __init__(self, path: Path, *, sheet: str | None) -> None:
-        """Open the file and read the header of the sheet of that name, None = the first that can be seen.
+    def __init__(self, path: Path, *, sheet: str | None, name: str | None = None) -> None:
+        """Open the file and read the header of the sheet of that name, None = the first that can be seen; ``name`` is
+        what the file's owner calls it.
 
         Raises FileError, and InvalidInputError when it is no workbook, too large, or has no header. Blocks, as all of
         this class.
         """
-        self._name = path.name
+        self._name = name or path.name
         self.position = 0
         """Rows read so far, of ``size``."""
         try:
-            _refuse(path)
+            _refuse(path, self._name)
         except OSError as error:
             raise FileError(f"{path} cannot be read: {error.strerror}.") from error
         words = [str(path.resolve()), *([] if sheet is None else [sheet])]
@@ -111,11 +112,11 @@ class WorkbookSource:
             self._reader.stdout.close()
 
 
-def _refuse(path: Path) -> None:
+def _refuse(path: Path, name: str) -> None:
     size = path.stat().st_size
     if size > LARGEST_WORKBOOK:
         raise InvalidInputError(
-            [f"{path.name} has {size >> 20} MB; a workbook may have {LARGEST_WORKBOOK >> 20}. Save it as CSV."]
+            [f"{name} has {size >> 20} MB; a workbook may have {LARGEST_WORKBOOK >> 20}. Save it as CSV."]
         )
     with path.open("rb") as file:
         if not file.read(len(OLE)).startswith(OLE):
@@ -123,5 +124,5 @@ def _refuse(path: Path) -> None:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             locked = content.find(_ENCRYPTED) >= 0
     if locked:
-        raise InvalidInputError([f"{path.name} is protected by a password; save it without one."])
-    raise InvalidInputError([f"{path.name} is an Excel workbook of before 2007; save it as .xlsx or CSV."])
+        raise InvalidInputError([f"{name} is protected by a password; save it without one."])
+    raise InvalidInputError([f"{name} is an Excel workbook of before 2007; save it as .xlsx or CSV."])

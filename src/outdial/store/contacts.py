@@ -24,6 +24,9 @@ SELECT l.id, l.iid, l.account_id, l.name, l.description, l.source, l.allow_dupli
 """
 
 
+_OPENING: Final = "SELECT id, name, allow_duplicates, contacts_count FROM contact_lists WHERE iid = $1"
+
+
 class ContactRow(NamedTuple):
     """A contact to be added, checked; a tuple because COPY takes tuples."""
 
@@ -48,12 +51,12 @@ class OpenList:
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
-    """What became of contacts that were to be added."""
+class Picked:
+    """Which of the contacts that somebody would add are to be added."""
 
-    count: int
+    new: Sequence[ContactRow]
     beyond: Sequence[int]
-    """Places, among those given, of new contacts for which there was no room."""
+    """Places, among those given, of new contacts for which there is no room."""
 
 
 def _list(row: asyncpg.Record) -> ContactList:
@@ -177,52 +180,34 @@ async def lock_usage(connection: Connection, iid: str) -> int | None:
 
 async def open_list(connection: Connection, iid: str, name: str) -> OpenList | None:
     """Return the application's list of that name for adding to it; others who add to the account wait until commit."""
+    return await _opened(connection, f"{_OPENING} AND lower(name) = lower($2) FOR NO KEY UPDATE", iid, name)
+
+
+async def open_list_by_id(connection: Connection, iid: str, list_id: str) -> OpenList | None:
+    """Return a list of the application for adding to it, as :func:`open_list` does."""
+    return await _opened(connection, f"{_OPENING} AND id = $2 FOR NO KEY UPDATE", iid, list_id)
+
+
+async def _opened(connection: Connection, query: str, iid: str, which: str) -> OpenList | None:
     in_account = await lock_usage(connection, iid)
     if in_account is None:
         return None
-    row = await connection.fetchrow(
-        """
-        SELECT id, name, allow_duplicates, contacts_count FROM contact_lists
-         WHERE iid = $1 AND lower(name) = lower($2) FOR NO KEY UPDATE
-        """,
-        iid,
-        name,
-    )
+    row = await connection.fetchrow(query, iid, which)
     return None if row is None else OpenList(**row, account_contacts_count=in_account)
 
 
-async def add(
-    connection: Connection, to: OpenList, rows: Sequence[ContactRow], *, room: int, actor: str | None
-) -> Added:
-    """Add contacts to a list opened in the same transaction, in their order, at most ``room`` new ones.
+async def pick(connection: Connection, to: OpenList, rows: Sequence[ContactRow], *, room: int) -> Picked:
+    """Return which contacts are to be added to a list opened in the same transaction, at most ``room``.
 
-    Where the list does not allow duplicates, a number that is in it already stays as it is.
+    Where the list does not allow duplicates, a number that is in it already stays as it is, and of several contacts of
+    one number the first counts.
     """
-    new, beyond = await _new(connection, to, rows, room)
-    if new:
-        await connection.copy_records_to_table(
-            "contacts",
-            records=[(to.id, row.phone, None if to.allow_duplicates else row.phone, *row[1:]) for row in new],
-            columns=("list_id", "phone", "dedupe_phone", *ContactRow._fields[1:]),
-        )
-        await connection.execute(
-            "UPDATE contact_lists SET updated_at = now(), updated_by = coalesce($2, updated_by) WHERE id = $1",
-            to.id,
-            actor,
-        )
-    return Added(len(new), beyond)
-
-
-async def _new(
-    connection: Connection, to: OpenList, rows: Sequence[ContactRow], room: int
-) -> tuple[Sequence[ContactRow], Sequence[int]]:
-    """Return the contacts that are new to the list and have room, and the places of those that have none."""
     if to.allow_duplicates:
-        return rows[:room], range(min(room, len(rows)), len(rows))
+        return Picked(rows[:room], range(min(room, len(rows)), len(rows)))
     phones = [row.phone for row in rows]
     seen = set(await _known(connection, to.id, phones)) if to.contacts_count else set[str]()
     if not seen and len(rows) <= room and len(set(phones)) == len(rows):
-        return rows, ()
+        return Picked(rows, ())
     new: list[ContactRow] = []
     beyond: list[int] = []
     for place, row in enumerate(rows):
@@ -233,7 +218,23 @@ async def _new(
             new.append(row)
         else:
             beyond.append(place)
-    return new, beyond
+    return Picked(new, beyond)
+
+
+async def insert(connection: Connection, to: OpenList, rows: Sequence[ContactRow], *, actor: str | None) -> None:
+    """Add picked contacts to an open list, in their order; ``actor`` None leaves who changed it last."""
+    if not rows:
+        return
+    await connection.copy_records_to_table(
+        "contacts",
+        records=[(to.id, row.phone, None if to.allow_duplicates else row.phone, *row[1:]) for row in rows],
+        columns=("list_id", "phone", "dedupe_phone", *ContactRow._fields[1:]),
+    )
+    await connection.execute(
+        "UPDATE contact_lists SET updated_at = now(), updated_by = coalesce($2, updated_by) WHERE id = $1",
+        to.id,
+        actor,
+    )
 
 
 async def _known(connection: Connection, list_id: str, phones: Sequence[str]) -> list[str]:

@@ -85,3 +85,67 @@ BEGIN
 END $$;
 CREATE TRIGGER contacts_stay BEFORE UPDATE OF list_id ON contacts FOR EACH ROW
     WHEN (OLD.list_id IS DISTINCT FROM NEW.list_id) EXECUTE FUNCTION outdial_contact_stays();
+
+-- Imports of contacts from files. Rows are added in lots; each moves the counts and the position in its own
+-- transaction, so that a crash loses nothing and adds nothing twice.
+
+CREATE TABLE imports (
+    id text PRIMARY KEY,
+    iid text NOT NULL REFERENCES applications,
+    account_id text NOT NULL REFERENCES accounts,
+    state text NOT NULL CHECK (state IN ('receiving', 'running', 'done', 'failed', 'cancelled')),
+    file_name text NOT NULL,
+    sheet text,
+    mapping jsonb NOT NULL,
+    default_region text,
+    list_name text NOT NULL,
+    -- no foreign key: an import is kept when its list is deleted
+    list_id text,
+    create_list boolean NOT NULL,
+    list_created boolean NOT NULL DEFAULT false,
+    received_bytes bigint NOT NULL DEFAULT 0,
+    position bigint NOT NULL DEFAULT 0,
+    size bigint NOT NULL DEFAULT 0,
+    rows bigint NOT NULL DEFAULT 0,
+    added bigint NOT NULL DEFAULT 0,
+    duplicates bigint NOT NULL DEFAULT 0,
+    bad bigint NOT NULL DEFAULT 0,
+    beyond bigint NOT NULL DEFAULT 0,
+    on_dnc bigint NOT NULL DEFAULT 0,
+    failure text NOT NULL DEFAULT '',
+    -- the process that adds rows now, and until when nobody else may begin
+    runner text,
+    lease_until timestamptz,
+    created_by text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at timestamptz,
+    changed_by text NOT NULL,
+    change_reason text NOT NULL DEFAULT '',
+    CHECK (rows = added + duplicates + bad + beyond),
+    CHECK ((state IN ('done', 'failed', 'cancelled')) = (ended_at IS NOT NULL)),
+    CHECK ((runner IS NULL) = (lease_until IS NULL)),
+    CHECK (runner IS NULL OR state = 'running')
+) WITH (fillfactor = 50);
+CREATE INDEX imports_application ON imports (iid, created_at);
+
+-- The first of the rows that were not imported; all are counted.
+CREATE TABLE import_errors (
+    import_id text NOT NULL REFERENCES imports ON DELETE CASCADE,
+    line bigint NOT NULL,
+    reason text NOT NULL,
+    PRIMARY KEY (import_id, line)
+);
+
+CREATE FUNCTION outdial_history_import() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO history (account_id, action, from_state, to_state, actor, reason, detail)
+    VALUES (NEW.account_id, 'import', CASE WHEN TG_OP = 'UPDATE' THEN OLD.state END, NEW.state, NEW.changed_by,
+            NEW.change_reason,
+            jsonb_build_object('import_id', NEW.id, 'list_id', NEW.list_id, 'file_name', NEW.file_name,
+                               'rows', NEW.rows, 'added', NEW.added));
+    RETURN NULL;
+END $$;
+CREATE TRIGGER imports_history_insert AFTER INSERT ON imports FOR EACH ROW EXECUTE FUNCTION outdial_history_import();
+CREATE TRIGGER imports_history_update AFTER UPDATE ON imports FOR EACH ROW
+    WHEN (OLD.state IS DISTINCT FROM NEW.state) EXECUTE FUNCTION outdial_history_import();
