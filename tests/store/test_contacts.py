@@ -33,8 +33,11 @@ def rows(start: int, stop: int) -> list[ContactRow]:
 
 async def add(connection, made, new: list[ContactRow], *, actor: str | None = None, room: int = 10**6) -> int:
     to = await contacts.open_list(connection, made.iid, "March")
-    picked = await contacts.pick(connection, to, new, room=room)
-    await contacts.insert(connection, to, picked.new, actor=actor)
+    batch = contacts.NewContacts()
+    for row in new:
+        batch.add(row)
+    picked = await contacts.pick(connection, to, batch.phones, room=room)
+    await contacts.insert(connection, to, batch, picked.new, actor=actor)
     return len(picked.new)
 
 

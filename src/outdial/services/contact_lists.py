@@ -19,7 +19,7 @@ from outdial.core.zones import valid_zone
 from outdial.services.access import require_application
 from outdial.services.fields import description_problems, is_storable, line_problems, name_problems, require
 from outdial.store import contacts as store
-from outdial.store.contacts import ContactRow, OpenList
+from outdial.store.contacts import ContactRow, NewContacts, OpenList
 from outdial.store.database import Connection, Database
 
 __all__ = ["AddedContacts", "Contact", "ContactDraft", "ContactList", "Page"]
@@ -220,12 +220,12 @@ async def add_contacts(
 
     Raises NotFoundError for an unknown list, LimitReachedError when there was no room for any.
     """
-    rows: list[ContactRow] = []
+    rows = NewContacts()
     places: list[int] = []
     problems: list[str] = []
     for index, draft in enumerate(drafts):
         try:
-            rows.append(checked(draft, default_region=default_region))
+            rows.add(checked(draft, default_region=default_region))
             places.append(index)
         except InvalidInputError as error:
             problems += [f"[{index}]: {problem}." for problem in error.problems]
@@ -233,8 +233,8 @@ async def add_contacts(
         to = await store.open_list(connection, iid, name) if is_storable(name) else None
         if to is None:
             raise no_list_named(name)
-        picked = await store.pick(connection, to, rows, room=room(to))
-        await store.insert(connection, to, picked.new, actor=None)
+        picked = await store.pick(connection, to, rows.phones, room=room(to))
+        await store.insert(connection, to, rows, picked.new, actor=None)
     if picked.beyond and not picked.new:
         raise LimitReachedError(f"Nothing was added: {full(to)}.")
     problems += [f"[{places[place]}]: {full(to)}." for place in picked.beyond]

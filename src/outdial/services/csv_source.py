@@ -12,7 +12,7 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple, TypedDict
 
 from outdial.core.errors import FileError, InvalidInputError
 
@@ -35,6 +35,11 @@ _BYTE_ORDER_MARKS: Final = (
 )
 _UNDEFINED_IN_CP1252: Final = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 _CHUNK: Final = 1 << 20
+_BLOCK: Final = 1 << 17
+"""Characters of lines that are read at once."""
+
+_ONE_BY_ONE: Final = 1000
+"""Rows."""
 
 
 class Record(NamedTuple):
@@ -77,8 +82,9 @@ class CsvSource:
         # what is no character in UTF-16 is shown as such; the other encodings have been found to fit
         text = io.TextIOWrapper(self._bytes, encoding=encoding, errors="replace", newline="")
         self._lines = _Lines(text, self._name)
-        self._reader = csv.reader(self._lines, delimiter=self._separator(), strict=True, skipinitialspace=True)
-        header = next(self.records(), None)
+        self._dialect: _Dialect = {"delimiter": self._separator(), "strict": True, "skipinitialspace": True}
+        self._records = self._read()
+        header = next(self._records, None)
         if header is None:
             raise InvalidInputError([f"{self._name} is empty; its first line must name the columns."])
         if header.problem is not None:
@@ -104,25 +110,59 @@ class CsvSource:
 
     def records(self) -> Iterator[Record]:
         """Yield the rows that are left, without empty ones. Raises FileError, and InvalidInputError for no table."""
-        lines, reader = self._lines, self._reader
-        while True:
-            lines.taken.clear()
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except (csv.Error, _TooManyLinesError):
-                yield Record(lines.first, [lines.taken[0].rstrip("\r\n")], _WRONG_QUOTES)
-                lines.put_back_all_but_first()
-                continue
-            except OSError as error:
-                raise FileError(f"{self._path} cannot be read: {error.strerror}.") from error
+        return self._records
+
+    def _read(self) -> Iterator[Record]:
+        """Read many lines at once, and where quotes are wrong or a row has many lines, some rows one by one."""
+        try:
+            while block := self._lines.take():
+                done = 0
+                rows = csv.reader(block, **self._dialect)
+                try:
+                    for cells in rows:
+                        first, done = done, rows.line_num
+                        if done - first > MOST_LINES:
+                            done = first
+                            break
+                        if any(cells):
+                            yield Record(self._lines.first_of_block + first, cells, None)
+                except csv.Error:
+                    # of the rows before nothing is wrong
+                    pass
+                if done < len(block):
+                    self._lines.put_back(block[done:])
+                    # where one is wrong there may be more, and each costs a block
+                    for _ in range(_ONE_BY_ONE):
+                        yield from self._row()
+        except OSError as error:
+            raise FileError(f"{self._path} cannot be read: {error.strerror}.") from error
+
+    def _row(self) -> Iterator[Record]:
+        """Yield the next row, or its first line as one that cannot be read."""
+        lines = self._lines
+        lines.taken.clear()
+        try:
+            cells = next(csv.reader(lines, **self._dialect))
+        except StopIteration:
+            return
+        except (csv.Error, _TooManyLinesError):
+            yield Record(lines.first, [lines.taken[0].rstrip("\r\n")], _WRONG_QUOTES)
+            lines.put_back_all_but_first()
+        else:
             if any(cells):
                 yield Record(lines.first, cells, None)
 
     def close(self) -> None:
         """Close the file."""
         self._bytes.close()
+
+
+class _Dialect(TypedDict):
+    """How cells are told apart."""
+
+    delimiter: str
+    strict: bool
+    skipinitialspace: bool
 
 
 _WRONG_QUOTES: Final = 'the quotes are wrong: a cell that begins with " ends with ", and a " within it is written twice'
@@ -138,6 +178,8 @@ class _Lines:
     def __init__(self, text: io.TextIOWrapper, name: str) -> None:
         self.taken: list[str] = []
         """Lines of the row being read; whoever reads rows clears it before each."""
+        self.first_of_block = 1
+        """Number of the first line of the block taken last."""
         self._count = 0
         self._text = text
         self._name = name
@@ -159,9 +201,37 @@ class _Lines:
             raise StopIteration
         self._count += 1
         if len(line) >= LONGEST_LINE:
-            raise InvalidInputError([f"Line {self._count} of {self._name} is too long; is it a CSV file?"])
+            raise self._too_long(self._count)
         self.taken.append(line)
         return line
+
+    def take(self) -> list[str]:
+        """Return the next lines, some thousands at once; none at the end. They count as read."""
+        block = list(self._again)
+        self._again.clear()
+        if not block:
+            text = self._text.read(_BLOCK)
+            if text and not text.endswith("\n"):
+                text += self._text.readline(LONGEST_LINE)
+            block = io.StringIO(text, newline="").readlines()
+        if block and len(max(block, key=len)) >= LONGEST_LINE:
+            line = next(place for place, line in enumerate(block, 1) if len(line) >= LONGEST_LINE)
+            if line == 1:
+                raise self._too_long(self._count + 1)
+            # the rows before it first
+            self._again.extend(block[line - 1 :])
+            block = block[: line - 1]
+        self.first_of_block = self._count + 1
+        self._count += len(block)
+        return block
+
+    def put_back(self, lines: list[str]) -> None:
+        """Let the last lines of a block be read again."""
+        self._again.extendleft(reversed(lines))
+        self._count -= len(lines)
+
+    def _too_long(self, line: int) -> InvalidInputError:
+        return InvalidInputError([f"Line {line} of {self._name} is too long; is it a CSV file?"])
 
     def put_back_all_but_first(self) -> None:
         """Let the lines after the first of this row be read again, as rows of their own."""

@@ -17,12 +17,13 @@ from typing import IO, Any, Final
 from outdial.core.contact_import import ImportProgress, RowError
 from outdial.core.errors import FileError, InvalidInputError
 from outdial.services.contact_columns import Columns
-from outdial.services.contact_lists import checked, full, no_list_named, room
+from outdial.services.contact_lists import full, no_list_named, room
+from outdial.services.contact_rows import RowReader
 from outdial.services.csv_source import Record
 from outdial.services.table_source import TableSource
 from outdial.store import contacts as store
 from outdial.store import dnc
-from outdial.store.contacts import ContactRow
+from outdial.store.contacts import NewContacts
 from outdial.store.database import Connection, Database
 
 LOT_ROWS: Final = 10_000
@@ -37,6 +38,9 @@ MOST_ERRORS: Final = 1000
 
 LONGEST_REASON: Final = 1000
 """Characters."""
+
+_BETWEEN_CELLS: Final = "\0"
+"""A row that can be stored has no such character."""
 
 Beside = Callable[[Connection, ImportProgress, Sequence[RowError]], Awaitable[None]]
 """What happens in the transaction of each lot: its counts, and why some of its rows are left out."""
@@ -58,14 +62,19 @@ class Target:
 class Lot:
     """Rows read but not yet stored."""
 
-    rows: list[ContactRow] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
-    """What each of ``rows`` was read from."""
+    rows: NewContacts = field(default_factory=NewContacts)
+    lines: list[int] = field(default_factory=list)
+    cells: list[str] = field(default_factory=list)
+    """What each of ``rows`` was read from; its cells as one text, since lists would keep the garbage collector busy."""
     count: int = 0
     """Rows read, the bad ones included."""
     bad: int = 0
     errors: list[RowError] = field(default_factory=list)
     position: int = 0
+
+    def record(self, place: int) -> Record:
+        """Return what one of ``rows`` was read from."""
+        return Record(self.lines[place], self.cells[place].split(_BETWEEN_CELLS), None)
 
     def refuse(self, line: int, reason: str) -> None:
         """Note why a row is left out, as far as that is kept."""
@@ -114,10 +123,10 @@ async def _store(
             if opened is None:
                 # deleted since the import began
                 raise no_list_named(to.list_name)
-            on_dnc = await dnc.listed_count(connection, to.account_id, [row.phone for row in lot.rows])
-            picked = await store.pick(connection, opened, lot.rows, room=room(opened))
+            on_dnc = await dnc.listed_count(connection, to.account_id, lot.rows.phones)
+            picked = await store.pick(connection, opened, lot.rows.phones, room=room(opened))
             for place in picked.beyond:
-                lot.refuse(lot.records[place].line, full(opened))
+                lot.refuse(lot.lines[place], full(opened))
             done = ImportProgress(
                 rows=lot.count,
                 added=len(picked.new),
@@ -131,13 +140,13 @@ async def _store(
             await beside(connection, done, lot.errors)
             # only now, when the server works alone for a while: a thread that computes slows short exchanges down
             reading = asyncio.create_task(asyncio.to_thread(next, lots))
-            await store.insert(connection, opened, picked.new, actor=to.actor)
+            await store.insert(connection, opened, lot.rows, picked.new, actor=to.actor)
     finally:
         # whatever happened, the thread must be done with the file before that is closed
         if reading is not None:
             following = await _finished(reading)
     for place in picked.beyond:
-        errors.add(lot.records[place], [full(opened)])
+        errors.add(lot.record(place), [full(opened)])
     return done, following
 
 
@@ -154,19 +163,19 @@ async def _finished(reading: asyncio.Task[Lot]) -> Lot:
 
 def _lots(source: TableSource, columns: Columns, errors: ErrorFile, region: str | None, skip: int) -> Iterator[Lot]:
     """Yield lots of checked rows, and empty ones after the last."""
+    reader = RowReader(columns, default_region=region)
     lot, size = Lot(), 0
     for record in islice(source.records(), skip, None):
         lot.count += 1
         try:
-            row = _row(record, columns, region)
+            size += reader.read(record, lot.rows)
         except InvalidInputError as error:
             lot.bad += 1
             lot.refuse(record.line, "; ".join(error.problems))
             errors.add(record, error.problems)
         else:
-            lot.rows.append(row)
-            lot.records.append(record)
-            size += len(memoryview(row.attributes))
+            lot.lines.append(record.line)
+            lot.cells.append(_BETWEEN_CELLS.join(record.cells))
         if lot.count >= LOT_ROWS or size >= LOT_BYTES:
             lot.position = source.position
             yield lot
@@ -175,12 +184,6 @@ def _lots(source: TableSource, columns: Columns, errors: ErrorFile, region: str 
     yield lot
     while True:
         yield Lot()
-
-
-def _row(record: Record, columns: Columns, region: str | None) -> ContactRow:
-    if record.problem is not None:
-        raise InvalidInputError([record.problem])
-    return checked(columns.contact(record.cells), default_region=region)
 
 
 class ErrorFile:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from itertools import repeat
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 import msgspec
@@ -28,7 +29,7 @@ _OPENING: Final = "SELECT id, name, allow_duplicates, contacts_count FROM contac
 
 
 class ContactRow(NamedTuple):
-    """A contact to be added, checked; a tuple because COPY takes tuples."""
+    """A contact to be added, checked."""
 
     phone: str
     time_zone: str | None
@@ -50,13 +51,37 @@ class OpenList:
     """Contacts of all lists of the account."""
 
 
+class NewContacts:
+    """Contacts to be added, column by column: millions of small objects would keep the garbage collector busy."""
+
+    __slots__ = ("attributes", "phones", "priorities", "time_zones", "unique_ids")
+
+    def __init__(self) -> None:
+        self.phones: list[str] = []
+        self.time_zones: list[str | None] = []
+        self.unique_ids: list[str | None] = []
+        self.priorities: list[int] = []
+        self.attributes: list[msgspec.Raw] = []
+
+    def add(self, row: ContactRow) -> None:
+        """Add one at the end."""
+        self.phones.append(row.phone)
+        self.time_zones.append(row.time_zone)
+        self.unique_ids.append(row.unique_id)
+        self.priorities.append(row.priority)
+        self.attributes.append(row.attributes)
+
+    def __len__(self) -> int:
+        return len(self.phones)
+
+
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """Which of the contacts that somebody would add are to be added."""
+    """Which of the contacts that somebody would add are to be added, by their places among them."""
 
-    new: Sequence[ContactRow]
+    new: Sequence[int]
     beyond: Sequence[int]
-    """Places, among those given, of new contacts for which there is no room."""
+    """New ones for which there is no room."""
 
 
 def _list(row: asyncpg.Record) -> ContactList:
@@ -196,39 +221,51 @@ async def _opened(connection: Connection, query: str, iid: str, which: str) -> O
     return None if row is None else OpenList(**row, account_contacts_count=in_account)
 
 
-async def pick(connection: Connection, to: OpenList, rows: Sequence[ContactRow], *, room: int) -> Picked:
+async def pick(connection: Connection, to: OpenList, phones: Sequence[str], *, room: int) -> Picked:
     """Return which contacts are to be added to a list opened in the same transaction, at most ``room``.
 
     Where the list does not allow duplicates, a number that is in it already stays as it is, and of several contacts of
     one number the first counts.
     """
     if to.allow_duplicates:
-        return Picked(rows[:room], range(min(room, len(rows)), len(rows)))
-    phones = [row.phone for row in rows]
+        fitting = min(room, len(phones))
+        return Picked(range(fitting), range(fitting, len(phones)))
     seen = set(await _known(connection, to.id, phones)) if to.contacts_count else set[str]()
-    if not seen and len(rows) <= room and len(set(phones)) == len(rows):
-        return Picked(rows, ())
-    new: list[ContactRow] = []
+    if not seen and len(phones) <= room and len(set(phones)) == len(phones):
+        return Picked(range(len(phones)), ())
+    new: list[int] = []
     beyond: list[int] = []
-    for place, row in enumerate(rows):
-        if row.phone in seen:
+    for place, phone in enumerate(phones):
+        if phone in seen:
             continue
         if len(new) < room:
-            seen.add(row.phone)
-            new.append(row)
+            seen.add(phone)
+            new.append(place)
         else:
             beyond.append(place)
     return Picked(new, beyond)
 
 
-async def insert(connection: Connection, to: OpenList, rows: Sequence[ContactRow], *, actor: str | None) -> None:
+async def insert(
+    connection: Connection, to: OpenList, contacts: NewContacts, places: Sequence[int], *, actor: str | None
+) -> None:
     """Add picked contacts to an open list, in their order; ``actor`` None leaves who changed it last."""
-    if not rows:
+    if not places:
         return
+    columns: list[Sequence[Any]] = [
+        contacts.phones,
+        contacts.time_zones,
+        contacts.unique_ids,
+        contacts.priorities,
+        contacts.attributes,
+    ]
+    if len(places) < len(contacts):
+        columns = [[column[place] for place in places] for column in columns]
+    dedupe_phones = repeat(None) if to.allow_duplicates else columns[0]
     await connection.copy_records_to_table(
         "contacts",
-        records=[(to.id, row.phone, None if to.allow_duplicates else row.phone, *row[1:]) for row in rows],
-        columns=("list_id", "phone", "dedupe_phone", *ContactRow._fields[1:]),
+        records=zip(repeat(to.id), dedupe_phones, *columns, strict=False),
+        columns=("list_id", "dedupe_phone", *ContactRow._fields),
     )
     await connection.execute(
         "UPDATE contact_lists SET updated_at = now(), updated_by = coalesce($2, updated_by) WHERE id = $1",
