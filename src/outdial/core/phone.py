@@ -171,6 +171,12 @@ class _Home:
     """Digits."""
     special: Callable[[str], object]
     """Finds prefixes to dial within or out of the country, and the country code; these need the slow path."""
+    trunk: str
+    """The one prefix that is dialed within the country, e.g. ``0``; empty where there is none, or no simple one."""
+    abroad: Callable[[str], object]
+    """Finds the prefix that is dialed out of the country, with which a trunk prefix may begin."""
+    valid: Callable[[str], object]
+    """Finds numbers of the plan; a trunk prefix before one of them is certain to be no part of it."""
 
 
 @lru_cache(maxsize=1000)
@@ -183,18 +189,31 @@ def _home(region: str) -> _Home | None:
     own, main = _metadata(code, region), _metadata(code, phonenumbers.region_code_for_country_code(code))
     if own is None or main is None:
         return None
-    starts = (own.national_prefix_for_parsing, own.international_prefix, str(code))
+    trunk = own.national_prefix_for_parsing or ""
+    starts = (trunk, own.international_prefix, str(code))
+    simple = trunk.isdecimal() and own.national_prefix_transform_rule is None
+    pattern = None if own.general_desc is None else own.general_desc.national_number_pattern
     return _Home(
         country=f"+{code}",
         lengths=_lengths(own, 0) & _lengths(main, 0),
         special=re.compile("|".join(f"(?:{start})" for start in starts if start)).match,
+        trunk=trunk if simple and pattern is not None else "",
+        abroad=re.compile(own.international_prefix or "(?!)").match,
+        valid=re.compile(pattern or "").fullmatch,
     )
 
 
 def _national(digits: str, region: str | None) -> str | None:
     """Return the E.164 form of a national number where it is certain, None where only parsing can tell."""
     home = None if region is None else _home(region)
-    if home is None or len(digits) not in home.lengths or not digits.isascii() or home.special(digits) is not None:
+    if home is None or not digits.isascii():
+        return None
+    if home.trunk and digits.startswith(home.trunk):
+        rest = digits.removeprefix(home.trunk)
+        if home.abroad(digits) is not None or home.valid(digits) is not None or home.valid(rest) is None:
+            return None
+        digits = rest
+    if len(digits) not in home.lengths or home.special(digits) is not None:
         return None
     written = home.country + digits
     return written if is_plain(written) else None
