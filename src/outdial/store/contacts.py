@@ -28,6 +28,17 @@ SELECT l.id, l.iid, l.account_id, l.name, l.description, l.source, l.allow_dupli
 _OPENING: Final = "SELECT id, name, allow_duplicates, contacts_count FROM contact_lists WHERE iid = $1"
 
 
+# For each number, the first entry at or after it in the index of numbers. By plain equality the planner takes the other
+# index that begins with the list, when its statistics do not know the list yet, and reads the whole list for each number
+# (2.5 ms instead of 5 µs at ten thousand contacts, 24 s a lot); the subselect hides from it which list it is.
+_KNOWN: Final = """
+SELECT phone FROM unnest($2::text[]) AS given (phone)
+ WHERE (SELECT c.list_id = $1 AND c.dedupe_phone = given.phone FROM contacts c
+         WHERE (c.list_id, c.dedupe_phone) >= ((SELECT $1::text), given.phone) AND c.dedupe_phone IS NOT NULL
+         ORDER BY c.list_id, c.dedupe_phone LIMIT 1)
+"""
+
+
 class ContactRow(NamedTuple):
     """A contact to be added, checked."""
 
@@ -217,6 +228,8 @@ async def _opened(connection: Connection, query: str, iid: str, which: str) -> O
     in_account = await lock_usage(connection, iid)
     if in_account is None:
         return None
+    # a plan made while tables were small would be kept while they grow
+    await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
     row = await connection.fetchrow(query, iid, which)
     return None if row is None else OpenList(**row, account_contacts_count=in_account)
 
@@ -276,16 +289,7 @@ async def insert(
 
 async def _known(connection: Connection, list_id: str, phones: Sequence[str]) -> list[str]:
     """Return the numbers that the list has already; it is open, so nobody else can add one."""
-    rows = await connection.fetch(
-        """
-        SELECT phone FROM unnest($2::text[]) AS given (phone)
-         -- no join, which might read the whole list: one look into the index for each number
-         WHERE (SELECT true FROM contacts c WHERE c.list_id = $1 AND c.dedupe_phone = given.phone)
-        """,
-        list_id,
-        phones,
-    )
-    return [row["phone"] for row in rows]
+    return [row["phone"] for row in await connection.fetch(_KNOWN, list_id, phones)]
 
 
 async def contacts(connection: Connection, list_id: str, *, skip: int, limit: int) -> list[Contact]:
