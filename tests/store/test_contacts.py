@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncpg
 import msgspec
 import pytest
 
@@ -75,3 +76,20 @@ async def test_a_page_of_a_long_list_and_its_count_use_the_index(database, made)
         )
         assert "contacts_list" in "\n".join(line[0] for line in plan)
         assert "Sort" not in "\n".join(line[0] for line in plan)
+
+
+async def test_the_database_takes_e164_only(database, made):
+    texts = ["+12", "+1234567890123456"[:16], "+15550100001"]
+    texts += ["+1", "+1234567890123456", "+05550100001", "15550100001", "++5550100001", "+1555x100001", "+1 555", ""]
+    texts += ["+15550100001\n", "+1\u0661\u0662", "+", "0+1", " +155", "+155 "]
+    taken = []
+    async with database.connection() as connection:
+        for text in texts:
+            try:
+                await connection.execute("INSERT INTO contacts (list_id, phone) VALUES ($1, $2)", made.id, text)
+                taken.append(text)
+            except asyncpg.CheckViolationError:
+                continue
+        matching = "SELECT array_agg(t ORDER BY place) FROM unnest($1::text[]) WITH ORDINALITY AS given (t, place)"
+        assert taken == await connection.fetchval(f"{matching} WHERE t ~ '^\\+[1-9][0-9]{{1,14}}$'", texts)
+    assert len(taken) == 3
