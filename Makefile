@@ -25,7 +25,11 @@ test: check ## check, then all tests against real PostgreSQL and real Asterisk
 bench: .venv/dev ## measure; prints a table of ratios
 	$(BIN)/python -m bench
 
+ROWS ?= 1000000
+bench-import: .venv/dev ## measure imports of ROWS people
+	$(BIN)/python -m bench.import_contacts $(ROWS)
+
 docs: .venv/dev ## write the generated reference pages
 	$(BIN)/python scripts/docs.py
 
-.PHONY: help install run check test bench docs
+.PHONY: help install run check test bench bench-import docs

@@ -23,6 +23,7 @@ from outdial.cli.commands import app
 from outdial.config import Settings, default_data_dir
 from outdial.core.attempt import ATTEMPT_MOVES, RUN_CONTACT_MOVES
 from outdial.core.campaign import RAISES_EPOCH, RUN_MOVES
+from outdial.core.contact_import import IMPORT_MOVES, ImportState
 from outdial.core.errors import OutdialError
 from outdial.core.model import AttemptState, DoneReason, RunContactState, RunState
 
@@ -192,6 +193,7 @@ def states_page() -> str:
         (before, after, f"{action}{' (epoch + 1)' if action in RAISES_EPOCH else ''}")
         for (before, action), after in RUN_MOVES.items()
     ]
+    import_moves = [(before, after, str(action)) for (before, action), after in IMPORT_MOVES.items()]
     return f"""\
 # States
 
@@ -217,7 +219,13 @@ Why one is done:
 One try to reach one number.
 
 {_diagram(_unlabelled(ATTEMPT_MOVES), start=AttemptState.RESERVED)}
-{_meanings(AttemptState)}"""
+{_meanings(AttemptState)}
+## Import
+
+A file of contacts on its way into a contact list.
+
+{_diagram(import_moves, start=ImportState.RECEIVING)}
+{_meanings(ImportState)}"""
 
 
 def _unlabelled(moves: Mapping[Any, Iterable[Any]]) -> list[tuple[StrEnum, StrEnum, str]]:

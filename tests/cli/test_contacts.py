@@ -8,8 +8,9 @@ import io
 import pytest
 from rich.console import Console
 
-from outdial.cli import contacts, output
-from outdial.services.imports import ImportProgress
+from outdial.cli import imports, output
+from outdial.core.contact_import import ImportProgress
+from workbooks import row, workbook
 
 
 @pytest.fixture
@@ -77,6 +78,29 @@ def test_numbers_without_plus_are_read_by_their_country(outdial, created, tmp_pa
     assert outdial(*words).json["added"] == 1
 
 
+def test_columns_are_mapped(outdial, created, tmp_path):
+    (tmp_path / "de.csv").write_text("Rufnummer;Ort\n+15550100001;Bonn\n")
+    words = ("contacts", "import", tmp_path / "de.csv", "--list", "Callers")
+    assert outdial(*words, "--map", "phone=Rufnummer", "--map", "city=Ort", "--json").json["added"] == 1
+    wrong = outdial(*words, "--map", "phone", "--map", "a=")
+    assert (wrong.code, len(wrong.stderr.splitlines())) == (1, 2)
+    assert "no such column" in outdial(*words, "--map", "phone=Telefon").stderr
+
+
+def test_a_sheet_of_a_workbook(outdial, created, tmp_path):
+    path = workbook(
+        tmp_path / "people.xlsx",
+        Notes=[row(1, "nothing here")],
+        People=[row(1, "phone", "born"), row(2, 12125550100, 1.0), row(3, "x", None)],
+    )
+    words = ("contacts", "import", path, "--list", "Callers", "--region", "US", "--json")
+    assert "no column for phone" in outdial(*words).stderr
+    done = outdial(*words, "--sheet", "People")
+    assert (done.json["added"], done.json["bad"]) == (1, 1)
+    assert "Line 3" in done.stderr
+    assert "it has: Notes, People" in outdial(*words, "--sheet", "Persons").stderr
+
+
 def test_a_file_that_is_not_there_is_wrong_usage(outdial, created):
     assert outdial("contacts", "import", "missing.csv", "--list", "Callers").code == 2
 
@@ -84,8 +108,8 @@ def test_a_file_that_is_not_there_is_wrong_usage(outdial, created):
 def test_on_a_terminal_a_bar_shows_how_far_it_is(monkeypatch):
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
     monkeypatch.setattr(output, "console", lambda **_: terminal)
-    with contacts._progress_bar("people.csv") as show:
-        show(ImportProgress(rows=12_000, added=11_000, duplicates=900, bad=100, bytes_done=500, bytes_total=1000))
+    with imports.progress_bar("people.csv") as show:
+        show(ImportProgress(rows=12_000, added=11_000, duplicates=900, bad=100, beyond=0, position=500, size=1000))
     text = terminal.file.getvalue()
     assert "people.csv" in text
     assert "50%" in text
@@ -93,6 +117,6 @@ def test_on_a_terminal_a_bar_shows_how_far_it_is(monkeypatch):
 
 
 def test_elsewhere_there_is_no_bar(capsys):
-    with contacts._progress_bar("people.csv") as show:
-        show(ImportProgress(rows=1, added=1, duplicates=0, bad=0, bytes_done=1, bytes_total=1))
+    with imports.progress_bar("people.csv") as show:
+        show(ImportProgress(rows=1, added=1, duplicates=0, bad=0, beyond=0, position=1, size=1))
     assert capsys.readouterr() == ("", "")

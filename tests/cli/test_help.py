@@ -28,6 +28,7 @@ def test_the_commands_are_these():
         *("demo", "serve", "dialer", "migrate"),
         *("app create", "app list", "trunk add", "trunk list", "trunk remove", "flow add", "flow list"),
         *("dnc add", "dnc remove", "dnc list", "contacts import"),
+        *("import list", "import show", "import errors", "import resume", "import cancel"),
         *("campaign list", "campaign show", "campaign start", "campaign pause", "campaign resume", "campaign stop"),
         *("schedule enable", "schedule disable", "schedule show"),
         *("engine list", "engine retire", "token", "config", "doctor"),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
+from random import Random
 
 import phonenumbers
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from phonenumbers import PhoneNumberType
 
 from outdial.core import phone
 from outdial.core.errors import InvalidInputError
@@ -113,8 +116,96 @@ numbers = st.builds(
 @example("+5491123456789")
 @example("+81357330001")
 def test_the_fast_path_answers_as_the_parser(number):
-    if phone._is_plain(number):
+    if phone.is_plain(number):
         assert phone._parsed(number, None) == number
+
+
+def slow(text: str, region: str | None) -> str | None:
+    """What phonenumbers alone answers; None when it refuses."""
+    try:
+        return phone._parsed(text, region)
+    except InvalidInputError:
+        return None
+
+
+def shapes(random: Random, region: str) -> Iterator[str]:
+    """Numbers of a region as its plan has them, near them, and far from them: national digits."""
+    for kind in (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE, PhoneNumberType.TOLL_FREE):
+        example_number = phonenumbers.example_number_for_type(region, kind)
+        if example_number is None:
+            continue
+        digits = phonenumbers.national_significant_number(example_number)
+        yield digits
+        for _ in range(25):
+            kept = random.randrange(len(digits))
+            yield digits[:kept] + "".join(random.choices("0123456789", k=len(digits) - kept))
+            yield digits[:kept] + random.choice("0123456789") + digits[kept:]
+            yield digits[:kept] + digits[kept + 1 :]
+    for length in range(2, 16):
+        for _ in range(4):
+            yield "".join(random.choices("0123456789", k=length))
+
+
+def test_the_fast_paths_answer_as_the_parser_for_numbers_of_every_region():
+    random, compared, fast = Random(20_261_126), 0, 0
+    for region in sorted(phonenumbers.SUPPORTED_REGIONS):
+        code = phonenumbers.country_code_for_region(region)
+        trunk = phonenumbers.PhoneMetadata.metadata_for_region(region).national_prefix or "0"
+        for digits in shapes(random, region):
+            international = f"+{code}{digits}"
+            if phone.is_plain(international):
+                fast += 1
+                assert slow(international, None) == international, international
+            for text in (digits, f"{trunk}{digits}"):
+                home = phone._national(text, region)
+                if home is not None:
+                    fast += 1
+                    assert slow(text, region) == home, (text, region)
+            compared += 3
+    for code in phonenumbers.COUNTRY_CODES_FOR_NON_GEO_REGIONS:
+        for length in range(4, 15):
+            for _ in range(40):
+                number = f"+{code}{''.join(random.choices('0123456789', k=length))}"
+                if phone.is_plain(number):
+                    fast += 1
+                    assert slow(number, None) == number, number
+                compared += 1
+    assert compared >= 100_000
+    # a fast path that is never taken would pass too
+    assert fast >= 60_000
+    print(f"{compared} numbers, {fast} by a fast path")
+
+
+def test_most_regions_mobile_numbers_take_the_fast_path():
+    slowly = set()
+    for region in phonenumbers.SUPPORTED_REGIONS:
+        example_number = phonenumbers.example_number_for_type(region, PhoneNumberType.MOBILE)
+        if example_number is not None:
+            digits = phonenumbers.national_significant_number(example_number)
+            if not phone.is_plain(f"+{example_number.country_code}{digits}"):
+                slowly.add(region)
+    # plans whose numbers may begin like a prefix that is dialed before them
+    assert len(slowly) < 40, slowly
+
+
+@pytest.mark.parametrize(
+    ("text", "region", "written"),
+    [
+        ("(212) 555-0100", "US", "+12125550100"),
+        ("1 (212) 555-0100", "US", "+12125550100"),
+        ("+1 (212) 555-0100", None, "+12125550100"),
+        ("0151 12345678", "DE", "+4915112345678"),
+        ("06 698 212345", "IT", "+3906698212345"),
+        ("011 44 20 7946 0958", "US", "+442079460958"),
+        ("\u0661\u0665\u0665\u0665", "US", None),
+    ],
+)
+def test_numbers_as_people_write_them_by_whatever_path(text, region, written):
+    if written is None:
+        with pytest.raises(InvalidInputError):
+            parse_phone(text, region)
+    else:
+        assert parse_phone(text, region) == written
 
 
 @pytest.mark.parametrize("code", sorted(phonenumbers.COUNTRY_CODE_TO_REGION_CODE))

@@ -7,12 +7,13 @@ import io
 import os
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from outdial.core.errors import FileError, InvalidInputError
 from outdial.services import csv_source
 from outdial.services.csv_source import CsvSource
+from outdial.services.table_source import open_table
 
 TABLE = "phone,name\n+15550100001,Zoë\n"
 
@@ -114,8 +115,6 @@ def test_a_header_alone(read):
     [
         ("", "people.csv is empty"),
         ("\n \n,,\n", "people.csv is empty"),
-        (b"PK\x03\x04rest", "Excel workbook"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Excel workbook"),
         ('"phone,name\n1,2\n', "first line of people.csv cannot be read: the quotes are wrong"),
     ],
 )
@@ -168,7 +167,7 @@ def test_files_that_cannot_be_read(tmp_path):
     os.mkfifo(pipe)
     for path, reason in [(tmp_path / "none.csv", "no such file"), (tmp_path, "not a regular"), (pipe, "not a regular")]:
         with pytest.raises(FileError, match=reason):
-            CsvSource(path)
+            open_table(path)
 
 
 def test_how_far_reading_is(tmp_path):
@@ -207,3 +206,45 @@ def test_no_file_breaks_the_reader(read, content):
     except InvalidInputError:
         return
     assert any(header)
+
+
+def one_by_one(path) -> list[tuple]:
+    """The rows of a file, each read by itself."""
+    source = CsvSource.__new__(CsvSource)
+    source._dialect = {"delimiter": ",", "strict": True, "skipinitialspace": True}
+    with path.open(encoding="utf-8", newline="") as text:
+        source._lines = csv_source._Lines(text, path.name)
+        found = []
+        while True:
+            before = source._lines._count
+            found += source._row()
+            if source._lines._count == before:
+                return [tuple(record) for record in found]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=400)
+@given(
+    text=st.text(alphabet='a,"\r\n ', max_size=60).map(lambda rest: f"h,i\n{rest}"),
+    block=st.integers(1, 40),
+    slowly=st.integers(1, 3),
+)
+@example(text='h,i\na,"\na,a\n"a,a\na,a', block=30, slowly=1)
+@example(text='h,i\r\n"a\r\na",a\r\n', block=5, slowly=1)
+@example(text="h,i\ra,a\r\n\ra,a", block=4, slowly=1)
+def test_many_lines_at_once_read_as_one_by_one(tmp_path_factory, monkeypatch, text, block, slowly):
+    path = tmp_path_factory.getbasetemp() / "blocks.csv"
+    path.write_bytes(text.encode())
+    with monkeypatch.context() as patch:
+        patch.setattr(csv_source, "_BLOCK", block)
+        patch.setattr(csv_source, "_ONE_BY_ONE", slowly)
+        patch.setattr(csv_source, "MOST_LINES", 4)
+        expected = one_by_one(path)
+        source = CsvSource(path)
+        assert [(1, source.header, None), *(tuple(record) for record in source.records())] == expected
+        source.close()
+
+
+def test_a_file_full_of_missing_quotes_is_read_in_good_time(read):
+    _, records = read("phone,name\n" + '1,"a\n' * 20_000)
+    assert [record.line for record in records] == list(range(2, 20_002))
+    assert all(record.problem for record in records)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncpg
 import msgspec
 import pytest
 
@@ -31,17 +32,20 @@ def rows(start: int, stop: int) -> list[ContactRow]:
     return [ContactRow(f"+1555{number:07}", None, None, 0, msgspec.Raw(b"{}")) for number in range(start, stop)]
 
 
-async def add(connection, made, new: list[ContactRow], *, actor: str | None = None) -> int:
+async def add(connection, made, new: list[ContactRow], *, actor: str | None = None, room: int = 10**6) -> int:
     to = await contacts.open_list(connection, made.iid, "March")
-    await contacts.stage(connection, new)
-    return await contacts.merge(connection, to, actor=actor)
+    batch = contacts.NewContacts()
+    for row in new:
+        batch.add(row)
+    picked = await contacts.pick(connection, to, batch.phones, room=room)
+    await contacts.insert(connection, to, batch, picked.new, actor=actor)
+    return len(picked.new)
 
 
 async def test_lots_one_after_the_other_leave_no_table_behind(database, made):
     async with database.transaction() as connection:
         assert await add(connection, made, rows(0, 10), actor="cs-1") == 10
     async with database.transaction() as connection:
-        assert await connection.fetchval("SELECT to_regclass('incoming_contacts')") is None
         assert await add(connection, made, rows(5, 20)) == 10
         found = await contacts.list_by_id(connection, made.iid, made.id)
         assert (found.contacts_count, found.updated_by) == (20, "cs-1")
@@ -72,3 +76,20 @@ async def test_a_page_of_a_long_list_and_its_count_use_the_index(database, made)
         )
         assert "contacts_list" in "\n".join(line[0] for line in plan)
         assert "Sort" not in "\n".join(line[0] for line in plan)
+
+
+async def test_the_database_takes_e164_only(database, made):
+    texts = ["+12", "+1234567890123456"[:16], "+15550100001"]
+    texts += ["+1", "+1234567890123456", "+05550100001", "15550100001", "++5550100001", "+1555x100001", "+1 555", ""]
+    texts += ["+15550100001\n", "+1\u0661\u0662", "+", "0+1", " +155", "+155 "]
+    taken = []
+    async with database.connection() as connection:
+        for text in texts:
+            try:
+                await connection.execute("INSERT INTO contacts (list_id, phone) VALUES ($1, $2)", made.id, text)
+                taken.append(text)
+            except asyncpg.CheckViolationError:
+                continue
+        matching = "SELECT array_agg(t ORDER BY place) FROM unnest($1::text[]) WITH ORDINALITY AS given (t, place)"
+        assert taken == await connection.fetchval(f"{matching} WHERE t ~ '^\\+[1-9][0-9]{{1,14}}$'", texts)
+    assert len(taken) == 3

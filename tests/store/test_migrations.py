@@ -186,3 +186,24 @@ async def test_the_system_server_counts_as_supported(external_postgres, external
     await migrations.upgrade(external_dsn)
     database = await Database.open(external_dsn, pool_size=2)
     await database.close()
+
+
+async def test_what_an_account_holds_already_is_counted(empty_dsn, monkeypatch):
+    upgrade = migrations.command.upgrade
+    monkeypatch.setattr(migrations.command, "upgrade", lambda config, _: upgrade(config, "0004"))
+    await migrations.upgrade(empty_dsn)
+    monkeypatch.undo()
+    await execute(
+        empty_dsn,
+        """
+        INSERT INTO accounts (id, name) VALUES ('a', 'a'), ('b', 'b');
+        INSERT INTO applications (iid, account_id, name) VALUES ('i', 'a', 'i');
+        INSERT INTO contact_lists (id, iid, account_id, name, created_by, updated_by)
+        VALUES ('l1', 'i', 'a', 'l1', 'x', 'x'), ('l2', 'i', 'a', 'l2', 'x', 'x');
+        INSERT INTO contacts (list_id, phone) VALUES ('l1', '+15550100001'), ('l1', '+15550100002');
+        """,
+    )
+    await migrations.upgrade(empty_dsn)
+    found = "SELECT string_agg(account_id || lists_count || contacts_count, ' ' ORDER BY account_id) FROM account_usage"
+    assert await value(empty_dsn, found) == "a22 b00"
+    assert await value(empty_dsn, "SELECT contacts_count FROM contact_lists WHERE id = 'l1'") == 2

@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 import outdial
-from outdial.cli import applications, campaigns, contacts, dnc, engines, flows, schedules, servers, settings, trunks
+from outdial.cli import (
+    applications,
+    campaigns,
+    contacts,
+    dnc,
+    engines,
+    flows,
+    imports,
+    schedules,
+    servers,
+    settings,
+    trunks,
+)
 from outdial.cli.demo import demo
 from outdial.cli.doctor import doctor
 from outdial.cli.running import Commands
@@ -47,6 +59,7 @@ app.add_typer(trunks.app, name="trunk")
 app.add_typer(flows.app, name="flow")
 app.add_typer(dnc.app, name="dnc")
 app.add_typer(contacts.app, name="contacts")
+app.add_typer(imports.app, name="import")
 app.add_typer(campaigns.app, name="campaign")
 app.add_typer(schedules.app, name="schedule")
 app.add_typer(engines.app, name="engine")

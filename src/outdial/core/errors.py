@@ -46,7 +46,7 @@ class InvalidInputError(OutdialError):
 
 
 class TooLargeError(OutdialError):
-    """A request's body is larger than the API reads."""
+    """A request's body or a file is larger than outdial takes."""
 
     code = "too_large"
     status = 413
@@ -94,7 +94,7 @@ class ConflictError(OutdialError):
 
 
 class IllegalMoveError(ConflictError):
-    """A run's state does not allow the action; the sentence names what it allows."""
+    """The state of a run or an import does not allow the action; the sentence names what it allows."""
 
     code = "illegal_move"
 
@@ -109,6 +109,30 @@ class InUseError(ConflictError):
     """A list, flow or trunk is in use by a live run or a campaign."""
 
     code = "in_use"
+
+
+class LimitReachedError(ConflictError):
+    """The account or the contact list holds as much as it may; the sentence names the limit."""
+
+    code = "limit_reached"
+
+
+class WrongOffsetError(ConflictError):
+    """A piece of an upload does not begin where what has arrived ends; the sentence names that place."""
+
+    code = "wrong_offset"
+
+    def __init__(self, message: str, received_bytes: int) -> None:
+        super().__init__(message)
+        self.received_bytes = received_bytes
+        """Where the next piece must begin."""
+
+
+class ImportBusyError(ConflictError):
+    """Another process runs the import, or did until a moment ago."""
+
+    code = "import_busy"
+    retryable = True
 
 
 class NotBuiltError(OutdialError):

@@ -53,6 +53,11 @@ def application_id(value: UUID) -> str:
     return f"st-{value}"
 
 
+def import_id(value: UUID) -> str:
+    """Id of an import."""
+    return f"im-{value}"
+
+
 def client_id(value: UUID) -> str:
     """Id of an API client (the token's appId)."""
     return f"cs-{value}"

@@ -23,8 +23,9 @@ from outdial.demo.sound import chime
 from outdial.demo.witness import AsteriskWitness, SimulatedWitness, Witness
 from outdial.listening import PortTakenError, listen
 from outdial.serve import Serving, serving
-from outdial.services import access, flows, imports, trunks
+from outdial.services import access, flows, trunks
 from outdial.services.access import Credentials
+from outdial.services.import_file import import_file
 from outdial.services.trunks import TrunkDraft
 from outdial.telephony.engine import TrunkAddress
 from outdial.telephony.program import find_asterisk
@@ -156,7 +157,7 @@ async def _furnish(running: Serving, contacts: int) -> Credentials:
     with tempfile.TemporaryDirectory(prefix="outdial-demo-") as folder:
         path = Path(folder) / "people.csv"
         write_csv(path, contacts)
-        await imports.import_csv(
+        await import_file(
             context.database,
             iid=credentials.iid,
             account_id=credentials.account_id,

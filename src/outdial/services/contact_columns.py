@@ -1,17 +1,22 @@
-"""Which column of a table holds what of a contact."""
+"""Which column of a table holds what of a contact: found by the usual names, or as somebody says.
+
+A mapping comes first; what it leaves open is found by name, and every other column is kept as an attribute.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from outdial.core.errors import InvalidInputError
 from outdial.core.phone import parse_phone
 from outdial.services.contact_lists import LONGEST_SHOWN, ContactDraft
+from outdial.services.fields import is_storable
 
 # Headers as compared: without accents, small letters and digits only. Of several that fit, the first named is taken.
 _PHONE: Final = (
@@ -35,11 +40,88 @@ _PHONE: Final = (
 _TIME_ZONE: Final = ("timezone", "tz")
 _UNIQUE_ID: Final = ("uniqueid", "uniqueidentifier", "externalid")
 _PRIORITY: Final = ("contactpriority", "priority")
+_SPELLINGS: Final = MappingProxyType(
+    {"phone": _PHONE, "timeZone": _TIME_ZONE, "uniqueId": _UNIQUE_ID, "priority": _PRIORITY}
+)
 
 _NAMES: Final = {"firstname": "firstName", "lastname": "lastName"}
 """Attributes that flows and the wire know by one spelling."""
 
+MOST_COLUMNS: Final = 150
+LONGEST_CELL: Final = 300
+"""Characters. Both are the vendor's limits (kore-api.md, section 4)."""
+
+_FIELDS: Final = MappingProxyType(
+    {"phone": "phone", "timeZone": "time_zone", "uniqueId": "unique_id", "priority": "priority"}
+)
+"""What a mapping can name besides attributes: the word people write, and the field here."""
+
 _NOISE: Final = re.compile(r"[^a-z0-9]")
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnMapping:
+    """Which column is what, by its name in the first line; None = found by the usual names."""
+
+    phone: str | None = None
+    time_zone: str | None = None
+    unique_id: str | None = None
+    priority: str | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
+    """Name of an attribute and the column it is read from."""
+
+    @classmethod
+    def parse(cls, pairs: Sequence[str]) -> ColumnMapping:
+        """Return the mapping that texts like ``phone=Telefon`` say; ``phone``, ``timeZone``, ``uniqueId`` and
+        ``priority`` are fields, any other word before the ``=`` names an attribute.
+
+        Raises InvalidInputError with all that are wrong.
+        """
+        found: dict[str, str] = {}
+        problems = []
+        for pair in pairs:
+            word, separator, column = (part.strip() for part in pair.partition("="))
+            if not (word and separator and column):
+                problems.append(f"{pair[:LONGEST_SHOWN]!r} is no mapping; write it like phone=Telefon.")
+            elif word in found:
+                problems.append(f"{word[:LONGEST_SHOWN]} is mapped twice.")
+            else:
+                found[word] = column
+        return cls.of(found, problems)
+
+    @classmethod
+    def of(cls, words: Mapping[str, str], problems: Sequence[str] = ()) -> ColumnMapping:
+        """Return the mapping of fields and attributes to columns, the opposite of :meth:`words`.
+
+        Raises InvalidInputError with the problems found before and those found here.
+        """
+        found, columns = [*problems], Counter(words.values())
+        found += [f"The column {name[:LONGEST_SHOWN]} is mapped twice." for name, count in columns.items() if count > 1]
+        if len(words) > MOST_COLUMNS:
+            found.append(f"{len(words)} columns are mapped; at most {MOST_COLUMNS} can be imported.")
+        found += [
+            f"The name {text[:LONGEST_SHOWN]!r}… is too long; at most {LONGEST_CELL} characters are allowed."
+            for pair in words.items()
+            for text in pair
+            if len(text) > LONGEST_CELL
+        ]
+        if not all(is_storable(text) for pair in words.items() for text in pair):
+            found.append("A mapping contains a character that cannot be stored.")
+        if found:
+            raise InvalidInputError(found)
+        return cls(
+            **{_FIELDS[word]: column for word, column in words.items() if word in _FIELDS},
+            attributes=tuple((word, column) for word, column in words.items() if word not in _FIELDS),
+        )
+
+    def words(self) -> dict[str, str]:
+        """Return fields and attributes with their columns, in the words people write."""
+        said = {word: getattr(self, name) for word, name in _FIELDS.items()}
+        return {**{word: column for word, column in said.items() if column is not None}, **dict(self.attributes)}
+
+
+NO_MAPPING: Final = ColumnMapping()
+"""Every column is found by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +140,8 @@ class Columns:
         """Return the contact in a row; raise InvalidInputError when its cells do not fit the columns."""
         if len(cells) != self.count:
             cells = self._fitted(cells)
+        if max(map(len, cells)) > LONGEST_CELL:
+            raise InvalidInputError(self._too_long(cells))
         # not a generator expression per field: this runs a million times
         return ContactDraft(
             phone=cells[self.phone],
@@ -74,6 +158,14 @@ class Columns:
             )
         return [*cells[: self.count], *[""] * (self.count - len(cells))]
 
+    @staticmethod
+    def _too_long(cells: Sequence[str]) -> list[str]:
+        return [
+            f"cell {place} has {len(cell)} characters; at most {LONGEST_CELL} can be imported"
+            for place, cell in enumerate(cells, 1)
+            if len(cell) > LONGEST_CELL
+        ]
+
 
 def _whole(text: str) -> int:
     text = text.strip()
@@ -86,40 +178,88 @@ def _whole(text: str) -> int:
     return int(bare)
 
 
-def columns_of(header: Sequence[str], *, default_region: str | None) -> Columns:
-    """Return what the columns of a table hold, by the names in its first line; raise InvalidInputError."""
+def columns_of(header: Sequence[str], *, default_region: str | None, mapping: ColumnMapping = NO_MAPPING) -> Columns:
+    """Return what the columns of a table hold, by the mapping and the names in its first line.
+
+    Raises InvalidInputError with everything that is wrong with the two.
+    """
     names = [name.strip() for name in header]
+    if len(names) > MOST_COLUMNS:
+        raise InvalidInputError([f"The first line names {len(names)} columns; at most {MOST_COLUMNS} can be imported."])
+    problems = [
+        f"The name of column {place} has {len(name)} characters; at most {LONGEST_CELL} are allowed."
+        for place, name in enumerate(names, 1)
+        if len(name) > LONGEST_CELL
+    ]
     compared = [_compared(name) for name in names]
-    phone = _place(compared, _PHONE)
-    if phone is None:
-        raise InvalidInputError([_no_phone_column(names, default_region)])
-    time_zone, unique_id, priority = (_place(compared, fit) for fit in (_TIME_ZONE, _UNIQUE_ID, _PRIORITY))
+    mapped = _mapped(names, compared, mapping, problems)
+    taken = set(mapped.values())
+    places = {}
+    for word, fit in _SPELLINGS.items():
+        places[word] = mapped[word] if word in mapped else _place(compared, fit, taken)
+    phone = places["phone"]
+    if phone is None and not problems:
+        problems.append(_no_phone_column(names, default_region))
+    named = {place: word for word, place in mapped.items()}
     attributes = tuple(
-        (place, _NAMES.get(compared[place], name) or f"column {place + 1}")
+        (place, named.get(place) or _NAMES.get(compared[place], name) or _nameless(place))
         for place, name in enumerate(names)
-        if place not in {phone, time_zone, unique_id, priority}
+        if place not in places.values()
     )
-    twice = [name for name, count in Counter(name for _, name in attributes).items() if count > 1]
-    if twice:
-        raise InvalidInputError([f"The first line names the column {name} more than once." for name in twice])
+    counts = Counter(name for _, name in attributes)
+    problems += [
+        f"The first line names the column {name[:LONGEST_SHOWN]} more than once."
+        for name, count in counts.items()
+        if count > 1
+    ]
+    if problems or phone is None:
+        raise InvalidInputError(problems)
     return Columns(
         count=len(names),
         phone=phone,
-        time_zone=time_zone,
-        unique_id=unique_id,
-        priority=priority,
+        time_zone=places["timeZone"],
+        unique_id=places["uniqueId"],
+        priority=places["priority"],
         attributes=attributes,
     )
+
+
+def _mapped(
+    names: Sequence[str], compared: Sequence[str], mapping: ColumnMapping, problems: list[str]
+) -> dict[str, int]:
+    """Return the places of the columns a mapping names; tell those that are not there, or there twice."""
+    found: dict[str, int] = {}
+    for word, column in mapping.words().items():
+        places = [place for place, name in enumerate(names) if column in {name, _nameless(place)}] or [
+            place for place, name in enumerate(compared) if name and name == _compared(column)
+        ]
+        if len(places) == 1:
+            if places[0] in found.values():
+                problems.append(f"The column {column} is mapped twice.")
+            found[word] = places[0]
+        elif places:
+            problems.append(f"{word} cannot be read from {column}: the first line has {len(places)} such columns.")
+        else:
+            problems.append(f"{word} cannot be read from {column}: the first line has no such column.")
+    if problems and mapping.words():
+        shown = ", ".join(names)[: 3 * LONGEST_SHOWN]
+        problems.append(f"It names: {shown}.")
+    return found
+
+
+def _nameless(place: int) -> str:
+    return f"column {place + 1}"
 
 
 def _compared(name: str) -> str:
     return _NOISE.sub("", unicodedata.normalize("NFKD", name).lower())
 
 
-def _place(compared: Sequence[str], spellings: Sequence[str]) -> int | None:
+def _place(compared: Sequence[str], spellings: Sequence[str], taken: Collection[int]) -> int | None:
     for spelling in spellings:
-        if spelling in compared:
-            return compared.index(spelling)
+        for place, name in enumerate(compared):
+            if name == spelling and place not in taken:
+                return place
     return None
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from outdial.core import ids
-from outdial.core.errors import ConflictError, InUseError, InvalidInputError, NotFoundError
+from outdial.core.errors import ConflictError, InUseError, InvalidInputError, LimitReachedError, NotFoundError
 from outdial.core.model import Contact, ContactList
 from outdial.core.paging import Page
 from outdial.core.phone import parse_phone
@@ -19,10 +19,19 @@ from outdial.core.zones import valid_zone
 from outdial.services.access import require_application
 from outdial.services.fields import description_problems, is_storable, line_problems, name_problems, require
 from outdial.store import contacts as store
-from outdial.store.contacts import ContactRow
+from outdial.store.contacts import ContactRow, NewContacts, OpenList
 from outdial.store.database import Connection, Database
 
 __all__ = ["AddedContacts", "Contact", "ContactDraft", "ContactList", "Page"]
+
+MOST_LISTS: Final = 1_000
+"""Contact lists of an account."""
+
+MOST_CONTACTS: Final = 5_000_000
+"""Contacts of an account, all its lists together."""
+
+LONGEST_LIST: Final = 1_000_000
+"""Contacts of a list. These three are the vendor's limits (kore-api.md, section 4)."""
 
 LARGEST_PRIORITY: Final = 32767
 LONGEST_UNIQUE_ID: Final = 300
@@ -58,6 +67,8 @@ class AddedContacts:
     added: int
     duplicates: int
     """Left out: the list does not allow duplicates and has their number."""
+    beyond: int
+    """Left out: the list or the account is full."""
     problems: tuple[str, ...]
     """One sentence for each thing wrong with a contact that was left out, beginning with its index."""
 
@@ -77,7 +88,7 @@ async def create_list(
     """Create an empty contact list.
 
     Raises InvalidInputError with all wrong fields, NotFoundError when the account has no such application,
-    ConflictError when the application has a list of that name.
+    ConflictError when the application has a list of that name, LimitReachedError when the account can have no more.
     """
     require(
         name_problems("name", name)
@@ -89,6 +100,8 @@ async def create_list(
         application = await require_application(connection, iid)
         if application.account_id != account_id:
             raise NotFoundError(f"There is no application {iid}.")
+        if await store.lists_count(connection, account_id) >= MOST_LISTS:
+            raise LimitReachedError(f"The account has {MOST_LISTS:,} contact lists, its most; delete one first.")
         inserted = await store.insert_list(
             connection,
             list_id=list_id,
@@ -186,6 +199,7 @@ async def delete_list(database: Database, iid: str, list_id: str) -> ContactList
     Raises NotFoundError, and InUseError while any campaign refers to it.
     """
     async with database.transaction() as connection:
+        await store.lock_usage(connection, iid)
         if is_storable(list_id):
             await store.lock_list(connection, iid, list_id)
         found = await _required(connection, iid, list_id)
@@ -201,24 +215,47 @@ async def delete_list(database: Database, iid: str, list_id: str) -> ContactList
 async def add_contacts(
     database: Database, iid: str, name: str, drafts: Sequence[ContactDraft], *, default_region: str | None
 ) -> AddedContacts:
-    """Add contacts to the application's list of that name; those that are wrong are left out and told, others added.
+    """Add contacts to the application's list of that name; those that are wrong or have no room are left out and told,
+    others added.
 
-    Raises NotFoundError for an unknown list.
+    Raises NotFoundError for an unknown list, LimitReachedError when there was no room for any.
     """
-    rows: list[ContactRow] = []
+    rows = NewContacts()
+    places: list[int] = []
     problems: list[str] = []
     for index, draft in enumerate(drafts):
         try:
-            rows.append(checked(draft, default_region=default_region))
+            rows.add(checked(draft, default_region=default_region))
+            places.append(index)
         except InvalidInputError as error:
             problems += [f"[{index}]: {problem}." for problem in error.problems]
     async with database.transaction() as connection:
         to = await store.open_list(connection, iid, name) if is_storable(name) else None
         if to is None:
             raise no_list_named(name)
-        await store.stage(connection, rows)
-        added = await store.merge(connection, to, actor=None)
-    return AddedContacts(added=added, duplicates=len(rows) - added, problems=tuple(problems))
+        picked = await store.pick(connection, to, rows.phones, room=room(to))
+        await store.insert(connection, to, rows, picked.new, actor=None)
+    if picked.beyond and not picked.new:
+        raise LimitReachedError(f"Nothing was added: {full(to)}.")
+    problems += [f"[{places[place]}]: {full(to)}." for place in picked.beyond]
+    return AddedContacts(
+        added=len(picked.new),
+        duplicates=len(rows) - len(picked.new) - len(picked.beyond),
+        beyond=len(picked.beyond),
+        problems=tuple(problems),
+    )
+
+
+def room(to: OpenList) -> int:
+    """Return how many contacts may still be added to an open list."""
+    return max(0, min(LONGEST_LIST - to.contacts_count, MOST_CONTACTS - to.account_contacts_count))
+
+
+def full(to: OpenList) -> str:
+    """Return why a contact has no room in an open list, to stand within a sentence."""
+    if LONGEST_LIST - to.contacts_count <= MOST_CONTACTS - to.account_contacts_count:
+        return f"the contact list {to.name} is full, a list has at most {LONGEST_LIST:,} contacts"
+    return f"the account is full, it has at most {MOST_CONTACTS:,} contacts"
 
 
 async def contacts_page(database: Database, iid: str, list_id: str, *, skip: int, limit: int) -> Page[Contact]:

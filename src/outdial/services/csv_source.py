@@ -12,7 +12,7 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple, TypedDict
 
 from outdial.core.errors import FileError, InvalidInputError
 
@@ -33,11 +33,13 @@ _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_WORKBOOKS: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
-"""How Excel's own files begin."""
-
 _UNDEFINED_IN_CP1252: Final = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 _CHUNK: Final = 1 << 20
+_BLOCK: Final = 1 << 17
+"""Characters of lines that are read at once."""
+
+_ONE_BY_ONE: Final = 1000
+"""Rows."""
 
 
 class Record(NamedTuple):
@@ -53,17 +55,14 @@ class Record(NamedTuple):
 class CsvSource:
     """An open CSV file: its header, then its rows."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file and read its header.
+    def __init__(self, path: Path, *, name: str | None = None) -> None:
+        """Open the file and read its header; ``name`` is what its owner calls it.
 
         Raises FileError, and InvalidInputError when it is no CSV file or has no header. Blocks, as all of this class.
         """
         self._path = path
+        self._name = name or path.name
         try:
-            if not path.is_file():
-                # missing, a folder, or a pipe: a pipe cannot be read twice
-                reason = "it is not a regular file" if path.exists() else "there is no such file"
-                raise FileError(f"{path} cannot be read: {reason}.")
             self.size = path.stat().st_size
             self._bytes: BinaryIO = path.open("rb")
         except OSError as error:
@@ -76,19 +75,20 @@ class CsvSource:
 
     def _open_text(self) -> None:
         try:
-            encoding = _encoding(self._bytes, self._path)
+            encoding = _encoding(self._bytes)
             self._bytes.seek(0)
         except OSError as error:
             raise FileError(f"{self._path} cannot be read: {error.strerror}.") from error
         # what is no character in UTF-16 is shown as such; the other encodings have been found to fit
         text = io.TextIOWrapper(self._bytes, encoding=encoding, errors="replace", newline="")
-        self._lines = _Lines(text, self._path)
-        self._reader = csv.reader(self._lines, delimiter=self._separator(), strict=True, skipinitialspace=True)
-        header = next(self.records(), None)
+        self._lines = _Lines(text, self._name)
+        self._dialect: _Dialect = {"delimiter": self._separator(), "strict": True, "skipinitialspace": True}
+        self._records = self._read()
+        header = next(self._records, None)
         if header is None:
-            raise InvalidInputError([f"{self._path.name} is empty; its first line must name the columns."])
+            raise InvalidInputError([f"{self._name} is empty; its first line must name the columns."])
         if header.problem is not None:
-            raise InvalidInputError([f"The first line of {self._path.name} cannot be read: {header.problem}."])
+            raise InvalidInputError([f"The first line of {self._name} cannot be read: {header.problem}."])
         self.header = header.cells
 
     def _separator(self) -> str:
@@ -110,25 +110,59 @@ class CsvSource:
 
     def records(self) -> Iterator[Record]:
         """Yield the rows that are left, without empty ones. Raises FileError, and InvalidInputError for no table."""
-        lines, reader = self._lines, self._reader
-        while True:
-            lines.taken.clear()
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except (csv.Error, _TooManyLinesError):
-                yield Record(lines.first, [lines.taken[0].rstrip("\r\n")], _WRONG_QUOTES)
-                lines.put_back_all_but_first()
-                continue
-            except OSError as error:
-                raise FileError(f"{self._path} cannot be read: {error.strerror}.") from error
+        return self._records
+
+    def _read(self) -> Iterator[Record]:
+        """Read many lines at once, and where quotes are wrong or a row has many lines, some rows one by one."""
+        try:
+            while block := self._lines.take():
+                done = 0
+                rows = csv.reader(block, **self._dialect)
+                try:
+                    for cells in rows:
+                        first, done = done, rows.line_num
+                        if done - first > MOST_LINES:
+                            done = first
+                            break
+                        if any(cells):
+                            yield Record(self._lines.first_of_block + first, cells, None)
+                except csv.Error:
+                    # of the rows before nothing is wrong
+                    pass
+                if done < len(block):
+                    self._lines.put_back(block[done:])
+                    # where one is wrong there may be more, and each costs a block
+                    for _ in range(_ONE_BY_ONE):
+                        yield from self._row()
+        except OSError as error:
+            raise FileError(f"{self._path} cannot be read: {error.strerror}.") from error
+
+    def _row(self) -> Iterator[Record]:
+        """Yield the next row, or its first line as one that cannot be read."""
+        lines = self._lines
+        lines.taken.clear()
+        try:
+            cells = next(csv.reader(lines, **self._dialect))
+        except StopIteration:
+            return
+        except (csv.Error, _TooManyLinesError):
+            yield Record(lines.first, [lines.taken[0].rstrip("\r\n")], _WRONG_QUOTES)
+            lines.put_back_all_but_first()
+        else:
             if any(cells):
                 yield Record(lines.first, cells, None)
 
     def close(self) -> None:
         """Close the file."""
         self._bytes.close()
+
+
+class _Dialect(TypedDict):
+    """How cells are told apart."""
+
+    delimiter: str
+    strict: bool
+    skipinitialspace: bool
 
 
 _WRONG_QUOTES: Final = 'the quotes are wrong: a cell that begins with " ends with ", and a " within it is written twice'
@@ -141,12 +175,14 @@ class _TooManyLinesError(Exception):
 class _Lines:
     """Gives the csv module its lines, remembers those of the row being read, and takes lines back."""
 
-    def __init__(self, text: io.TextIOWrapper, path: Path) -> None:
+    def __init__(self, text: io.TextIOWrapper, name: str) -> None:
         self.taken: list[str] = []
         """Lines of the row being read; whoever reads rows clears it before each."""
+        self.first_of_block = 1
+        """Number of the first line of the block taken last."""
         self._count = 0
         self._text = text
-        self._path = path
+        self._name = name
         self._again: deque[str] = deque()
 
     @property
@@ -165,9 +201,37 @@ class _Lines:
             raise StopIteration
         self._count += 1
         if len(line) >= LONGEST_LINE:
-            raise InvalidInputError([f"Line {self._count} of {self._path.name} is too long; is it a CSV file?"])
+            raise self._too_long(self._count)
         self.taken.append(line)
         return line
+
+    def take(self) -> list[str]:
+        """Return the next lines, some thousands at once; none at the end. They count as read."""
+        block = list(self._again)
+        self._again.clear()
+        if not block:
+            text = self._text.read(_BLOCK)
+            if text and not text.endswith("\n"):
+                text += self._text.readline(LONGEST_LINE)
+            block = io.StringIO(text, newline="").readlines()
+        if block and len(max(block, key=len)) >= LONGEST_LINE:
+            line = next(place for place, line in enumerate(block, 1) if len(line) >= LONGEST_LINE)
+            if line == 1:
+                raise self._too_long(self._count + 1)
+            # the rows before it first
+            self._again.extend(block[line - 1 :])
+            block = block[: line - 1]
+        self.first_of_block = self._count + 1
+        self._count += len(block)
+        return block
+
+    def put_back(self, lines: list[str]) -> None:
+        """Let the last lines of a block be read again."""
+        self._again.extendleft(reversed(lines))
+        self._count -= len(lines)
+
+    def _too_long(self, line: int) -> InvalidInputError:
+        return InvalidInputError([f"Line {line} of {self._name} is too long; is it a CSV file?"])
 
     def put_back_all_but_first(self) -> None:
         """Let the lines after the first of this row be read again, as rows of their own."""
@@ -188,10 +252,8 @@ class _Lines:
         self._again.clear()
 
 
-def _encoding(file: BinaryIO, path: Path) -> str:
+def _encoding(file: BinaryIO) -> str:
     head = file.read(64)
-    if head.startswith(_WORKBOOKS):
-        raise InvalidInputError([f"{path.name} is an Excel workbook; save it as CSV (UTF-8) and import that."])
     for mark, encoding in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
             return encoding

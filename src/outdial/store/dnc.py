@@ -126,6 +126,30 @@ async def entries(connection: Connection, list_id: str) -> list[DncEntry]:
     return [DncEntry(**row) for row in rows]
 
 
+async def listed_count(connection: Connection, account_id: str, phones: Sequence[str]) -> int:
+    """Return how many of the numbers, each as often as it is given, are on the account-wide list now."""
+    list_id: str | None = await connection.fetchval(
+        """
+        SELECT id FROM dnc_lists l WHERE account_id = $1 AND iid IS NULL
+           AND EXISTS (SELECT FROM dnc_entries e WHERE e.dnc_list_id = l.id)
+        """,
+        account_id,
+    )
+    if list_id is None:
+        return 0
+    count: int = await connection.fetchval(
+        """
+        SELECT count(*) FROM unnest($2::text[]) AS given (phone)
+         -- no join, which might read the whole list
+         WHERE (SELECT true FROM dnc_entries e WHERE e.dnc_list_id = $1 AND e.phone = given.phone
+                   AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp()))
+        """,
+        list_id,
+        phones,
+    )
+    return count
+
+
 async def reserved_count(connection: Connection, account_id: str, phones: Sequence[str]) -> int:
     """Return how many attempts to these numbers are reserved: an engine may be about to dial them."""
     count: int = await connection.fetchval(

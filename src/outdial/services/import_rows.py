@@ -1,0 +1,236 @@
+"""Adding the rows of an open table to a contact list, lot by lot.
+
+One thread reads and checks rows while the database stores those before. Each lot of rows is one transaction, in which
+whoever counts them counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, Final
+
+from outdial.core.contact_import import ImportProgress, RowError
+from outdial.core.errors import FileError, InvalidInputError
+from outdial.services.contact_columns import Columns
+from outdial.services.contact_lists import full, no_list_named, room
+from outdial.services.contact_rows import RowReader
+from outdial.services.csv_source import Record
+from outdial.services.table_source import TableSource
+from outdial.store import contacts as store
+from outdial.store import dnc
+from outdial.store.contacts import NewContacts
+from outdial.store.database import Connection, Database
+
+LOT_ROWS: Final = 10_000
+LOT_BYTES: Final = 8 << 20
+"""A lot ends with whichever comes first; it bounds memory and how long others who add to the account wait."""
+
+MOST_EXAMPLES: Final = 5
+"""Problems told in the report itself."""
+
+MOST_ERRORS: Final = 1000
+"""Errors of one lot that are handed to whoever keeps them; all are counted."""
+
+LONGEST_REASON: Final = 1000
+"""Characters."""
+
+_BETWEEN_CELLS: Final = "\0"
+"""A row that can be stored has no such character."""
+
+Beside = Callable[[Connection, ImportProgress, Sequence[RowError]], Awaitable[None]]
+"""What happens in the transaction of each lot: its counts, and why some of its rows are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where rows go, and in whose name."""
+
+    iid: str
+    account_id: str
+    list_id: str
+    list_name: str
+    default_region: str | None
+    actor: str
+
+
+@dataclass(slots=True)
+class Lot:
+    """Rows read but not yet stored."""
+
+    rows: NewContacts = field(default_factory=NewContacts)
+    lines: list[int] = field(default_factory=list)
+    cells: list[str] = field(default_factory=list)
+    """What each of ``rows`` was read from; its cells as one text, since lists would keep the garbage collector busy."""
+    count: int = 0
+    """Rows read, the bad ones included."""
+    bad: int = 0
+    errors: list[RowError] = field(default_factory=list)
+    position: int = 0
+
+    def record(self, place: int) -> Record:
+        """Return what one of ``rows`` was read from."""
+        return Record(self.lines[place], self.cells[place].split(_BETWEEN_CELLS), None)
+
+    def refuse(self, line: int, reason: str) -> None:
+        """Note why a row is left out, as far as that is kept."""
+        if len(self.errors) < MOST_ERRORS:
+            self.errors.append(RowError(line, reason[:LONGEST_REASON]))
+
+
+async def add_rows(
+    database: Database,
+    source: TableSource,
+    columns: Columns,
+    to: Target,
+    *,
+    skip: int,
+    errors: ErrorFile,
+    beside: Beside,
+    on_lot: Callable[[ImportProgress], None],
+) -> None:
+    """Add the rows of a table after the first ``skip`` to a list; good rows are kept, others told.
+
+    ``on_lot`` gets what each lot adds, once it is stored. Raises InvalidInputError and FileError when the file cannot
+    be read on, NotFoundError when the list is deleted meanwhile, and whatever ``beside`` raises.
+    """
+    lots = _lots(source, columns, errors, to.default_region, skip)
+    lot = await asyncio.to_thread(next, lots)
+    while lot.count:
+        done, lot = await _store(database, to, source, lot, lots, errors, beside)
+        on_lot(done)
+
+
+async def _store(
+    database: Database,
+    to: Target,
+    source: TableSource,
+    lot: Lot,
+    lots: Iterator[Lot],
+    errors: ErrorFile,
+    beside: Beside,
+) -> tuple[ImportProgress, Lot]:
+    """Store a lot and read the next one; return what it adds, and the next lot."""
+    reading: asyncio.Task[Lot] | None = None
+    following = Lot()
+    try:
+        async with database.transaction() as connection:
+            opened = await store.open_list_by_id(connection, to.iid, to.list_id)
+            if opened is None:
+                # deleted since the import began
+                raise no_list_named(to.list_name)
+            on_dnc = await dnc.listed_count(connection, to.account_id, lot.rows.phones)
+            picked = await store.pick(connection, opened, lot.rows.phones, room=room(opened))
+            for place in picked.beyond:
+                lot.refuse(lot.lines[place], full(opened))
+            done = ImportProgress(
+                rows=lot.count,
+                added=len(picked.new),
+                duplicates=len(lot.rows) - len(picked.new) - len(picked.beyond),
+                bad=lot.bad,
+                beyond=len(picked.beyond),
+                on_dnc=on_dnc,
+                position=lot.position,
+                size=source.size,
+            )
+            await beside(connection, done, lot.errors)
+            # only now, when the server works alone for a while: a thread that computes slows short exchanges down
+            reading = asyncio.create_task(asyncio.to_thread(next, lots))
+            await store.insert(connection, opened, lot.rows, picked.new, actor=to.actor)
+    finally:
+        # whatever happened, the thread must be done with the file before that is closed
+        if reading is not None:
+            following = await _finished(reading)
+    for place in picked.beyond:
+        errors.add(lot.record(place), [full(opened)])
+    return done, following
+
+
+async def _finished(reading: asyncio.Task[Lot]) -> Lot:
+    """Wait for the task to its end even when cancelled meanwhile; a lot takes well under a second."""
+    while not reading.done():
+        try:
+            await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            await asyncio.wait([reading])
+            raise
+    return reading.result()
+
+
+def _lots(source: TableSource, columns: Columns, errors: ErrorFile, region: str | None, skip: int) -> Iterator[Lot]:
+    """Yield lots of checked rows, and empty ones after the last."""
+    reader = RowReader(columns, default_region=region)
+    lot, size = Lot(), 0
+    for record in islice(source.records(), skip, None):
+        lot.count += 1
+        try:
+            size += reader.read(record, lot.rows)
+        except InvalidInputError as error:
+            lot.bad += 1
+            lot.refuse(record.line, "; ".join(error.problems))
+            errors.add(record, error.problems)
+        else:
+            lot.lines.append(record.line)
+            lot.cells.append(_BETWEEN_CELLS.join(record.cells))
+        if lot.count >= LOT_ROWS or size >= LOT_BYTES:
+            lot.position = source.position
+            yield lot
+            lot, size = Lot(), 0
+    lot.position = source.size
+    yield lot
+    while True:
+        yield Lot()
+
+
+class ErrorFile:
+    """The file of bad rows: line, reason and the row as it was, under the columns' own names."""
+
+    def __init__(self, path: Path | None, source: Path, header: Sequence[str], *, more: bool = False) -> None:
+        """Begin the file, or with ``more`` go on with what is there; None writes none. Raises FileError."""
+        self.examples: list[str] = []
+        self._path = path
+        self._any = more
+        self._file: IO[str] | None = None
+        if path is None:
+            return
+        try:
+            if path.exists() and path.samefile(source):
+                raise InvalidInputError(["The error file is the imported file itself; name another."])
+            # with a byte order mark, by which Excel knows the encoding
+            encoding = "utf-8" if more else "utf-8-sig"
+            self._file = path.open("a" if more else "w", encoding=encoding, errors="replace", newline="")
+        except OSError as error:
+            raise FileError(f"The error file {path} cannot be written: {error.strerror}.") from error
+        self._writer: Any = csv.writer(self._file)
+        if not more:
+            self._write(["line", "reason", *header])
+
+    def add(self, record: Record, problems: Sequence[str]) -> None:
+        """Tell a bad row. Raises FileError."""
+        reason = "; ".join(problems)
+        self._any = True
+        if len(self.examples) < MOST_EXAMPLES:
+            self.examples.append(f"Line {record.line}: {reason}.")
+        if self._file is not None:
+            self._write([record.line, reason, *record.cells])
+
+    def _write(self, cells: Sequence[object]) -> None:
+        try:
+            self._writer.writerow(cells)
+        except OSError as error:
+            raise FileError(f"The error file {self._path} cannot be written: {error.strerror}.") from error
+
+    def close(self) -> None:
+        """Close the file, and remove it when there is nothing in it. Raises FileError."""
+        if self._file is None or self._path is None:
+            return
+        try:
+            self._file.close()
+            if not self._any and self._path.is_file():
+                self._path.unlink()
+        except OSError as error:
+            raise FileError(f"The error file {self._path} cannot be written: {error.strerror}.") from error
