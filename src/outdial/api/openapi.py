@@ -9,6 +9,9 @@ import msgspec
 from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from starlette.types import ASGIApp
+
+from outdial.api.request_ids import RequestIds
 
 _BY_NAME: Final = "#/components/schemas/"
 _JSON: Final = "application/json"
@@ -64,6 +67,10 @@ class Api(FastAPI):
     def __init__(self, catalog: Catalog, **options: Any) -> None:
         self._catalog = catalog
         super().__init__(**options)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        # around Starlette's own outermost part, which answers what nobody foresaw
+        return RequestIds(super().build_middleware_stack())
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
