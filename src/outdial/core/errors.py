@@ -111,6 +111,27 @@ class InUseError(ConflictError):
     code = "in_use"
 
 
+class KeyReusedError(OutdialError):
+    """An ``Idempotency-Key`` has served for another request already."""
+
+    code = "key_reused"
+    status = 422
+    wire_code = 422
+
+
+class KeyBusyError(ConflictError):
+    """A request with the same ``Idempotency-Key`` is being carried out; its answer comes to whoever asks again."""
+
+    code = "key_busy"
+    retryable = True
+
+
+class AnswerLostError(ConflictError):
+    """The request of an ``Idempotency-Key`` was carried out, but its answer was lost; it is not carried out again."""
+
+    code = "answer_lost"
+
+
 class NotBuiltError(OutdialError):
     """A documented feature that outdial does not offer yet."""
 

@@ -62,7 +62,13 @@ class ContactListRoutes:
             "POST",
             "/contactList/getAllListDetails",
             self.get_all,
-            Operation("Get all contact lists", (Success[list[ListedContactList]],), bodies=(EmptyBody,), query=_KIND),
+            Operation(
+                "Get all contact lists",
+                (Success[list[ListedContactList]],),
+                bodies=(EmptyBody,),
+                query=_KIND,
+                reads=True,
+            ),
             only=True,
         )
         self.add_adding_to(endpoints)

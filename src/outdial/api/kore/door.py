@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from outdial.api.auth import INVALID_CREDENTIALS, Caller, authenticate
+from outdial.api.idempotency import Idempotency
 from outdial.api.ratelimit import RateLimiter
 from outdial.core.errors import BadRequestError, NotBuiltError, UnauthorizedError
 from outdial.secretbox import SecretBox
@@ -20,18 +23,34 @@ class Door:
     database: Database
     secrets: SecretBox
     limiter: RateLimiter
+    idempotency: Idempotency
+
+    async def once(self, request: Request, act: Callable[[Request], Awaitable[Response]]) -> Response:
+        """Act on a request that changes something, at most once for each key its client gives."""
+        caller = await self.admit(request)
+        return await self.idempotency.once(request, caller.client_id, act)
 
     async def admit(self, request: Request, *, limited: bool = True) -> Caller:
         """Return who asks. Raises UnauthorizedError unless token, path, ``iid`` and ``accountId`` all agree, and
-        RateLimitedError; headers that older documents omit may be absent, but never wrong."""
+        RateLimitedError; headers that older documents omit may be absent, but never wrong. Who is in is not asked
+        again."""
+        known: Caller | None = getattr(request.state, "caller", None)
+        if known is not None:
+            return known
         caller = await authenticate(self.database, self.secrets, request.headers.get("auth"))
         applications = {request.path_params["iid"], *request.headers.getlist("iid")}
         accounts = {*request.headers.getlist("accountid"), *request.query_params.getlist("accountId")}
         if applications != {caller.iid} or not accounts <= {caller.account_id}:
             raise UnauthorizedError(INVALID_CREDENTIALS)
         if limited:
-            self.limiter.admit(caller.account_id)
+            await self.limiter.admit(caller.account_id)
+        request.state.caller = caller
         return caller
+
+
+def is_stop(request: Request) -> bool:
+    """Whether a trigger asks for a stop: people's phones come before our load and our book-keeping."""
+    return set(request.query_params.getlist("trigger")) == {"stop"}
 
 
 def query_value(request: Request, name: str) -> str | None:
