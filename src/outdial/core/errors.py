@@ -85,6 +85,14 @@ class UnauthorizedError(OutdialError):
     wire_code = 4002
 
 
+class ForbiddenError(OutdialError):
+    """The client is known, but may not hand out what it does not have itself."""
+
+    code = "forbidden"
+    status = 403
+    wire_code = 403
+
+
 class ConflictError(OutdialError):
     """The thing is not in a state that allows this."""
 

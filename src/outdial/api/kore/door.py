@@ -12,6 +12,7 @@ from outdial.api.auth import INVALID_CREDENTIALS, Caller, authenticate
 from outdial.api.idempotency import Idempotency
 from outdial.api.ratelimit import RateLimiter
 from outdial.core.errors import BadRequestError, NotBuiltError, UnauthorizedError
+from outdial.core.model import Scope
 from outdial.secretbox import SecretBox
 from outdial.store.database import Database
 
@@ -37,7 +38,7 @@ class Door:
         known: Caller | None = getattr(request.state, "caller", None)
         if known is not None:
             return known
-        caller = await authenticate(self.database, self.secrets, request.headers.get("auth"))
+        caller = await authenticate(self.database, self.secrets, request.headers.get("auth"), Scope.CAMPAIGN_MANAGEMENT)
         applications = {request.path_params["iid"], *request.headers.getlist("iid")}
         accounts = {*request.headers.getlist("accountid"), *request.query_params.getlist("accountId")}
         if applications != {caller.iid} or not accounts <= {caller.account_id}:
