@@ -14,9 +14,10 @@ import outdial
 from outdial.api import errors
 from outdial.api.docs_page import page
 from outdial.api.idempotency import Idempotency
-from outdial.api.kore import surface
+from outdial.api.kore import surface as kore
 from outdial.api.kore.paths import OneSpelling
 from outdial.api.metrics import Measured, Metrics
+from outdial.api.native import surface as native
 from outdial.api.openapi import Api, Catalog
 from outdial.api.parts import ApiParts
 from outdial.api.ratelimit import RateLimiter
@@ -29,6 +30,12 @@ _ABOUT: Final = """Outbound voice campaigns that stop at once, provably.
 
 Paths may be written with the service prefix `/campaign` or `/agentassist`, or without one, and with doubled slashes.
 Failures are `{"errors":[{"msg":…,"code":…}]}`, one entry per thing that is wrong.
+
+Below `/api/outdial` is what the vendor has no endpoint for: there the token may come as `Authorization: Bearer` too,
+each endpoint names the scope it takes, and failures also say `errorCode`, `retryable` and `requestId`.
+
+Every answer has an `X-Request-Id`. Every call that changes something takes an `Idempotency-Key`, except a stop, which
+is always carried out.
 """
 
 
@@ -65,6 +72,7 @@ def create_app(parts: ApiParts) -> FastAPI:
     app.add_route("/docs", _docs, include_in_schema=False)
     limiter = RateLimiter(parts.database, parts.settings.rate_limit_per_minute)
     idempotency = Idempotency(parts.database, parts.secrets)
-    for router in surface.routers(parts, stops, catalog, limiter=limiter, idempotency=idempotency):
-        app.include_router(router)
+    for surface in (kore, native):
+        for router in surface.routers(parts, stops, catalog, limiter=limiter, idempotency=idempotency):
+            app.include_router(router)
     return app

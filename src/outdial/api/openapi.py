@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
 
+from outdial.api.error_catalogue import catalogue
 from outdial.api.request_ids import RequestIds
 
 IDEMPOTENCY: Final = (
@@ -38,7 +39,7 @@ class Catalog:
         failure: Any,
     ) -> dict[str, Any]:
         """Return the parts of an operation that its function's signature does not tell."""
-        done, refused = self._answer(answers), self._answer([failure])
+        done, refused = self._answer(answers) if answers else {}, self._answer([failure])
         described: dict[str, Any] = {
             "parameters": list(parameters),
             "responses": {
@@ -54,12 +55,20 @@ class Catalog:
         references, schema = models_json_schema(
             [(model, "validation") for model in models], ref_template=f"{_BY_NAME}{{model}}"
         )
-        self.schemas |= schema.get("$defs", {})
+        self._remember(schema.get("$defs", {}))
         return _any_of(list(references.values()))
+
+    def _remember(self, schemas: dict[str, Any]) -> None:
+        for name, schema in schemas.items():
+            known = self.schemas.setdefault(name, schema)
+            # an enumeration is described a little differently by the two who describe
+            same = known == schema or ("enum" in known and sorted(known["enum"]) == sorted(schema.get("enum", [])))
+            if not same:
+                raise ValueError(f"two shapes are named {name}")
 
     def _answer(self, shapes: Sequence[Any]) -> dict[str, Any]:
         references, components = msgspec.json.schema_components(shapes, ref_template=f"{_BY_NAME}{{name}}")
-        self.schemas |= components
+        self._remember(components)
         return _any_of(list(references))
 
 
@@ -89,6 +98,8 @@ class Api(FastAPI):
                 "name": "auth",
                 "description": "A JSON Web Token, HS256, signed with the client's secret: "
                 '`{"sub": "anything", "appId": "<client id>"}`; `exp` is honoured.',
-            }
+            },
+            "bearer": {"type": "http", "scheme": "bearer", "description": "The same token; not on the vendor's paths."},
         }
+        document["x-error-catalogue"] = catalogue()
         return document

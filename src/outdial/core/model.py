@@ -332,6 +332,18 @@ class Contact:
 
 
 @dataclass(frozen=True, slots=True)
+class DncList:
+    """A do-not-call list."""
+
+    id: str
+    iid: str | None
+    """The application whose campaigns may name it; None = the account's own, which counts for all of them."""
+    name: str
+    numbers_count: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class DncEntry:
     """A number that must not be called."""
 

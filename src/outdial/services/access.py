@@ -91,7 +91,6 @@ async def change_application(
     require(problems)
     async with database.transaction() as connection:
         present = await require_application(connection, iid)
-        await store.lock_account(connection, present.account_id)
         changed = replace(
             present,
             name=present.name if name is None else name,

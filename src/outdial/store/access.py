@@ -72,20 +72,15 @@ async def applications(connection: Connection) -> list[Application]:
 
 async def change_application(connection: Connection, iid: str, *, name: str, max_concurrent_calls: int | None) -> bool:
     """Give an application a name and a ceiling; False when another one of its account has the name."""
-    changed = await connection.fetchval(
-        """
-        UPDATE applications p SET name = $2, max_concurrent_calls = $3
-         WHERE iid = $1 AND NOT EXISTS (SELECT FROM applications o
-                                         WHERE o.account_id = p.account_id AND o.name = $2 AND o.iid <> p.iid)
-        RETURNING true
-        """,
-        iid,
-        name,
-        max_concurrent_calls,
-    )
-    return changed is not None
-
-
-async def lock_account(connection: Connection, account_id: str) -> None:
-    """Let nobody else name an application of the account until commit."""
-    await connection.execute("SELECT FROM accounts WHERE id = $1 FOR NO KEY UPDATE", account_id)
+    try:
+        # a savepoint: the transaction goes on after the refusal
+        async with connection.transaction():
+            await connection.execute(
+                "UPDATE applications SET name = $2, max_concurrent_calls = $3 WHERE iid = $1",
+                iid,
+                name,
+                max_concurrent_calls,
+            )
+    except asyncpg.UniqueViolationError:
+        return False
+    return True

@@ -23,7 +23,7 @@ from outdial.api.kore.campaign_shapes import (
     listed_campaign,
     updated_campaign,
 )
-from outdial.api.kore.door import Door, is_stop, query_choice, query_value, require_voice
+from outdial.api.kore.door import Door, is_stop, require_voice
 from outdial.api.kore.drafts import campaign_draft, campaign_search
 from outdial.api.kore.endpoints import Endpoints, Operation
 from outdial.api.kore.requests import (
@@ -51,6 +51,7 @@ from outdial.api.kore.run_shapes import (
 from outdial.api.kore.wire import Found, PageShape, Success, found, page_shape, success
 from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
+from outdial.api.query import query_choice, query_value
 from outdial.api.stops import Stops
 from outdial.core.model import ConnectedCalls, DialingMode, RingingCalls
 from outdial.services import campaigns, runs

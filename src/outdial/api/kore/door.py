@@ -1,4 +1,4 @@
-"""Who may come in: the vendor's three headers, and its query parameters read strictly."""
+"""Who may come in: the vendor's three headers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from starlette.responses import Response
 
 from outdial.api.auth import INVALID_CREDENTIALS, Caller, authenticate
 from outdial.api.idempotency import Idempotency
+from outdial.api.query import query_choice
 from outdial.api.ratelimit import RateLimiter
-from outdial.core.errors import BadRequestError, NotBuiltError, UnauthorizedError
+from outdial.core.errors import NotBuiltError, UnauthorizedError
 from outdial.core.model import Scope
 from outdial.secretbox import SecretBox
 from outdial.store.database import Database
@@ -54,25 +55,6 @@ def is_stop(request: Request) -> bool:
     return set(request.query_params.getlist("trigger")) == {"stop"}
 
 
-def query_value(request: Request, name: str) -> str | None:
-    """Return a query parameter; raise BadRequestError when it is given twice with different values."""
-    values = set(request.query_params.getlist(name))
-    if len(values) > 1:
-        raise BadRequestError(f"`{name}` is given more than once, with different values.")
-    return values.pop() if values else None
-
-
-def query_choice(request: Request, name: str, choices: tuple[str, ...]) -> str:
-    """Return a query parameter that must be one of the choices, spelled exactly; raise BadRequestError."""
-    value = query_value(request, name)
-    allowed = " or ".join(f"`{choice}`" for choice in choices)
-    if value is None:
-        raise BadRequestError(f"`{name}` is missing from the query; it must be {allowed}.")
-    if value not in choices:
-        raise BadRequestError(f"`{name}` must be {allowed}, not {value[:60]!r}.")
-    return value
-
-
 def require_voice(request: Request) -> None:
     """Refuse what is not a voice campaign: NotBuiltError for SMS, BadRequestError for anything else."""
     if query_choice(request, "campaignType", ("voice", "sms")) == "sms":
@@ -82,13 +64,3 @@ def require_voice(request: Request) -> None:
 def no_sms() -> NotBuiltError:
     """Return the refusal of SMS campaigns."""
     return NotBuiltError("SMS campaigns are not offered: outdial runs voice campaigns, `campaignType=voice`.")
-
-
-def query_number(request: Request, name: str, *, default: int, least: int, most: int) -> int:
-    """Return a whole number from the query, ``default`` when it is absent or empty; raise BadRequestError."""
-    value = query_value(request, name)
-    if not value:
-        return default
-    if not (value.isascii() and value.isdigit()) or len(value) > len(str(most)) or not least <= int(value) <= most:
-        raise BadRequestError(f"`{name}` must be a whole number from {least} to {most}, not {value[:60]!r}.")
-    return int(value)
