@@ -29,6 +29,8 @@ class Catalog:
 
     def __init__(self) -> None:
         self.schemas: dict[str, Any] = {}
+        self.examples: dict[str, Any] = {}
+        """Examples of answers, by operation."""
 
     def operation(
         self,
@@ -89,6 +91,12 @@ class Api(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                if operation["operationId"] in self._catalog.examples:
+                    # here, since FastAPI leaves null out of what it is given
+                    answer = operation["responses"]["200"]["content"][_JSON]
+                    answer["example"] = self._catalog.examples[operation["operationId"]]
         components = document.setdefault("components", {})
         components.setdefault("schemas", {}).update(self._catalog.schemas)
         components["securitySchemes"] = {

@@ -84,6 +84,9 @@ class Routes:
                 return await act(request)
             return await self.door.idempotency.once(request, caller.client_id, act, largest_body=largest)
 
+        operation_id = re.sub(r"\W+", "_", f"{method.lower()}{path}").strip("_")
+        if operation.example is not None:
+            self.catalog.examples[operation_id] = msgspec.json.decode(msgspec.json.encode(operation.example))
         self.router.add_api_route(
             path,
             admitted,
@@ -92,7 +95,7 @@ class Routes:
             description=f"{inspect.getdoc(endpoint)}\n\nScope: `{operation.scope}`.",
             response_class=Response,
             response_model=None,
-            operation_id=re.sub(r"\W+", "_", f"{method.lower()}{path}").strip("_"),
+            operation_id=operation_id,
             openapi_extra=self._described(path, operation, keyed=changes and not operation.stops),
         )
 
@@ -110,9 +113,6 @@ class Routes:
         )
         if operation.answer is None:
             described["responses"]["200"]["content"] = {"text/csv": {"schema": {"type": "string"}}}
-        if operation.example is not None:
-            content = described["responses"]["200"]["content"]["application/json"]
-            content["example"] = msgspec.json.decode(msgspec.json.encode(operation.example))
         if isinstance(operation.body, Upload):
             schema = {"type": "string", "format": "binary"}
             described["requestBody"] = {
