@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 import outdial
-from outdial.cli import applications, campaigns, contacts, dnc, engines, flows, schedules, servers, settings, trunks
+from outdial.cli import (
+    applications,
+    campaigns,
+    clients,
+    contacts,
+    dnc,
+    engines,
+    flows,
+    schedules,
+    servers,
+    settings,
+    trunks,
+)
 from outdial.cli.demo import demo
 from outdial.cli.doctor import doctor
 from outdial.cli.running import Commands
@@ -43,6 +55,7 @@ app.command(epilog="Example: outdial serve")(servers.serve)
 app.command(epilog="Example: OUTDIAL_DATABASE_URL=postgresql://… outdial dialer")(servers.dialer)
 app.command(epilog="Example: outdial migrate")(servers.migrate)
 app.add_typer(applications.app, name="app")
+app.add_typer(clients.app, name="client")
 app.add_typer(trunks.app, name="trunk")
 app.add_typer(flows.app, name="flow")
 app.add_typer(dnc.app, name="dnc")
