@@ -70,7 +70,10 @@ def create_app(parts: ApiParts) -> FastAPI:
     app.add_middleware(OneSpelling)
     app.include_router(System(parts, metrics).router())
     app.add_route("/docs", _docs, include_in_schema=False)
-    limiter = RateLimiter(parts.database, parts.settings.rate_limit_per_minute)
+    settings = parts.settings
+    limiter = RateLimiter(
+        parts.database, settings.rate_limit_per_minute, most_at_once=max(1, settings.database_pool_size // 2)
+    )
     idempotency = Idempotency(parts.database, parts.secrets)
     for surface in (kore, native):
         for router in surface.routers(parts, stops, catalog, limiter=limiter, idempotency=idempotency):

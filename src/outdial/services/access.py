@@ -17,6 +17,9 @@ from outdial.store import access as store
 from outdial.store import dnc, history
 from outdial.store.database import Connection, Database
 
+OPERATOR: Final = "operator"
+"""Who did what nobody else is named for: somebody with access to the machine."""
+
 LARGEST_CONCURRENCY: Final = 1_000_000
 """Calls at once an application may be allowed; far above what trunks carry, it only keeps typing errors out."""
 

@@ -11,14 +11,14 @@ from outdial.core import ids
 from outdial.core.audio import message_from_wav
 from outdial.core.errors import ConflictError, FileError, InUseError, InvalidInputError, NotFoundError
 from outdial.core.model import Flow
-from outdial.services.access import require_application
+from outdial.services.access import OPERATOR, require_application
 from outdial.services.fields import is_storable, name_problems, require
 from outdial.store import flows as store
 from outdial.store import history
 from outdial.store.database import Connection, Database
 
 
-async def add_flow(database: Database, iid: str, name: str, wav: bytes) -> Flow:
+async def add_flow(database: Database, iid: str, name: str, wav: bytes, *, actor: str = OPERATOR) -> Flow:
     """Add a flow that plays one recorded message, a PCM WAV file as ``core.audio`` reads it.
 
     Raises InvalidInputError, NotFoundError for an unknown application, ConflictError for a name that is taken.
@@ -32,9 +32,10 @@ async def add_flow(database: Database, iid: str, name: str, wav: bytes) -> Flow:
     require(problems)
     flow = Flow(id=ids.flow_id(uuid.uuid4()), iid=iid, name=name, duration_seconds=message.duration_seconds)
     async with database.transaction() as connection:
-        await require_application(connection, iid)
+        owner = await require_application(connection, iid)
         if not await store.insert(connection, flow, message.wav):
             raise ConflictError(f"There is already a flow named {name}; choose another name.")
+        await history.append(connection, owner.account_id, "flow", "added", actor=actor, flow_id=flow.id)
     return flow
 
 

@@ -13,7 +13,7 @@ from outdial.core.errors import ConflictError, InUseError, InvalidInputError, No
 from outdial.core.model import NumberFormat, Transport, Trunk
 from outdial.core.phone import parse_phone
 from outdial.secretbox import SecretBox
-from outdial.services.access import require_application
+from outdial.services.access import OPERATOR, require_application
 from outdial.services.fields import (
     host_problems,
     is_address,
@@ -58,7 +58,9 @@ class TrunkDraft:
     calls_per_second: float = 1.0
 
 
-async def add_trunk(database: Database, secrets: SecretBox, iid: str, draft: TrunkDraft) -> Trunk:
+async def add_trunk(
+    database: Database, secrets: SecretBox, iid: str, draft: TrunkDraft, *, actor: str = OPERATOR
+) -> Trunk:
     """Add a trunk to the application.
 
     Raises InvalidInputError with all wrong fields, NotFoundError for an unknown application, ConflictError when the
@@ -72,6 +74,7 @@ async def add_trunk(database: Database, secrets: SecretBox, iid: str, draft: Tru
         taken = await store.give_caller_ids(connection, iid, trunk.id, trunk.caller_ids)
         if taken:
             raise ConflictError(f"Another trunk has the caller ID {', '.join(sorted(taken))} already; remove it first.")
+        await _remember(connection, trunk, "added", actor)
     return trunk
 
 
@@ -134,7 +137,7 @@ async def list_trunks(database: Database, secrets: SecretBox, iid: str | None = 
         return await store.of_application(connection, secrets, iid)
 
 
-async def remove_trunk(database: Database, iid: str, name: str) -> Trunk:
+async def remove_trunk(database: Database, iid: str, name: str, *, actor: str = OPERATOR) -> Trunk:
     """Remove the application's trunk of that name and return it without its password; its caller IDs become free.
 
     Raises NotFoundError, and InUseError while a live run goes out by it.
@@ -147,6 +150,7 @@ async def remove_trunk(database: Database, iid: str, name: str) -> Trunk:
         if campaign is not None:
             raise InUseError(f"The trunk {name} is in use by the campaign {campaign}; stop it first.")
         await store.mark_removed(connection, trunk.id)
+        await _remember(connection, trunk, "removed", actor)
     return trunk
 
 

@@ -83,7 +83,8 @@ class FlowRoutes:
         `outdial flow add`."""
         name = query_value(request, "name") or ""
         recording = await read_body(request, largest=LARGEST_RECORDING)
-        return JsonReply(flow_view(await flows.add_flow(self._database, caller.iid, name, recording)))
+        added = await flows.add_flow(self._database, caller.iid, name, recording, actor=caller.client_id)
+        return JsonReply(flow_view(added))
 
     async def flow(self, request: Request, caller: Caller) -> Response:
         """Return a flow."""
@@ -144,7 +145,8 @@ class TrunkRoutes:
         """Add a trunk with at least one caller ID. Its password is stored encrypted and never answered."""
         body = parse(NewTrunkBody, await read_json(request))
         draft = TrunkDraft(**{**dict(body), "caller_ids": tuple(body.caller_ids)})
-        return JsonReply(trunk_view(await trunks.add_trunk(self._database, self._secrets, caller.iid, draft)))
+        added = await trunks.add_trunk(self._database, self._secrets, caller.iid, draft, actor=caller.client_id)
+        return JsonReply(trunk_view(added))
 
     async def trunk(self, request: Request, caller: Caller) -> Response:
         """Return a trunk; `hasPassword` tells whether it has one."""
