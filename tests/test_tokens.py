@@ -17,6 +17,7 @@ def test_claims_and_algorithm():
     token = tokens.sign("cs-1", SECRET, expires_at=AT)
     assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "JWT"}
     claims = jwt.decode(token, SECRET, algorithms=["HS256"])
+    assert len(claims.pop("jti")) == 32
     assert claims == {"sub": "cs-1", "appId": "cs-1", "exp": int(AT.timestamp())}
 
 

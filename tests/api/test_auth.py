@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from outdial.services import access
+from outdial.services import access, clients
 from support.wire import Tenant, errors
 
 CREDENTIALS = "Invalid SDK credentials"
@@ -234,3 +234,75 @@ async def test_an_application_that_does_not_exist_looks_like_somebody_elses(tena
     assert first.status_code == second.status_code == 401
     assert first.content == second.content
     assert errors(first) == [CREDENTIALS]
+
+
+async def test_a_rotated_secret_counts_at_once_and_the_old_one_as_long_as_told(tenant, database, secret_box):
+    asked = {"iid": tenant.iid, "client_id": tenant.credentials.client_id, "actor": "test"}
+    rotated = await clients.rotate_secret(database, secret_box, **asked, overlap_seconds=60)
+    for key in (tenant.credentials.client_secret, rotated.secret):
+        answer = await tenant.http.get(tenant.url("/cd-1"), headers=tenant.headers(auth=tenant.token(key=key)))
+        assert answer.status_code == 404
+    expired = tenant.token(key=tenant.credentials.client_secret, exp=1)
+    await refused(tenant, tenant.headers(auth=expired), message=TOKEN)
+    last = await clients.rotate_secret(database, secret_box, **asked)
+    for key in (tenant.credentials.client_secret, rotated.secret):
+        await refused(tenant, tenant.headers(auth=tenant.token(key=key)), message=CREDENTIALS)
+    answer = await tenant.http.get(tenant.url("/cd-1"), headers=tenant.headers(auth=tenant.token(key=last.secret)))
+    assert answer.status_code == 404
+
+
+class TestOneTimeTokens:
+    @pytest.fixture
+    async def strict(self, tenant, database):
+        await clients.change_client(
+            database, iid=tenant.iid, client_id=tenant.credentials.client_id, require_jti=True, actor="test"
+        )
+        return tenant
+
+    async def ask(self, tenant, token: str) -> int:
+        answer = await tenant.http.get(tenant.url("/cd-1"), headers=tenant.headers(auth=token))
+        if answer.status_code == 401:
+            assert errors(answer) == [TOKEN]
+        return answer.status_code
+
+    async def test_a_token_serves_once(self, strict):
+        token = strict.token(jti="j1", exp=time.time() + 60)
+        assert await self.ask(strict, token) == 404
+        for _ in range(2):
+            assert await self.ask(strict, token) == 401
+        # another token with the same id is the same to us
+        assert await self.ask(strict, strict.token(jti="j1", exp=time.time() + 90)) == 401
+        assert await self.ask(strict, strict.token(jti="j2", exp=time.time() + 60)) == 404
+
+    async def test_it_needs_an_id_and_an_end_within_a_day(self, strict):
+        soon = time.time() + 60
+        for claims in (
+            {},
+            {"jti": "j1"},
+            {"exp": soon},
+            {"exp": soon, "jti": ""},
+            {"exp": soon, "jti": 7},
+            {"exp": soon, "jti": ["x"]},
+            {"exp": soon, "jti": "x" * 257},
+            {"exp": soon, "jti": "\0"},
+            {"exp": time.time() + 24 * 3600 + 60, "jti": "j1"},
+        ):
+            payload = {"appId": strict.credentials.client_id, **claims}
+            token = jwt.api_jws.encode(json.dumps(payload).encode(), strict.credentials.client_secret, "HS256")
+            assert await self.ask(strict, token) == 401
+        assert await self.ask(strict, strict.token(jti="x" * 256, exp=time.time() + 24 * 3600 - 60)) == 404
+
+    async def test_a_refused_token_is_not_used_up(self, strict):
+        token = strict.token(jti="j1", exp=time.time() + 60)
+        forged = strict.headers(auth=strict.token(key="k" * 40, jti="j1", exp=time.time() + 60))
+        assert (await strict.http.get(strict.url("/cd-1"), headers=forged)).status_code == 401
+        assert await self.ask(strict, token) == 404
+
+    async def test_a_request_with_a_key_uses_its_token_once(self, strict):
+        headers = strict.headers(auth=strict.token(jti="j1", exp=time.time() + 60))
+        answer = await strict.http.post(
+            strict.url("/contactList/createContactList"),
+            json={"name": "x", "description": "", "source": "passiveApi"},
+            headers={**headers, "Idempotency-Key": "k"},
+        )
+        assert answer.status_code == 200

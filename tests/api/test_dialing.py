@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import uuid
 
 import jwt
 import pytest
 
 from engines import simulated
-from outdial.dialer import Dialer
+from support.nodes import dialer
 from support.wire import errors, ever_open
 from waiting import until
 
 PHONES = [f"+1555010{place:02d}{last}" for place in range(20) for last in ("01", "70")]
 """Half answer, half are busy; one of them is among the three the tenant has already."""
-
-
-@contextlib.asynccontextmanager
-async def dialer(parts, engine):
-    node = Dialer(
-        settings=parts.settings,
-        database=parts.database,
-        secrets=parts.secrets,
-        engines=parts.engines,
-        engine=engine,
-        address=None,
-        node_id=uuid.uuid4().hex,
-    )
-    task = asyncio.create_task(node.run())
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.fixture

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
+import httpx
 import pytest
 
+from outdial.api import ratelimit
+from outdial.api.app import create_app
+from outdial.store.database import Database
 from support.wire import errors, ever_open
+from waiting import until
+
+WAITING = "SELECT count(*) >= 2 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 @pytest.fixture
@@ -32,7 +42,7 @@ async def test_the_documented_sentence(bare):
             }
         ]
     }
-    assert 1 <= int(answer.headers["retry-after"]) <= 60
+    assert 1 <= int(answer.headers["retry-after"]) <= 61
 
 
 async def test_stop_is_never_limited(tenant):
@@ -66,6 +76,44 @@ async def test_strangers_are_refused_without_being_counted(bare):
     answer = await bare.http.get(bare.url("/cd-1"), headers=bare.headers(auth=None))
     assert answer.status_code == 401
     assert errors(answer) == ["Invalid SDK credentials"]
+
+
+async def test_processes_count_together(bare, parts):
+    assert await until_limited(bare) == 12
+    second = create_app(parts)
+    transport = httpx.ASGITransport(second, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
+        elsewhere = replace(bare, http=http)
+        assert (await elsewhere.ask("GET", "/cd-unknown")).status_code == 429
+
+
+async def test_a_stop_does_not_wait_for_the_count(tenant, database, dsn):
+    """Somebody holds the account's row: everybody who is counted waits, a stop does not."""
+    campaign_id = await tenant.create_campaign(ever_open(1))
+    assert (await tenant.trigger(campaign_id, "play")).status_code == 200
+    observer = await Database.open(dsn, pool_size=1)
+    async with database.transaction() as connection:
+        await connection.execute("SELECT FROM request_counts FOR UPDATE")
+        # more than the pool has connections
+        waiting = [asyncio.create_task(tenant.ask("GET", f"/{campaign_id}")) for _ in range(20)]
+        async with observer.connection() as watching:
+            await until(lambda: watching.fetchval(WAITING))
+        assert (await tenant.trigger(campaign_id, "stop")).status_code == 200
+        assert not any(one.done() for one in waiting)
+    answers = [(await one).status_code for one in waiting]
+    assert set(answers) <= {200, 429}
+    await observer.close()
+
+
+async def test_what_is_not_counted_in_time_is_not_let_in(bare, database, monkeypatch):
+    monkeypatch.setattr(ratelimit, "PATIENCE_SECONDS", 0.2)
+    await bare.ask("GET", "/cd-unknown")
+    async with database.transaction() as connection:
+        await connection.execute("SELECT FROM request_counts FOR UPDATE")
+        answer = await bare.ask("GET", "/cd-unknown")
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "1"
+    assert (await bare.ask("GET", "/cd-unknown")).status_code == 404
 
 
 async def test_machines_are_not_limited(http):

@@ -51,7 +51,7 @@ GOOD = {"name": "n", "count": 1, "flag": True, "choice": "a", "parts": [{"word":
         ({"parts": [{"word": "w"}] * 3}, "`parts` has 3 entries; at most 2 are allowed."),
         ({"parts": ["w"]}, "`parts[0]` must be an object, not 'w'."),
         ({"parts": [{"word": "w"}, {}]}, "`parts[1].word` is missing."),
-        ({"fraction": "x"}, "`fraction` is wrong: Input should be a valid number."),
+        ({"fraction": "x"}, "`fraction` must be a number, not 'x'."),
         ({"name": "x" * 500}, "`name` has 500 characters; at most 5 are allowed."),
         ({"choice": "y" * 500}, f"`choice` must be 'a' or 'b', not '{'y' * 60}…'."),
         ({"count": 10**400}, "`count` must be at most 9, not the number 1000"),

@@ -26,6 +26,7 @@ ALL = commands("outdial", ROOT)
 def test_the_commands_are_these():
     assert {name.removeprefix("outdial ") for name, _ in ALL} == {
         *("demo", "serve", "dialer", "migrate"),
+        *("client create", "client list", "client change", "client rotate", "client revoke"),
         *("app create", "app list", "trunk add", "trunk list", "trunk remove", "flow add", "flow list"),
         *("dnc add", "dnc remove", "dnc list", "contacts import"),
         *("import list", "import show", "import errors", "import resume", "import cancel"),

@@ -10,8 +10,9 @@ import pytest
 
 from outdial.core.errors import ConflictError, InvalidInputError, NotFoundError
 from outdial.secretbox import SecretBox, WrongSecretKeyError
-from outdial.services import access
-from outdial.services.access import client_access, create_application, get_application, list_applications
+from outdial.services import access, clients
+from outdial.services.access import create_application, get_application, list_applications
+from outdial.services.clients import client_access
 
 
 async def test_a_new_application_and_its_client(database, secret_box):
@@ -23,8 +24,8 @@ async def test_a_new_application_and_its_client(database, secret_box):
     assert (application.name, application.account_name, application.max_concurrent_calls) == ("Reminders", "Acme", 20)
     assert application.account_id == made.account_id
     client = await client_access(database, secret_box, made.client_id)
-    assert (client.iid, client.account_id, client.secret) == (made.iid, made.account_id, made.client_secret)
-    assert client.scopes == access.SCOPES
+    assert (client.iid, client.account_id, client.secrets) == (made.iid, made.account_id, (made.client_secret,))
+    assert client.scopes == clients.SCOPES
     assert not client.revoked
 
 
@@ -83,3 +84,34 @@ async def test_a_revoked_client_says_so(database, secret_box):
     async with database.connection() as connection:
         await connection.execute("UPDATE clients SET revoked_at = now()")
     assert (await client_access(database, secret_box, made.client_id)).revoked
+
+
+async def change(database, made, **changed):
+    return await access.change_application(database, made.iid, actor="test", **changed)
+
+
+async def test_an_application_changes_its_name_and_its_ceiling(database, secret_box):
+    made = await create_application(database, secret_box, account="Acme", name="one", max_concurrent_calls=5)
+    assert (await change(database, made, name="two")).max_concurrent_calls == 5
+    assert (await change(database, made, max_concurrent_calls=None)).name == "two"
+    found = await get_application(database, made.iid)
+    assert (found.name, found.max_concurrent_calls) == ("two", None)
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM history WHERE action = 'application'") == 2
+
+
+async def test_a_name_that_is_taken_or_wrong_changes_nothing(database, secret_box):
+    made = await create_application(database, secret_box, account="Acme", name="one")
+    await create_application(database, secret_box, account="Acme", name="two")
+    await create_application(database, secret_box, account="Other", name="three")
+    with pytest.raises(ConflictError, match="already has an application named two"):
+        await change(database, made, name="two")
+    with pytest.raises(InvalidInputError):
+        await change(database, made, name="", max_concurrent_calls=0)
+    assert (await change(database, made, name="three")).name == "three"
+
+
+async def test_two_that_want_one_name_do_not_both_get_it(database, secret_box):
+    made = [await create_application(database, secret_box, account="Acme", name=f"n{number}") for number in range(4)]
+    results = await asyncio.gather(*(change(database, one, name="x") for one in made), return_exceptions=True)
+    assert sorted(isinstance(result, ConflictError) for result in results) == [False, True, True, True]

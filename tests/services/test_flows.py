@@ -9,10 +9,14 @@ import wave
 
 import pytest
 
-from outdial.core.errors import ConflictError, FileError, InvalidInputError, NotFoundError
-from outdial.services.flows import add_flow, audio_file, list_flows
+from outdial.core.errors import ConflictError, FileError, InUseError, InvalidInputError, NotFoundError
+from outdial.services.flows import add_flow, audio_file, get_flow, list_flows, remove_flow
+from outdial.store import campaigns as campaigns_store
+from outdial.store import flows as store
+from runs import insert_campaign, insert_run, waits_for_a_lock
 from sounds import tone, wav
 from tenants import make_tenants
+from waiting import until
 
 RECORDING = wav(tone(440, rate=16_000, seconds=0.5), rate=16_000)
 
@@ -79,3 +83,74 @@ async def test_a_flow_that_is_not_there_and_a_folder_that_cannot_be(database, te
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="cannot be written"):
         await audio_file(database, flow.id, tmp_path / "file" / "sounds")
+
+
+async def remove(database, flow, *, iid: str | None = None):
+    return await remove_flow(database, iid=iid or flow.iid, flow_id=flow.id, actor="test")
+
+
+async def test_a_removed_flow_is_gone_and_its_recording_too(database, tenants, tmp_path):
+    flow = await add_flow(database, tenants.one.iid, "Hello", RECORDING)
+    assert await remove(database, flow) == flow
+    assert await list_flows(database, flow.iid) == []
+    for call in (
+        get_flow(database, flow.iid, flow.id),
+        audio_file(database, flow.id, tmp_path),
+        remove(database, flow),
+    ):
+        with pytest.raises(NotFoundError):
+            await call
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT audio FROM flows") == b""
+        # runs of old still say what they played
+        assert await store.by_id(connection, flow.id) == flow
+        rows = await connection.fetch("SELECT to_state, actor FROM history WHERE action = 'flow' ORDER BY id")
+    assert [tuple(row) for row in rows] == [("added", "operator"), ("removed", "test")]
+
+
+async def test_only_its_owner_removes_a_flow(database, tenants):
+    flow = await add_flow(database, tenants.one.iid, "Hello", RECORDING)
+    for stranger in (tenants.other, tenants.sister):
+        with pytest.raises(NotFoundError):
+            await remove(database, flow, iid=stranger.iid)
+    assert await get_flow(database, flow.iid, flow.id) == flow
+
+
+async def test_a_live_run_keeps_its_flow_also_when_its_campaign_has_another(database, tenants, secret_box):
+    flow = await add_flow(database, tenants.one.iid, "Hello", RECORDING)
+    async with database.transaction() as connection:
+        await connection.execute(
+            "INSERT INTO trunks (id, iid, name, host, port, transport, max_channels, calls_per_second) "
+            "VALUES ('tr-1', $1, 't', 'h', 1, 'udp', 1, 1)",
+            flow.iid,
+        )
+        run_id = await insert_run(connection, tenants.one, trunk_id="tr-1")
+        await connection.execute("UPDATE runs SET flow_id = $2 WHERE id = $1", run_id, flow.id)
+    with pytest.raises(InUseError, match="Spring"):
+        await remove(database, flow)
+
+
+async def test_a_campaign_that_is_being_made_keeps_its_flow(database, tenants):
+    flow = await add_flow(database, tenants.one.iid, "Hello", RECORDING)
+    async with database.transaction() as connection:
+        assert await campaigns_store.flow_named(connection, flow.iid, "Hello") == flow.id
+        removing = asyncio.create_task(remove(database, flow))
+        await until(lambda: waits_for_a_lock(database))
+        await insert_campaign(connection, tenants.one, flow_id=flow.id)
+    with pytest.raises(InUseError, match="Spring"):
+        await removing
+
+
+async def test_a_flow_that_is_being_removed_is_found_by_no_campaign(database, tenants):
+    flow = await add_flow(database, tenants.one.iid, "Hello", RECORDING)
+
+    async def find() -> str | None:
+        async with database.transaction() as connection:
+            return await campaigns_store.flow_named(connection, flow.iid, "Hello")
+
+    async with database.transaction() as connection:
+        assert await store.of_application_by_id(connection, flow.iid, flow.id, lock=True) == flow
+        finding = asyncio.create_task(find())
+        await until(lambda: waits_for_a_lock(database))
+        await store.mark_removed(connection, flow.id)
+    assert await finding is None

@@ -8,7 +8,7 @@ import pytest
 
 from outdial.core.errors import ConflictError, InUseError, InvalidInputError, NotFoundError
 from outdial.core.model import NumberFormat, Transport
-from outdial.services.trunks import TrunkDraft, add_trunk, list_trunks, remove_trunk
+from outdial.services.trunks import TrunkDraft, add_trunk, change_trunk, list_trunks, remove_trunk
 from outdial.store import trunks as store
 from runs import insert_run, waits_for_a_lock
 from tenants import make_tenants
@@ -207,3 +207,52 @@ async def test_a_start_that_waits_for_a_removal_finds_no_trunk(database, secret_
 
 def test_no_password_is_printed():
     assert "word" not in repr(FULL)
+
+
+async def change(database, secret_box, trunk, **changes):
+    return await change_trunk(database, secret_box, iid=trunk.iid, trunk_id=trunk.id, changes=changes, actor="test")
+
+
+async def test_two_that_want_one_name_do_not_both_get_it(database, secret_box, tenants):
+    made = [
+        await add_trunk(
+            database,
+            secret_box,
+            tenants.one.iid,
+            TrunkDraft(name=f"n{number}", host="192.0.2.1", caller_ids=(f"+1555010003{number}",)),
+        )
+        for number in range(4)
+    ]
+    results = await asyncio.gather(
+        *(change(database, secret_box, trunk, name="X" if trunk.name == "n0" else "x") for trunk in made),
+        return_exceptions=True,
+    )
+    assert sorted(isinstance(result, ConflictError) for result in results) == [False, True, True, True]
+
+
+async def test_a_change_and_a_start_wait_for_each_other(database, secret_box, tenants):
+    trunk = await add_trunk(database, secret_box, tenants.one.iid, DRAFT)
+    async with database.transaction() as connection:
+        # as a start does
+        assert await store.by_caller_id(connection, secret_box, trunk.iid, CALLER_ID) == trunk
+        changing = asyncio.create_task(change(database, secret_box, trunk, host="192.0.2.9"))
+        await until(lambda: waits_for_a_lock(database))
+        await insert_run(connection, tenants.one, trunk_id=trunk.id)
+    with pytest.raises(InUseError, match="in use by the campaign Spring"):
+        await changing
+    assert await list_trunks(database, secret_box, trunk.iid) == [trunk]
+
+
+async def test_history_tells_who_changed_which_fields_and_no_password(database, secret_box, tenants):
+    trunk = await add_trunk(database, secret_box, tenants.one.iid, FULL, actor="cs-1")
+    await change(database, secret_box, trunk, password="other", port=5070)
+    await remove_trunk(database, trunk.iid, trunk.name)
+    async with database.connection() as connection:
+        rows = await connection.fetch("SELECT to_state, actor, detail FROM history WHERE action = 'trunk' ORDER BY id")
+    assert [(row["to_state"], row["actor"]) for row in rows] == [
+        ("added", "cs-1"),
+        ("changed", "test"),
+        ("removed", "operator"),
+    ]
+    assert rows[1]["detail"] == {"trunk_id": trunk.id, "fields": ["password", "port"]}
+    assert "other" not in str(rows)

@@ -13,11 +13,14 @@ from starlette.responses import HTMLResponse, Response
 import outdial
 from outdial.api import errors
 from outdial.api.docs_page import page
-from outdial.api.kore import surface
+from outdial.api.idempotency import Idempotency
+from outdial.api.kore import surface as kore
 from outdial.api.kore.paths import OneSpelling
 from outdial.api.metrics import Measured, Metrics
+from outdial.api.native import surface as native
 from outdial.api.openapi import Api, Catalog
 from outdial.api.parts import ApiParts
+from outdial.api.ratelimit import RateLimiter
 from outdial.api.stops import Stops
 from outdial.api.system import System
 
@@ -27,6 +30,12 @@ _ABOUT: Final = """Outbound voice campaigns that stop at once, provably.
 
 Paths may be written with the service prefix `/campaign` or `/agentassist`, or without one, and with doubled slashes.
 Failures are `{"errors":[{"msg":…,"code":…}]}`, one entry per thing that is wrong.
+
+Below `/api/outdial` is what the vendor has no endpoint for: there the token may come as `Authorization: Bearer` too,
+each endpoint names the scope it takes, and failures also say `errorCode`, `retryable` and `requestId`.
+
+Every answer has an `X-Request-Id`. Every call that changes something takes an `Idempotency-Key`, except a stop, which
+is always carried out.
 """
 
 
@@ -61,6 +70,12 @@ def create_app(parts: ApiParts) -> FastAPI:
     app.add_middleware(OneSpelling)
     app.include_router(System(parts, metrics).router())
     app.add_route("/docs", _docs, include_in_schema=False)
-    for router in surface.routers(parts, stops, catalog):
-        app.include_router(router)
+    settings = parts.settings
+    limiter = RateLimiter(
+        parts.database, settings.rate_limit_per_minute, most_at_once=max(1, settings.database_pool_size // 2)
+    )
+    idempotency = Idempotency(parts.database, parts.secrets)
+    for surface in (kore, native):
+        for router in surface.routers(parts, stops, catalog, limiter=limiter, idempotency=idempotency):
+            app.include_router(router)
     return app

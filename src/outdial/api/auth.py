@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import secrets as randomness
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 import jwt
 
 from outdial import clock
 from outdial.core.errors import UnauthorizedError
+from outdial.core.model import Scope
 from outdial.secretbox import SecretBox
-from outdial.services import access
+from outdial.services import clients
+from outdial.services.fields import is_storable
 from outdial.store.database import Database
 
 INVALID_CREDENTIALS: Final = "Invalid SDK credentials"
@@ -25,11 +28,15 @@ INVALID_TOKEN: Final = "Invalid JWT token"  # noqa: S105  a sentence
 """The token cannot be read, is of another algorithm, or is not valid now."""
 WRONG_SCOPE: Final = "Permission denied. Scope is incorrect!"
 
-CAMPAIGN_SCOPE: Final = "campaign_management"
 LONGEST_TOKEN: Final = 8192
 """Characters; a token holds two claims and rarely reaches 300."""
 CLOCK_SKEW_SECONDS: Final = 30
 """How far a client's clock may be ahead of ours in ``nbf`` and ``iat``. ``exp`` gets no such grace."""
+
+LONGEST_JTI: Final = 256
+"""Characters."""
+LONGEST_ONE_TIME: Final = timedelta(hours=24)
+"""How far ahead ``exp`` may lie where each token serves once: its id is remembered until then, and no longer."""
 
 _NOBODY: Final = randomness.token_urlsafe(48)
 """Secret of clients that do not exist: refusing them takes the same work as refusing a wrong signature."""
@@ -45,20 +52,26 @@ class Caller:
     client_id: str
     iid: str
     account_id: str
+    scopes: frozenset[str]
 
 
-async def authenticate(database: Database, secrets: SecretBox, token: str | None) -> Caller:
-    """Return the client that signed the token; raise UnauthorizedError."""
+async def authenticate(database: Database, secrets: SecretBox, token: str | None, scope: Scope) -> Caller:
+    """Return the client that signed the token and has the scope; raise UnauthorizedError.
+
+    The client is read anew for each request, so what is revoked, rotated or taken away counts at once.
+    """
     if not token:
         raise UnauthorizedError(INVALID_CREDENTIALS)
     client_id = _claimed_client(token)
-    client = await access.client_access(database, secrets, client_id)
-    _verify(token, _NOBODY if client is None else client.secret)
+    client = await clients.client_access(database, secrets, client_id)
+    claims = _verify(token, (_NOBODY,) if client is None else client.secrets)
     if client is None or client.revoked:
         raise UnauthorizedError(INVALID_CREDENTIALS)
-    if CAMPAIGN_SCOPE not in client.scopes:
+    if scope not in client.scopes:
         raise UnauthorizedError(WRONG_SCOPE)
-    return Caller(client_id=client.client_id, iid=client.iid, account_id=client.account_id)
+    if client.require_jti:
+        await _use_once(database, client_id, claims)
+    return Caller(client_id=client.client_id, iid=client.iid, account_id=client.account_id, scopes=client.scopes)
 
 
 def _claimed_client(token: str) -> str:
@@ -76,10 +89,23 @@ def _claimed_client(token: str) -> str:
     return client_id
 
 
-def _verify(token: str, secret: str) -> None:
-    """Check signature and times; the signature is compared in constant time."""
+def _verify(token: str, secrets: tuple[str, ...]) -> dict[str, Any]:
+    """Check signature and times, and return the claims; signatures are compared in constant time."""
+    *others, last = secrets
+    for secret in others:
+        try:
+            return _verified(token, secret)
+        except jwt.InvalidSignatureError:
+            continue
     try:
-        claims = jwt.decode(
+        return _verified(token, last)
+    except jwt.InvalidSignatureError:
+        raise UnauthorizedError(INVALID_CREDENTIALS) from None
+
+
+def _verified(token: str, secret: str) -> dict[str, Any]:
+    try:
+        claims: dict[str, Any] = jwt.decode(
             token,
             secret,
             algorithms=["HS256"],
@@ -89,10 +115,25 @@ def _verify(token: str, secret: str) -> None:
         )
         expired = _is_past(claims)
     except jwt.InvalidSignatureError:
-        raise UnauthorizedError(INVALID_CREDENTIALS) from None
+        raise
     except _UNREADABLE:
         raise UnauthorizedError(INVALID_TOKEN) from None
     if expired:
+        raise UnauthorizedError(INVALID_TOKEN)
+    return claims
+
+
+async def _use_once(database: Database, client_id: str, claims: dict[str, Any]) -> None:
+    """Let a token in for the first time only; raise UnauthorizedError."""
+    jti, exp = claims.get("jti"), claims.get("exp")
+    if not isinstance(jti, str) or not 0 < len(jti) <= LONGEST_JTI or not is_storable(jti) or exp is None:
+        raise UnauthorizedError(INVALID_TOKEN)
+    left = timedelta(seconds=int(exp) - clock.now().timestamp())
+    # beyond that its id would be forgotten while it is still good
+    if left > LONGEST_ONE_TIME:
+        raise UnauthorizedError(INVALID_TOKEN)
+    until = clock.now() + left + timedelta(seconds=CLOCK_SKEW_SECONDS)
+    if not await clients.use_token(database, client_id, jti, until=until):
         raise UnauthorizedError(INVALID_TOKEN)
 
 

@@ -16,8 +16,6 @@ LARGEST_BODY: Final = 1024 * 1024
 DEEPEST: Final = 32
 """Levels of objects and lists within one another; no documented body has more than five."""
 
-_TOO_LARGE: Final = f"The body is larger than {LARGEST_BODY // 1024 // 1024} MB; send it in parts."
-
 
 async def read_json(request: Request) -> Any:
     """Return the decoded body, ``{}`` when there is none or it is ``null``, whatever its content type says.
@@ -25,7 +23,7 @@ async def read_json(request: Request) -> Any:
     Raises TooLargeError, BadRequestError for what is not JSON, InvalidInputError for text with NUL characters and for
     documents nested too deep.
     """
-    data = (await _read(request)).removeprefix(codecs.BOM_UTF8)
+    data = (await read_body(request)).removeprefix(codecs.BOM_UTF8)
     if not data.strip():
         return {}
     try:
@@ -43,15 +41,24 @@ async def read_json(request: Request) -> Any:
     return {} if document is None else document
 
 
-async def _read(request: Request) -> bytes:
+async def read_body(request: Request, *, largest: int = LARGEST_BODY) -> bytes:
+    """Return the body as it was sent; it can be asked for again. Raises TooLargeError."""
+    kept: bytes | None = getattr(request.state, "body", None)
+    if kept is None:
+        kept = request.state.body = await _read(request, largest)
+    return kept
+
+
+async def _read(request: Request, largest: int) -> bytes:
+    too_large = TooLargeError(f"The body is larger than {largest // 1024 // 1024} MB; send it in parts.")
     declared = request.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and int(declared[:20]) > LARGEST_BODY:
-        raise TooLargeError(_TOO_LARGE)
+    if declared.isascii() and declared.isdigit() and int(declared[:20]) > largest:
+        raise too_large
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
-        if len(data) > LARGEST_BODY:
-            raise TooLargeError(_TOO_LARGE)
+        if len(data) > largest:
+            raise too_large
     return bytes(data)
 
 

@@ -27,6 +27,8 @@ td, th {{ text-align: left; padding: .1rem 1rem .1rem 0; vertical-align: top }}
 {about}
 <p>The same for programs: <a href="openapi.json">openapi.json</a>.</p>
 {operations}
+<h2>Errors</h2>
+{errors}
 <h2>Shapes</h2>
 {shapes}
 </html>
@@ -43,6 +45,7 @@ def page(document: dict[str, Any]) -> str:
         title=escape(f"{document['info']['title']} {document['info']['version']}"),
         about=_paragraphs(document["info"]["description"]),
         operations="\n".join(f"<h2>{escape(tag)}</h2>\n" + "\n".join(items) for tag, items in tags.items()),
+        errors=_errors(document.get("x-error-catalogue", [])),
         shapes="\n".join(_shape(name, schema) for name, schema in sorted(document["components"]["schemas"].items())),
     )
 
@@ -66,15 +69,29 @@ def _parameters(parameters: list[dict[str, Any]]) -> str:
     return f"<table>{rows}</table>"
 
 
+def _errors(catalogue: list[dict[str, Any]]) -> str:
+    rows = "".join(
+        f"<tr><td><code>{escape(error['errorCode'])}</code></td><td>{error['status']}</td>"
+        f"<td>{'ask again' if error['retryable'] else ''}</td><td>{_inline(error['meaning'])}</td></tr>"
+        for error in catalogue
+    )
+    return f"<table>{rows}</table>"
+
+
 def _content(described: dict[str, Any]) -> str:
-    return "".join(_schema(content["schema"]) for content in described.get("content", {}).values() if content)
+    contents = [content for content in described.get("content", {}).values() if content]
+    return "".join(_schema(content["schema"]) + _examples(content) for content in contents)
+
+
+def _examples(content: dict[str, Any]) -> str:
+    return f"<p>For example</p>{_schema(content['example'])}" if "example" in content else ""
 
 
 def _shape(name: str, schema: dict[str, Any]) -> str:
     return f'<details id="{escape(name)}"><summary><code>{escape(name)}</code></summary>{_schema(schema)}</details>'
 
 
-def _schema(schema: dict[str, Any]) -> str:
+def _schema(schema: Any) -> str:
     text = escape(json.dumps(schema, indent=2, ensure_ascii=False))
     return f"<pre>{_REFERENCE.sub(_link, text)}</pre>"
 

@@ -4,22 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from outdial.api.json_reply import JsonReply
+from outdial.api.request_ids import request_id
 from outdial.core.errors import OutdialError, RateLimitedError
 
 RETRY_AFTER_SECONDS: Final = 1
 """``Retry-After`` where waiting helps but how long is not known: a stop not proven yet, a database that restarts."""
 
 
-def error_reply(status: int, messages: Iterable[str], code: int, headers: Mapping[str, str] | None = None) -> JsonReply:
+NATIVE: Final = "/api/outdial/"
+"""Where outdial's own surface begins: its failures say more."""
+
+
+def error_reply(
+    request: Request,
+    status: int,
+    messages: Iterable[str],
+    code: int,
+    *,
+    error_code: str,
+    retryable: bool = False,
+    headers: Mapping[str, str] | None = None,
+) -> JsonReply:
     """Return the answer of a failure."""
-    body = {"errors": [{"msg": message, "code": code} for message in messages]}
+    body: dict[str, Any] = {"errors": [{"msg": message, "code": code} for message in messages]}
+    if request.url.path.startswith(NATIVE):
+        body |= {"errorCode": error_code, "retryable": retryable, "requestId": request_id(request)}
     return JsonReply(body, status_code=status, headers=headers)
 
 
@@ -30,29 +46,45 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unforeseen)
 
 
-async def _named(_request: Request, error: Exception) -> JsonReply:
+async def _named(request: Request, error: Exception) -> JsonReply:
     if not isinstance(error, OutdialError):
         raise error
+    return reply_to(request, error)
+
+
+def reply_to(request: Request, error: OutdialError) -> JsonReply:
+    """Return the answer of a named failure."""
     headers = {}
     if isinstance(error, RateLimitedError):
         headers["Retry-After"] = str(error.retry_after_seconds)
     elif error.retryable:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    return error_reply(error.status, error.messages, error.wire_code, headers)
+    return error_reply(
+        request,
+        error.status,
+        error.messages,
+        error.wire_code,
+        error_code=error.code,
+        retryable=error.retryable,
+        headers=headers,
+    )
 
 
 async def _http(request: Request, error: Exception) -> JsonReply:
     if not isinstance(error, HTTPException):
         raise error
-    if error.status_code == HTTPStatus.NOT_FOUND:
+    status = error.status_code
+    if status == HTTPStatus.NOT_FOUND:
         message = f"There is nothing at {request.method} {request.url.path}; /docs lists what there is."
-    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+    elif status == HTTPStatus.METHOD_NOT_ALLOWED:
         message = "Method Not Allowed"
     else:
         message = str(error.detail)
-    return error_reply(error.status_code, [message], error.status_code, error.headers)
+    code = HTTPStatus(status).name.lower()
+    return error_reply(request, status, [message], status, error_code=code, headers=error.headers)
 
 
-async def _unforeseen(_request: Request, _error: Exception) -> JsonReply:
+async def _unforeseen(request: Request, _error: Exception) -> JsonReply:
     # the server above writes the traceback to the log once this answer is out
-    return error_reply(500, ["outdial failed to answer this; its log says why."], 500)
+    message = "outdial failed to answer this; its log says why."
+    return error_reply(request, 500, [message], 500, error_code=OutdialError.code)

@@ -15,6 +15,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _TYPES: Final = {
     "string_type": "must be text",
+    "float_type": "must be a number",
     "bool_type": "must be true or false",
     "int_type": "must be a whole number",
     "list_type": "must be a list",
@@ -54,15 +55,20 @@ def _complaint(details: ErrorDetails) -> str:
         return f"{_TYPES[kind]}, not {_shown(value)}"
     complaints: dict[str, Callable[[], str]] = {
         "missing": lambda: "is missing",
+        "extra_forbidden": lambda: "is no field of this request",
         "string_too_short": lambda: "must not be empty",
         "too_short": lambda: "must not be empty",
         "string_too_long": lambda: f"has {len(value)} characters; at most {limits['max_length']} are allowed",
         "too_long": lambda: f"has {len(value)} entries; at most {limits['max_length']} are allowed",
         "greater_than_equal": lambda: f"must be at least {limits['ge']}, not {_shown(value)}",
         "less_than_equal": lambda: f"must be at most {limits['le']}, not {_shown(value)}",
+        "enum": lambda: f"must be {limits['expected']}, not {_shown(value)}",
+        "timezone_aware": lambda: "must have a time zone, like 2026-03-01T10:00:00Z",
         "literal_error": lambda: f"must be {limits['expected']}, not {_shown(value)}",
         "value_error": lambda: str(limits["error"]).removesuffix("."),
     }
+    if kind.startswith("datetime_"):
+        return f"must be an instant like 2026-03-01T10:00:00Z, not {_shown(value)}"
     complaint = complaints.get(kind)
     return complaint() if complaint else f"is wrong: {details['msg']}"
 

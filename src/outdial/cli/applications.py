@@ -14,7 +14,7 @@ from outdial.cli.running import in_context
 from outdial.context import Context
 from outdial.core.errors import NotFoundError
 from outdial.core.model import Application
-from outdial.services import access
+from outdial.services import access, clients
 from outdial.services.access import Credentials
 
 app = typer.Typer(help="Applications: each has its own campaigns, lists, trunks and API client.", no_args_is_help=True)
@@ -81,12 +81,12 @@ def token(
     """Print a token that is valid for an API client: the header ``auth`` of every request."""
 
     async def work(context: Context) -> str:
-        client = await access.client_access(context.database, context.secrets, client_id)
+        client = await clients.client_access(context.database, context.secrets, client_id)
         if client is None or client.revoked:
             raise NotFoundError(
                 f"There is no client {client_id!r} that may use the API; `outdial app create` makes one."
             )
-        return client.secret
+        return client.secrets[0]
 
     expires_at = clock.now() + timedelta(hours=hours)
     signed = tokens.sign(client_id, in_context(work), expires_at=expires_at)

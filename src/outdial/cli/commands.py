@@ -10,6 +10,7 @@ import outdial
 from outdial.cli import (
     applications,
     campaigns,
+    clients,
     contacts,
     dnc,
     engines,
@@ -55,6 +56,7 @@ app.command(epilog="Example: outdial serve")(servers.serve)
 app.command(epilog="Example: OUTDIAL_DATABASE_URL=postgresql://… outdial dialer")(servers.dialer)
 app.command(epilog="Example: outdial migrate")(servers.migrate)
 app.add_typer(applications.app, name="app")
+app.add_typer(clients.app, name="client")
 app.add_typer(trunks.app, name="trunk")
 app.add_typer(flows.app, name="flow")
 app.add_typer(dnc.app, name="dnc")

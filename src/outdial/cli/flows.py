@@ -9,7 +9,7 @@ import typer
 
 from outdial.cli import output
 from outdial.cli.options import Iid, Json, application
-from outdial.cli.running import in_context
+from outdial.cli.running import actor, in_context
 from outdial.context import Context
 from outdial.core.model import Flow
 from outdial.services import flows
@@ -35,7 +35,7 @@ def add(
 
     async def work(context: Context) -> Flow:
         owner = await application(context.database, iid)
-        return await flows.add_flow(context.database, owner.iid, name, wav)
+        return await flows.add_flow(context.database, owner.iid, name, wav, actor=actor())
 
     added = in_context(work)
     if as_json:

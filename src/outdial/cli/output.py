@@ -34,7 +34,9 @@ def plain(value: Any) -> Any:
         return {camel(field.name): plain(getattr(value, field.name)) for field in fields(value) if field.repr}
     if isinstance(value, Mapping):
         return {str(plain(key)): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, (set, frozenset)):
+        return sorted(plain(item) for item in value)
+    if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return _scalar(value)
 

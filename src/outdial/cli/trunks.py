@@ -8,7 +8,7 @@ import typer
 
 from outdial.cli import output
 from outdial.cli.options import Iid, Json, application
-from outdial.cli.running import in_context
+from outdial.cli.running import actor, in_context
 from outdial.context import Context
 from outdial.core.model import NumberFormat, Transport, Trunk
 from outdial.services import trunks
@@ -67,7 +67,7 @@ def add(
 
     async def work(context: Context) -> Trunk:
         owner = await application(context.database, iid)
-        return await trunks.add_trunk(context.database, context.secrets, owner.iid, draft)
+        return await trunks.add_trunk(context.database, context.secrets, owner.iid, draft, actor=actor())
 
     added = in_context(work)
     if as_json:
@@ -116,7 +116,7 @@ def remove(
 
     async def work(context: Context) -> Trunk:
         owner = await application(context.database, iid)
-        return await trunks.remove_trunk(context.database, owner.iid, name)
+        return await trunks.remove_trunk(context.database, owner.iid, name, actor=actor())
 
     removed = in_context(work)
     if as_json:

@@ -85,6 +85,14 @@ class UnauthorizedError(OutdialError):
     wire_code = 4002
 
 
+class ForbiddenError(OutdialError):
+    """The client is known, but may not hand out what it does not have itself."""
+
+    code = "forbidden"
+    status = 403
+    wire_code = 403
+
+
 class ConflictError(OutdialError):
     """The thing is not in a state that allows this."""
 
@@ -133,6 +141,27 @@ class ImportBusyError(ConflictError):
 
     code = "import_busy"
     retryable = True
+
+
+class KeyReusedError(OutdialError):
+    """An ``Idempotency-Key`` has served for another request already."""
+
+    code = "key_reused"
+    status = 422
+    wire_code = 422
+
+
+class KeyBusyError(ConflictError):
+    """A request with the same ``Idempotency-Key`` is being carried out; its answer comes to whoever asks again."""
+
+    code = "key_busy"
+    retryable = True
+
+
+class AnswerLostError(ConflictError):
+    """The request of an ``Idempotency-Key`` was carried out, but its answer was lost; it is not carried out again."""
+
+    code = "answer_lost"
 
 
 class NotBuiltError(OutdialError):

@@ -188,6 +188,34 @@ class Application:
     """Ceiling over all runs of the application; None = only the trunks' own."""
 
 
+class Scope(StrEnum):
+    """What an API client may do."""
+
+    CAMPAIGN_MANAGEMENT = "campaign_management"
+    """Campaigns, their runs and contact lists; all of the vendor's surface."""
+    CONFIGURATION = "configuration"
+    """The application, its clients, flows, trunks and caller IDs."""
+    DO_NOT_CALL = "do_not_call"
+    """Do-not-call lists, the account's own too."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiClient:
+    """An API client of an application, without its secret."""
+
+    id: str
+    iid: str
+    account_id: str
+    name: str
+    scopes: frozenset[str]
+    require_jti: bool
+    """Each of its tokens serves one request."""
+    created_at: datetime
+    revoked_at: datetime | None
+    previous_valid_until: datetime | None
+    """Until when the secret before the last rotation is good too; None when it no longer is."""
+
+
 @dataclass(frozen=True, slots=True)
 class CallingWindow:
     """One weekly window in which a person may be called, in the person's own zone."""
@@ -302,6 +330,18 @@ class Contact:
     """Everything else that came with the contact."""
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DncList:
+    """A do-not-call list."""
+
+    id: str
+    iid: str | None
+    """The application whose campaigns may name it; None = the account's own, which counts for all of them."""
+    name: str
+    numbers_count: int
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,29 +1,36 @@
-"""Applications and the credentials of their API clients."""
+"""Applications; their API clients are ``services.clients``."""
 
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
-from secrets import token_urlsafe
+from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Final
 
 from outdial.core import ids
 from outdial.core.errors import ConflictError, NotFoundError
 from outdial.core.model import Application
 from outdial.secretbox import SecretBox
+from outdial.services import clients
 from outdial.services.fields import is_storable, name_problems, range_problems, require
 from outdial.store import access as store
-from outdial.store import dnc
+from outdial.store import dnc, history
 from outdial.store.database import Connection, Database
 
-SCOPES: Final = frozenset({"campaign_management"})
-"""What a new client may do: everything there is."""
+OPERATOR: Final = "operator"
+"""Who did what nobody else is named for: somebody with access to the machine."""
 
 LARGEST_CONCURRENCY: Final = 1_000_000
 """Calls at once an application may be allowed; far above what trunks carry, it only keeps typing errors out."""
 
-_SECRET_BYTES: Final = 32
-"""As long as HS256's hash (RFC 7518 §3.2)."""
+
+class Unchanged(Enum):
+    """Stands for what a change leaves as it is, where None is a value."""
+
+    UNCHANGED = "unchanged"
+
+
+UNCHANGED: Final = Unchanged.UNCHANGED
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +41,6 @@ class Credentials:
     iid: str
     client_id: str
     client_secret: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class ClientAccess:
-    """What a token of this client is checked against."""
-
-    client_id: str
-    iid: str
-    account_id: str
-    secret: str = field(repr=False)
-    scopes: frozenset[str]
-    revoked: bool
 
 
 async def create_application(
@@ -59,8 +54,7 @@ async def create_application(
     if max_concurrent_calls is not None:
         problems += range_problems("max_concurrent_calls", max_concurrent_calls, least=1, most=LARGEST_CONCURRENCY)
     require(problems)
-    iid, client_id = ids.application_id(uuid.uuid4()), ids.client_id(uuid.uuid4())
-    secret = token_urlsafe(_SECRET_BYTES)
+    iid = ids.application_id(uuid.uuid4())
     async with database.transaction() as connection:
         account_id = await store.account_named(connection, account, new_id=ids.account_id(uuid.uuid4()))
         # made with the account, so that a run knows its id before the first number is on it
@@ -70,16 +64,58 @@ async def create_application(
         )
         if not inserted:
             raise ConflictError(f"The account {account} already has an application named {name}; choose another name.")
-        client = store.ClientRow(
-            id=client_id,
+        made = await clients.insert_client(
+            connection,
+            secrets,
             iid=iid,
             account_id=account_id,
-            secret_encrypted=secrets.encrypt(secret),
-            scopes=SCOPES,
-            revoked=False,
+            name="first",
+            scopes=clients.SCOPES,
+            require_jti=False,
         )
-        await store.insert_client(connection, client)
-    return Credentials(account_id=account_id, iid=iid, client_id=client_id, client_secret=secret)
+    return Credentials(account_id=account_id, iid=iid, client_id=made.client.id, client_secret=made.secret)
+
+
+async def change_application(
+    database: Database,
+    iid: str,
+    *,
+    name: str | None = None,
+    max_concurrent_calls: int | Unchanged | None = UNCHANGED,
+    actor: str,
+) -> Application:
+    """Change an application's name or ceiling, and return it; runs that are live heed the ceiling at once.
+
+    Raises InvalidInputError, NotFoundError, and ConflictError when another one of its account has the name.
+    """
+    problems = [] if name is None else name_problems("name", name)
+    if isinstance(max_concurrent_calls, int):
+        problems += range_problems("maxConcurrentCalls", max_concurrent_calls, least=1, most=LARGEST_CONCURRENCY)
+    require(problems)
+    async with database.transaction() as connection:
+        present = await require_application(connection, iid)
+        changed = replace(
+            present,
+            name=present.name if name is None else name,
+            max_concurrent_calls=(
+                present.max_concurrent_calls if isinstance(max_concurrent_calls, Unchanged) else max_concurrent_calls
+            ),
+        )
+        if not await store.change_application(
+            connection, iid, name=changed.name, max_concurrent_calls=changed.max_concurrent_calls
+        ):
+            raise ConflictError(f"The account already has an application named {name}; choose another name.")
+        await history.append(
+            connection,
+            present.account_id,
+            "application",
+            "changed",
+            actor=actor,
+            iid=iid,
+            name=changed.name,
+            max_concurrent_calls=changed.max_concurrent_calls,
+        )
+    return changed
 
 
 async def list_applications(database: Database) -> list[Application]:
@@ -100,24 +136,3 @@ async def require_application(connection: Connection, iid: str) -> Application:
     if application is None:
         raise NotFoundError(f"There is no application {iid}.")
     return application
-
-
-async def client_access(database: Database, secrets: SecretBox, client_id: str) -> ClientAccess | None:
-    """Return what the tokens of a client are checked against, None when there is no such client.
-
-    Raises WrongSecretKeyError when its secret was stored under another key.
-    """
-    if not is_storable(client_id):
-        return None
-    async with database.connection() as connection:
-        client = await store.client_by_id(connection, client_id)
-    if client is None:
-        return None
-    return ClientAccess(
-        client_id=client.id,
-        iid=client.iid,
-        account_id=client.account_id,
-        secret=secrets.decrypt(client.secret_encrypted),
-        scopes=client.scopes,
-        revoked=client.revoked,
-    )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Final
 from uuid import uuid4
 
 from outdial.core import ids
 from outdial.core.errors import BadReferenceError, ConflictError, NotFoundError
 from outdial.core.model import LIVE_RUN_STATES, Campaign, DialingMode, DialingRules
 from outdial.core.paging import Page
+from outdial.services.fields import LONGEST_NAME, name_problems, require
 from outdial.store import campaigns as store
 from outdial.store import dnc, runs, schedules
 from outdial.store.campaigns import CampaignOrder, CampaignSearch
@@ -19,6 +21,7 @@ __all__ = [
     "CampaignDraft",
     "CampaignOrder",
     "CampaignSearch",
+    "clone_campaign",
     "create_campaign",
     "delete_campaign",
     "find_campaign",
@@ -27,6 +30,8 @@ __all__ = [
     "search_campaigns",
     "update_campaign",
 ]
+
+_COPY: Final = " copy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,29 @@ async def update_campaign(
         row = await _resolve(connection, present.id, iid=iid, account_id=present.account_id, draft=draft)
         await store.update(connection, row, changed=_changed(present, row), actor=actor)
         return await _campaign(connection, iid, campaign_id)
+
+
+async def clone_campaign(
+    database: Database, *, iid: str, campaign_id: str, name: str | None = None, actor: str
+) -> Campaign:
+    """Make another campaign of the same definition, ready, without runs and without a schedule; return it.
+
+    Without a name it is called as the first, with "copy" behind. Raises InvalidInputError, NotFoundError.
+    """
+    if name is not None:
+        require(name_problems("name", name))
+    async with database.transaction() as connection:
+        # locked: what it refers to cannot lose its last campaign meanwhile
+        present = await _campaign(connection, iid, campaign_id, lock=True)
+        row = store.CampaignRow(**{one.name: getattr(present, one.name) for one in fields(store.CampaignRow)})
+        row = replace(row, id=ids.campaign_id(uuid4()), name=_copy_name(present.name) if name is None else name)
+        if not await store.insert(connection, row, actor=actor):
+            raise NotFoundError(f"There is no application {iid} in this account.")
+        return await _campaign(connection, iid, row.id)
+
+
+def _copy_name(name: str) -> str:
+    return f"{name[: LONGEST_NAME - len(_COPY)]}{_COPY}"
 
 
 def _changed(present: Campaign, row: store.CampaignRow) -> list[str]:

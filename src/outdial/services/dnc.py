@@ -6,21 +6,24 @@ import asyncio
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import Final
 
+from outdial import clock
 from outdial.core import ids
-from outdial.core.errors import InvalidInputError, NotFoundError
-from outdial.core.model import DncEntry
+from outdial.core.errors import ConflictError, InvalidInputError, NotFoundError
+from outdial.core.model import DncEntry, DncList
 from outdial.core.phone import parse_phone
 from outdial.services.access import require_application
 from outdial.services.fields import LONGEST_DESCRIPTION, is_storable, line_problems, name_problems, require
 from outdial.store import access as access_store
 from outdial.store import dnc as store
+from outdial.store import history
 from outdial.store import runs as runs_store
 from outdial.store.database import Connection, Database
 
-__all__ = ["DncChange", "DncEntry"]
+__all__ = ["DncChange", "DncEntry", "DncList"]
 
 LOT: Final = 5000
 """Numbers per transaction: dialing of the account rests meanwhile, for some tens of milliseconds."""
@@ -65,15 +68,31 @@ async def add_numbers(
     _check_names(iid, list_name, reason=reason)
     async with database.transaction() as connection:
         list_id = await _made_list(connection, account_id, iid, list_name)
+    return await _add(
+        database, account_id, list_id, phones, reason=reason, expires_at=None, actor=actor, region=default_region
+    )
+
+
+async def _add(
+    database: Database,
+    account_id: str,
+    list_id: str,
+    phones: Iterable[str],
+    *,
+    reason: str,
+    expires_at: datetime | None,
+    actor: str,
+    region: str | None,
+) -> DncChange:
     problems: list[str] = []
     changed = unchanged = 0
-    for lot in _lots(phones, default_region, problems):
+    for lot in _lots(phones, region, problems):
         distinct = sorted(set(lot))
         async with database.transaction() as connection:
             # frozen in the middle of this, the process must not keep the account from dialing for long
             await runs_store.limit_idle(connection, IDLE_SECONDS)
             await store.freeze(connection, account_id)
-            added = await store.add(connection, list_id, distinct, reason=reason, actor=actor)
+            added = await store.add(connection, list_id, distinct, reason=reason, actor=actor, expires_at=expires_at)
         changed += added
         unchanged += len(lot) - added
         still_open = await _settle(database, account_id, distinct)
@@ -102,9 +121,15 @@ async def remove_numbers(
     _check_names(iid, list_name)
     async with database.connection() as connection:
         list_id = await _found_list(connection, account_id, iid, list_name)
+    return await _remove(database, list_id, phones, actor=actor, region=default_region)
+
+
+async def _remove(
+    database: Database, list_id: str, phones: Iterable[str], *, actor: str, region: str | None
+) -> DncChange:
     problems: list[str] = []
     changed = unchanged = 0
-    for lot in _lots(phones, default_region, problems):
+    for lot in _lots(phones, region, problems):
         async with database.transaction() as connection:
             removed = await store.remove(connection, list_id, sorted(set(lot)), actor=actor)
         changed += removed
@@ -123,6 +148,91 @@ async def list_numbers(
     async with database.connection() as connection:
         list_id = await _found_list(connection, account_id, iid, list_name)
         return await store.entries(connection, list_id)
+
+
+async def list_lists(database: Database, *, account_id: str, iid: str) -> list[DncList]:
+    """Return the account-wide list, first, and those of the application."""
+    async with database.transaction() as connection:
+        await _made_list(connection, account_id, None, None)
+        return await store.lists(connection, account_id, iid)
+
+
+async def get_list(database: Database, *, account_id: str, iid: str, list_id: str) -> DncList:
+    """Return a list of the account or of the application; raise NotFoundError, alike for everybody else's."""
+    async with database.connection() as connection:
+        found = await store.lists(connection, account_id, iid, list_id=list_id) if is_storable(list_id) else []
+    if not found:
+        raise NotFoundError(f"There is no do-not-call list {list_id}.")
+    return found[0]
+
+
+async def create_list(database: Database, *, account_id: str, iid: str, name: str, actor: str) -> DncList:
+    """Make an empty list that the application's campaigns may name. Raises InvalidInputError, ConflictError."""
+    require(name_problems("name", name))
+    list_id = ids.contact_list_id(uuid.uuid4())
+    async with database.transaction() as connection:
+        if not await store.insert_list(connection, account_id, iid, name, new_id=list_id):
+            raise ConflictError(f"There is already a do-not-call list named {name}; choose another name.")
+        await history.append(connection, account_id, "dnc_list", "created", actor=actor, dnc_list_id=list_id)
+        (made,) = await store.lists(connection, account_id, iid, list_id=list_id)
+        return made
+
+
+async def numbers_page(
+    database: Database, *, account_id: str, iid: str, list_id: str, after: str, limit: int
+) -> list[DncEntry]:
+    """Return some of what is on a list, sorted by number, from the first after ``after`` on. Raises NotFoundError."""
+    found = await get_list(database, account_id=account_id, iid=iid, list_id=list_id)
+    async with database.connection() as connection:
+        return await store.page(connection, found.id, after=after, limit=limit)
+
+
+async def add_to_list(
+    database: Database,
+    *,
+    account_id: str,
+    iid: str,
+    list_id: str,
+    phones: Iterable[str],
+    reason: str = "",
+    expires_at: datetime | None = None,
+    actor: str,
+    default_region: str | None = None,
+) -> DncChange:
+    """Put numbers on a list, for good or until an instant; a number that is on it longer stays so.
+
+    As :func:`add_numbers`. Raises NotFoundError, and InvalidInputError also for an instant that is past.
+    """
+    problems = line_problems("reason", reason, longest=LONGEST_DESCRIPTION)
+    if expires_at is not None and expires_at <= clock.now():
+        problems.append("`expiresAt` is past; leave it out to keep the numbers for good.")
+    require(problems)
+    found = await get_list(database, account_id=account_id, iid=iid, list_id=list_id)
+    return await _add(
+        database,
+        account_id,
+        found.id,
+        phones,
+        reason=reason,
+        expires_at=expires_at,
+        actor=actor,
+        region=default_region,
+    )
+
+
+async def remove_from_list(
+    database: Database,
+    *,
+    account_id: str,
+    iid: str,
+    list_id: str,
+    phones: Iterable[str],
+    actor: str,
+    default_region: str | None = None,
+) -> DncChange:
+    """Take numbers off a list. Raises NotFoundError."""
+    found = await get_list(database, account_id=account_id, iid=iid, list_id=list_id)
+    return await _remove(database, found.id, phones, actor=actor, region=default_region)
 
 
 def _check_names(iid: str | None, list_name: str | None, *, reason: str = "") -> None:

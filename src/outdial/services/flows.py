@@ -9,15 +9,16 @@ from pathlib import Path
 
 from outdial.core import ids
 from outdial.core.audio import message_from_wav
-from outdial.core.errors import ConflictError, FileError, InvalidInputError, NotFoundError
+from outdial.core.errors import ConflictError, FileError, InUseError, InvalidInputError, NotFoundError
 from outdial.core.model import Flow
-from outdial.services.access import require_application
-from outdial.services.fields import name_problems, require
+from outdial.services.access import OPERATOR, require_application
+from outdial.services.fields import is_storable, name_problems, require
 from outdial.store import flows as store
-from outdial.store.database import Database
+from outdial.store import history
+from outdial.store.database import Connection, Database
 
 
-async def add_flow(database: Database, iid: str, name: str, wav: bytes) -> Flow:
+async def add_flow(database: Database, iid: str, name: str, wav: bytes, *, actor: str = OPERATOR) -> Flow:
     """Add a flow that plays one recorded message, a PCM WAV file as ``core.audio`` reads it.
 
     Raises InvalidInputError, NotFoundError for an unknown application, ConflictError for a name that is taken.
@@ -31,9 +32,10 @@ async def add_flow(database: Database, iid: str, name: str, wav: bytes) -> Flow:
     require(problems)
     flow = Flow(id=ids.flow_id(uuid.uuid4()), iid=iid, name=name, duration_seconds=message.duration_seconds)
     async with database.transaction() as connection:
-        await require_application(connection, iid)
+        owner = await require_application(connection, iid)
         if not await store.insert(connection, flow, message.wav):
             raise ConflictError(f"There is already a flow named {name}; choose another name.")
+        await history.append(connection, owner.account_id, "flow", "added", actor=actor, flow_id=flow.id)
     return flow
 
 
@@ -41,6 +43,35 @@ async def list_flows(database: Database, iid: str | None = None) -> list[Flow]:
     """Return the flows of an application, or of all, oldest first."""
     async with database.connection() as connection:
         return await store.of_application(connection, iid)
+
+
+async def get_flow(database: Database, iid: str, flow_id: str) -> Flow:
+    """Return a flow; raise NotFoundError, alike for unknown and other tenants' ids."""
+    async with database.connection() as connection:
+        return await _found(connection, iid, flow_id)
+
+
+async def remove_flow(database: Database, *, iid: str, flow_id: str, actor: str) -> Flow:
+    """Remove a flow and return it; its recording goes, its name becomes free.
+
+    Raises NotFoundError, and InUseError while a campaign plays it.
+    """
+    async with database.transaction() as connection:
+        flow = await _found(connection, iid, flow_id, lock=True)
+        campaign = await store.user_of(connection, flow_id)
+        if campaign is not None:
+            raise InUseError(f"The flow {flow.name} is played by the campaign {campaign}; change or delete that first.")
+        await store.mark_removed(connection, flow_id)
+        owner = await require_application(connection, iid)
+        await history.append(connection, owner.account_id, "flow", "removed", actor=actor, flow_id=flow_id)
+    return flow
+
+
+async def _found(connection: Connection, iid: str, flow_id: str, *, lock: bool = False) -> Flow:
+    flow = await store.of_application_by_id(connection, iid, flow_id, lock=lock) if is_storable(flow_id) else None
+    if flow is None:
+        raise NotFoundError(f"There is no flow {flow_id}.")
+    return flow
 
 
 async def audio_file(database: Database, flow_id: str, folder: Path) -> Path:

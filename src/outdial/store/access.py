@@ -1,8 +1,7 @@
-"""Who may use outdial: accounts, their applications and the API clients of those."""
+"""Who uses outdial: accounts and their applications."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
 
 import asyncpg
@@ -14,18 +13,6 @@ _APPLICATIONS: Final = """
 SELECT p.iid, p.account_id, p.name, a.name AS account_name, p.max_concurrent_calls
   FROM applications p JOIN accounts a ON a.id = p.account_id
 """
-
-
-@dataclass(frozen=True, slots=True)
-class ClientRow:
-    """An API client as stored."""
-
-    id: str
-    iid: str
-    account_id: str
-    secret_encrypted: bytes = field(repr=False)
-    scopes: frozenset[str]
-    revoked: bool
 
 
 def _application(row: asyncpg.Record) -> Application:
@@ -71,35 +58,6 @@ async def insert_application(
     return inserted is not None
 
 
-async def insert_client(connection: Connection, client: ClientRow) -> None:
-    """Store a new API client of an application."""
-    await connection.execute(
-        "INSERT INTO clients (id, iid, account_id, secret_encrypted, scopes) VALUES ($1, $2, $3, $4, $5)",
-        client.id,
-        client.iid,
-        client.account_id,
-        client.secret_encrypted,
-        sorted(client.scopes),
-    )
-
-
-async def client_by_id(connection: Connection, client_id: str) -> ClientRow | None:
-    """Return an API client, revoked ones too; None when there is none of that id."""
-    row = await connection.fetchrow(
-        "SELECT id, iid, account_id, secret_encrypted, scopes, revoked_at FROM clients WHERE id = $1", client_id
-    )
-    if row is None:
-        return None
-    return ClientRow(
-        id=row["id"],
-        iid=row["iid"],
-        account_id=row["account_id"],
-        secret_encrypted=row["secret_encrypted"],
-        scopes=frozenset(row["scopes"]),
-        revoked=row["revoked_at"] is not None,
-    )
-
-
 async def application_by_iid(connection: Connection, iid: str) -> Application | None:
     """Return an application, None when there is none of that iid."""
     row = await connection.fetchrow(f"{_APPLICATIONS} WHERE p.iid = $1", iid)
@@ -110,3 +68,19 @@ async def applications(connection: Connection) -> list[Application]:
     """Return all applications, oldest first."""
     rows = await connection.fetch(f"{_APPLICATIONS} ORDER BY p.created_at, p.iid")
     return [_application(row) for row in rows]
+
+
+async def change_application(connection: Connection, iid: str, *, name: str, max_concurrent_calls: int | None) -> bool:
+    """Give an application a name and a ceiling; False when another one of its account has the name."""
+    try:
+        # a savepoint: the transaction goes on after the refusal
+        async with connection.transaction():
+            await connection.execute(
+                "UPDATE applications SET name = $2, max_concurrent_calls = $3 WHERE iid = $1",
+                iid,
+                name,
+                max_concurrent_calls,
+            )
+    except asyncpg.UniqueViolationError:
+        return False
+    return True

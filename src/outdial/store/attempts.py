@@ -82,6 +82,24 @@ async def book(connection: Connection, news: Iterable[AttemptNews]) -> frozenset
     return frozenset(row["id"] for row in rows)
 
 
+async def page(connection: Connection, run_id: int, *, after: str | None, limit: int) -> list[Attempt]:
+    """Return some attempts of a run in the order they were reserved, from the one after ``after`` on; none when that
+    is no attempt of the run."""
+    rows = await connection.fetch(
+        """
+        SELECT * FROM attempts
+         WHERE run_id = $1
+           AND ($2::text IS NULL
+                OR (reserved_at, id) > (SELECT reserved_at, id FROM attempts WHERE run_id = $1 AND id = $2))
+         ORDER BY reserved_at, id LIMIT $3
+        """,
+        run_id,
+        after,
+        limit,
+    )
+    return [attempt_of(row) for row in rows]
+
+
 async def reserved_of_node(connection: Connection, node_id: str, *, older_than: timedelta) -> list[Attempt]:
     """Return the attempts that were reserved for a node so long ago and of which nothing has been booked."""
     rows = await connection.fetch(

@@ -302,6 +302,10 @@ async def contact_lists_named(connection: Connection, iid: str, names: Sequence[
 async def flow_named(connection: Connection, iid: str, name: str) -> str | None:
     """Return the id of the application's flow of that name, None when there is none; it stays until commit."""
     flow_id: str | None = await connection.fetchval(
-        "SELECT id FROM flows WHERE iid = $1 AND lower(name) = lower($2) FOR KEY SHARE", iid, name
+        """
+        SELECT id FROM flows WHERE iid = $1 AND lower(name) = lower($2) AND removed_at IS NULL FOR KEY SHARE
+        """,
+        iid,
+        name,
     )
     return flow_id

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Final, TypeAlias, cast
 
@@ -61,6 +62,9 @@ _LOST = (
 
 _CROSSED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 """Two transactions got into each other's way and this one was undone: the same again will do."""
+
+before_commit: ContextVar[Callable[[Connection], Awaitable[None]] | None] = ContextVar("before_commit", default=None)
+"""Called at the end of every transaction of this context, within it; what it raises rolls the transaction back."""
 
 _log = structlog.get_logger()
 
@@ -232,6 +236,9 @@ class Database:
         """
         async with self.connection() as connection, connection.transaction():
             yield connection
+            hook = before_commit.get()
+            if hook is not None:
+                await hook(connection)
 
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Connection]:

@@ -9,9 +9,10 @@ latter are waited for (:func:`reserved_count`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
-from outdial.core.model import DncEntry
+from outdial.core.model import DncEntry, DncList
 from outdial.store.database import Connection
 
 ACCOUNT_LIST_NAME: Final = "Account"
@@ -74,22 +75,65 @@ async def application_list(connection: Connection, account_id: str, iid: str, na
     return list_id
 
 
-async def add(connection: Connection, list_id: str, phones: Sequence[str], *, reason: str, actor: str) -> int:
-    """Put distinct numbers on a list for good; return how many were not on it or only for a time."""
+async def insert_list(connection: Connection, account_id: str, iid: str, name: str, *, new_id: str) -> bool:
+    """Store a new list of an application; False when it has one of that name in any case."""
+    inserted = await connection.fetchval(
+        """
+        INSERT INTO dnc_lists (id, account_id, iid, name) VALUES ($1, $2, $3, $4)
+            ON CONFLICT (iid, lower(name)) WHERE iid IS NOT NULL DO NOTHING
+        RETURNING true
+        """,
+        new_id,
+        account_id,
+        iid,
+        name,
+    )
+    return inserted is not None
+
+
+async def lists(connection: Connection, account_id: str, iid: str, *, list_id: str | None = None) -> list[DncList]:
+    """Return the account-wide list and the application's own, or the one of that id, if it is one of them."""
+    rows = await connection.fetch(
+        """
+        SELECT id, iid, name, created_at,
+               (SELECT count(*) FROM dnc_entries e WHERE e.dnc_list_id = l.id) AS numbers_count
+          FROM dnc_lists l
+         WHERE account_id = $1 AND (iid IS NULL OR iid = $2) AND ($3::text IS NULL OR id = $3)
+         ORDER BY iid NULLS FIRST, created_at, id
+        """,
+        account_id,
+        iid,
+        list_id,
+    )
+    return [DncList(**row) for row in rows]
+
+
+async def add(
+    connection: Connection,
+    list_id: str,
+    phones: Sequence[str],
+    *,
+    reason: str,
+    actor: str,
+    expires_at: datetime | None = None,
+) -> int:
+    """Put distinct numbers on a list, for good or until an instant; return how many were not on it that long."""
     added = await connection.fetch(
         """
-        INSERT INTO dnc_entries (dnc_list_id, phone, reason, added_by)
-        SELECT $1, phone, $3, $4 FROM unnest($2::text[]) AS given (phone)
+        INSERT INTO dnc_entries (dnc_list_id, phone, reason, added_by, expires_at)
+        SELECT $1, phone, $3, $4, $5 FROM unnest($2::text[]) AS given (phone)
             ON CONFLICT (dnc_list_id, phone) DO UPDATE
                SET reason = excluded.reason, added_by = excluded.added_by, added_at = excluded.added_at,
-                   expires_at = NULL
-             WHERE dnc_entries.expires_at IS NOT NULL
+                   expires_at = excluded.expires_at
+             -- adding never shortens: whoever asked for longer is not called before
+             WHERE dnc_entries.expires_at < coalesce(excluded.expires_at, 'infinity')
         RETURNING 1
         """,
         list_id,
         phones,
         reason,
         actor,
+        expires_at,
     )
     return len(added)
 
@@ -148,6 +192,20 @@ async def listed_count(connection: Connection, account_id: str, phones: Sequence
         phones,
     )
     return count
+
+
+async def page(connection: Connection, list_id: str, *, after: str, limit: int) -> list[DncEntry]:
+    """Return some of what is on a list, sorted by number, from the first number after ``after`` on."""
+    rows = await connection.fetch(
+        """
+        SELECT phone, reason, added_by, added_at, expires_at FROM dnc_entries
+         WHERE dnc_list_id = $1 AND phone > $2 ORDER BY phone LIMIT $3
+        """,
+        list_id,
+        after,
+        limit,
+    )
+    return [DncEntry(**row) for row in rows]
 
 
 async def reserved_count(connection: Connection, account_id: str, phones: Sequence[str]) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+import asyncpg
 
 from outdial.core.model import (
     AttemptState,
@@ -34,6 +36,27 @@ class RunContactRow:
     last_disposition: Disposition | None
     attempts_count: int
     last_attempt_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunContactExport:
+    """One contact's progress, and everything that came with the contact."""
+
+    contact: RunContactRow
+    attributes: dict[str, Any]
+
+
+def _run_contact(row: asyncpg.Record) -> RunContactRow:
+    return RunContactRow(
+        contact_id=row["contact_id"],
+        phone=row["phone"],
+        unique_id=row["unique_id"],
+        state=RunContactState(row["state"]),
+        done_reason=None if row["done_reason"] is None else DoneReason(row["done_reason"]),
+        last_disposition=None if row["last_disposition"] is None else Disposition(row["last_disposition"]),
+        attempts_count=row["attempts_count"],
+        last_attempt_id=row["last_attempt_id"],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,19 +175,24 @@ async def page(connection: Connection, run_id: int, *, offset: int, limit: int) 
         limit,
     )
     total: int = await connection.fetchval("SELECT count(*) FROM run_contacts WHERE run_id = $1", run_id)
-    return [
-        RunContactRow(
-            contact_id=row["contact_id"],
-            phone=row["phone"],
-            unique_id=row["unique_id"],
-            state=RunContactState(row["state"]),
-            done_reason=None if row["done_reason"] is None else DoneReason(row["done_reason"]),
-            last_disposition=None if row["last_disposition"] is None else Disposition(row["last_disposition"]),
-            attempts_count=row["attempts_count"],
-            last_attempt_id=row["last_attempt_id"],
-        )
-        for row in rows
-    ], total
+    return [_run_contact(row) for row in rows], total
+
+
+async def lot(connection: Connection, run_id: int, *, after: int, limit: int) -> list[RunContactExport]:
+    """Return some contacts of a run by their id, from the first after ``after`` on."""
+    rows = await connection.fetch(
+        """
+        SELECT rc.contact_id, rc.phone, c.unique_id, rc.state, rc.done_reason, rc.last_disposition, rc.attempts_count,
+               (SELECT a.id FROM attempts a WHERE a.run_id = rc.run_id AND a.contact_id = rc.contact_id
+                 ORDER BY a.reserved_at DESC LIMIT 1) AS last_attempt_id, coalesce(c.attributes, '{}') AS attributes
+          FROM run_contacts rc LEFT JOIN contacts c ON c.id = rc.contact_id
+         WHERE rc.run_id = $1 AND rc.contact_id > $2 ORDER BY rc.contact_id LIMIT $3
+        """,
+        run_id,
+        after,
+        limit,
+    )
+    return [RunContactExport(_run_contact(row), row["attributes"]) for row in rows]
 
 
 async def counts(connection: Connection, run_id: int) -> Counts:

@@ -132,6 +132,21 @@ async def latest_runs(connection: Connection, campaign_ids: Sequence[str]) -> di
     return {row["campaign_id"]: run_of(row) for row in rows}
 
 
+async def by_instance(connection: Connection, iid: str, instance_id: str) -> Run | None:
+    """Return the application's run of that wire id, also when its campaign is deleted; None when there is none."""
+    row = await connection.fetchrow("SELECT * FROM runs WHERE iid = $1 AND instance_id = $2", iid, instance_id)
+    return None if row is None else run_of(row)
+
+
+async def of_campaign(connection: Connection, campaign_id: str, *, skip: int, limit: int) -> tuple[list[Run], int]:
+    """Return some of a campaign's runs, latest first, and how many it has."""
+    rows = await connection.fetch(
+        "SELECT * FROM runs WHERE campaign_id = $1 ORDER BY id DESC OFFSET $2 LIMIT $3", campaign_id, skip, limit
+    )
+    total: int = await connection.fetchval("SELECT count(*) FROM runs WHERE campaign_id = $1", campaign_id)
+    return [run_of(row) for row in rows], total
+
+
 async def live_runs(connection: Connection) -> list[Run]:
     """Return every run that is active, paused or stopping."""
     rows = await connection.fetch("SELECT * FROM runs WHERE state IN ('active', 'paused', 'stopping') ORDER BY id")

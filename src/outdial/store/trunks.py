@@ -125,6 +125,77 @@ async def lock_named(connection: Connection, iid: str, name: str) -> Trunk | Non
     return None if row is None else _trunk(row, None)
 
 
+async def of_application_by_id(
+    connection: Connection, secrets: SecretBox, iid: str, trunk_id: str, *, lock: bool = False
+) -> Trunk | None:
+    """Return the application's trunk of that id, not a removed one; ``lock``: until commit no run can start on it."""
+    row = await connection.fetchrow(
+        f"""
+        {_TRUNKS} WHERE t.iid = $1 AND t.id = $2 AND t.removed_at IS NULL {"FOR UPDATE OF t" if lock else ""}
+        """,
+        iid,
+        trunk_id,
+    )
+    return None if row is None else _trunk(row, secrets)
+
+
+async def change(connection: Connection, secrets: SecretBox, trunk: Trunk) -> bool:
+    """Store what a trunk that is locked is now, without its caller IDs; False when another one has its name."""
+    try:
+        # a savepoint: the transaction goes on after the refusal
+        async with connection.transaction():
+            await connection.execute(
+                """
+                UPDATE trunks
+                   SET name = $2, host = $3, port = $4, transport = $5, username = $6, password_encrypted = $7,
+                       from_domain = $8, number_format = $9, number_prefix = $10, max_channels = $11,
+                       calls_per_second = $12
+                 WHERE id = $1
+                """,
+                trunk.id,
+                trunk.name,
+                trunk.host,
+                trunk.port,
+                trunk.transport,
+                trunk.username,
+                None if trunk.password is None else secrets.encrypt(trunk.password),
+                trunk.from_domain,
+                trunk.number_format,
+                trunk.number_prefix,
+                trunk.max_channels,
+                trunk.calls_per_second,
+            )
+    except asyncpg.UniqueViolationError:
+        return False
+    return True
+
+
+async def trunk_of_caller_id(connection: Connection, iid: str, phone: str) -> str | None:
+    """Return the id of the trunk that a caller ID of the application selects, None when there is none."""
+    trunk_id: str | None = await connection.fetchval(
+        "SELECT trunk_id FROM caller_ids WHERE iid = $1 AND phone = $2", iid, phone
+    )
+    return trunk_id
+
+
+async def take_caller_id(connection: Connection, iid: str, phone: str) -> None:
+    """Let the number select no trunk any more."""
+    await connection.execute("DELETE FROM caller_ids WHERE iid = $1 AND phone = $2", iid, phone)
+
+
+async def campaign_calling_with(connection: Connection, iid: str, phone: str) -> str | None:
+    """Return the name of a campaign whose live run calls with the number."""
+    name: str | None = await connection.fetchval(
+        """
+        SELECT c.name FROM runs r JOIN campaigns c ON c.id = r.campaign_id
+         WHERE r.iid = $1 AND r.rules ->> 'caller_id' = $2 AND r.state IN ('active', 'paused', 'stopping') LIMIT 1
+        """,
+        iid,
+        phone,
+    )
+    return name
+
+
 async def campaign_using(connection: Connection, trunk_id: str) -> str | None:
     """Return the name of a campaign whose live run goes out by the trunk."""
     name: str | None = await connection.fetchval(

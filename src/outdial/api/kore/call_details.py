@@ -12,10 +12,11 @@ from outdial.api.body import read_json
 from outdial.api.json_reply import JsonReply
 from outdial.api.kore.call_detail_requests import CallDetailsBody, call_details_body
 from outdial.api.kore.call_detail_shapes import CallsShape, calls_shape
-from outdial.api.kore.door import Door, query_number
+from outdial.api.kore.door import Door
 from outdial.api.kore.endpoints import Endpoints, Operation
 from outdial.api.openapi import Catalog
 from outdial.api.parts import ApiParts
+from outdial.api.query import query_number
 from outdial.services import call_details
 
 PREFIX: Final = "/agentassist/api/public/analytics/account/{accountId}"
@@ -41,8 +42,8 @@ class CallDetailRoutes:
     def router(self, catalog: Catalog) -> APIRouter:
         """Return its router."""
         router = APIRouter(prefix=PREFIX, tags=["Call details v2"])
-        endpoints = Endpoints(router, catalog, version="v2")
-        operation = Operation("Get call details", (CallsShape,), bodies=(CallDetailsBody,), query=_PAGING)
+        endpoints = Endpoints(router, catalog, version="v2", door=self._door)
+        operation = Operation("Get call details", (CallsShape,), bodies=(CallDetailsBody,), query=_PAGING, reads=True)
         for name in _NAMES:
             endpoints.add("POST", f"/v2/{name}", self.calls, operation)
         return router

@@ -23,7 +23,7 @@ from outdial.api.kore.campaign_shapes import (
     listed_campaign,
     updated_campaign,
 )
-from outdial.api.kore.door import Door, query_choice, query_value, require_voice
+from outdial.api.kore.door import Door, is_stop, require_voice
 from outdial.api.kore.drafts import campaign_draft, campaign_search
 from outdial.api.kore.endpoints import Endpoints, Operation
 from outdial.api.kore.requests import (
@@ -51,6 +51,7 @@ from outdial.api.kore.run_shapes import (
 from outdial.api.kore.wire import Found, PageShape, Success, found, page_shape, success
 from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
+from outdial.api.query import query_choice, query_value
 from outdial.api.stops import Stops
 from outdial.core.model import ConnectedCalls, DialingMode, RingingCalls
 from outdial.services import campaigns, runs
@@ -88,17 +89,24 @@ class CampaignRoutes:
                 query=_TYPE,
             )
         trigger = Operation(
-            "Start or stop a campaign", bodies=(StopBody,), answers=(StartedShape, StoppedShape), query=_TRIGGER
+            "Start or stop a campaign",
+            bodies=(StopBody,),
+            answers=(StartedShape, StoppedShape),
+            query=_TRIGGER,
+            always=is_stop,
         )
         status = Operation(
             "What a campaign does, or its contacts' progress",
             bodies=(RunContactsBody,),
             answers=(Found[StatusShape], Found[RunContactsShape]),
             query=_VIEW,
+            reads=True,
         )
         whole = (Success[CampaignShape],)
         endpoints.refuse_word("/trigger")
-        listing = Operation("Get all campaigns", (Success[PageShape[ListedCampaign]],), bodies=(CampaignsBody,))
+        listing = Operation(
+            "Get all campaigns", (Success[PageShape[ListedCampaign]],), bodies=(CampaignsBody,), reads=True
+        )
         endpoints.add("POST", "/getAllCampaignDetails", self.get_all, listing, only=True)
         updated = UpdatedAnswer[UpdatedCampaign] if self._version == 1 else UpdatedAnswer[CampaignShape]
         update = Operation("Update a campaign", (updated,), bodies=create.bodies, query=_UPDATE_TYPE)
@@ -193,9 +201,7 @@ class CampaignRoutes:
         `{"ringing": "cancel" | "let_ring", "connected": "keep" | "hang_up", "keepSchedule": true | false}`; without,
         ringing calls are cancelled, connected ones go on, and the campaign's schedule is switched off with its run.
         """
-        # people's phones come before our load
-        is_stop = set(request.query_params.getlist("trigger")) == {"stop"}
-        caller = await self._door.admit(request, limited=not is_stop)
+        caller = await self._door.admit(request, limited=not is_stop(request))
         require_voice(request)
         if query_choice(request, "trigger", ("play", "stop")) == "stop":
             return await self._stop(request, caller)

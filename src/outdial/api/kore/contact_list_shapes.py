@@ -7,11 +7,10 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from outdial.api.auth import CAMPAIGN_SCOPE
 from outdial.api.kore.requests import ContactListUpdateBody
 from outdial.api.kore.wire import organization_id, timestamp, user_id
 from outdial.core import ids
-from outdial.core.model import Contact, ContactList
+from outdial.core.model import Contact, ContactList, Scope
 
 
 class MappingShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -164,7 +163,7 @@ def updated_contact_list(contact_list: ContactList, said: ContactListUpdateBody,
             name=contact_list.name,
             description=UNSET if said.description is None else said.description,
             allow_duplicates=UNSET if version > 1 or said.allow_duplicates is None else said.allow_duplicates,
-            scope=[CAMPAIGN_SCOPE] if version > 1 else UNSET,
+            scope=[Scope.CAMPAIGN_MANAGEMENT] if version > 1 else UNSET,
             org_id=organization_id(contact_list.account_id),
             iid=contact_list.iid,
             account_id=contact_list.account_id,

@@ -21,13 +21,14 @@ from outdial.api.kore.contact_list_shapes import (
     listed_contact_list,
     updated_contact_list,
 )
-from outdial.api.kore.door import Door, query_choice, query_number, query_value
+from outdial.api.kore.door import Door
 from outdial.api.kore.drafts import contact_batch, contact_list_body
 from outdial.api.kore.endpoints import Endpoints, Operation
 from outdial.api.kore.requests import AddContactsBody, ContactListBody, ContactListUpdateBody, EmptyBody
 from outdial.api.kore.wire import PageShape, Success, page_shape, success
 from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
+from outdial.api.query import query_choice, query_number, query_value
 from outdial.core.errors import BadReferenceError, NotFoundError
 from outdial.services import contact_lists
 
@@ -62,7 +63,13 @@ class ContactListRoutes:
             "POST",
             "/contactList/getAllListDetails",
             self.get_all,
-            Operation("Get all contact lists", (Success[list[ListedContactList]],), bodies=(EmptyBody,), query=_KIND),
+            Operation(
+                "Get all contact lists",
+                (Success[list[ListedContactList]],),
+                bodies=(EmptyBody,),
+                query=_KIND,
+                reads=True,
+            ),
             only=True,
         )
         self.add_adding_to(endpoints)

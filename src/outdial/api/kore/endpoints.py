@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from outdial.api.kore.door import Door
 from outdial.api.kore.wire import Errors
-from outdial.api.openapi import Catalog
+from outdial.api.openapi import IDEMPOTENCY, Catalog
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -44,6 +46,10 @@ class Operation:
     """Types of the body, one of which it must be."""
     query: Mapping[str, str] = field(default_factory=dict)
     """Query parameters and what they mean."""
+    reads: bool = False
+    """Changes nothing although its verb says so."""
+    always: Callable[[Request], bool] | None = None
+    """Tells requests that are carried out whatever their ``Idempotency-Key`` says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +59,17 @@ class Endpoints:
     router: APIRouter
     catalog: Catalog
     version: str
+    door: Door
 
     def add(self, method: str, path: str, endpoint: Endpoint, operation: Operation, *, only: bool = False) -> None:
         """Add an endpoint. ``only``: its last word could be taken for an id by another, so other verbs are refused
         here; elsewhere the router does that by itself."""
+        changes = method != "GET" and not operation.reads
         names = re.findall(r"\{(\w+)\}", f"{self.router.prefix}{path}")
         parameters = [
             *(_parameter("path", name, _PATH[name], required=True) for name in names),
             *(_parameter("header", name, text, required=False) for name, text in _HEADERS.items()),
+            *([_parameter("header", "Idempotency-Key", IDEMPOTENCY, required=False)] if changes else []),
             *(_parameter("query", name, text, required=False) for name, text in operation.query.items()),
         ]
         described = self.catalog.operation(
@@ -68,7 +77,8 @@ class Endpoints:
         )
         self.router.add_api_route(
             path,
-            endpoint,
+            self._once(endpoint, operation.always) if changes else endpoint,
+            description=inspect.getdoc(endpoint),
             methods=[method],
             summary=operation.summary,
             response_class=Response,
@@ -78,6 +88,14 @@ class Endpoints:
         )
         if only:
             self._refuse(path, VERBS - {method})
+
+    def _once(self, endpoint: Endpoint, always: Callable[[Request], bool] | None) -> Endpoint:
+        async def once(request: Request) -> Response:
+            if always is not None and always(request):
+                return await endpoint(request)
+            return await self.door.once(request, endpoint)
+
+        return once
 
     def refuse_word(self, path: str) -> None:
         """Refuse every verb at a word that is no id."""

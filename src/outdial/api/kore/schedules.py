@@ -12,11 +12,12 @@ from starlette.responses import Response
 from outdial.api.auth import Caller
 from outdial.api.body import read_json
 from outdial.api.json_reply import JsonReply
-from outdial.api.kore.door import Door, query_choice, query_value
+from outdial.api.kore.door import Door
 from outdial.api.kore.endpoints import Endpoints, Operation
 from outdial.api.kore.requests import EmptyBody, ScheduleBody
 from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
+from outdial.api.query import query_choice, query_value
 from outdial.core.errors import BadRequestError
 from outdial.core.schedule import Recurrence
 from outdial.services import schedules

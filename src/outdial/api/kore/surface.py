@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from outdial.api.idempotency import Idempotency
 from outdial.api.kore.call_details import CallDetailRoutes
 from outdial.api.kore.campaigns import CampaignRoutes
 from outdial.api.kore.contact_lists import ContactListRoutes
@@ -17,13 +18,15 @@ from outdial.api.ratelimit import RateLimiter
 from outdial.api.stops import Stops
 
 
-def routers(parts: ApiParts, stops: Stops, catalog: Catalog) -> list[APIRouter]:
+def routers(
+    parts: ApiParts, stops: Stops, catalog: Catalog, *, limiter: RateLimiter, idempotency: Idempotency
+) -> list[APIRouter]:
     """Return the routers of v1, v2, 1.1 and call details; their paths are those ``paths.canonical_path`` makes."""
-    door = Door(parts.database, parts.secrets, RateLimiter(parts.settings.rate_limit_per_minute))
+    door = Door(parts.database, parts.secrets, limiter, idempotency)
     made = []
     for version in (1, 2):
         router = APIRouter(prefix=f"/campaign/api/v{version}/public/{{iid}}/campaign", tags=[f"Campaigns v{version}"])
-        endpoints = Endpoints(router, catalog, version=f"v{version}")
+        endpoints = Endpoints(router, catalog, version=f"v{version}", door=door)
         # fixed words before ids: the first route that fits is taken
         add_not_built(endpoints, door)
         ScheduleRoutes(parts, door).add_to(endpoints)
@@ -31,5 +34,5 @@ def routers(parts: ApiParts, stops: Stops, catalog: Catalog) -> list[APIRouter]:
         CampaignRoutes(parts, door, stops, version=version).add_to(endpoints)
         made.append(router)
     router = APIRouter(prefix="/api/1.1/public/{iid}/campaign", tags=["Campaigns v1"])
-    ContactListRoutes(parts, door, version=1).add_adding_to(Endpoints(router, catalog, version="v1_1"))
+    ContactListRoutes(parts, door, version=1).add_adding_to(Endpoints(router, catalog, version="v1_1", door=door))
     return [*made, router, CallDetailRoutes(parts, door).router(catalog)]

@@ -1,0 +1,1 @@
+"""outdial's own surface: what the vendor's has no endpoint for."""

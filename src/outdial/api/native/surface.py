@@ -1,0 +1,39 @@
+"""outdial's own surface as routers, one for each tag of the document."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from outdial.api.errors import NATIVE
+from outdial.api.idempotency import Idempotency
+from outdial.api.native.applications import ApplicationRoutes
+from outdial.api.native.campaigns import CampaignActions
+from outdial.api.native.dnc import DncRoutes
+from outdial.api.native.door import Door
+from outdial.api.native.lines import FlowRoutes, TrunkRoutes
+from outdial.api.native.routes import Routes
+from outdial.api.native.runs import RunRoutes
+from outdial.api.openapi import Catalog
+from outdial.api.parts import ApiParts
+from outdial.api.ratelimit import RateLimiter
+from outdial.api.stops import Stops
+
+
+def routers(
+    parts: ApiParts, stops: Stops, catalog: Catalog, *, limiter: RateLimiter, idempotency: Idempotency
+) -> list[APIRouter]:
+    """Return the routers, all below ``/api/outdial``."""
+    door = Door(parts.database, parts.secrets, limiter, idempotency)
+    made = []
+    for tag, part in (
+        ("Campaigns", CampaignActions(parts, stops)),
+        ("Runs", RunRoutes(parts)),
+        ("Do-not-call lists", DncRoutes(parts)),
+        ("Flows", FlowRoutes(parts)),
+        ("Trunks", TrunkRoutes(parts)),
+        ("Application", ApplicationRoutes(parts)),
+    ):
+        router = APIRouter(prefix=NATIVE.removesuffix("/"), tags=[tag])
+        part.add_to(Routes(router, catalog, door))
+        made.append(router)
+    return made

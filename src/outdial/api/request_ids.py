@@ -1,0 +1,47 @@
+"""Each request's id: in its answer, and in every line that is logged on its behalf."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any, Final
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+REQUEST_ID: Final = "X-Request-Id"
+
+_ACCEPTABLE: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+"""What a client may choose: nothing that could forge a log line or a header."""
+_IN_SCOPE: Final = "outdial.request_id"
+
+
+class RequestIds:
+    """ASGI wrapper around the whole application: also the answer to what nobody foresaw has the id."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).getlist(REQUEST_ID)
+        chosen = given[0] if len(given) == 1 and _ACCEPTABLE.fullmatch(given[0]) else uuid.uuid4().hex
+
+        async def mark(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[REQUEST_ID] = chosen
+            await send(message)
+
+        # never taken back: the server logs failures after this returns, and gives each request a task of its own
+        structlog.contextvars.bind_contextvars(request_id=chosen)
+        await self._app({**scope, _IN_SCOPE: chosen}, receive, mark)
+
+
+def request_id(request: Request) -> str:
+    """Return the id of a request."""
+    chosen: Any = request.scope[_IN_SCOPE]
+    return str(chosen)

@@ -1,0 +1,291 @@
+"""Every endpoint of the document, asked by everybody who may not: nothing is told, nothing changes.
+
+Generated from the document, so that no new endpoint can be forgotten.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from outdial.api.app import create_app
+from outdial.core.model import Scope
+from outdial.services import clients
+from support.native import Native
+from support.wire import Tenant, agentless, ever_open
+
+BOOKKEEPING = {"request_counts", "idempotency_keys", "used_tokens", "alembic_version"}
+"""What requests leave behind whoever makes them."""
+
+OWN_CALLER_ID = "+15550100077"
+
+NAMES = ("Product Feedback", "Recent Buyers", "Never Call", "+1555010010")
+"""Of the victim's things; no answer to a stranger may hold one."""
+
+OPEN = {"/health", "/ready", "/metrics"}
+"""What anybody may ask; no tenant's data is in it (test_system)."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One endpoint of the document."""
+
+    method: str
+    path: str
+    body: Any
+    scope: str
+
+    @property
+    def names(self) -> list[str]:
+        return re.findall(r"\{(\w+)\}", self.path)
+
+    def url(self, ids: dict[str, str]) -> str:
+        return re.sub(r"\{(\w+)\}", lambda found: ids[found[1]], self.path)
+
+
+def endpoints(document: dict[str, Any]) -> list[Asked]:
+    schemas = document["components"]["schemas"]
+    found = []
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            content = operation.get("requestBody", {}).get("content", {})
+            schema = content.get("application/json", {}).get("schema", {})
+            example = schemas.get(schema.get("$ref", "").rpartition("/")[2], {}).get("examples", [{}])[0]
+            scope = re.search(r"Scope: `(\w+)`", operation.get("description", ""))
+            if "/public/" in path and path.endswith("/campaign") and method == "post":
+                example = agentless(2 if "/v2/" in path else 1)
+            found.append(Asked(method.upper(), path, example, scope[1] if scope else Scope.CAMPAIGN_MANAGEMENT))
+    return [one for one in found if one.path not in OPEN]
+
+
+async def contents(database, *, iid: str | None = None) -> dict[str, str]:
+    """A digest of every table with tenants' data, or of one application's rows."""
+    async with database.connection() as connection:
+        tables = await connection.fetch(
+            """
+            SELECT table_name FROM information_schema.columns WHERE table_schema = 'public'
+             GROUP BY table_name HAVING $1::text IS NULL OR 'iid' = ANY (array_agg(column_name::text))
+            """,
+            iid,
+        )
+        return {
+            table: await connection.fetchval(
+                f"SELECT md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) FROM {table} t "
+                + ("WHERE $1::text IS NULL" if iid is None else "WHERE iid = $1"),
+                iid,
+            )
+            for (table,) in tables
+            if table not in BOOKKEEPING
+        }
+
+
+@pytest.fixture
+async def ids(tenant, database) -> dict[str, str]:
+    """The victim's things, one of each kind, a live run among them."""
+    native = Native(tenant)
+    campaign_id = await tenant.create_campaign(ever_open(1))
+    started = await tenant.trigger(campaign_id, "play")
+    (flow,) = (await native.done("GET", "/flows"))["results"]
+    (trunk,) = (await native.done("GET", "/trunks"))["results"]
+    # the strangers have the number of the wire's samples too
+    await native.done("POST", f"/trunks/{trunk['id']}/caller-ids", {"phoneNumber": OWN_CALLER_ID})
+    lists = (await native.done("GET", "/dnc-lists"))["results"]
+    async with database.connection() as connection:
+        list_id = await connection.fetchval("SELECT id FROM contact_lists WHERE iid = $1", tenant.iid)
+    return {
+        "iid": tenant.iid,
+        "campaignId": campaign_id,
+        "contactListId": list_id,
+        "campaignInstanceId": started.json()["campaignInstanceId"],
+        "instanceId": started.json()["campaignInstanceId"],
+        "clientId": tenant.credentials.client_id,
+        "dncListId": lists[1]["id"],
+        "flowId": flow["id"],
+        "trunkId": trunk["id"],
+        "phoneNumber": OWN_CALLER_ID,
+    }
+
+
+QUERIES = (
+    {},
+    {"campaignType": "voice", "trigger": "stop"},
+    {"campaignType": "voice", "trigger": "play", "enableSchedule": "true", "campaignName": "Product Feedback"},
+    {"view": "contacts", "name": "x", "enableSchedule": "false", "campaignName": "Product Feedback"},
+)
+
+
+async def ask(asked: Asked, http, ids: dict[str, str], headers: dict[str, str], query: dict[str, str]):
+    body = None if asked.method == "GET" else asked.body
+    return await http.request(asked.method, asked.url(ids), json=body, headers=headers, params=query)
+
+
+@pytest.fixture
+def every(parts) -> list[Asked]:
+    return endpoints(create_app(parts).openapi())
+
+
+def test_the_document_knows_them_all(every):
+    assert len(every) > 70
+    assert {name for asked in every for name in asked.names} == {
+        "iid",
+        "campaignId",
+        "contactListId",
+        "campaignInstanceId",
+        "instanceId",
+        "clientId",
+        "dncListId",
+        "flowId",
+        "trunkId",
+        "phoneNumber",
+    }
+
+
+@pytest.fixture
+async def strangers(tenant, other, sibling, database, secret_box) -> dict[str, str | None]:
+    """Who may not touch the victim's things, each with the token it comes with."""
+    asked = {"iid": tenant.iid, "actor": "test", "scopes": clients.SCOPES}
+    made = {
+        name: await clients.create_client(database, secret_box, name=name, **asked) for name in ("revoked", "rotated")
+    }
+    await clients.revoke_client(database, iid=tenant.iid, client_id=made["revoked"].client.id, actor="test")
+    await clients.rotate_secret(database, secret_box, iid=tenant.iid, client_id=made["rotated"].client.id, actor="test")
+
+    def signed(name: str) -> str:
+        credentials = replace(tenant.credentials, client_id=made[name].client.id, client_secret=made[name].secret)
+        return replace(tenant, credentials=credentials).token()
+
+    return {
+        "another account": other.token(),
+        "another application of the account": sibling.token(),
+        "nobody": None,
+        "a revoked client": signed("revoked"),
+        "a client with its old secret": signed("rotated"),
+        "an expired token": tenant.token(exp=1),
+        "a token of tomorrow": tenant.token(nbf=9_999_999_999),
+        "another secret": tenant.token(key="k" * 40),
+        "the stranger's secret": tenant.token(key=other.credentials.client_secret),
+        "another algorithm": tenant.token(key="k" * 64, algorithm="HS512"),
+        "no signature": tenant.token().rpartition(".")[0] + ".",
+    }
+
+
+WITH_A_GOOD_TOKEN = ("another account", "another application of the account")
+WHO = (
+    *WITH_A_GOOD_TOKEN,
+    "nobody",
+    "a revoked client",
+    "a client with its old secret",
+    "an expired token",
+    "a token of tomorrow",
+    "another secret",
+    "the stranger's secret",
+    "another algorithm",
+    "no signature",
+)
+
+
+def headers_of(asked: Asked, tenant: Tenant, token: str | None) -> list[dict[str, str]]:
+    """The headers a stranger may try."""
+    vendors = "/public/" in asked.path
+    shared = {"Idempotency-Key": f"{asked.method} {asked.path}"}
+    if vendors:
+        shared |= {"iid": tenant.iid, "accountId": tenant.account_id}
+    if token is None:
+        return [shared]
+    tried = [{**shared, "auth": token}]
+    if not vendors:
+        tried.append(
+            {**shared, "Idempotency-Key": f"{asked.method} {asked.path} again", "Authorization": f"Bearer {token}"}
+        )
+    return tried
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("who", WHO)
+async def test_nothing_is_told_and_nothing_changes(every, tenant, ids, strangers, database, who):
+    token, known = strangers[who], who in WITH_A_GOOD_TOKEN
+    before = await contents(database)
+    for asked in every:
+        native = "/public/" not in asked.path
+        # without an id in its address it is about whoever asks
+        if known and not asked.names:
+            continue
+        for query in QUERIES if not native else QUERIES[:1]:
+            for headers in headers_of(asked, tenant, token):
+                answer = await ask(asked, tenant.http, ids, headers, query)
+                where = f"{who}: {asked.method} {asked.path} {query}: {answer.status_code} {answer.text}"
+                assert answer.status_code == (404 if known and native else 401), where
+                assert not any(name in answer.text for name in NAMES), where
+                assert answer.headers["content-type"] == "application/json"
+    assert await contents(database) == before
+
+
+@pytest.mark.parametrize("who", WITH_A_GOOD_TOKEN)
+async def test_what_has_no_id_is_about_whoever_asks(every, tenant, ids, strangers, database, who):
+    before = await contents(database, iid=tenant.iid)
+    own = {name: value for name, value in ids.items() if name != "iid"}
+    asked_of = [asked for asked in every if not asked.names]
+    assert len(asked_of) > 8
+    for asked in asked_of:
+        answer = await ask(asked, tenant.http, ids, {"auth": strangers[who]}, {})
+        assert answer.status_code < 500
+        for name in (*NAMES, *own.values(), tenant.iid):
+            assert name not in answer.text, f"{asked.method} {asked.path}: {answer.text}"
+    assert await contents(database, iid=tenant.iid) == before
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("scope", list(Scope))
+async def test_a_scope_opens_its_own_endpoints_only(every, tenant, ids, database, secret_box, scope):
+    made = await clients.create_client(
+        database, secret_box, iid=tenant.iid, name="narrow", scopes=frozenset({scope}), actor="test"
+    )
+    credentials = replace(tenant.credentials, client_id=made.client.id, client_secret=made.secret)
+    headers = {"auth": replace(tenant, credentials=credentials).token()}
+    before = await contents(database)
+    for asked in every:
+        if asked.scope == scope:
+            continue
+        for query in QUERIES if "/public/" in asked.path else QUERIES[:1]:
+            answer = await ask(asked, tenant.http, ids, headers, query)
+            assert answer.status_code == 401, f"{asked}: {answer.text}"
+            assert answer.json()["errors"][0]["msg"] == "Permission denied. Scope is incorrect!"
+    assert await contents(database) == before
+
+
+async def test_the_owner_gets_in_by_the_same_addresses(every, tenant, ids):
+    """What refuses strangers is who they are, not how this test asks: its addresses, bodies and ids are right."""
+    reached = 0
+    for asked in every:
+        if asked.method != "GET":
+            continue
+        answer = await ask(asked, tenant.http, ids, {"auth": tenant.token()}, {})
+        assert answer.status_code == 200, f"{asked}: {answer.status_code} {answer.text}"
+        reached += 1
+    assert reached > 20
+
+
+async def test_an_unknown_id_looks_like_somebody_elses(every, tenant, other, ids):
+    unknown = {
+        "clientId": "cs-1",
+        "dncListId": "cl-1",
+        "flowId": "cf-1",
+        "trunkId": "tr-1",
+        "campaignId": "cd-1",
+        "instanceId": "cid-1",
+        "phoneNumber": "+15550100088",
+    }
+    for asked in every:
+        if "/public/" in asked.path or not asked.names:
+            continue
+        (name,) = asked.names
+        answers = [
+            await ask(asked, tenant.http, {name: value}, {"auth": other.token(), "X-Request-Id": "r"}, {})
+            for value in (ids[name], unknown[name])
+        ]
+        texts = {answer.text.replace(ids[name], "ID").replace(unknown[name], "ID") for answer in answers}
+        assert {answer.status_code for answer in answers} == {404}, asked
+        assert len(texts) == 1, texts
