@@ -97,6 +97,7 @@ async def ids(tenant, database) -> dict[str, str]:
         list_id = await connection.fetchval("SELECT id FROM contact_lists WHERE iid = $1", tenant.iid)
     return {
         "iid": tenant.iid,
+        "accountId": tenant.account_id,
         "campaignId": campaign_id,
         "contactListId": list_id,
         "campaignInstanceId": started.json()["campaignInstanceId"],
@@ -131,6 +132,7 @@ def test_the_document_knows_them_all(every):
     assert len(every) > 70
     assert {name for asked in every for name in asked.names} == {
         "iid",
+        "accountId",
         "campaignId",
         "contactListId",
         "campaignInstanceId",
@@ -226,7 +228,7 @@ async def test_nothing_is_told_and_nothing_changes(every, tenant, ids, strangers
 @pytest.mark.parametrize("who", WITH_A_GOOD_TOKEN)
 async def test_what_has_no_id_is_about_whoever_asks(every, tenant, ids, strangers, database, who):
     before = await contents(database, iid=tenant.iid)
-    own = {name: value for name, value in ids.items() if name != "iid"}
+    own = {name: value for name, value in ids.items() if name not in {"iid", "accountId"}}
     asked_of = [asked for asked in every if not asked.names]
     assert len(asked_of) > 8
     for asked in asked_of:
