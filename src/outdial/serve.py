@@ -20,7 +20,7 @@ from outdial.config import Settings
 from outdial.context import Context, open_context
 from outdial.dialer import Dialer
 from outdial.listening import listen, url_of
-from outdial.services import schedules
+from outdial.services import import_keeper, imports, schedules
 from outdial.services.engines import Engines
 from outdial.services.stop import resume_stops
 from outdial.telephony.local import LocalEngine, open_engine
@@ -98,6 +98,8 @@ async def serving(settings: Settings, *, dialer: bool, api: bool) -> AsyncIterat
         parts.append(await stack.enter_async_context(_beside(resuming, name="resume stops")))
         scheduling = schedules.keep(context.database, context.secrets, ttl_seconds=settings.permit_ttl_seconds)
         parts.append(await stack.enter_async_context(_beside(scheduling, name="schedules")))
+        importing = import_keeper.keep(context.database, settings.data_dir.resolve() / imports.FOLDER)
+        parts.append(await stack.enter_async_context(_beside(importing, name="imports")))
         if listener is not None:
             app = create_app(ApiParts(settings, context.database, context.secrets, engines))
             parts.append(await stack.enter_async_context(_http(app, listener)))

@@ -93,6 +93,9 @@ async def ids(tenant, database) -> dict[str, str]:
     # the strangers have the number of the wire's samples too
     await native.done("POST", f"/trunks/{trunk['id']}/caller-ids", {"phoneNumber": OWN_CALLER_ID})
     lists = (await native.done("GET", "/dnc-lists"))["results"]
+    upload = await native.done("POST", "/imports", {"listName": "Recent Buyers", "fileName": "people.csv"})
+    # over, or whoever follows it would wait for its end
+    await native.done("POST", f"/imports/{upload['id']}/cancel")
     async with database.connection() as connection:
         list_id = await connection.fetchval("SELECT id FROM contact_lists WHERE iid = $1", tenant.iid)
     return {
@@ -102,6 +105,7 @@ async def ids(tenant, database) -> dict[str, str]:
         "contactListId": list_id,
         "campaignInstanceId": started.json()["campaignInstanceId"],
         "instanceId": started.json()["campaignInstanceId"],
+        "importId": upload["id"],
         "clientId": tenant.credentials.client_id,
         "dncListId": lists[1]["id"],
         "flowId": flow["id"],
@@ -137,6 +141,7 @@ def test_the_document_knows_them_all(every):
         "contactListId",
         "campaignInstanceId",
         "instanceId",
+        "importId",
         "clientId",
         "dncListId",
         "flowId",
@@ -279,6 +284,7 @@ async def test_an_unknown_id_looks_like_somebody_elses(every, tenant, other, ids
         "campaignId": "cd-1",
         "instanceId": "cid-1",
         "phoneNumber": "+15550100088",
+        "importId": "im-1",
     }
     for asked in every:
         if "/public/" in asked.path or not asked.names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Final
 
 import asyncpg
@@ -122,6 +123,30 @@ async def set_state(
         failure,
     )
     return moved is not None
+
+
+async def waiting(connection: Connection, *, settled: timedelta) -> list[tuple[str, str]]:
+    """Return ``(iid, id)`` of imports whose file is complete and which nobody runs, for at least so long; oldest
+    first."""
+    rows = await connection.fetch(
+        """
+        SELECT iid, id FROM imports
+         WHERE state = 'running' AND updated_at < clock_timestamp() - $1::interval
+           AND (lease_until IS NULL OR lease_until < clock_timestamp())
+         ORDER BY created_at
+        """,
+        settled,
+    )
+    return [(row["iid"], row["id"]) for row in rows]
+
+
+async def given_up(connection: Connection, *, since: timedelta) -> list[tuple[str, str]]:
+    """Return ``(iid, id)`` of imports to whose file nothing has been added for so long."""
+    rows = await connection.fetch(
+        "SELECT iid, id FROM imports WHERE state = 'receiving' AND updated_at < clock_timestamp() - $1::interval",
+        since,
+    )
+    return [(row["iid"], row["id"]) for row in rows]
 
 
 async def claim(connection: Connection, import_id: str, *, runner: str, lease_seconds: float) -> bool:

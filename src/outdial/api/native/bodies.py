@@ -86,6 +86,28 @@ class RotateBody(Body):
     """How long the old one stays good too."""
 
 
+class NewImportBody(Body):
+    """Begin an import of contacts."""
+
+    model_config = _example(
+        listName="March callers",
+        fileName="people.csv",
+        mapping={"phone": "Telefon", "timeZone": "Zone"},
+        defaultRegion="DE",
+    )
+
+    list_name: str
+    file_name: str
+    create_list: bool = True
+    """Make the list where there is none."""
+    sheet: str | None = None
+    """Of a workbook; left out: the first."""
+    mapping: dict[str, str] = {}
+    """`phone`, `timeZone`, `uniqueId`, `priority`, or an attribute of any name, and the column it is read from."""
+    default_region: str | None = None
+    """Country of numbers without +, two letters."""
+
+
 class NewDncListBody(Body):
     """Make a do-not-call list."""
 

@@ -30,6 +30,7 @@ _PATH: Final = {
     "trunkId": ("The trunk, `tr-…`.", "tr-11111111-2222-4333-8444-555555555555"),
     "phoneNumber": ("The number, E.164 with its +.", "+15550100001"),
     "campaignId": ("The campaign, `cd-…`.", "cd-1111111-2222-4333-8444-555555555555"),
+    "importId": ("The import, `im-…`.", "im-11111111-2222-4333-8444-555555555555"),
     "instanceId": ("The run, `cid-…`.", "cid-1111111-2222-4333-8444-555555555555"),
 }
 
@@ -51,12 +52,14 @@ class Operation:
     summary: str
     scope: Scope
     answer: Any
-    """Type of the answer; None: a CSV file."""
+    """Type of the answer; None: text, as :attr:`media` says."""
     example: Any = None
     """One answer."""
     body: type[BaseModel] | Upload | None = None
     query: Mapping[str, str] = field(default_factory=dict)
     """Query parameters and what they mean."""
+    media: str = "text/csv"
+    """Kind of an answer that is text."""
     stops: bool = False
     """People's phones come first: neither counted nor looked up by its key."""
 
@@ -112,7 +115,7 @@ class Routes:
             failure=Failure,
         )
         if operation.answer is None:
-            described["responses"]["200"]["content"] = {"text/csv": {"schema": {"type": "string"}}}
+            described["responses"]["200"]["content"] = {operation.media: {"schema": {"type": "string"}}}
         if isinstance(operation.body, Upload):
             schema = {"type": "string", "format": "binary"}
             described["requestBody"] = {

@@ -10,6 +10,7 @@ from outdial.api.native.applications import ApplicationRoutes
 from outdial.api.native.campaigns import CampaignActions
 from outdial.api.native.dnc import DncRoutes
 from outdial.api.native.door import Door
+from outdial.api.native.imports import ImportRoutes
 from outdial.api.native.lines import FlowRoutes, TrunkRoutes
 from outdial.api.native.routes import Routes
 from outdial.api.native.runs import RunRoutes
@@ -28,6 +29,7 @@ def routers(
     for tag, part in (
         ("Campaigns", CampaignActions(parts, stops)),
         ("Runs", RunRoutes(parts)),
+        ("Imports", ImportRoutes(parts)),
         ("Do-not-call lists", DncRoutes(parts)),
         ("Flows", FlowRoutes(parts)),
         ("Trunks", TrunkRoutes(parts)),

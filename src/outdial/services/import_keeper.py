@@ -1,0 +1,81 @@
+"""Runs imports whose file has arrived, in whichever process has it, and clears away uploads that were given up."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from outdial.core.errors import DatabaseUnavailableError, IllegalMoveError, ImportBusyError, OutdialError
+from outdial.services import imports
+from outdial.store import imports as store
+from outdial.store.database import Database
+
+ACTOR: Final = "outdial"
+
+LOOK_SECONDS: Final = 1.0
+"""Between two looks for something to run."""
+
+SETTLED: Final = timedelta(seconds=2)
+"""How long an import has been waiting before it is run here: whoever completes a file at the command line runs it
+there, with its progress shown."""
+
+GIVEN_UP: Final = timedelta(hours=24)
+"""An upload to which nothing has been added for so long is cancelled."""
+
+_log = structlog.get_logger()
+
+
+async def keep(database: Database, folder: Path) -> None:
+    """Run what waits and whose file is in ``folder``, one import at a time, for ever; ends by cancel. Any number of
+    processes may do so: one that is cut off leaves the import to the next."""
+    keeper = ImportKeeper(database, folder)
+    while True:
+        try:
+            await keeper.look()
+        except DatabaseUnavailableError as error:
+            _log.warning("imports_wait_for_database", reason=error.message)
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+class ImportKeeper:
+    """Looks after imports."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self._database = database
+        self._folder = folder
+
+    async def look(self) -> None:
+        """Run everything that waits here, then clear away."""
+        async with self._database.connection() as connection:
+            waiting = await store.waiting(connection, settled=SETTLED)
+            given_up = await store.given_up(connection, since=GIVEN_UP)
+        for iid, import_id in waiting:
+            if await asyncio.to_thread((self._folder / import_id).is_file):
+                await self._run(iid, import_id)
+        for iid, import_id in given_up:
+            await self._clear(iid, import_id)
+
+    async def _run(self, iid: str, import_id: str) -> None:
+        try:
+            ended = await imports.run(self._database, self._folder, iid, import_id, actor=ACTOR)
+        except (ImportBusyError, IllegalMoveError):
+            # somebody else was faster, or has cancelled it
+            return
+        except DatabaseUnavailableError:
+            raise
+        except OutdialError as error:
+            # what its owner has to know is in its state; what can be mended here is tried again
+            _log.warning("import_not_run", import_id=import_id, reason=error.message)
+        else:
+            _log.info("import_ended", import_id=import_id, state=ended.state, rows=ended.rows, added=ended.added)
+
+    async def _clear(self, iid: str, import_id: str) -> None:
+        try:
+            await imports.cancel(self._database, self._folder, iid, import_id, actor=ACTOR)
+        except IllegalMoveError:
+            return
+        _log.info("upload_given_up", import_id=import_id)
