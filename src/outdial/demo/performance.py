@@ -21,7 +21,7 @@ from outdial.demo.view import Meter
 from outdial.demo.witness import require_sight
 from outdial.services import campaigns, runs
 from outdial.services.runs import RunProgress
-from outdial.services.stop import StopReport, report_of
+from outdial.services.stop import StopReport, report_of, stop
 
 CAMPAIGN_NAME: Final = "Demo"
 
@@ -103,7 +103,13 @@ class Performance:
     async def _stop_quietly(self) -> None:
         try:
             if (await self.progress()).run.state in LIVE_RUN_STATES:
-                await self._report()
+                await stop(
+                    self._context.database,
+                    self._stage.serving.engines,
+                    iid=self._stage.credentials.iid,
+                    campaign_id=self._campaign_id,
+                    actor=ACTOR,
+                )
         except OutdialError as error:
             _log.warning("demo_run_left", campaign_id=self._campaign_id, reason=error.message)
 
