@@ -16,7 +16,7 @@ from outdial.core.errors import OutdialError
 from outdial.core.model import LIVE_RUN_STATES, RunState
 from outdial.demo.client import Answer, DemoRequestError
 from outdial.demo.keyboard import enter_pressed
-from outdial.demo.stage import FLOW_NAME, LIST_NAME, Stage
+from outdial.demo.stage import ACTOR, FLOW_NAME, LIST_NAME, Stage
 from outdial.demo.view import Meter
 from outdial.demo.witness import require_sight
 from outdial.services import campaigns, runs
