@@ -63,7 +63,14 @@ async def note(connection, run, engine, node_id: str, key: str, *, seconds: floa
     """Note that a node serves the run and puts a permit."""
     await nodes_store.serve(connection, run_id=run.id, node_id=node_id, epoch=run.epoch)
     assert await nodes_store.making(
-        connection, run_id=run.id, node_id=node_id, engine_id=engine.id, epoch=run.epoch, key=key, seconds=seconds
+        connection,
+        run_id=run.id,
+        node_id=node_id,
+        engine_id=engine.id,
+        epoch=run.epoch,
+        key=key,
+        address=("127.0.0.1", 5060),
+        seconds=seconds,
     )
 
 

@@ -87,6 +87,7 @@ async def note(database, run, engine="e1", node_id="n1", *, seconds: float) -> s
             engine_id=engine,
             epoch=run.epoch,
             key=key,
+            address=("127.0.0.1", 5060),
             seconds=seconds,
         )
     return key
@@ -327,6 +328,7 @@ class TestWishes:
             transport=Transport.TCP,
             ttl_seconds=TTL,
             age_seconds=age,
+            addresses={"e1": [("127.0.0.1", 5060)]},
         )
         began = clock.boottime()
         (found,) = await barrier.silence(engines, target, Wishes(), deadline=began + 1, database=database)
@@ -338,7 +340,7 @@ class TestWishes:
         monkeypatch.setattr(barrier, "LINE_SECONDS", 0.4)
         said = {"up": True}
 
-        async def line_up(_trunk_id: str) -> bool:
+        async def line_up(_trunk_id: str, _address: TrunkAddress) -> bool:
             return said["up"]
 
         monkeypatch.setattr(engine, "line_up", line_up)

@@ -53,7 +53,7 @@ async def test_it_is_not_proven_while_a_cancelled_call_waits_for_the_connection(
         return await stop(database, engines, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="test")
 
     async with connected_engine(asterisk, f"test-{uuid.uuid4().hex}") as engine:
-        await serve(database, secret_box, run, asterisk.address)
+        await serve(database, secret_box, run, asterisk.address, address)
         await until(lambda: engine.trunk_up(trunk, address))
         await engine.put_permit(Permit(run.id, run.epoch, KEY, trunk, address, clock.now() + timedelta(minutes=1)))
         async with carrier.swallowed():
@@ -77,7 +77,7 @@ async def tcp_trunk(database, secret_box, stage):
         return await trunks.by_id(connection, secret_box, stage.trunk.id)
 
 
-async def serve(database, secret_box, run, address) -> None:
+async def serve(database, secret_box, run, address, trunk_address) -> None:
     """Note that a node of another process dials the run by the Asterisk."""
     async with database.transaction() as connection:
         await engines_store.put(
@@ -98,5 +98,6 @@ async def serve(database, secret_box, run, address) -> None:
             engine_id=address.engine_id,
             epoch=run.epoch,
             key=KEY,
+            address=(trunk_address.host, trunk_address.port),
             seconds=-1.0,
         )

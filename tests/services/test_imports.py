@@ -302,7 +302,8 @@ async def test_an_upload_goes_on_only_where_its_beginning_is(desk):
 
 async def test_the_list_is_renamed_and_then_deleted_under_it(desk, monkeypatch):
     monkeypatch.setattr(import_rows, "LOT_ROWS", 10)
-    made = await desk.ready(numbers(100))
+    # enough lots for the others to get a turn on a busy machine
+    made = await desk.ready(numbers(3000))
     insert, lots = contacts_store.insert, 0
 
     async def counting(connection, to, *args, **options):
@@ -328,7 +329,7 @@ async def test_the_list_is_renamed_and_then_deleted_under_it(desk, monkeypatch):
     await asyncio.gather(*actions)
     ended = await desk.get(made)
     assert (ended.state, ended.failure) == (ImportState.FAILED, "There is no contact list named March.")
-    assert 20 <= ended.rows < 100
+    assert 20 <= ended.rows < 3000
 
 
 async def test_one_runs_it_at_a_time(desk, monkeypatch):

@@ -126,7 +126,14 @@ async def test_a_pause_waits_for_an_engine_nobody_reaches_no_longer_than_its_per
         await nodes.register(connection, NodeRow("n", "n", "h", 1, "app", "gone"), ttl_seconds=TTL_SECONDS)
         await nodes.serve(connection, run_id=run.id, node_id="n", epoch=1)
         await nodes.making(
-            connection, run_id=run.id, node_id="n", engine_id="gone", epoch=1, key="a" * 32, seconds=TTL_SECONDS
+            connection,
+            run_id=run.id,
+            node_id="n",
+            engine_id="gone",
+            epoch=1,
+            key="a" * 32,
+            address=("127.0.0.1", 5060),
+            seconds=TTL_SECONDS,
         )
     began = clock.boottime()
     paused = await runs.pause(database, engines, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="test")

@@ -313,6 +313,56 @@ class TestOccurrences:
         return (await whole(stage)).run is not None
 
 
+class TestWhatGoesWrong:
+    async def test_a_deleted_campaigns_schedule_is_switched_off(self, stage):
+        await enable(stage)
+        async with stage.database.connection() as connection:
+            # its last occurrence has been: nothing is upcoming, so it may be deleted
+            await connection.execute("UPDATE schedules SET next_at = NULL")
+        await campaigns.delete_campaign(
+            stage.database, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="test"
+        )
+        async with stage.database.connection() as connection:
+            assert await connection.fetchval("SELECT enabled FROM schedules") is False
+            # and one that slipped through is no longer looked at
+            await connection.execute("UPDATE schedules SET enabled = true, ends_at = clock_timestamp()")
+            assert await store.ended(connection) == []
+            assert await store.due(connection) == []
+
+    async def test_one_that_fails_keeps_no_other_from_being_started(self, stage, monkeypatch):
+        other = await add_campaign(stage.database, stage.owner, phones(3, area=556), list_name="o", name="Other")
+        await enable(stage)
+        await enable(stage, campaign_id=other)
+        await fall_due(stage)
+        async with stage.database.connection() as connection:
+            await connection.execute("UPDATE schedules SET next_at = clock_timestamp() WHERE campaign_id = $1", other)
+        take = store.take
+
+        async def failing(connection, campaign_id, seen, *, next_at):
+            if campaign_id == stage.campaign_id:
+                raise RuntimeError("nobody thought of this")
+            return await take(connection, campaign_id, seen, next_at=next_at)
+
+        monkeypatch.setattr(store, "take", failing)
+        await look(stage)
+        assert (await whole(stage)).run is None
+        assert (await campaigns.get_campaign(stage.database, stage.owner.iid, other)).run is not None
+
+    async def test_an_instant_that_has_been_is_passed_over(self, stage):
+        """Enabled again within the moment in which it had just been started, by a clock that was behind."""
+        await enable(stage)
+        due_at = await fall_due(stage)
+        await look(stage)
+        first = (await whole(stage)).run
+        async with stage.database.connection() as connection:
+            await connection.execute("UPDATE schedules SET next_at = $1", due_at)
+        await look(stage)
+        assert [one.due_at for one in await happened(stage)] == [due_at]
+        campaign = await whole(stage)
+        assert campaign.run.id == first.id
+        assert campaign.schedule.next_at > due_at
+
+
 class TestStop:
     async def test_it_switches_the_schedule_off_with_the_run(self, stage, ready_engines):
         await enable(stage)

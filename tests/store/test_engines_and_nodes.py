@@ -117,6 +117,7 @@ class TestServing:
                 engine_id=engine_id,
                 epoch=epoch,
                 key=key,
+                address=("127.0.0.1", 5060),
                 seconds=seconds,
             )
         return key
@@ -190,7 +191,14 @@ class TestServing:
         async with database.connection() as connection:
             await nodes.end(connection, "n1")
             assert not await nodes.making(
-                connection, run_id=run.id, node_id="n1", engine_id="e1", epoch=1, key="b" * 32, seconds=60
+                connection,
+                run_id=run.id,
+                node_id="n1",
+                engine_id="e1",
+                epoch=1,
+                key="b" * 32,
+                address=("127.0.0.1", 5060),
+                seconds=60,
             )
 
     async def test_what_was_dropped_is_never_taken_back(self, database, run):
@@ -235,7 +243,14 @@ class TestServing:
                 await runs_store.share_run(connection, run.id)
                 await nodes.serve(connection, run_id=run.id, node_id="n2", epoch=1)
                 await nodes.making(
-                    connection, run_id=run.id, node_id="n2", engine_id="e1", epoch=1, key="a" * 32, seconds=60
+                    connection,
+                    run_id=run.id,
+                    node_id="n2",
+                    engine_id="e1",
+                    epoch=1,
+                    key="a" * 32,
+                    address=("127.0.0.1", 5060),
+                    seconds=60,
                 )
                 joined.set()
                 await asyncio.sleep(0.05)

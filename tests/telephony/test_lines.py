@@ -85,10 +85,10 @@ async def line(asterisk, new_app, carrier):
 @pytest.mark.parametrize("failure", ["mute", "gone", "swallowed"])
 async def test_it_is_down_while_its_carrier_is_and_up_when_it_is_back(line, carrier, control, failure):
     async def up() -> bool:
-        return await control.line_up(line.trunk.id)
+        return await control.line_up(line.trunk.id, line.address)
 
     async def down() -> bool:
-        return not await control.line_up(line.trunk.id)
+        return not await control.line_up(line.trunk.id, line.address)
 
     await until(lambda: line.engine.trunk_up(line.trunk, line.address))
     assert await up()
@@ -106,12 +106,12 @@ async def test_it_is_down_until_it_was_found_up(line, carrier, control, asterisk
             # each time as if the engine had forgotten it
             line.engine._made.clear()
             assert not await line.engine.trunk_up(line.trunk, line.address)
-            assert not await control.line_up(line.trunk.id)
-    await until(lambda: control.line_up(line.trunk.id))
+            assert not await control.line_up(line.trunk.id, line.address)
+    await until(lambda: control.line_up(line.trunk.id, line.address))
 
 
 async def test_of_a_trunk_nobody_has_asked_for_nothing_is_known(line, control):
-    assert not await control.line_up("tr-nobody")
+    assert not await control.line_up("tr-nobody", line.address)
     # nor of one that needs no connection
     assert await line.engine.trunk_up(replace(TRUNK, id="tr-udp"), line.address)
-    assert not await control.line_up("tr-udp")
+    assert not await control.line_up("tr-udp", line.address)

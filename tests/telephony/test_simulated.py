@@ -74,7 +74,7 @@ class TestFrozen:
             heard.engine.hang_up("x"),
             heard.engine.probe(),
             heard.engine.remove_permit(1, 1, KEY),
-            heard.engine.line_up("tr-1"),
+            heard.engine.line_up("tr-1", TrunkAddress("192.0.2.1", 5060)),
         ):
             with pytest.raises(EngineUnavailableError):
                 await ask
@@ -187,7 +187,7 @@ async def test_closing_ends_everything_without_a_word(heard):
 
 
 async def test_it_has_no_line_that_could_be_down(heard):
-    assert await heard.engine.line_up("tr-1")
+    assert await heard.engine.line_up("tr-1", TrunkAddress("192.0.2.1", 5060))
 
 
 async def test_a_person_may_hang_up(heard):

@@ -16,7 +16,6 @@ from outdial.core.model import Run, RunState
 from outdial.dialer.lease import LeaseKeeper
 from outdial.dialer.node import Node
 from outdial.dialer.outcomes import Known, never_sent
-from outdial.dialer.worker import HEARD_SECONDS
 from outdial.services import runs as runs_service
 from outdial.store import attempts as attempts_store
 from outdial.store import nodes as nodes_store
@@ -30,8 +29,8 @@ EVERY_SECONDS: Final = 0.5
 REAP_SECONDS: Final = 1.0
 """Between two looks for permits that must not be."""
 
-LOST_AFTER: Final = timedelta(seconds=3 * HEARD_SECONDS)
-"""How old a reservation nobody here knows of must be: older than any that a claim may still be told of."""
+LOST_AFTER: Final = timedelta(seconds=3)
+"""How old a reservation nobody here knows of must be: a look may be older than the claim that is heard meanwhile."""
 
 RECONCILE_SECONDS: Final = 2.0
 """Between two looks for calls whose end was missed: an adopted event stream may be lost without a word."""
@@ -87,15 +86,15 @@ class Chores:
                 await complete(self._node, worker.run)
 
     async def give_back(self) -> None:
-        """End attempts that were reserved for this node by a claim whose answer it never heard, or heard too late.
+        """End attempts that were reserved for this node by a claim whose answer it never heard.
 
-        It holds their channels and their people's numbers as long as the node lives, and nobody else looks. Nothing was
-        sent for them: a node dials what it was told of within :data:`worker.HEARD_SECONDS` only.
+        They hold their channels and their people's numbers as long as the node lives, and nobody else looks. Nothing
+        was sent for them: a node dials what it was told of only.
         """
         node = self._node
         async with node.database.connection() as connection:
             found = await attempts_store.reserved_of_node(connection, node.id, older_than=LOST_AFTER)
-            lost = [attempt for attempt in found if attempt.id not in node.calls and attempt.id not in node.book]
+            lost = [attempt for attempt in found if not self._is_known(attempt.id)]
             rules = {
                 run_id: (await runs_store.by_id(connection, run_id)).rules for run_id in {one.run_id for one in lost}
             }
@@ -103,6 +102,12 @@ class Chores:
             known = Known(attempt_id=attempt.id, number=attempt.number, rules=rules[attempt.run_id], by=node.id)
             node.book.put(never_sent(known, at=clock.now(), reason="the answer to its reservation was lost"))
             _log.warning("reservation_given_back", attempt_id=attempt.id, run_id=attempt.run_id)
+
+    def _is_known(self, attempt_id: str) -> bool:
+        node = self._node
+        return (
+            attempt_id in node.calls or attempt_id in node.book or any(attempt_id in asked for asked in node.asked_for)
+        )
 
     async def reap(self) -> None:
         """Remove permits at this node's engine whose run is not active at their epoch, or that another has replaced."""

@@ -67,8 +67,11 @@ class Plan:
     """When the rate lets the next call leave."""
 
 
-async def claim(database: Database, run: Run, trunk: Trunk, node_id: str, *, many: bool) -> Claim:
-    """Reserve up to :data:`LARGEST_CLAIM` attempts of a run for a node. Raises DatabaseUnavailableError."""
+async def claim(database: Database, run: Run, trunk: Trunk, node_id: str, *, many: bool, asked: set[str]) -> Claim:
+    """Reserve up to :data:`LARGEST_CLAIM` attempts of a run for a node. Raises DatabaseUnavailableError.
+
+    ``asked`` gets the ids of the attempts that are asked for, before they are; the caller takes them out again.
+    """
     async with database.connection() as connection:
         facts = await store.facts(connection, run)
         # the answer's instant, not the question's: a call may leave a moment late, never early
@@ -88,6 +91,7 @@ async def claim(database: Database, run: Run, trunk: Trunk, node_id: str, *, man
         if not (wish.wanted or wish.denied or wish.deferred):
             seconds = (plan.next_at - facts.now).total_seconds() - HORIZON_SECONDS
             return Claim(Verdict.RESERVED, wait_seconds=max(seconds, 0.001))
+        asked.update(attempt_id for _, attempt_id in wish.wanted)
         verdict, reserved = await store.reserve(connection, run, node_id, wish)
     people = {candidate.contact_id: candidate for candidate in found}
     places = tuple(

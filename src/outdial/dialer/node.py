@@ -33,6 +33,8 @@ class Node:
     ttl_seconds: float
     audio_dir: Path
     """Where flows' recordings are written for the engine to read."""
+    asked_for: list[set[str]] = field(default_factory=list)
+    """Of each claim under way, the attempts it has asked for: until it has heard, nobody else may say what they are."""
     unanswered: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UNANSWERED_ORIGINATES))
     over: asyncio.Event = field(default_factory=asyncio.Event)
     """Another node has ended this life, or the engine's event stream has been taken over: nothing may be dialed."""

@@ -15,7 +15,7 @@ from outdial.core.model import Run, RunState, Trunk
 from outdial.core.permit import Gate, gate_until, may_dial, silent_after
 from outdial.core.phone import written_for
 from outdial.dialer.calls import Flow
-from outdial.dialer.claim import LATE_SECONDS, Place, claim
+from outdial.dialer.claim import LATE_SECONDS, Claim, Place, claim
 from outdial.dialer.node import Node
 from outdial.dialer.outcomes import Known
 from outdial.store import nodes as nodes_store
@@ -29,9 +29,6 @@ PAUSE_SECONDS: Final = 0.25
 
 CONFLICT_SECONDS: Final = 0.005
 """Before another look when another node was faster on a budget."""
-
-HEARD_SECONDS: Final = 1.0
-"""Longest time from a claim's beginning to its answer after which what it reserved is dialed."""
 
 _log = structlog.get_logger()
 
@@ -129,7 +126,7 @@ class Worker:
         node, key = self._node, uuid.uuid4().hex
         address = await node.resolver.address(self._trunk)
         wall = clock.now()
-        if not await self._note_making(key):
+        if not await self._note_making(key, address):
             return False
         await node.engine.put_permit(self._permit(key, wall, address))
         async with node.database.connection() as connection:
@@ -138,7 +135,7 @@ class Worker:
         self._key, self._address = key, address
         return True
 
-    async def _note_making(self, key: str) -> bool:
+    async def _note_making(self, key: str, address: TrunkAddress) -> bool:
         node, run = self._node, self._run
         async with node.database.transaction() as connection:
             # a node that freezes here must not hold up a stop longer than a permit lives
@@ -154,6 +151,7 @@ class Worker:
                 engine_id=node.engine.id,
                 epoch=run.epoch,
                 key=key,
+                address=(address.host, address.port),
                 seconds=silent_after(0.0, ttl_seconds=node.ttl_seconds),
             )
         if not noted:
@@ -174,9 +172,8 @@ class Worker:
             if not await self._open():
                 await self._idle(PAUSE_SECONDS)
                 continue
-            asked = clock.boottime()
             try:
-                found = await claim(self._node.database, self._run, self._trunk, self._node.id, many=many)
+                found = await self._claim(many=many)
             except DatabaseUnavailableError:
                 await self._idle(PAUSE_SECONDS)
                 continue
@@ -190,9 +187,7 @@ class Worker:
                 await self._idle(PAUSE_SECONDS)
             if found.verdict is Verdict.CONFLICT:
                 await self._idle(CONFLICT_SECONDS)
-            if found.places and clock.boottime() - asked > HEARD_SECONDS:
-                self._give_back(found.places)
-            elif found.places:
+            if found.places:
                 await self._place(found.places)
             elif found.wait_seconds > 0:
                 await self._idle(found.wait_seconds)
@@ -223,15 +218,19 @@ class Worker:
         )
         self._node.calls.reserve(known, self._flow, self._wake.set)
 
-    def _give_back(self, places: tuple[Place, ...]) -> None:
-        """End attempts that were heard of so late that they may have been given up already (``Chores.give_back``)."""
-        for place in places:
-            self._take(place)
-            self._node.calls.put_back(place.attempt_id, "the database answered too late")
+    async def _claim(self, *, many: bool) -> Claim:
+        """Claim, and take what is reserved in the same step in which it stops being asked for."""
+        node, asked = self._node, set[str]()
+        node.asked_for.append(asked)
+        try:
+            found = await claim(node.database, self._run, self._trunk, node.id, many=many, asked=asked)
+            for place in found.places:
+                self._take(place)
+        finally:
+            node.asked_for.remove(asked)
+        return found
 
     async def _place(self, places: tuple[Place, ...]) -> None:
-        for place in places:
-            self._take(place)
         async with asyncio.TaskGroup() as group:
             for place in places:
                 await self._until(place.at)

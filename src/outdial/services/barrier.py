@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -22,7 +22,7 @@ from outdial.store import trunks as trunks_store
 from outdial.store.database import Connection, Database, server_time
 from outdial.store.engines import EngineRow
 from outdial.store.nodes import Serving
-from outdial.telephony.engine import LINE_SECONDS, CallState, EngineControl
+from outdial.telephony.engine import LINE_SECONDS, CallState, EngineControl, TrunkAddress
 
 QUIET_SECONDS: Final = 0.02
 """Between the two empty listings that make an engine quiet: an INVITE was seen up to 3 ms after its channel was gone
@@ -30,6 +30,9 @@ from the listing (measured), and an originate that passed before the fence shows
 
 RETRY_SECONDS: Final = 0.05
 """Between two tries to reach an engine that does not answer."""
+
+LINE_PATIENCE_SECONDS: Final = 1.0
+"""How long the lines get to be found up, once what is known of them is new enough."""
 
 INVITE_SECONDS: Final = 33.0
 """Longest time after which an INVITE that waits for its connection still leaves (RFC 3261, timer B: 64 × T1), and one
@@ -96,6 +99,8 @@ class Target:
     ttl_seconds: float
     """The longest life of a permit of any node that served the run."""
 
+    addresses: Mapping[str, Sequence[tuple[str, int]]] = field(default_factory=dict)
+    """Engine id → hosts and ports its calls went to lately."""
     age_seconds: float = 0.0
     """How long before ``committed`` its state was changed, by the database's clock."""
 
@@ -122,6 +127,7 @@ async def target_of(connection: Connection, run: Run, engines: Engines) -> Targe
     return Target(
         run=run,
         age_seconds=max(age.total_seconds(), 0.0),
+        addresses=await nodes_store.addresses_of_run(connection, run.id),
         permits=await nodes_store.permits_of_run(connection, run.id),
         committed=clock.boottime(),
         transport=await trunks_store.transport_of(connection, run.trunk_id),
@@ -215,14 +221,23 @@ class _Engine:
         then).
         """
         known_from = clock.boottime() + LINE_SECONDS
+        # a quiesce that took its time must not use up the time that an answer about the line takes
+        deadline = max(self._deadline, known_from + LINE_PATIENCE_SECONDS)
         while True:
             if self._target.is_older_than(INVITE_SECONDS):
                 return True
-            if clock.boottime() >= known_from and await control.line_up(self._target.run.trunk_id):
+            if clock.boottime() >= known_from and await self._lines_are_up(control):
                 return True
-            if clock.boottime() >= self._deadline:
+            if clock.boottime() >= deadline:
                 return False
             await asyncio.sleep(RETRY_SECONDS)
+
+    async def _lines_are_up(self, control: EngineControl) -> bool:
+        """Whether the line to every address that the run's calls went to is up: each is a connection of its own."""
+        for host, port in self._target.addresses.get(self._row.id, ()):
+            if not await control.line_up(self._target.run.trunk_id, TrunkAddress(host, port)):
+                return False
+        return True
 
     async def _is_being_made(self) -> bool:
         async with self._database.connection() as connection:

@@ -226,5 +226,6 @@ async def delete_campaign(database: Database, *, iid: str, campaign_id: str, act
                 f"The campaign {campaign.name!r} cannot be deleted while it is scheduled; switch its schedule off or "
                 "stop it first."
             )
+        await schedules.switch_off(connection, campaign.id, actor=actor, reason="delete")
         await store.mark_deleted(connection, campaign, actor=actor)
         return campaign

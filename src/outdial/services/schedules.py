@@ -15,7 +15,6 @@ from typing import Final
 
 import structlog
 
-from outdial import clock
 from outdial.core.errors import (
     BadReferenceError,
     ConflictError,
@@ -33,7 +32,7 @@ from outdial.store import campaigns as campaigns_store
 from outdial.store import runs as runs_store
 from outdial.store import schedules as store
 from outdial.store import scrubs as scrubs_store
-from outdial.store.database import Connection, Database
+from outdial.store.database import Connection, Database, server_time
 from outdial.store.schedules import Due, Occurrence
 from outdial.store.scrubs import Scrub
 
@@ -54,6 +53,9 @@ ACTOR: Final = "schedule"
 
 LOOK_SECONDS: Final = 1.0
 """Between two looks for what is due."""
+
+IDLE_SECONDS: Final = 2.0
+"""How long whoever changes a schedule may fall silent while a stop would have to wait for them."""
 
 SHOWN: Final = 50
 """Past occurrences that are shown."""
@@ -110,6 +112,7 @@ async def enable(database: Database, *, iid: str, campaign_id: str, plan: Schedu
     InvalidInputError for a schedule of which nothing is left to happen.
     """
     async with database.transaction() as connection:
+        await runs_store.limit_idle(connection, IDLE_SECONDS)
         campaign = await _locked(connection, iid, campaign_id)
         runs.require_startable(campaign)
         schedule = Schedule(
@@ -120,7 +123,8 @@ async def enable(database: Database, *, iid: str, campaign_id: str, plan: Schedu
             every=plan.every,
             weekdays=plan.weekdays,
         )
-        now = clock.now()
+        # the clock by which occurrences come due
+        now = await server_time(connection)
         problems = schedule.problems(now)
         next_at = None if problems else schedule.next_after(now)
         if next_at is None:
@@ -140,6 +144,7 @@ async def enable(database: Database, *, iid: str, campaign_id: str, plan: Schedu
 async def disable(database: Database, *, iid: str, campaign_id: str, actor: str) -> Campaign:
     """Switch a campaign's schedule off; a run that is live goes on. One that is off stays so. Raises NotFoundError."""
     async with database.transaction() as connection:
+        await runs_store.limit_idle(connection, IDLE_SECONDS)
         campaign = await _locked(connection, iid, campaign_id)
         await store.switch_off(connection, campaign.id, actor=actor, reason="disable")
         return await _whole(connection, campaign)
@@ -199,9 +204,18 @@ class _Keeper:
             due = await store.due(connection)
             ended = await store.ended(connection)
         for one in due:
-            await self._occur(one)
+            await self._each(one, self._occur)
         for one in ended:
-            await self._end(one)
+            await self._each(one, self._end)
+
+    async def _each(self, one: Due, act: Callable[[Due], Awaitable[None]]) -> None:
+        """Do it; what goes wrong with one schedule must not keep the others, nor stops, from being served."""
+        try:
+            await act(one)
+        except DatabaseUnavailableError:
+            raise
+        except Exception:  # noqa: BLE001 - told with its traceback; the same is tried again at the next look
+            _log.exception("schedule_failed", campaign_id=one.campaign_id, next_at=str(one.schedule.next_at))
 
     async def _occur(self, due: Due) -> None:
         due_at = due.schedule.next_at
@@ -213,7 +227,7 @@ class _Keeper:
             campaign = await _locked(connection, due.iid, due.campaign_id)
             following = due.schedule.schedule.next_after(due_at)
             now = await store.take(connection, campaign.id, due.schedule, next_at=following)
-            if now is None:
+            if now is None or await store.happened(connection, campaign.id, due_at):
                 return
             outcome, run_id, reason = await self._outcome(connection, campaign, late=now - due_at)
             await store.record(connection, campaign.id, due_at, outcome, run_id=run_id, reason=reason)

@@ -9,9 +9,10 @@ StopNotProvenError, and the run stays ``stopping`` until somebody asks again or 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -358,35 +359,54 @@ async def report_of(database: Database, run_id: int) -> StopReport:
 
 
 async def resume_stops(database: Database, engines: Engines) -> None:
-    """Finish every stop whose process died or gave up, for ever; ends by cancel.
+    """Finish every stop whose process died or gave up, and end waits that were left, for ever; ends by cancel.
 
     A stop is left for a while to whoever was asked for it; done twice it would still be true, but each would know only
     of the calls it has cancelled itself.
     """
-    complained: set[int] = set()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_again(_Resuming(database, engines).look))
+        # a million contacts take a while, and must not keep a stop from being finished
+        group.create_task(_again(partial(_drop_left, database)))
+
+
+async def _again(look: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
-            await _resume_once(database, engines, complained)
+            await look()
         except DatabaseUnavailableError as error:
             _log.warning("resume_stops_waits", reason=error.message)
         await asyncio.sleep(RESUME_SECONDS)
 
 
-async def _resume_once(database: Database, engines: Engines, complained: set[int]) -> None:
+async def _drop_left(database: Database) -> None:
     async with database.connection() as connection:
-        stopping = await store.stopping_runs(connection, older_than=timedelta(seconds=engines.ttl_seconds))
         left = await store.stopped_with_retries(connection)
     for run_id in left:
         await _drop_retries(database, run_id, "outdial")
-    complained.intersection_update(run.id for run, _ in stopping)
-    results = await asyncio.gather(
-        *(_finish(database, engines, run, actor=actor, tell=lambda _step, _sentence: None) for run, actor in stopping),
-        return_exceptions=True,
-    )
-    for (run, _), result in zip(stopping, results, strict=True):
-        if isinstance(result, OutdialError):
-            if run.id not in complained:
-                complained.add(run.id)
-                _log.error("stop_not_proven_yet", run_id=run.id, reason=result.message)
-        elif isinstance(result, BaseException):
-            raise result
+
+
+class _Resuming:
+    """Finishes what is stopping; tells each failure once."""
+
+    def __init__(self, database: Database, engines: Engines) -> None:
+        self._database = database
+        self._engines = engines
+        self._complained: set[int] = set()
+
+    async def look(self) -> None:
+        age = timedelta(seconds=self._engines.ttl_seconds)
+        async with self._database.connection() as connection:
+            stopping = await store.stopping_runs(connection, older_than=age)
+        self._complained.intersection_update(run.id for run, _ in stopping)
+        await asyncio.gather(*(self._resume(run, actor) for run, actor in stopping))
+
+    async def _resume(self, run: Run, actor: str) -> None:
+        try:
+            await _finish(self._database, self._engines, run, actor=actor, tell=lambda _step, _sentence: None)
+        except OutdialError as error:
+            if run.id not in self._complained:
+                self._complained.add(run.id)
+                _log.error("stop_not_proven_yet", run_id=run.id, reason=error.message)
+        except Exception:  # noqa: BLE001 - told with its traceback; it must not keep other stops from being finished
+            _log.exception("stop_not_finished", run_id=run.id)

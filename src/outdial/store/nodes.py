@@ -137,13 +137,21 @@ async def serve(connection: Connection, *, run_id: int, node_id: str, epoch: int
 
 
 async def making(
-    connection: Connection, *, run_id: int, node_id: str, engine_id: str, epoch: int, key: str, seconds: float
+    connection: Connection,
+    *,
+    run_id: int,
+    node_id: str,
+    engine_id: str,
+    epoch: int,
+    key: str,
+    address: tuple[str, int],
+    seconds: float,
 ) -> bool:
     """Note that a node, which serves the run, is about to put a permit of it; False when the node's life has ended.
 
     A stop fences exactly the permits noted here, and waits as long as the note holds: for ``seconds``, after which a
-    permit whose life began before it has run out at any engine. What the node has put before is forgotten once that
-    long has passed since.
+    permit whose life began before it has run out at any engine. ``address`` is where its calls go. What the node has
+    put before is forgotten once nothing of it can be on its way any more.
     """
     life = timedelta(seconds=seconds)
     noted = await connection.fetchval(
@@ -164,7 +172,8 @@ async def making(
         """
         WITH old AS (
             DELETE FROM run_engines
-             WHERE run_id = $1 AND node_id = $2 AND superseded_at < clock_timestamp() - $3::interval)
+             WHERE run_id = $1 AND node_id = $2
+               AND superseded_at < clock_timestamp() - $3::interval - interval '1 minute')
         UPDATE run_engines SET superseded_at = clock_timestamp()
          WHERE run_id = $1 AND node_id = $2 AND superseded_at IS NULL
         """,
@@ -173,12 +182,16 @@ async def making(
         life,
     )
     await connection.execute(
-        "INSERT INTO run_engines (run_id, engine_id, epoch, node_id, key) VALUES ($1, $2, $3, $4, $5)",
+        """
+        INSERT INTO run_engines (run_id, engine_id, epoch, node_id, key, host, port)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        """,
         run_id,
         engine_id,
         epoch,
         node_id,
         key,
+        *address,
     )
     return True
 
@@ -235,6 +248,18 @@ async def permits_of_run(connection: Connection, run_id: int) -> dict[str, list[
     found: dict[str, list[tuple[int, str]]] = {}
     for row in rows:
         found.setdefault(row["engine_id"], []).append((row["epoch"], row["key"]))
+    return found
+
+
+async def addresses_of_run(connection: Connection, run_id: int) -> dict[str, list[tuple[str, int]]]:
+    """Return the engines calls of the run may have been placed at lately, each with hosts and ports they went to."""
+    rows = await connection.fetch(
+        "SELECT DISTINCT engine_id, host, port FROM run_engines WHERE run_id = $1 ORDER BY 1, 2, 3",
+        run_id,
+    )
+    found: dict[str, list[tuple[str, int]]] = {}
+    for row in rows:
+        found.setdefault(row["engine_id"], []).append((row["host"], row["port"]))
     return found
 
 

@@ -41,7 +41,7 @@ class Occurrence:
 
 _DUE: Final = """
 SELECT s.*, c.iid FROM schedules s JOIN campaigns c ON c.id = s.campaign_id
- WHERE s.enabled AND
+ WHERE s.enabled AND c.deleted_at IS NULL AND
 """
 
 
@@ -166,6 +166,14 @@ async def take(
         next_at,
     )
     return at
+
+
+async def happened(connection: Connection, campaign_id: str, due_at: datetime) -> bool:
+    """Whether it is written down already what became of an occurrence."""
+    answer: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM schedule_occurrences WHERE campaign_id = $1 AND due_at = $2)", campaign_id, due_at
+    )
+    return answer
 
 
 async def record(

@@ -43,10 +43,11 @@ async def read_report(connection: Connection, run_id: int) -> Any:
 
 
 async def stopping_runs(connection: Connection, *, older_than: timedelta) -> list[tuple[Run, str]]:
-    """Return the runs whose stop was committed so long ago and is not finished, each with who asked."""
+    """Return the runs whose stop was committed so long ago and is not finished, each with who asked; those that a
+    schedule's end asked for at once, since nobody waits for them."""
     rows = await connection.fetch(
-        "SELECT * FROM runs WHERE state = 'stopping' AND stopping_at < clock_timestamp() - $1::interval"
-        " ORDER BY stopping_at",
+        "SELECT * FROM runs WHERE state = 'stopping'"
+        " AND (changed_by = 'schedule' OR stopping_at < clock_timestamp() - $1::interval) ORDER BY stopping_at",
         older_than,
     )
     return [(run_of(row), row["changed_by"]) for row in rows]

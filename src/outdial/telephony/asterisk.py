@@ -146,9 +146,10 @@ class AsteriskControl:
         """End one call; False when the engine does not have it."""
         return self._expect(await self._request("DELETE", f"channels/{call_id}"), NOT_FOUND).ok
 
-    async def line_up(self, trunk_id: str) -> bool:
-        """Whether the trunk's probe is there and its last OPTIONS was answered."""
-        reply = self._expect(await self._request("GET", f"endpoints/PJSIP/trunk-{trunk_id}"), NOT_FOUND)
+    async def line_up(self, trunk_id: str, address: TrunkAddress) -> bool:
+        """Whether the line's probe is there and its last OPTIONS was answered."""
+        path = f"endpoints/PJSIP/{permits.probe_name(trunk_id, address)}"
+        reply = self._expect(await self._request("GET", path), NOT_FOUND)
         return reply.ok and reply.decode(_Endpoint).state == "online"
 
     async def close(self) -> None:
@@ -288,10 +289,10 @@ class AsteriskEngine(AsteriskControl):
         if trunk.transport is Transport.UDP:
             return True
         await self._put_probe(trunk, address)
-        return await self.line_up(trunk.id)
+        return await self.line_up(trunk.id, address)
 
     async def _put_probe(self, trunk: Trunk, address: TrunkAddress) -> None:
-        name = f"trunk-{trunk.id}"
+        name = permits.probe_name(trunk.id, address)
         if self._made.get(name) != (trunk, address):
             await self._put_endpoint(trunk, address, name, qualify_seconds=QUALIFY_SECONDS)
             body = permits.contact_fields(permits.contact_uri(trunk, address), None)

@@ -203,12 +203,12 @@ class EngineControl(Protocol):
         """End one call: CANCEL when unanswered, BYE when answered. False when the engine does not have it."""
         ...
 
-    async def line_up(self, trunk_id: str) -> bool:
-        """Whether the connection of a TCP or TLS trunk is up, as of the engine's last OPTIONS there, at most
-        ``LINE_SECONDS`` ago.
+    async def line_up(self, trunk_id: str, address: TrunkAddress) -> bool:
+        """Whether the connection of a TCP or TLS trunk to one of its addresses is up, as of the engine's last OPTIONS
+        there, at most ``LINE_SECONDS`` ago.
 
-        False also when no node has asked this engine for ``trunk_up`` of the trunk since it started, so always for UDP
-        where calls are real; and for an instant when another node asks for the first time. Measured over 84 failures
+        False also when no node has asked this engine for ``trunk_up`` there since it started, so always for UDP where
+        calls are real; and for an instant when another node asks for the first time. Measured over 84 failures
         (mute, connection cut, new ones refused or their SYNs swallowed): False after 1.98 s at most, and True again
         1.54 s at most after the carrier was back.
         """

@@ -5,6 +5,7 @@ through.
 
 from __future__ import annotations
 
+import hashlib
 from ipaddress import ip_address
 from typing import Final
 
@@ -28,6 +29,12 @@ def object_path(kind: str, name: str) -> str:
 def contact_path(name: str) -> str:
     """Return the path of the one contact of the AOR ``name``; PJSIP finds contacts by the prefix ``AOR;@``."""
     return object_path("contact", f"{name};@1")
+
+
+def probe_name(trunk_id: str, address: TrunkAddress) -> str:
+    """Return the name of what tells whether a trunk's line to an address is up: a connection is one address's."""
+    digest = hashlib.sha256(f"{address.host} {address.port}".encode()).hexdigest()
+    return f"trunk-{trunk_id}-{digest[:12]}"
 
 
 def transport_name(transport: Transport, host: str) -> str:

@@ -173,9 +173,9 @@ class SimulatedEngine:
         del trunk, address
         return True
 
-    async def line_up(self, trunk_id: str) -> bool:
+    async def line_up(self, trunk_id: str, address: TrunkAddress) -> bool:
         """Return True, for the same reason."""
-        del trunk_id
+        del trunk_id, address
         await self._reachable()
         return True
 

@@ -11,6 +11,9 @@ ALTER TABLE run_engines ADD COLUMN node_id text NOT NULL REFERENCES nodes ON DEL
 ALTER TABLE run_engines ADD COLUMN key text PRIMARY KEY CHECK (key ~ '^[0-9a-f]{32}$');
 -- its node has put another one since
 ALTER TABLE run_engines ADD COLUMN superseded_at timestamptz;
+-- the address its calls go to
+ALTER TABLE run_engines ADD COLUMN host text NOT NULL;
+ALTER TABLE run_engines ADD COLUMN port integer NOT NULL;
 CREATE INDEX run_engines_run ON run_engines (run_id);
 CREATE INDEX run_engines_engine ON run_engines (engine_id);
 CREATE INDEX run_engines_node ON run_engines (node_id);
