@@ -20,7 +20,7 @@ check: .venv/dev ## ruff, mypy strict, import-linter, dependency audit
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/python scripts/audit.py
 
 test: check ## check, then all tests against real PostgreSQL and real Asterisk
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 bench: .venv/dev ## measure; prints a table of ratios
 	$(BIN)/python -m bench

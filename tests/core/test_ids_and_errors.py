@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outdial.core import errors, ids
-from outdial.core.errors import InvalidInputError, OutdialError, RateLimitedError
+from outdial.core.errors import ImportBusyError, InvalidInputError, KeyBusyError, OutdialError, RateLimitedError
 from support.wire import CAMPAIGN_ID, CONTACT_ID, CONVERSATION_ID, INSTANCE_ID, LIST_ID
 
 
@@ -36,7 +36,9 @@ class TestErrors:
 
     @pytest.mark.parametrize("kind", NAMED, ids=lambda kind: kind.__name__)
     def test_what_is_worth_another_try_says_so(self, kind):
-        assert kind.retryable is (kind.status in {429, 503})
+        # what another process is doing just now is over in a moment
+        busy = kind in {ImportBusyError, KeyBusyError}
+        assert kind.retryable is (kind.status in {429, 503} or busy)
 
     def test_several_problems_are_told_at_once(self):
         error = InvalidInputError(["`a` is missing", "`b` is wrong"])
