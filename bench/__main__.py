@@ -375,7 +375,7 @@ async def claims(found: Place) -> list[Row]:
         took = []
         for _ in range(60):
             began = time.perf_counter()
-            got = await claim(database, run, stage.trunk, node.id, many=False)
+            got = await claim(database, run, stage.trunk, node.id, many=False, asked=set())
             if len(got.places) < 16:
                 # the trunk's rate, which claims as fast as these use up
                 await asyncio.sleep(0.05)
