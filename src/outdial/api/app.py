@@ -14,6 +14,7 @@ import outdial
 from outdial.api import errors
 from outdial.api.docs_page import page
 from outdial.api.idempotency import Idempotency
+from outdial.api.ignored import IgnoredFields
 from outdial.api.kore import surface as kore
 from outdial.api.kore.paths import OneSpelling
 from outdial.api.metrics import Measured, Metrics
@@ -68,6 +69,7 @@ def create_app(parts: ApiParts) -> FastAPI:
     # the last added comes first: spellings are settled before requests are measured by their route
     app.add_middleware(Measured, metrics=metrics)
     app.add_middleware(OneSpelling)
+    app.add_middleware(IgnoredFields)
     app.include_router(System(parts, metrics).router())
     app.add_route("/docs", _docs, include_in_schema=False)
     settings = parts.settings

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from outdial.api import ignored
 from outdial.api.body import join
 from outdial.core.errors import InvalidInputError
 
@@ -37,9 +38,11 @@ def parse(model: type[Model], document: Any, *, context: dict[str, Any] | None =
         what = f"`{at}` must be an object" if at else "The body must be a JSON object"
         raise InvalidInputError([f"{what}, not {_shown(document)}."])
     try:
-        return model.model_validate(document, context=context)
+        read = model.model_validate(document, context=context)
     except ValidationError as error:
         raise InvalidInputError([_sentence(details, at) for details in error.errors(include_url=False)]) from None
+    ignored.note(read, document, at)
+    return read
 
 
 def _sentence(details: ErrorDetails, at: str) -> str:
