@@ -186,7 +186,8 @@ async def cpu(found: Place) -> list[Row]:
             began = time.process_time()
             for number in numbers(count, BUSY, area=302):
                 call = line.call(number)
-                assert await engine.originate(call) is OriginateResult.ACCEPTED
+                placed = await engine.originate(call)
+                assert placed is OriginateResult.ACCEPTED, (placed, number, await engine.permits())
             wanted = len(line.events)
             await asyncio.sleep(0.5)
             bare.append((time.process_time() - began) / count)
