@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 
 import pytest
 
@@ -14,19 +14,17 @@ from outdial.core.campaign import Standing, standing
 from outdial.core.errors import BadReferenceError, ConflictError, InvalidInputError, NotBuiltError, NotFoundError
 from outdial.core.model import DialingMode, RunState
 from outdial.core.schedule import LATEST, Outcome, Recurrence
-from outdial.services import access, campaigns, dnc, runs, schedules
+from outdial.services import access, campaigns, runs, schedules
 from outdial.services.campaigns import CampaignDraft, CampaignSearch
 from outdial.services.engines import Engines
-from outdial.services.schedules import SchedulePlan
 from outdial.services.stop import StoppedRun, StoppedSchedule, resume_stops, stop
 from outdial.store import campaigns as campaigns_store
 from outdial.store import runs as runs_store
 from outdial.store import schedules as store
+from scheduling import TTL, daily, enable, fall_due, happened, history, look, press_stop, whole
 from waiting import until
 
 pytestmark = pytest.mark.usefixtures("ready_engines")
-
-TTL = 0.5
 
 _FROM_THEN_ON = "UPDATE schedules SET definition = jsonb_set(definition, '{start}', to_jsonb($1::text))"
 
@@ -41,58 +39,6 @@ async def ready_engines(database, secret_box):
     opened = Engines(database, secret_box, ttl_seconds=TTL)
     yield opened
     await opened.close()
-
-
-def daily(**changed) -> SchedulePlan:
-    start = clock.now().replace(tzinfo=None, microsecond=0) + timedelta(days=1)
-    plan = SchedulePlan(start, start + timedelta(days=30), Recurrence.DAILY, 1, ())
-    return replace(plan, **changed)
-
-
-async def enable(stage, plan=None, campaign_id=None):
-    return await schedules.enable(
-        stage.database,
-        iid=stage.owner.iid,
-        campaign_id=campaign_id or stage.campaign_id,
-        plan=plan or daily(),
-        actor="test",
-    )
-
-
-async def press_stop(stage, engines, **options) -> StoppedRun | StoppedSchedule:
-    return await stop(
-        stage.database, engines, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="test", **options
-    )
-
-
-async def fall_due(stage, *, ago: float = 0.0) -> datetime:
-    """Let the next occurrence be due, as if it had been planned for that long ago."""
-    async with stage.database.connection() as connection:
-        return await connection.fetchval(
-            "UPDATE schedules SET next_at = clock_timestamp() - $2::interval WHERE campaign_id = $1 RETURNING next_at",
-            stage.campaign_id,
-            timedelta(seconds=ago),
-        )
-
-
-async def look(stage) -> None:
-    """What ``keep`` does once a second."""
-    keeper = schedules._Keeper(stage.database, stage.secrets, TTL)
-    await keeper.look()
-
-
-async def whole(stage):
-    return await campaigns.get_campaign(stage.database, stage.owner.iid, stage.campaign_id)
-
-
-async def happened(stage):
-    return (await schedules.show(stage.database, iid=stage.owner.iid, campaign_id=stage.campaign_id)).occurrences
-
-
-async def history(database, action: str) -> list[tuple[str, str]]:
-    async with database.connection() as connection:
-        rows = await connection.fetch("SELECT to_state, reason FROM history WHERE action = $1 ORDER BY id", action)
-    return [(row["to_state"], row["reason"]) for row in rows]
 
 
 class TestEnabling:
@@ -563,57 +509,6 @@ class TestEnd:
         campaign = await whole(stage)
         assert campaign.run.state is RunState.ACTIVE
         assert not campaign.schedule.enabled
-
-
-class TestScrubs:
-    async def _scrub(self, stage):
-        await schedules._Scrubber(stage.database).look()
-        return (await schedules.show(stage.database, iid=stage.owner.iid, campaign_id=stage.campaign_id)).scrub
-
-    async def _block(self, stage, *numbers: str, iid=None, name=None) -> None:
-        await dnc.add_numbers(
-            stage.database,
-            account_id=stage.owner.account_id,
-            iid=iid,
-            list_name=name,
-            phones=numbers,
-            actor="test",
-        )
-
-    async def test_after_it_is_saved_its_contacts_are_compared(self, stage):
-        numbers = phones(20)
-        await self._block(stage, numbers[0], numbers[1])
-        # of another campaign's list: does not count
-        await self._block(stage, numbers[2], iid=stage.owner.iid, name="Elsewhere")
-        scrub = await self._scrub(stage)
-        assert (scrub.contacts_count, scrub.dnc_count) == (20, 2)
-        assert len(await history(stage.database, "scrub")) == 1
-
-    async def test_once_is_enough_until_it_is_saved_again(self, stage):
-        first = await self._scrub(stage)
-        assert await self._scrub(stage) == first
-        async with stage.database.connection() as connection:
-            await connection.execute("UPDATE campaigns SET updated_at = clock_timestamp()")
-        assert (await self._scrub(stage)).at > first.at
-
-    async def test_a_quarter_of_an_hour_ahead_of_an_occurrence_they_are_compared_again(self, stage):
-        await enable(stage)
-        first = await self._scrub(stage)
-        await self._block(stage, phones(1)[0])
-        await fall_due(stage, ago=-16 * 60)
-        assert await self._scrub(stage) == first
-        async with stage.database.connection() as connection:
-            # 14 minutes to go, and the look before was ten minutes ago
-            await connection.execute("UPDATE schedules SET next_at = clock_timestamp() + interval '14 minutes'")
-            await connection.execute("UPDATE scrubs SET at = clock_timestamp() - interval '10 minutes'")
-            await connection.execute("UPDATE campaigns SET updated_at = clock_timestamp() - interval '1 hour'")
-        second = await self._scrub(stage)
-        assert second.dnc_count == 1
-        assert await self._scrub(stage) == second
-
-    async def test_two_who_look_at_once_do_not_do_it_twice(self, stage):
-        await asyncio.gather(self._scrub(stage), self._scrub(stage))
-        assert len(await history(stage.database, "scrub")) == 1
 
 
 class TestListing:
