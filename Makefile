@@ -20,7 +20,7 @@ check: .venv/dev ## ruff, mypy strict, import-linter, dependency audit
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/python scripts/audit.py
 
 test: check ## check, then all tests against real PostgreSQL and real Asterisk
-	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/telephony --ignore tests/acceptance
+	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/telephony --ignore tests/acceptance
 	$(BIN)/pytest tests/telephony tests/acceptance
 
 bench: .venv/dev ## measure; prints a table of ratios
