@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -338,10 +338,6 @@ class Calls:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("call_task_failed", exc_info=error)
-
-    def ids(self) -> Iterable[str]:
-        """Return the ids of all attempts."""
-        return list(self._calls)
 
 
 _ORDER: Final = {state: place for place, state in enumerate(AttemptState)}

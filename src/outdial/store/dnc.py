@@ -1,9 +1,9 @@
 """Do-not-call lists: one account-wide per account, and named ones of applications that campaigns refer to.
 
 A number on a list is never dialed after the commit that put it there. Two things together make that true: whoever
-reserves attempts takes :func:`hold` first and reads the lists in a *later* statement of the same transaction, whoever
-adds numbers takes :func:`freeze`; so every reservation either sees the number or is committed before it, and the
-latter are waited for (:func:`reserved_count`).
+reserves attempts has what :func:`hold` takes, tried and not waited for, and reads the lists in a *later* statement of
+the same transaction; whoever adds numbers takes :func:`freeze`. So every reservation either sees the number or is
+committed before it, and the latter are waited for (:func:`reserved_count`).
 """
 
 from __future__ import annotations
