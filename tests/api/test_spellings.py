@@ -69,15 +69,6 @@ async def test_everything_else(tenant):
             await ask("DELETE", f"/{campaign_id}?campaignType=voice")
 
 
-async def test_what_is_documented_but_not_built_says_so(tenant):
-    for method, path in (("POST", "/cid-1/callContactAt"),):
-        for version in (1, 2):
-            answer = await tenant.ask(method, path, {}, version=version, campaignType="voice")
-            assert answer.status_code == 501
-            assert answer.json()["errors"][0]["code"] == 501
-            assert "not offered yet" in errors(answer)[0]
-
-
 async def test_wrong_verbs(tenant):
     for method, path, allowed in (
         ("PATCH", "/cd-1", None),

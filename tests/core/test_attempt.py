@@ -28,8 +28,8 @@ def test_an_unknown_attempt_is_never_live_again():
     assert not any(may_move(AttemptState.UNKNOWN, state) for state in LIVE_ATTEMPT_STATES)
 
 
-def test_a_contact_that_is_done_stays_so():
-    assert not any(may_move(RunContactState.DONE, state) for state in RunContactState)
+def test_a_contact_that_is_done_stays_so_unless_it_asks_to_be_called():
+    assert [state for state in RunContactState if may_move(RunContactState.DONE, state)] == [RunContactState.WAITING]
 
 
 def test_a_contact_is_dialed_only_when_claimed():

@@ -55,6 +55,15 @@ def test_used_attempts_are_denied():
     assert screen(replace(SOMEBODY, attempts_count=2), RULES, now=NOON) == Allow()
 
 
+def test_a_call_back_is_one_attempt_more_but_nothing_else():
+    asks = replace(SOMEBODY, attempts_count=3, is_callback=True)
+    assert screen(asks, RULES, now=NOON) == Allow()
+    night = screen(asks, RULES, now=NOON.replace(hour=3))
+    assert isinstance(night, NotBefore)
+    assert night.reason is WaitReason.CALLING_HOURS
+    assert isinstance(screen(replace(asks, on_account_dnc=True), RULES, now=NOON), Deny)
+
+
 def test_a_retry_waits_for_its_time():
     due = NOON + timedelta(seconds=1)
     found = screen(replace(SOMEBODY, attempts_count=1, not_before=due), RULES, now=NOON)

@@ -48,7 +48,7 @@ class IgnoredFields:
             _found.reset(token)
 
 
-def note(read: BaseModel, document: Any, at: str) -> None:
+def note(read: BaseModel | list[BaseModel], document: Any, at: str) -> None:
     """Note what of the document, which was read as that value, nobody reads. ``at`` is its path in the body."""
     found = _found.get()
     if found is not None:

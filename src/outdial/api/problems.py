@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from outdial.api import ignored
@@ -32,16 +32,17 @@ _LONGEST_SHOWN: Final = 60
 def parse(model: type[Model], document: Any, *, context: dict[str, Any] | None = None, at: str = "") -> Model:
     """Return the document as a value of the model; raise InvalidInputError with one sentence per wrong field.
 
-    ``at`` is the path of the document within the body, ``""`` for the body itself.
+    ``at`` is the path of the document within the body, ``""`` for the body itself. A root model is of a list.
     """
-    if not isinstance(document, dict):
-        what = f"`{at}` must be an object" if at else "The body must be a JSON object"
+    listed = issubclass(model, RootModel)
+    if not isinstance(document, list if listed else dict):
+        what = f"`{at}` must be an object" if at else f"The body must be a JSON {'array' if listed else 'object'}"
         raise InvalidInputError([f"{what}, not {_shown(document)}."])
     try:
         read = model.model_validate(document, context=context)
     except ValidationError as error:
         raise InvalidInputError([_sentence(details, at) for details in error.errors(include_url=False)]) from None
-    ignored.note(read, document, at)
+    ignored.note(read.root if isinstance(read, RootModel) else read, document, at)
     return read
 
 
@@ -49,7 +50,7 @@ def _sentence(details: ErrorDetails, at: str) -> str:
     path = at
     for key in details["loc"]:
         path = join(path, key)
-    return f"`{path}` {_complaint(details)}."
+    return f"{f'`{path}`' if path else 'The body'} {_complaint(details)}."
 
 
 def _complaint(details: ErrorDetails) -> str:

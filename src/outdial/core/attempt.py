@@ -36,7 +36,8 @@ RUN_CONTACT_MOVES: Final[Mapping[RunContactState, frozenset[RunContactState]]] =
         _C.DIALING: frozenset({_C.PENDING, _C.WAITING, _C.DONE}),
         # to pending: a stop ends a wait that no attempt came before; to waiting: put off again
         _C.WAITING: frozenset({_C.CLAIMED, _C.WAITING, _C.PENDING, _C.DONE}),
-        _C.DONE: frozenset(),
+        # a call-back was asked for
+        _C.DONE: frozenset({_C.WAITING}),
     }
 )
 """State of a run contact → states that may follow."""

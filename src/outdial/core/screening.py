@@ -33,6 +33,8 @@ class Candidate:
     not_before: datetime | None
     on_account_dnc: bool
     on_campaign_dnc: bool
+    is_callback: bool = False
+    """Asked to be called then: the one attempt beyond those the campaign allows."""
 
 
 class WaitReason(StrEnum):
@@ -74,7 +76,7 @@ def screen(candidate: Candidate, rules: DialingRules, *, now: datetime, until: d
     if candidate.on_account_dnc or candidate.on_campaign_dnc:
         whose = "account" if candidate.on_account_dnc else "campaign"
         return Deny(DoneReason.DNC, f"The number is on the {whose}'s do-not-call list.")
-    if candidate.attempts_count >= rules.max_attempts:
+    if candidate.attempts_count >= rules.max_attempts and not candidate.is_callback:
         return Deny(DoneReason.ATTEMPTS_USED, f"All {rules.max_attempts} attempts have been used.")
     if candidate.not_before is not None and candidate.not_before > now:
         return NotBefore(candidate.not_before, WaitReason.RETRY_PERIOD, "The next attempt is not due yet.")

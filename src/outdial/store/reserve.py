@@ -110,28 +110,38 @@ async def facts(connection: Connection, run: Run) -> Facts:
 
 
 async def candidates(connection: Connection, run: Run, limit: int) -> list[Candidate]:
-    """Return up to ``limit`` contacts that may be due, first tries before retries.
+    """Return up to ``limit`` contacts that may be due: call-backs, then first tries, then retries.
 
     Numbers with a live call of the account are passed over: their turn comes when that call has ended.
     """
     rows = await connection.fetch(
         """
         WITH due AS (
-            (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 0 AS kind, rc.sort_key AS place
+            (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 0 AS kind,
+                    (extract(epoch FROM rc.not_before) * 1000000)::bigint AS place
+               FROM run_contacts rc
+              WHERE rc.run_id = $1 AND rc.state = 'waiting' AND rc.callback_at IS NOT NULL
+                AND rc.not_before <= clock_timestamp()
+                AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
+                                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
+              ORDER BY rc.not_before LIMIT $3)
+            UNION ALL
+            (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 1, rc.sort_key
                FROM run_contacts rc
               WHERE rc.run_id = $1 AND rc.state = 'pending'
                 AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
                                    AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
               ORDER BY rc.sort_key LIMIT $3)
             UNION ALL
-            (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 1,
+            (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 2,
                     (extract(epoch FROM rc.not_before) * 1000000)::bigint
                FROM run_contacts rc
-              WHERE rc.run_id = $1 AND rc.state = 'waiting' AND rc.not_before <= clock_timestamp()
+              WHERE rc.run_id = $1 AND rc.state = 'waiting' AND rc.callback_at IS NULL
+                AND rc.not_before <= clock_timestamp()
                 AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
                                    AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
               ORDER BY rc.not_before LIMIT $3))
-        SELECT due.contact_id, due.phone, due.attempts_count, due.not_before, c.time_zone,
+        SELECT due.contact_id, due.phone, due.attempts_count, due.not_before, due.kind = 0 AS is_callback, c.time_zone,
                EXISTS (SELECT FROM dnc_entries e JOIN dnc_lists l ON l.id = e.dnc_list_id
                         WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = due.phone AND l.iid IS NULL
                           AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp())) AS on_account_dnc,
@@ -157,6 +167,7 @@ async def candidates(connection: Connection, run: Run, limit: int) -> list[Candi
             number_zones=zones_of(row["phone"]),
             attempts_count=row["attempts_count"],
             not_before=row["not_before"],
+            is_callback=row["is_callback"],
             on_account_dnc=row["on_account_dnc"],
             on_campaign_dnc=row["on_campaign_dnc"],
         )

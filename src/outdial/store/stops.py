@@ -79,6 +79,7 @@ async def drop_retries(connection: Connection, run_id: int, *, limit: int, actor
              LIMIT $2 FOR UPDATE OF rc SKIP LOCKED)
         UPDATE run_contacts rc
            SET state = CASE WHEN lot.attempts_count > 0 THEN 'done' ELSE 'pending' END, not_before = NULL,
+               callback_at = NULL,
                done_reason = CASE WHEN lot.attempts_count > 0 THEN 'retry_cancelled' END,
                updated_at = clock_timestamp(), changed_by = $3
           -- where it was found and locked: see outdial_reserve about statistics

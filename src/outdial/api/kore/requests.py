@@ -91,7 +91,8 @@ def _absent_when_empty(value: Any) -> Any:
     return None if value == "" else value
 
 
-def _instant(value: Any) -> Any:
+def instant(value: Any) -> Any:
+    """Read an instant, UTC where it has no zone; None when it is empty. For pydantic: raises ValueError."""
     if value is None or value == "":
         return None
     try:
@@ -132,7 +133,7 @@ Clock = WithJsonSchema({"type": "string", "examples": ["9:00 AM"]})
 Direction = Annotated[Literal["asc", "desc"] | None, BeforeValidator(_absent_when_empty)]
 Instant = Annotated[
     AwareDatetime | None,
-    BeforeValidator(_instant),
+    BeforeValidator(instant),
     WithJsonSchema({"type": "string", "examples": ["2026-03-01T10:00:00.000Z"]}),
 ]
 WallClock = Annotated[

@@ -6,11 +6,11 @@ from fastapi import APIRouter
 
 from outdial.api.idempotency import Idempotency
 from outdial.api.kore.call_details import CallDetailRoutes
+from outdial.api.kore.callbacks import CallbackRoutes
 from outdial.api.kore.campaigns import CampaignRoutes
 from outdial.api.kore.contact_lists import ContactListRoutes
 from outdial.api.kore.door import Door
 from outdial.api.kore.endpoints import Endpoints
-from outdial.api.kore.not_built import add_not_built
 from outdial.api.kore.schedules import ScheduleRoutes
 from outdial.api.openapi import Catalog
 from outdial.api.parts import ApiParts
@@ -28,7 +28,7 @@ def routers(
         router = APIRouter(prefix=f"/campaign/api/v{version}/public/{{iid}}/campaign", tags=[f"Campaigns v{version}"])
         endpoints = Endpoints(router, catalog, version=f"v{version}", door=door)
         # fixed words before ids: the first route that fits is taken
-        add_not_built(endpoints, door)
+        CallbackRoutes(parts, door).add_to(endpoints)
         ScheduleRoutes(parts, door).add_to(endpoints)
         ContactListRoutes(parts, door, version=version).add_to(endpoints)
         CampaignRoutes(parts, door, stops, version=version).add_to(endpoints)
