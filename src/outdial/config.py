@@ -72,6 +72,16 @@ class Settings(BaseSettings):
     permit_ttl_seconds: float = Field(
         default=2.0, ge=0.5, le=30, description="Life of a permit at an engine and of a node's lease; bounds a stop"
     )
+    pre_call_private_hosts: str = Field(
+        default="",
+        description="Hosts of pre-call fetches, separated by commas, that may be private addresses, e.g. crm.internal; "
+        "all others must be public",
+    )
     node_name: str | None = Field(default=None, description="Name of this dialer node; unset = host name and pid")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="Least level logged")
     log_json: bool = Field(default=False, description="Log lines as JSON")
+
+    @property
+    def private_hosts(self) -> frozenset[str]:
+        """Hosts of pre-call fetches that may be private addresses, in lower case."""
+        return frozenset(host.strip().lower() for host in self.pre_call_private_hosts.split(",") if host.strip())

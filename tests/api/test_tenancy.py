@@ -87,6 +87,7 @@ async def ids(tenant, database) -> dict[str, str]:
     """The victim's things, one of each kind, a live run among them."""
     native = Native(tenant)
     campaign_id = await tenant.create_campaign(ever_open(1))
+    await native.done("PUT", f"/campaigns/{campaign_id}/pre-call-fetch", {"url": "https://crm.example.net/ask"})
     started = await tenant.trigger(campaign_id, "play")
     (flow,) = (await native.done("GET", "/flows"))["results"]
     (trunk,) = (await native.done("GET", "/trunks"))["results"]

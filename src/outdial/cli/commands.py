@@ -16,6 +16,7 @@ from outdial.cli import (
     engines,
     flows,
     imports,
+    pre_calls,
     schedules,
     servers,
     settings,
@@ -64,6 +65,7 @@ app.add_typer(contacts.app, name="contacts")
 app.add_typer(imports.app, name="import")
 app.add_typer(campaigns.app, name="campaign")
 app.add_typer(schedules.app, name="schedule")
+app.add_typer(pre_calls.app, name="pre-call")
 app.add_typer(engines.app, name="engine")
 app.command(epilog="Example: outdial token --client-id cs-… --hours 8")(applications.token)
 app.command(epilog="Example: outdial config --json")(settings.config)

@@ -72,6 +72,8 @@ class DoneReason(StrEnum):
     """Its call was cancelled by a stop."""
     INVALID_NUMBER = "invalid_number"
     """The carrier says the number does not exist; trying again is pointless."""
+    SKIPPED = "skipped"
+    """The pre-call fetch said not to call, or gave no answer that could be used; see the attempt."""
     UNKNOWN = "unknown"
     """Its attempt's outcome cannot be established; a person must decide, never redialed blindly."""
 

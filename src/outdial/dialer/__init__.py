@@ -73,6 +73,7 @@ class Dialer:
             resolver=self._resolver,
             ttl_seconds=ttl,
             audio_dir=settings.data_dir.resolve() / "audio",
+            private_hosts=settings.private_hosts,
         )
 
     async def run(self) -> None:

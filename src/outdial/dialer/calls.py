@@ -15,6 +15,7 @@ import structlog
 from outdial import clock
 from outdial.core.errors import EngineUnavailableError, OutdialError
 from outdial.core.model import AttemptState
+from outdial.core.pre_call import PreCallAnswer
 from outdial.dialer import outcomes
 from outdial.dialer.book import Book
 from outdial.dialer.outcomes import Known
@@ -107,6 +108,17 @@ class Calls:
         call = self._calls.get(attempt_id)
         if call is not None:
             self._finish(call, outcomes.never_sent(call.known, at=clock.now(), reason=reason))
+
+    def tell(self, attempt_id: str, answer: PreCallAnswer) -> bool:
+        """Note what the pre-call fetch said of a reserved attempt, and end it when that is to skip the contact; return
+        whether it may be placed."""
+        call = self._calls.get(attempt_id)
+        if call is None:
+            return False
+        call.known = replace(call.known, pre_call=answer)
+        if not answer.call:
+            self._finish(call, outcomes.skipped(call.known, at=clock.now()))
+        return answer.call
 
     async def originate(self, outgoing: OutgoingCall) -> OriginateResult:
         """Place a reserved call. The request is written before this first suspends."""

@@ -29,6 +29,8 @@ HORIZON_SECONDS: Final = 0.2
 LATE_SECONDS: Final = 1.0
 """How much later than its instant a call may leave: calling hours are asked for that long ahead."""
 
+NO_LEAD: Final = timedelta()
+
 IDLE_SECONDS: Final = 1.0
 """Longest wait before another look, when nothing says when something can be dialed."""
 
@@ -67,10 +69,13 @@ class Plan:
     """When the rate lets the next call leave."""
 
 
-async def claim(database: Database, run: Run, trunk: Trunk, node_id: str, *, many: bool, asked: set[str]) -> Claim:
+async def claim(
+    database: Database, run: Run, trunk: Trunk, node_id: str, *, many: bool, asked: set[str], lead: timedelta = NO_LEAD
+) -> Claim:
     """Reserve up to :data:`LARGEST_CLAIM` attempts of a run for a node. Raises DatabaseUnavailableError.
 
-    ``asked`` gets the ids of the attempts that are asked for, before they are; the caller takes them out again.
+    ``asked`` gets the ids of the attempts that are asked for, before they are; the caller takes them out again. Each
+    call leaves so much as ``lead`` after its turn.
     """
     async with database.connection() as connection:
         facts = await store.facts(connection, run)
@@ -86,7 +91,7 @@ async def claim(database: Database, run: Run, trunk: Trunk, node_id: str, *, man
                 return Claim(Verdict.RESERVED, wait_seconds=IDLE_SECONDS, exhausted=True)
             seconds = (due - facts.now).total_seconds()
             return Claim(Verdict.RESERVED, wait_seconds=min(max(seconds, 0.05), IDLE_SECONDS))
-        plan = make_plan(run, trunk, facts, found, (uuid.uuid4() for _ in found), free=free)
+        plan = make_plan(run, trunk, facts, found, (uuid.uuid4() for _ in found), free=free, lead=lead)
         wish = plan.wish
         if not (wish.wanted or wish.denied or wish.deferred):
             seconds = (plan.next_at - facts.now).total_seconds() - HORIZON_SECONDS
@@ -95,7 +100,7 @@ async def claim(database: Database, run: Run, trunk: Trunk, node_id: str, *, man
         verdict, reserved = await store.reserve(connection, run, node_id, wish)
     people = {candidate.contact_id: candidate for candidate in found}
     places = tuple(
-        Place(attempt_id, people[contact_id], heard + (at - facts.now).total_seconds())
+        Place(attempt_id, people[contact_id], heard + (at + lead - facts.now).total_seconds())
         for (contact_id, attempt_id), at in zip(wish.wanted, plan.instants, strict=True)
         if attempt_id in reserved
     )
@@ -103,13 +108,20 @@ async def claim(database: Database, run: Run, trunk: Trunk, node_id: str, *, man
 
 
 def make_plan(
-    run: Run, trunk: Trunk, facts: Facts, found: list[Candidate], drawn: Iterator[uuid.UUID], *, free: int
+    run: Run,
+    trunk: Trunk,
+    facts: Facts,
+    found: list[Candidate],
+    drawn: Iterator[uuid.UUID],
+    *,
+    free: int,
+    lead: timedelta = NO_LEAD,
 ) -> Plan:
     """Screen the contacts and give those that may be dialed their instants."""
     denied: list[tuple[int, DoneReason]] = []
     deferred: list[tuple[int, datetime]] = []
     allowed: list[int] = []
-    latest = facts.now + timedelta(seconds=HORIZON_SECONDS + LATE_SECONDS)
+    latest = facts.now + timedelta(seconds=HORIZON_SECONDS + LATE_SECONDS) + lead
     for candidate in found:
         verdict = screen(candidate, run.rules, now=facts.now, until=latest)
         match verdict:

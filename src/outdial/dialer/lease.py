@@ -22,6 +22,7 @@ from outdial.services import flows as flows_service
 from outdial.store import engines as engines_store
 from outdial.store import flows as flows_store
 from outdial.store import nodes as nodes_store
+from outdial.store import pre_calls as pre_calls_store
 from outdial.store import runs as runs_store
 from outdial.store import stops as stops_store
 from outdial.store import trunks as trunks_store
@@ -163,6 +164,7 @@ class LeaseKeeper:
         try:
             async with self._node.database.connection() as connection:
                 trunk = await trunks_store.by_id(connection, self._node.secrets, run.trunk_id)
+                fetch = await pre_calls_store.of_campaign(connection, self._node.secrets, run.campaign_id)
             flow = await flow_of(self._node, run)
         except OutdialError as error:
             _log.error("run_cannot_be_served", run_id=run.id, reason=error.message)
@@ -170,7 +172,7 @@ class LeaseKeeper:
             return
         if self._leaving:
             return
-        worker = Worker(self._node, run, trunk, flow)
+        worker = Worker(self._node, run, trunk, flow, fetch)
         task = asyncio.get_running_loop().create_task(worker.work())
         task.add_done_callback(self._worked)
         self._served[run.id] = _Served(worker, task)

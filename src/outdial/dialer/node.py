@@ -33,6 +33,8 @@ class Node:
     ttl_seconds: float
     audio_dir: Path
     """Where flows' recordings are written for the engine to read."""
+    private_hosts: frozenset[str] = frozenset()
+    """Hosts of pre-call fetches that may be private addresses."""
     asked_for: list[set[str]] = field(default_factory=list)
     """Of each claim under way, the attempts it has asked for: until it has heard, nobody else may say what they are."""
     unanswered: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UNANSWERED_ORIGINATES))

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Final
 
 from outdial.core.disposition import disposition_of
-from outdial.core.model import AttemptState, DialingRules, Disposition, RunContactState
+from outdial.core.model import AttemptState, DialingRules, Disposition, DoneReason, RunContactState
+from outdial.core.pre_call import PreCallAnswer, skip_reason
 from outdial.core.retry import Finish, PutBack, TryAgain, after_attempt
 from outdial.store.attempts import AttemptNews, ContactNews
 from outdial.telephony.engine import CallRecord
@@ -30,6 +31,8 @@ class Known:
     dialed_at: datetime | None = None
     ringing_at: datetime | None = None
     answered_at: datetime | None = None
+    pre_call: PreCallAnswer | None = None
+    """What was said before the call, where that was asked for."""
     unheard: str = ""
     """Why whoever answered heard nothing; empty when there was nothing in the way."""
 
@@ -43,6 +46,7 @@ def progress(known: Known) -> AttemptNews:
         dialed_at=known.dialed_at,
         ringing_at=known.ringing_at,
         answered_at=known.answered_at,
+        pre_call=known.pre_call,
         contact=ContactNews(RunContactState.DIALING),
     )
 
@@ -79,6 +83,13 @@ def never_sent(known: Known, *, at: datetime, reason: str) -> AttemptNews:
     """Return the end of an attempt of which nothing has ever left: its contact may be dialed as if it had not been."""
     news = _final(known, Disposition.CANCELLED, at=at, cause=None, sip_code=None, reason=reason, sent=False)
     return replace(news, dialed_at=None)
+
+
+def skipped(known: Known, *, at: datetime) -> AttemptNews:
+    """Return the end of an attempt that the pre-call fetch has prevented: nothing left, and the contact is done."""
+    assert known.pre_call is not None  # noqa: S101 - it said so
+    news = never_sent(known, at=at, reason=skip_reason(known.pre_call))
+    return replace(news, contact=ContactNews(RunContactState.DONE, done_reason=DoneReason.SKIPPED, uncounted=True))
 
 
 def unknown(known: Known, *, at: datetime, reason: str) -> AttemptNews:
@@ -138,6 +149,7 @@ def _final(
         answered_at=known.answered_at,
         ended_at=at,
         reason=reason,
+        pre_call=known.pre_call,
         contact=_contact(decided),
     )
 

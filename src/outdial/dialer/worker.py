@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from datetime import datetime, timedelta
 from typing import Final
@@ -10,15 +11,19 @@ from typing import Final
 import structlog
 
 from outdial import clock
+from outdial.core import ids
 from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError, TrunkUnresolvedError
 from outdial.core.model import Run, RunState, Trunk
 from outdial.core.permit import Gate, gate_until, may_dial, silent_after
 from outdial.core.phone import written_for
+from outdial.core.pre_call import LEAD, PreCallContact, PreCallFetch
 from outdial.dialer.calls import Flow
-from outdial.dialer.claim import LATE_SECONDS, Claim, Place, claim
+from outdial.dialer.claim import LATE_SECONDS, NO_LEAD, Claim, Place, claim
 from outdial.dialer.node import Node
 from outdial.dialer.outcomes import Known
+from outdial.dialer.pre_call import PreCall, unless
 from outdial.store import nodes as nodes_store
+from outdial.store import pre_calls as pre_calls_store
 from outdial.store import runs as runs_store
 from outdial.store.database import Connection
 from outdial.store.reserve import Verdict
@@ -36,11 +41,15 @@ _log = structlog.get_logger()
 class Worker:
     """Dials one run while its gate is open. Made by the node's lease keeper, which alone opens the gate."""
 
-    def __init__(self, node: Node, run: Run, trunk: Trunk, flow: Flow | None) -> None:
+    def __init__(
+        self, node: Node, run: Run, trunk: Trunk, flow: Flow | None, fetch: PreCallFetch | None = None
+    ) -> None:
         self._node = node
         self._run = run
         self._trunk = trunk
         self._flow = flow
+        self._pre_call = None if fetch is None else PreCall(fetch, private_hosts=node.private_hosts)
+        self._lead = LEAD if fetch is not None else NO_LEAD
         self._gate: Gate | None = None
         self._found_active_at: datetime | None = None
         self._address: TrunkAddress | None = None
@@ -82,9 +91,9 @@ class Worker:
 
     async def work(self) -> None:
         """Dial until closed. On return nothing of this run is in flight here, and what was not dialed is given back."""
-        async with asyncio.TaskGroup() as group:
+        async with self._pre_call or contextlib.nullcontext(), asyncio.TaskGroup() as group:
             group.create_task(self._keep_permit())
-            group.create_task(self._dial())
+            group.create_task(self._dial(group))
 
     # The permit
 
@@ -165,7 +174,7 @@ class Worker:
 
     # The calls
 
-    async def _dial(self) -> None:
+    async def _dial(self, group: asyncio.TaskGroup) -> None:
         many = False
         while not self._closing.is_set():
             self._wake.clear()
@@ -187,7 +196,10 @@ class Worker:
                 await self._idle(PAUSE_SECONDS)
             if found.verdict is Verdict.CONFLICT:
                 await self._idle(CONFLICT_SECONDS)
-            if found.places:
+            if found.places and self._pre_call is not None:
+                # its calls leave seconds after their turn, and claims go on meanwhile
+                group.create_task(self._ask_and_place(self._pre_call, found.places))
+            elif found.places:
                 await self._place(found.places)
             elif found.wait_seconds > 0:
                 await self._idle(found.wait_seconds)
@@ -223,12 +235,39 @@ class Worker:
         node, asked = self._node, set[str]()
         node.asked_for.append(asked)
         try:
-            found = await claim(node.database, self._run, self._trunk, node.id, many=many, asked=asked)
+            found = await claim(node.database, self._run, self._trunk, node.id, many=many, asked=asked, lead=self._lead)
             for place in found.places:
                 self._take(place)
         finally:
             node.asked_for.remove(asked)
         return found
+
+    async def _ask_and_place(self, pre_call: PreCall, places: tuple[Place, ...]) -> None:
+        """Ask about all at once, and place the calls that may be."""
+        contact_ids = [place.candidate.contact_id for place in places]
+        try:
+            async with self._node.database.connection() as connection:
+                known = await pre_calls_store.contacts(connection, contact_ids)
+        except DatabaseUnavailableError:
+            for place in places:
+                self._node.calls.put_back(place.attempt_id, "the database was away before the pre-call fetch")
+            return
+        async with asyncio.TaskGroup() as group:
+            for place in places:
+                # a contact deleted from its list meanwhile is no more than its number
+                contact = known.get(place.candidate.contact_id, PreCallContact(place.candidate.phone))
+                group.create_task(self._ask(pre_call, place, contact))
+
+    async def _ask(self, pre_call: PreCall, place: Place, contact: PreCallContact) -> None:
+        dialing_list_id = ids.dialing_list_id(self._run.instance_id, place.candidate.contact_id)
+        answer = await unless(self._closing, pre_call.ask(contact, dialing_list_id))
+        if answer is None:
+            self._node.calls.put_back(place.attempt_id, "the pre-call fetch was broken off")
+            return
+        if not self._node.calls.tell(place.attempt_id, answer):
+            return
+        await self._until(place.at)
+        await self._originate(place)
 
     async def _place(self, places: tuple[Place, ...]) -> None:
         async with asyncio.TaskGroup() as group:

@@ -13,7 +13,7 @@ from outdial.core.model import LIVE_RUN_STATES, Campaign, DialingMode, DialingRu
 from outdial.core.paging import Page
 from outdial.services.fields import LONGEST_NAME, name_problems, require
 from outdial.store import campaigns as store
-from outdial.store import dnc, runs, schedules
+from outdial.store import dnc, pre_calls, runs, schedules
 from outdial.store.campaigns import CampaignOrder, CampaignSearch
 from outdial.store.database import Connection, Database
 
@@ -103,6 +103,7 @@ async def clone_campaign(
         row = replace(row, id=ids.campaign_id(uuid4()), name=_copy_name(present.name) if name is None else name)
         if not await store.insert(connection, row, actor=actor):
             raise NotFoundError(f"There is no application {iid} in this account.")
+        await pre_calls.copy(connection, campaign_id, to=row.id)
         return await _campaign(connection, iid, row.id)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 
 from outdial.core.model import Attempt, AttemptState, Disposition, DoneReason, RunContactState
+from outdial.core.pre_call import PreCallAnswer
 from outdial.store.database import Connection
 
 
@@ -41,6 +42,7 @@ class AttemptNews:
     answered_at: datetime | None = None
     ended_at: datetime | None = None
     reason: str = ""
+    pre_call: PreCallAnswer | None = None
     contact: ContactNews | None = None
 
 

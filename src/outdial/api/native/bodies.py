@@ -86,6 +86,16 @@ class RotateBody(Body):
     """How long the old one stays good too."""
 
 
+class PreCallFetchBody(Body):
+    """Where contacts are asked about."""
+
+    model_config = _example(url="https://crm.example.net/pre-call", headers={"Authorization": "Bearer 9f2c"})
+
+    url: str
+    headers: dict[str, str] = {}
+    """Sent with each question; kept encrypted, never shown."""
+
+
 class NewImportBody(Body):
     """Begin an import of contacts."""
 

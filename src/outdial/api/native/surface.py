@@ -12,6 +12,7 @@ from outdial.api.native.dnc import DncRoutes
 from outdial.api.native.door import Door
 from outdial.api.native.imports import ImportRoutes
 from outdial.api.native.lines import FlowRoutes, TrunkRoutes
+from outdial.api.native.pre_calls import PreCallRoutes
 from outdial.api.native.routes import Routes
 from outdial.api.native.runs import RunRoutes
 from outdial.api.openapi import Catalog
@@ -28,6 +29,7 @@ def routers(
     made = []
     for tag, part in (
         ("Campaigns", CampaignActions(parts, stops)),
+        ("Pre-call fetches", PreCallRoutes(parts)),
         ("Runs", RunRoutes(parts)),
         ("Imports", ImportRoutes(parts)),
         ("Do-not-call lists", DncRoutes(parts)),

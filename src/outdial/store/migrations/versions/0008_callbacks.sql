@@ -18,7 +18,7 @@ CREATE TABLE pre_call_fetches (
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_by text NOT NULL
 );
--- What was asked before an attempt and what came back: {handle, problem, reason, status, seconds, data}; NULL: nothing.
+-- What the fetch said before an attempt: {call, seconds, problem, status, reason, data}; NULL: nothing was asked.
 ALTER TABLE attempts ADD COLUMN pre_call jsonb;
 
 -- Reserves attempts of one run for one node. Arrays of one group have equal lengths.
@@ -157,7 +157,7 @@ END $$;
 
 -- Books what became of attempts, and with each what becomes of its contact. News is an array of
 --   {id, state, disposition, cause, sip_code, dialed_at, ringing_at, answered_at, ended_at, reason, by,
---    contact: {state, after_seconds, done_reason, uncounted}}
+--    pre_call, contact: {state, after_seconds, done_reason, uncounted}}
 -- An attempt only moves forward and ends once: news that comes late changes nothing. What a stopping or stopped run
 -- would try again is done instead. The next try's instant is made of this clock, by which it comes due. A call-back that
 -- was asked for during the attempt comes before what would become of the contact otherwise, and one of which nothing was
@@ -172,12 +172,14 @@ BEGIN
     WITH news AS (
         SELECT * FROM jsonb_to_recordset(p_news) AS n (
             id text, state text, disposition text, cause smallint, sip_code smallint, dialed_at timestamptz,
-            ringing_at timestamptz, answered_at timestamptz, ended_at timestamptz, reason text, by text, contact jsonb)
+            ringing_at timestamptz, answered_at timestamptz, ended_at timestamptz, reason text, by text, pre_call jsonb,
+            contact jsonb)
     ), moved AS (
         UPDATE attempts a
            SET state = n.state, disposition = n.disposition, cause = n.cause, sip_code = n.sip_code,
                dialed_at = coalesce(a.dialed_at, n.dialed_at), ringing_at = coalesce(a.ringing_at, n.ringing_at),
                answered_at = coalesce(a.answered_at, n.answered_at), ended_at = n.ended_at,
+               pre_call = coalesce(a.pre_call, n.pre_call),
                changed_by = n.by, change_reason = coalesce(n.reason, '')
           FROM news n
          WHERE a.id = n.id
