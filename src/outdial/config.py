@@ -77,6 +77,16 @@ class Settings(BaseSettings):
         description="Hosts of pre-call fetches, separated by commas, that may be private addresses, e.g. crm.internal; "
         "all others must be public",
     )
+    emergency_stop_file: Path | None = Field(
+        default=None,
+        description="File whose being there is an emergency stop; unset = emergency-stop in the data folder",
+    )
+    operator_token: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="Bearer token of whoever runs this installation, for the emergency stop by API; unset = that is "
+        "refused",
+    )
     node_name: str | None = Field(default=None, description="Name of this dialer node; unset = host name and pid")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="Least level logged")
     log_json: bool = Field(default=False, description="Log lines as JSON")

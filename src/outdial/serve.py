@@ -20,7 +20,8 @@ from outdial.config import Settings
 from outdial.context import Context, open_context
 from outdial.dialer import Dialer
 from outdial.listening import listen, url_of
-from outdial.services import import_keeper, imports, schedules
+from outdial.services import emergency, import_keeper, imports, schedules
+from outdial.services.emergency import EmergencySwitch
 from outdial.services.engines import Engines
 from outdial.services.stop import resume_stops
 from outdial.telephony.local import LocalEngine, open_engine
@@ -96,6 +97,8 @@ async def serving(settings: Settings, *, dialer: bool, api: bool) -> AsyncIterat
             parts.append(await stack.enter_async_context(_beside(lives, name="dialer")))
         resuming = resume_stops(context.database, engines)
         parts.append(await stack.enter_async_context(_beside(resuming, name="resume stops")))
+        watching = emergency.keep(context.database, engines, EmergencySwitch.of(settings))
+        parts.append(await stack.enter_async_context(_beside(watching, name="emergency")))
         scheduling = schedules.keep(context.database, context.secrets, ttl_seconds=settings.permit_ttl_seconds)
         parts.append(await stack.enter_async_context(_beside(scheduling, name="schedules")))
         importing = import_keeper.keep(context.database, settings.data_dir.resolve() / imports.FOLDER)

@@ -25,8 +25,8 @@ OWN_CALLER_ID = "+15550100077"
 NAMES = ("Product Feedback", "Recent Buyers", "Never Call", "+1555010010")
 """Of the victim's things; no answer to a stranger may hold one."""
 
-OPEN = {"/health", "/ready", "/metrics"}
-"""What anybody may ask; no tenant's data is in it (test_system)."""
+OPEN = {"/health", "/ready", "/metrics", "/api/outdial/emergency-stop", "/api/outdial/emergency-stop/lift"}
+"""What anybody may ask, where no tenant's data is in it (test_system), and what no tenant may (test_wide_stops)."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,8 @@ async def ids(tenant, database) -> dict[str, str]:
     await native.done("POST", f"/trunks/{trunk['id']}/caller-ids", {"phoneNumber": OWN_CALLER_ID})
     lists = (await native.done("GET", "/dnc-lists"))["results"]
     upload = await native.done("POST", "/imports", {"listName": "Recent Buyers", "fileName": "people.csv"})
+    # of a number nobody calls from: the live run goes on
+    wide = await native.done("POST", "/stops/caller-id", {"callerId": "+15550100888"})
     # over, or whoever follows it would wait for its end
     await native.done("POST", f"/imports/{upload['id']}/cancel")
     async with database.connection() as connection:
@@ -107,6 +109,7 @@ async def ids(tenant, database) -> dict[str, str]:
         "campaignInstanceId": started.json()["campaignInstanceId"],
         "instanceId": started.json()["campaignInstanceId"],
         "importId": upload["id"],
+        "stopId": wide["id"],
         "clientId": tenant.credentials.client_id,
         "dncListId": lists[1]["id"],
         "flowId": flow["id"],
@@ -143,6 +146,7 @@ def test_the_document_knows_them_all(every):
         "campaignInstanceId",
         "instanceId",
         "importId",
+        "stopId",
         "clientId",
         "dncListId",
         "flowId",
@@ -286,6 +290,7 @@ async def test_an_unknown_id_looks_like_somebody_elses(every, tenant, other, ids
         "instanceId": "cid-1",
         "phoneNumber": "+15550100088",
         "importId": "im-1",
+        "stopId": "sp-1",
     }
     for asked in every:
         if "/public/" in asked.path or not asked.names:

@@ -32,8 +32,9 @@ def test_the_commands_are_these():
         *("import list", "import show", "import errors", "import resume", "import cancel"),
         *("campaign list", "campaign show", "campaign start", "campaign pause", "campaign resume", "campaign stop"),
         *("schedule enable", "schedule disable", "schedule show"),
+        *("stop caller-id", "stop list", "stop number", "stop account"),
         *("pre-call set", "pre-call show", "pre-call remove"),
-        *("engine list", "engine retire", "token", "config", "doctor"),
+        *("engine list", "engine retire", "emergency-stop", "token", "config", "doctor"),
     }
 
 

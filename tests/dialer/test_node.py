@@ -24,6 +24,7 @@ from outdial.dialer.lease import LeaseKeeper, flow_of
 from outdial.dialer.node import Node
 from outdial.dialer.worker import Worker
 from outdial.services import runs
+from outdial.services.emergency import EmergencySwitch
 from outdial.store import attempts as attempts_store
 from outdial.store import engines as engines_store
 from outdial.store import nodes as nodes_store
@@ -93,6 +94,7 @@ async def node_at(database, secret_box, engine, tmp_path, node_id="n1") -> Async
         resolver=resolver,
         ttl_seconds=TTL,
         audio_dir=tmp_path / "audio",
+        switch=EmergencySwitch(tmp_path / "emergency-stop"),
     )
     for task in tasks:
         task.cancel()

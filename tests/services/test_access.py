@@ -25,7 +25,7 @@ async def test_a_new_application_and_its_client(database, secret_box):
     assert application.account_id == made.account_id
     client = await client_access(database, secret_box, made.client_id)
     assert (client.iid, client.account_id, client.secrets) == (made.iid, made.account_id, (made.client_secret,))
-    assert client.scopes == clients.SCOPES
+    assert client.scopes == clients.FIRST_SCOPES
     assert not client.revoked
 
 

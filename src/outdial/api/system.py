@@ -11,8 +11,9 @@ from outdial.api.json_reply import JsonReply
 from outdial.api.metrics import Metrics
 from outdial.api.parts import ApiParts
 from outdial.core.errors import DatabaseUnavailableError
+from outdial.services.emergency import EmergencySwitch
+from outdial.store import emergencies, nodes
 from outdial.store import metrics as live_counts
-from outdial.store import nodes
 
 
 class System:
@@ -20,6 +21,7 @@ class System:
 
     def __init__(self, parts: ApiParts, metrics: Metrics) -> None:
         self._database = parts.database
+        self._switch = EmergencySwitch.of(parts.settings)
         self._metrics = metrics
 
     def router(self) -> APIRouter:
@@ -38,8 +40,13 @@ class System:
         """Answer 200 once calls can be placed, else 503 with what is missing."""
         try:
             async with self._database.connection() as connection:
-                if await nodes.ready(connection):
-                    return JsonReply({"status": "ready"})
+                emergency = await emergencies.in_force(connection)
+                ready = await nodes.ready(connection)
+            if emergency is not None or self._switch.on:
+                problem = "An emergency stop is in force; lift it with: outdial emergency-stop --lift"
+            elif ready:
+                return JsonReply({"status": "ready"})
+            else:
                 problem = "No dialer node is alive with its engine up; start one with: outdial dialer."
         except DatabaseUnavailableError as error:
             problem = error.message

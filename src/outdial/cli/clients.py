@@ -44,7 +44,7 @@ def create(
             context.secrets,
             iid=owner.iid,
             name=name,
-            scopes=clients.SCOPES if scope is None else frozenset(scope),
+            scopes=clients.FIRST_SCOPES if scope is None else frozenset(scope),
             require_jti=require_jti,
             actor=actor(),
         )

@@ -21,6 +21,7 @@ from outdial.cli import (
     servers,
     settings,
     trunks,
+    wide_stops,
 )
 from outdial.cli.demo import demo
 from outdial.cli.doctor import doctor
@@ -66,6 +67,8 @@ app.add_typer(imports.app, name="import")
 app.add_typer(campaigns.app, name="campaign")
 app.add_typer(schedules.app, name="schedule")
 app.add_typer(pre_calls.app, name="pre-call")
+app.add_typer(wide_stops.app, name="stop")
+app.command(epilog="Example: outdial emergency-stop --reason 'wrong recording'")(wide_stops.emergency_stop)
 app.add_typer(engines.app, name="engine")
 app.command(epilog="Example: outdial token --client-id cs-… --hours 8")(applications.token)
 app.command(epilog="Example: outdial config --json")(settings.config)

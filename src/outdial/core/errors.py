@@ -113,6 +113,12 @@ class NothingToDialError(ConflictError):
     code = "nothing_to_dial"
 
 
+class EmergencyStopError(ConflictError):
+    """An emergency stop is in force: nothing can be started or resumed before somebody lifts it."""
+
+    code = "emergency_stop"
+
+
 class InUseError(ConflictError):
     """A list, flow or trunk is in use by a live run or a campaign."""
 

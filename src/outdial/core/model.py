@@ -198,7 +198,9 @@ class Scope(StrEnum):
     CONFIGURATION = "configuration"
     """The application, its clients, flows, trunks and caller IDs."""
     DO_NOT_CALL = "do_not_call"
-    """Do-not-call lists, the account's own too."""
+    """Do-not-call lists, the account's own too, and stopping one number."""
+    ACCOUNT_STOP = "account_stop"
+    """Stopping every campaign of the account, of its other applications too."""
 
 
 @dataclass(frozen=True, slots=True)

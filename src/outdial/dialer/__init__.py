@@ -20,6 +20,7 @@ from outdial.dialer.chores import Chores
 from outdial.dialer.lease import LeaseKeeper
 from outdial.dialer.node import Node
 from outdial.secretbox import SecretBox
+from outdial.services.emergency import EmergencySwitch
 from outdial.services.engines import Engines
 from outdial.store import engines as engines_store
 from outdial.store import nodes as nodes_store
@@ -73,6 +74,7 @@ class Dialer:
             resolver=self._resolver,
             ttl_seconds=ttl,
             audio_dir=settings.data_dir.resolve() / "audio",
+            switch=EmergencySwitch.of(settings),
             private_hosts=settings.private_hosts,
         )
 

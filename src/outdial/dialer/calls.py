@@ -80,6 +80,7 @@ class Calls:
         self._ttl_seconds = ttl_seconds
         self._calls: dict[str, _Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._hanging_up: set[str] = set()
         self._missing: set[str] = set()
         """Attempts whose call was not at the engine at the last look."""
         self.up_since: float | None = None
@@ -144,8 +145,10 @@ class Calls:
         return result
 
     def hang_up(self, attempt_id: str) -> None:
-        """End a call, trying until the engine has answered or the call is over."""
-        self._spawn(self._hang_up(attempt_id))
+        """End a call, trying until the engine has answered or the call is over. Asked twice at once it tries once."""
+        if attempt_id not in self._hanging_up:
+            self._hanging_up.add(attempt_id)
+            self._spawn(self._hang_up(attempt_id))
 
     def hang_up_unanswered(self) -> None:
         """Cancel every call that is not answered."""
@@ -263,13 +266,16 @@ class Calls:
             await self._hang_up(call.known.attempt_id)
 
     async def _hang_up(self, attempt_id: str) -> None:
-        while (call := self._calls.get(attempt_id)) is not None:
-            # asked before: an originate that returns while the engine looks may have been carried out after it looked
-            in_flight = call.in_flight
-            with contextlib.suppress(EngineUnavailableError):
-                if await self._engine.hang_up(attempt_id) or not in_flight:
-                    return
-            await asyncio.sleep(HANG_UP_RETRY_SECONDS)
+        try:
+            while (call := self._calls.get(attempt_id)) is not None:
+                # asked before: an originate that returns while the engine looks may have been carried out after it
+                in_flight = call.in_flight
+                with contextlib.suppress(EngineUnavailableError):
+                    if await self._engine.hang_up(attempt_id) or not in_flight:
+                        return
+                await asyncio.sleep(HANG_UP_RETRY_SECONDS)
+        finally:
+            self._hanging_up.discard(attempt_id)
 
     async def _end_stranger(self, call_id: str) -> None:
         """End a call nobody here asked for: placed by a node that was frozen, and thawed after it was given up."""

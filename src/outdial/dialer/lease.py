@@ -55,10 +55,22 @@ class LeaseKeeper:
         """Run id → the task that starts or drops its worker."""
         self._failure: BaseException | None = None
         self._database_away = False
+        self._heard_at = clock.boottime()
+        """When the database was heard of last."""
+        self._hushed = False
+        """No call is placed here and what rang has been cancelled: an emergency, or a database away for a lease."""
         self._leaving = False
 
     async def run(self) -> None:
         """Keep the lease until the node's life is over. Raises what a worker raised."""
+        hushing = asyncio.create_task(self._hush())
+        try:
+            await self._keep()
+        finally:
+            hushing.cancel()
+            await asyncio.gather(hushing, return_exceptions=True)
+
+    async def _keep(self) -> None:
         await self._listen()
         while not self._node.over.is_set():
             self._wake.clear()
@@ -126,11 +138,32 @@ class LeaseKeeper:
             self._database_away = True
             return
         self._database_away = False
+        self._heard_at = clock.boottime()
         if not renewed:
             _log.error("node_ended_by_another", node_id=self._node.id)
             self._node.over.set()
             return
-        self._apply(live, boot, wall)
+        self._apply([] if self._node.switch.on else live, boot, wall)
+
+    async def _hush(self) -> None:
+        """Cancel what rings while the file of the emergency stop is there, or the database has been away for a lease:
+        whoever could stop a call by it cannot be heard. Beside the lease, which may be waiting for the database."""
+        node, late = self._node, 0
+        while True:
+            emergency = node.switch.on
+            # two looks in a row: a process that was stopped itself for a moment asks the database first
+            late = late + 1 if clock.boottime() - self._heard_at > node.ttl_seconds else 0
+            away = late > 1
+            if emergency:
+                for served in self._served.values():
+                    served.worker.suspend()
+            if emergency or away:
+                if not self._hushed:
+                    _log.error("node_hushed", reason="emergency stop" if emergency else "database away for a lease")
+                # again and again: a call whose request was under way shows a moment later
+                node.calls.hang_up_unanswered()
+            self._hushed = emergency or away
+            await asyncio.sleep(node.ttl_seconds / RENEWALS_PER_TTL)
 
     def _apply(self, live: list[Run], boot: float, wall: datetime) -> None:
         by_id = {run.id: run for run in live}

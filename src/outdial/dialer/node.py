@@ -10,6 +10,7 @@ from typing import Final
 from outdial.dialer.book import Book
 from outdial.dialer.calls import Calls
 from outdial.secretbox import SecretBox
+from outdial.services.emergency import EmergencySwitch
 from outdial.store.database import Database
 from outdial.telephony.engine import Engine
 from outdial.telephony.resolver import TrunkResolver
@@ -33,6 +34,8 @@ class Node:
     ttl_seconds: float
     audio_dir: Path
     """Where flows' recordings are written for the engine to read."""
+    switch: EmergencySwitch
+    """The file that stops everything here, whether or not the database can be reached."""
     private_hosts: frozenset[str] = frozenset()
     """Hosts of pre-call fetches that may be private addresses."""
     asked_for: list[set[str]] = field(default_factory=list)

@@ -70,7 +70,7 @@ async def create_application(
             iid=iid,
             account_id=account_id,
             name="first",
-            scopes=clients.SCOPES,
+            scopes=clients.FIRST_SCOPES,
             require_jti=False,
         )
     return Credentials(account_id=account_id, iid=iid, client_id=made.client.id, client_secret=made.secret)

@@ -21,6 +21,8 @@ from outdial.store import history
 from outdial.store.database import Connection, Database
 
 SCOPES: Final = frozenset(scope.value for scope in Scope)
+FIRST_SCOPES: Final = SCOPES - {Scope.ACCOUNT_STOP}
+"""What a client may do unless told: nothing that reaches the account's other applications."""
 """What an application's first client may do: everything there is."""
 
 LONGEST_OVERLAP_SECONDS: Final = 7 * 24 * 3600

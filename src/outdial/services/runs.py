@@ -11,6 +11,7 @@ from outdial.core.campaign import RunAction, move
 from outdial.core.errors import (
     BadReferenceError,
     ConflictError,
+    EmergencyStopError,
     InUseError,
     NotBuiltError,
     NotFoundError,
@@ -33,6 +34,7 @@ from outdial.services import barrier
 from outdial.services.engines import Engines
 from outdial.store import campaigns as campaigns_store
 from outdial.store import dnc as dnc_store
+from outdial.store import emergencies as emergencies_store
 from outdial.store import run_contacts as contacts_store
 from outdial.store import runs as store
 from outdial.store import schedules as schedules_store
@@ -122,9 +124,11 @@ async def start(database: Database, secrets: SecretBox, *, iid: str, campaign_id
 async def begin(connection: Connection, secrets: SecretBox, campaign: Campaign, *, actor: str) -> StartedRun:
     """Begin a run of a campaign whose row is locked, by the rules it has now.
 
-    Raises NotBuiltError (dialing mode), ConflictError (a run of it is live), BadReferenceError (it has no flow, or no
-    trunk has its caller ID), InUseError (another live run dials one of its lists), NothingToDialError.
+    Raises EmergencyStopError, NotBuiltError (dialing mode), ConflictError (a run of it is live), BadReferenceError (it
+    has no flow, or no trunk has its caller ID), InUseError (another live run dials one of its lists),
+    NothingToDialError.
     """
+    await _require_no_emergency(connection)
     require_startable(campaign)
     latest = await store.latest_run(connection, campaign.id)
     if latest is not None and latest.state in LIVE_RUN_STATES:
@@ -242,11 +246,24 @@ async def pause(database: Database, engines: Engines, *, iid: str, campaign_id: 
 
 
 async def resume(database: Database, *, iid: str, campaign_id: str, actor: str) -> Run:
-    """Go on with a paused run. Raises NotFoundError, ConflictError."""
+    """Go on with a paused run. Raises NotFoundError, ConflictError, EmergencyStopError."""
     async with database.transaction() as connection:
         await store.limit_idle(connection, IDLE_SECONDS)
+        await _require_no_emergency(connection)
         run = await locked_latest(connection, iid, campaign_id)
         return await move_locked(connection, run, RunAction.RESUME, actor)
+
+
+async def _require_no_emergency(connection: Connection) -> None:
+    """Let none be declared until commit. Raises EmergencyStopError when one is in force."""
+    await emergencies_store.hold(connection)
+    emergency = await emergencies_store.in_force(connection)
+    if emergency is not None:
+        raise EmergencyStopError(
+            f"An emergency stop is in force since {emergency.declared_at:%Y-%m-%d %H:%M:%S} UTC, declared by "
+            f"{emergency.declared_by}: {emergency.reason or 'no reason given'}. Nothing can be started before somebody "
+            "lifts it: outdial emergency-stop --lift"
+        )
 
 
 async def locked_latest(connection: Connection, iid: str, campaign_id: str) -> Run:

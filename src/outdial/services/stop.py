@@ -56,7 +56,9 @@ __all__ = [
     "StopReport",
     "StoppedRun",
     "StoppedSchedule",
+    "commit_stop",
     "commit_stopping",
+    "prove_stop",
     "report_of",
     "resume_stops",
     "stop",
@@ -181,18 +183,21 @@ async def stop(
     async with database.transaction() as connection:
         # this process may be frozen at any instant; what it holds must not keep another one from stopping
         await runs_store.limit_idle(connection, engines.ttl_seconds)
-        over = await _ask(connection, iid, campaign_id, actor=actor, options=options, keep_schedule=keep_schedule)
+        over = await commit_stop(
+            connection, iid, campaign_id, actor=actor, options=options, keep_schedule=keep_schedule
+        )
         if not isinstance(over, Run):
             return over
         run = over
     tell("committed", "The stop is committed: no new call is claimed.")
-    return await _finish(database, engines, run, actor=actor, tell=tell)
+    return await prove_stop(database, engines, run, actor=actor, tell=tell)
 
 
-async def _ask(
+async def commit_stop(
     connection: Connection, iid: str, campaign_id: str, *, actor: str, options: StopOptions, keep_schedule: bool
 ) -> Run | StoppedRun | StoppedSchedule:
-    """Switch the schedule off and take the run to ``stopping``; return it, or what there is when nothing is live."""
+    """Switch the campaign's schedule off and take its run to ``stopping``; return it, or what there is when nothing is
+    live. Raises NotFoundError, ConflictError (nothing to stop)."""
     campaign = await campaigns_store.by_id(connection, iid, campaign_id)
     if campaign is None:
         raise NotFoundError(f"There is no campaign with the id {campaign_id}.")
@@ -233,7 +238,7 @@ async def commit_stopping(
     return moved
 
 
-async def _finish(
+async def prove_stop(
     database: Database, engines: Engines, run: Run, *, actor: str, tell: Callable[[str, str], None]
 ) -> StoppedRun:
     """Take a run that is ``stopping`` to ``stopped``. Raises StopNotProvenError."""
@@ -403,7 +408,7 @@ class _Resuming:
 
     async def _resume(self, run: Run, actor: str) -> None:
         try:
-            await _finish(self._database, self._engines, run, actor=actor, tell=lambda _step, _sentence: None)
+            await prove_stop(self._database, self._engines, run, actor=actor, tell=lambda _step, _sentence: None)
         except OutdialError as error:
             if run.id not in self._complained:
                 self._complained.add(run.id)

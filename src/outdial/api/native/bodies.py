@@ -23,7 +23,8 @@ class Body(BaseModel):
     )
 
 
-def _example(**values: Any) -> ConfigDict:
+def example(**values: Any) -> ConfigDict:
+    """Return the configuration of a body with that example."""
     return ConfigDict(json_schema_extra={"examples": [values]})
 
 
@@ -60,7 +61,7 @@ class ApplicationBody(Body):
 class NewClientBody(Body):
     """Make an API client."""
 
-    model_config = _example(name="crm", scopes=["campaign_management"], requireJti=False)
+    model_config = example(name="crm", scopes=["campaign_management"], requireJti=False)
 
     name: str
     scopes: Annotated[list[ScopeName], Field(min_length=1)]
@@ -80,7 +81,7 @@ class ClientBody(Body):
 class RotateBody(Body):
     """Give a client a new secret."""
 
-    model_config = _example(overlapSeconds=3600)
+    model_config = example(overlapSeconds=3600)
 
     overlap_seconds: Annotated[int, Field(ge=0, le=LONGEST_OVERLAP_SECONDS)] = 0
     """How long the old one stays good too."""
@@ -89,7 +90,7 @@ class RotateBody(Body):
 class PreCallFetchBody(Body):
     """Where contacts are asked about."""
 
-    model_config = _example(url="https://crm.example.net/pre-call", headers={"Authorization": "Bearer 9f2c"})
+    model_config = example(url="https://crm.example.net/pre-call", headers={"Authorization": "Bearer 9f2c"})
 
     url: str
     headers: dict[str, str] = {}
@@ -99,7 +100,7 @@ class PreCallFetchBody(Body):
 class NewImportBody(Body):
     """Begin an import of contacts."""
 
-    model_config = _example(
+    model_config = example(
         listName="March callers",
         fileName="people.csv",
         mapping={"phone": "Telefon", "timeZone": "Zone"},
@@ -121,7 +122,7 @@ class NewImportBody(Body):
 class NewDncListBody(Body):
     """Make a do-not-call list."""
 
-    model_config = _example(name="Complaints")
+    model_config = example(name="Complaints")
 
     name: str
 
@@ -129,7 +130,7 @@ class NewDncListBody(Body):
 class DncNumbersBody(Body):
     """Put numbers on a list."""
 
-    model_config = _example(
+    model_config = example(
         phoneNumbers=["+15550100001", "+15550100002"], reason="asked by phone", expiresAt="2099-01-01T00:00:00Z"
     )
 
@@ -142,7 +143,7 @@ class DncNumbersBody(Body):
 class DncRemovalBody(Body):
     """Take numbers off a list."""
 
-    model_config = _example(phoneNumbers=["+15550100001"])
+    model_config = example(phoneNumbers=["+15550100001"])
 
     phone_numbers: Annotated[list[str], Field(min_length=1, max_length=LARGEST_DNC_BATCH)]
 
@@ -165,7 +166,7 @@ class TrunkFields(Body):
 class NewTrunkBody(TrunkFields):
     """Add a trunk."""
 
-    model_config = _example(
+    model_config = example(
         name="Main",
         host="sip.example.net",
         transport="tls",
@@ -193,7 +194,7 @@ class TrunkBody(TrunkFields):
 class CallerIdBody(Body):
     """Let a number select a trunk."""
 
-    model_config = _example(phoneNumber="+15550100002")
+    model_config = example(phoneNumber="+15550100002")
 
     phone_number: str
 
@@ -201,7 +202,7 @@ class CallerIdBody(Body):
 class CloneBody(Body):
     """Make another campaign of the same definition."""
 
-    model_config = _example(name="Spring, second wave")
+    model_config = example(name="Spring, second wave")
 
     name: str | None = None
     """Left out: the first one's, with "copy" behind."""
@@ -210,7 +211,7 @@ class CloneBody(Body):
 class StopOptionsBody(Body):
     """What a stop does with calls under way, and with the schedule."""
 
-    model_config = _example(ringing="cancel", connected="keep", keepSchedule=False)
+    model_config = example(ringing="cancel", connected="keep", keepSchedule=False)
 
     ringing: Annotated[RingingCalls, Field(strict=False)] = RingingCalls.CANCEL
     connected: Annotated[ConnectedCalls, Field(strict=False)] = ConnectedCalls.KEEP

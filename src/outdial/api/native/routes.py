@@ -31,6 +31,7 @@ _PATH: Final = {
     "phoneNumber": ("The number, E.164 with its +.", "+15550100001"),
     "campaignId": ("The campaign, `cd-…`.", "cd-1111111-2222-4333-8444-555555555555"),
     "importId": ("The import, `im-…`.", "im-11111111-2222-4333-8444-555555555555"),
+    "stopId": ("The stop, `sp-…`.", "sp-11111111-2222-4333-8444-555555555555"),
     "instanceId": ("The run, `cid-…`.", "cid-1111111-2222-4333-8444-555555555555"),
 }
 
@@ -50,7 +51,8 @@ class Operation:
     """What is known about an endpoint before it is asked."""
 
     summary: str
-    scope: Scope
+    scope: Scope | None
+    """None: the operator's."""
     answer: Any
     """Type of the answer; None: text, as :attr:`media` says."""
     example: Any = None
@@ -95,7 +97,8 @@ class Routes:
             admitted,
             methods=[method],
             summary=operation.summary,
-            description=f"{inspect.getdoc(endpoint)}\n\nScope: `{operation.scope}`.",
+            description=f"{inspect.getdoc(endpoint)}\n\n"
+            + (f"Scope: `{operation.scope}`." if operation.scope else "With the operator's token."),
             response_class=Response,
             response_model=None,
             operation_id=operation_id,

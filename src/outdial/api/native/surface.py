@@ -9,12 +9,14 @@ from outdial.api.idempotency import Idempotency
 from outdial.api.native.applications import ApplicationRoutes
 from outdial.api.native.campaigns import CampaignActions
 from outdial.api.native.dnc import DncRoutes
-from outdial.api.native.door import Door
+from outdial.api.native.door import Door, OperatorDoor
+from outdial.api.native.emergency import EmergencyRoutes
 from outdial.api.native.imports import ImportRoutes
 from outdial.api.native.lines import FlowRoutes, TrunkRoutes
 from outdial.api.native.pre_calls import PreCallRoutes
 from outdial.api.native.routes import Routes
 from outdial.api.native.runs import RunRoutes
+from outdial.api.native.stops import WideStopRoutes
 from outdial.api.openapi import Catalog
 from outdial.api.parts import ApiParts
 from outdial.api.ratelimit import RateLimiter
@@ -27,17 +29,20 @@ def routers(
     """Return the routers, all below ``/api/outdial``."""
     door = Door(parts.database, parts.secrets, limiter, idempotency)
     made = []
-    for tag, part in (
-        ("Campaigns", CampaignActions(parts, stops)),
-        ("Pre-call fetches", PreCallRoutes(parts)),
-        ("Runs", RunRoutes(parts)),
-        ("Imports", ImportRoutes(parts)),
-        ("Do-not-call lists", DncRoutes(parts)),
-        ("Flows", FlowRoutes(parts)),
-        ("Trunks", TrunkRoutes(parts)),
-        ("Application", ApplicationRoutes(parts)),
+    operator = OperatorDoor(parts.database, parts.secrets, limiter, idempotency, parts.settings.operator_token)
+    for tag, part, admitting in (
+        ("Campaigns", CampaignActions(parts, stops), door),
+        ("Stops", WideStopRoutes(parts, stops), door),
+        ("Emergency stop", EmergencyRoutes(parts, stops), operator),
+        ("Pre-call fetches", PreCallRoutes(parts), door),
+        ("Runs", RunRoutes(parts), door),
+        ("Imports", ImportRoutes(parts), door),
+        ("Do-not-call lists", DncRoutes(parts), door),
+        ("Flows", FlowRoutes(parts), door),
+        ("Trunks", TrunkRoutes(parts), door),
+        ("Application", ApplicationRoutes(parts), door),
     ):
         router = APIRouter(prefix=NATIVE.removesuffix("/"), tags=[tag])
-        part.add_to(Routes(router, catalog, door))
+        part.add_to(Routes(router, catalog, admitting))
         made.append(router)
     return made

@@ -1,0 +1,419 @@
+"""Stops of more than one campaign: a caller ID, a contact list, a number, an account, everything.
+
+Each run is stopped by the barrier of ``services.stop``, with a report of its own: first all are committed, so that
+nothing more is claimed anywhere, then each is proven. What is asked for is written down before, so that the record says
+what was stopped even when the process that was asked dies; the runs' stops are finished by whoever lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from outdial import clock
+from outdial.core.errors import (
+    ConflictError,
+    EngineUnavailableError,
+    NotFoundError,
+    StopNotProvenError,
+)
+from outdial.core.model import AttemptState, ConnectedCalls, Disposition, DoneReason, Run, RunContactState
+from outdial.core.paging import Page
+from outdial.core.phone import mask, parse_phone
+from outdial.core.wide_stop import StopScope, StopTarget
+from outdial.services import dnc
+from outdial.services import stop as stops
+from outdial.services.engines import Engines
+from outdial.services.fields import is_storable
+from outdial.services.stop import StopOptions, StopReport
+from outdial.store import attempts as attempts_store
+from outdial.store import contacts as contacts_store
+from outdial.store import runs as runs_store
+from outdial.store import schedules as schedules_store
+from outdial.store import wide_stops as store
+from outdial.store.attempts import AttemptNews, ContactNews
+from outdial.store.database import Database
+from outdial.store.wide_stops import NumberCall, ToStop, WideStopRow
+
+AT_ONCE: Final = 4
+"""Runs whose stops are committed or proven at the same time: each takes a database connection or two."""
+
+NUMBER_SECONDS: Final = 3.0
+"""How long a number's calls are cancelled before that is given up for now, beyond two leases of a dead node."""
+
+_LOOK_SECONDS: Final = 0.02
+
+_UNANSWERED: Final = frozenset({AttemptState.RESERVED, AttemptState.DIALING, AttemptState.RINGING})
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, slots=True)
+class NumberReport:
+    """What a number's stop did beside listing it."""
+
+    cancelled: int
+    """Calls that were not answered."""
+    hung_up: int
+    """Conversations that were ended, when that was asked for."""
+    connected: int
+    """Conversations that go on."""
+    contacts_removed: int
+    """Contacts of live runs that waited to be called."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStop:
+    """One run of a wide stop."""
+
+    campaign_id: str
+    instance_id: str
+    state: str
+    """``stopped``, or ``stopping`` while that is not proven."""
+    report: StopReport | None
+
+
+@dataclass(frozen=True, slots=True)
+class WideStop:
+    """A stop of more than one campaign, and how far it is."""
+
+    id: str
+    target: StopTarget
+    requested_at: datetime
+    requested_by: str
+    stopped_at: datetime | None
+    """The instant from which on nothing of it could start; None while that is not proven."""
+    latency_seconds: float | None
+    runs: tuple[RunStop, ...]
+    schedules_off: tuple[str, ...]
+    """Campaigns whose schedules were switched off."""
+    number: NumberReport | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON values, times as ISO 8601 UTC."""
+        document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return document
+
+
+async def stop_caller_id(
+    database: Database,
+    engines: Engines,
+    *,
+    account_id: str,
+    iid: str,
+    caller_id: str,
+    actor: str,
+    options: StopOptions = StopOptions(),  # noqa: B008 - frozen
+) -> WideStop:
+    """Stop every campaign of the application that calls from the number; as :func:`stop_target`.
+
+    Raises InvalidInputError for what is no number.
+    """
+    target = StopTarget(StopScope.CALLER_ID, parse_phone(caller_id, None), account_id, iid)
+    return await stop_target(database, engines, target, actor=actor, options=options)
+
+
+async def stop_contact_list(
+    database: Database,
+    engines: Engines,
+    *,
+    account_id: str,
+    iid: str,
+    list_id: str,
+    actor: str,
+    options: StopOptions = StopOptions(),  # noqa: B008 - frozen
+) -> WideStop:
+    """Stop every campaign of the application that dials the list; as :func:`stop_target`. Raises NotFoundError."""
+    async with database.connection() as connection:
+        found = await contacts_store.list_by_id(connection, iid, list_id) if is_storable(list_id) else None
+    if found is None:
+        raise NotFoundError(f"There is no contact list with the id {list_id}.")
+    target = StopTarget(StopScope.CONTACT_LIST, list_id, account_id, iid)
+    return await stop_target(database, engines, target, actor=actor, options=options)
+
+
+async def stop_account(
+    database: Database,
+    engines: Engines,
+    *,
+    account_id: str,
+    actor: str,
+    options: StopOptions = StopOptions(),  # noqa: B008 - frozen
+) -> WideStop:
+    """Stop every campaign of the account; as :func:`stop_target`."""
+    target = StopTarget(StopScope.ACCOUNT, account_id=account_id)
+    return await stop_target(database, engines, target, actor=actor, options=options)
+
+
+async def stop_target(
+    database: Database,
+    engines: Engines,
+    target: StopTarget,
+    *,
+    actor: str,
+    options: StopOptions = StopOptions(),  # noqa: B008 - frozen
+    stop_id: str | None = None,
+    keep_schedules: bool = False,
+) -> WideStop:
+    """Stop every run the target reaches and switch the schedules of its campaigns off; return when no further call of
+    any of them can leave.
+
+    Nothing to stop is no error: then nothing could leave. A run started by hand afterwards dials. ``stop_id`` goes on
+    with a stop that is written down already. Raises StopNotProvenError, which names each engine that could not be shown
+    to be silent, DatabaseUnavailableError.
+    """
+    if stop_id is None:
+        stop_id = new_id()
+        async with database.connection() as connection:
+            await store.insert(connection, stop_id, target, actor=actor)
+    asking = _Asking(database, engines, stop_id, actor, options, keep_schedules=keep_schedules)
+    async with database.connection() as connection:
+        found = await store.in_scope(connection, target)
+    runs = [run for run in await _at_once(found, asking.commit) if run is not None]
+    problems = [problem for problem in await _at_once(runs, asking.prove) if problem is not None]
+    if problems:
+        raise StopNotProvenError(
+            f"{len(runs) - len(problems)} of {len(runs)} runs are stopped. " + " ".join(sorted(set(problems)))
+        )
+    async with database.connection() as connection:
+        await store.proven(connection, stop_id)
+    return await wide_stop(database, stop_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """Stops the campaigns of one wide stop."""
+
+    database: Database
+    engines: Engines
+    stop_id: str
+    actor: str
+    options: StopOptions
+    keep_schedules: bool
+
+    async def commit(self, found: ToStop) -> Run | None:
+        """Take the campaign's run to ``stopping`` and note it; None when nothing of it is live any more."""
+        async with self.database.transaction() as connection:
+            await runs_store.limit_idle(connection, self.engines.ttl_seconds)
+            planned = await schedules_store.of_campaigns(connection, [found.campaign_id])
+            schedule = planned.get(found.campaign_id)
+            try:
+                over = await stops.commit_stop(
+                    connection,
+                    found.iid,
+                    found.campaign_id,
+                    actor=self.actor,
+                    options=self.options,
+                    keep_schedule=self.keep_schedules,
+                )
+            except ConflictError:
+                # it has completed meanwhile
+                over = None
+            if schedule is not None and schedule.enabled and not self.keep_schedules:
+                await store.add_schedule(connection, self.stop_id, found.campaign_id)
+            if not isinstance(over, Run):
+                return None
+            await store.add_run(connection, self.stop_id, over.id)
+            return over
+
+    async def prove(self, run: Run) -> str | None:
+        """Finish one run's stop; return why that is not shown yet, None when it is."""
+        try:
+            await stops.prove_stop(
+                self.database, self.engines, run, actor=self.actor, tell=lambda _step, _sentence: None
+            )
+        except StopNotProvenError as error:
+            return error.message
+        return None
+
+
+async def stop_number(
+    database: Database,
+    engines: Engines,
+    *,
+    account_id: str,
+    phone: str,
+    actor: str,
+    reason: str = "stop",
+    connected: ConnectedCalls = ConnectedCalls.KEEP,
+    default_region: str | None = None,
+) -> WideStop:
+    """Stop one number in the whole account, for good: it goes on the account's do-not-call list, out of everything
+    pending, and a call to it that is not answered is cancelled. When this returns no further call to it can leave.
+
+    Raises InvalidInputError for what is no number, NotFoundError for an unknown account, StopNotProvenError while a
+    call to it may still ring.
+    """
+    number = parse_phone(phone, default_region)
+    stop_id = new_id()
+    change = await dnc.add_numbers(
+        database, account_id=account_id, phones=[number], reason=reason, actor=actor, default_region=default_region
+    )
+    target = StopTarget(StopScope.NUMBER, number, account_id)
+    async with database.connection() as connection:
+        await store.insert(connection, stop_id, target, actor=actor)
+    if change.problems:
+        raise StopNotProvenError(
+            f"{mask(number)} is on the do-not-call list, but whether a call to it that was being placed has left is "
+            "not known yet. Ask again."
+        )
+    calls = _NumberCalls(database, engines, account_id, number, actor)
+    cancelled, hung_up, left = await calls.end(connected)
+    async with database.connection() as connection:
+        removed = await store.remove_number(connection, account_id, number, actor=actor)
+        report = NumberReport(cancelled=cancelled, hung_up=hung_up, connected=left, contacts_removed=removed)
+        await store.proven(connection, stop_id, number_report=report)
+    return await wide_stop(database, stop_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _NumberCalls:
+    """The live calls to one number, which nothing can add to any more."""
+
+    database: Database
+    engines: Engines
+    account_id: str
+    phone: str
+    actor: str
+
+    async def end(self, connected: ConnectedCalls) -> tuple[int, int, int]:
+        """Cancel what is not answered, end conversations when asked to; return how many of each, and how many
+        conversations go on. Raises StopNotProvenError."""
+        # of a node that has died the calls are another's after its lease
+        deadline = clock.boottime() + NUMBER_SECONDS + 2 * self.engines.ttl_seconds
+        cancelled, hung_up = set[str](), set[str]()
+        while True:
+            problem, kept = "", 0
+            for call in await self._live():
+                keeps = connected is ConnectedCalls.KEEP and call.attempt_id not in cancelled
+                if call.state == AttemptState.ANSWERED and keeps:
+                    kept += 1
+                    continue
+                ended = cancelled if call.state in _UNANSWERED else hung_up
+                try:
+                    if await self._hang_up(call):
+                        ended.add(call.attempt_id)
+                        problem = "a call to it is being cancelled"
+                    elif call.attempt_id in ended:
+                        await self._book(call)
+                    else:
+                        problem = f"the engine {call.engine_id} does not know the call that is being placed"
+                except EngineUnavailableError as error:
+                    problem = error.message
+            if not problem:
+                return len(cancelled), len(hung_up), kept
+            if clock.boottime() > deadline:
+                raise StopNotProvenError(
+                    f"{mask(self.phone)} is on the do-not-call list and will not be called again, but {problem}. "
+                    "Ask again."
+                )
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _live(self) -> Sequence[NumberCall]:
+        async with self.database.connection() as connection:
+            return await store.calls_to(connection, self.account_id, self.phone)
+
+    async def _hang_up(self, call: NumberCall) -> bool:
+        return await (await self.engines.control(call.engine_id)).hang_up(call.attempt_id)
+
+    async def _book(self, call: NumberCall) -> None:
+        """Book a call that the engine has no more, in case its node does not."""
+        unanswered = call.state in _UNANSWERED
+        news = AttemptNews(
+            id=call.attempt_id,
+            state=AttemptState.ENDED,
+            by=self.actor,
+            disposition=Disposition.CANCELLED if unanswered else Disposition.ANSWERED_HUMAN,
+            dialed_at=clock.now(),
+            ended_at=clock.now(),
+            reason="number stopped",
+            contact=ContactNews(
+                state=RunContactState.DONE, done_reason=DoneReason.DNC if unanswered else DoneReason.REACHED
+            ),
+        )
+        async with self.database.connection() as connection:
+            await attempts_store.book(connection, [news])
+
+
+async def wide_stop(
+    database: Database, stop_id: str, *, account_id: str | None = None, iid: str | None = None
+) -> WideStop:
+    """Return a stop and how far it is; only one of that account and application where they are given.
+
+    Raises NotFoundError.
+    """
+    async with database.snapshot() as connection:
+        row = await store.by_id(connection, stop_id) if is_storable(stop_id) else None
+        if row is None or account_id not in (None, row.target.account_id) or iid not in (None, row.target.iid):
+            raise NotFoundError(f"There is no stop with the id {stop_id}.")
+        runs = await store.runs_of(connection, stop_id)
+        schedules = await store.schedules_of(connection, stop_id)
+    stopped = tuple(
+        RunStop(
+            campaign_id=run.campaign_id,
+            instance_id=run.instance_id,
+            state=run.state,
+            report=None if run.report is None else msgspec.convert(run.report, StopReport),
+        )
+        for run in runs
+    )
+    return _view(row, stopped, tuple(schedules))
+
+
+async def list_wide_stops(
+    database: Database, *, account_id: str, iid: str | None = None, skip: int, limit: int
+) -> Page[WideStop]:
+    """Return some stops of an account, or of one of its applications, newest first."""
+    async with database.connection() as connection:
+        rows, total = await store.of_account(connection, account_id, iid, skip=skip, limit=limit)
+    items = [await wide_stop(database, row.id) for row in rows]
+    return Page(items=tuple(items), skip=skip, limit=limit, total=total)
+
+
+def _view(row: WideStopRow, runs: tuple[RunStop, ...], schedules: tuple[str, ...]) -> WideStop:
+    reports = [run.report for run in runs if run.report is not None]
+    over = len(reports) == len(runs) and (row.proven_at is not None or bool(runs))
+    stopped_at = None
+    if over:
+        # of a number, and where nothing ran, the record itself has the instant
+        stopped_at = max((report.stopped_at for report in reports), default=row.proven_at)
+    return WideStop(
+        id=row.id,
+        target=row.target,
+        requested_at=row.requested_at,
+        requested_by=row.requested_by,
+        stopped_at=stopped_at,
+        latency_seconds=None if stopped_at is None else max((stopped_at - row.requested_at).total_seconds(), 0.0),
+        runs=runs,
+        schedules_off=schedules,
+        number=None if row.number_report is None else msgspec.convert(row.number_report, NumberReport),
+    )
+
+
+def new_id() -> str:
+    """Draw the id of a stop."""
+    return f"sp-{uuid.uuid4()}"
+
+
+async def _at_once(given: Sequence[Given], act: Callable[[Given], Awaitable[Made]]) -> list[Made]:
+    """Do something with each, a few at a time; every one is done before the first failure is raised."""
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def one(each: Given) -> Made:
+        async with turns:
+            return await act(each)
+
+    results = await asyncio.gather(*(one(each) for each in given), return_exceptions=True)
+    made = []
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        made.append(result)
+    return made

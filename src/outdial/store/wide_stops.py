@@ -1,0 +1,213 @@
+"""Stops of more than one campaign: what they were for, and which runs and schedules they ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import asyncpg
+
+from outdial.core.wide_stop import StopScope, StopTarget
+from outdial.store.database import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class WideStopRow:
+    """One press, and how far it is."""
+
+    id: str
+    target: StopTarget
+    requested_at: datetime
+    requested_by: str
+    number_report: dict[str, int] | None
+    proven_at: datetime | None
+    """Of a number's stop and of one that found nothing to stop; of others each run has its own instant."""
+
+
+@dataclass(frozen=True, slots=True)
+class WideStopRun:
+    """One run of it."""
+
+    run_id: int
+    campaign_id: str
+    instance_id: str
+    state: str
+    report: Any
+    """Of its stop; None until that is proven."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToStop:
+    """A campaign with something to stop."""
+
+    iid: str
+    campaign_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NumberCall:
+    """A live call to a number."""
+
+    attempt_id: str
+    engine_id: str
+    state: str
+
+
+# a run dials the lists it was started with; a schedule will dial those the campaign has now
+_IN_SCOPE: Final = """
+SELECT c.iid, c.id AS campaign_id FROM campaigns c
+ WHERE ($1::text IS NULL OR c.account_id = $1) AND ($2::text IS NULL OR c.iid = $2)
+   AND (EXISTS (SELECT FROM runs r WHERE r.campaign_id = c.id AND r.state IN ('active', 'paused', 'stopping')
+                   AND CASE $3 WHEN 'caller_id' THEN r.rules ->> 'caller_id' = $4
+                               WHEN 'contact_list' THEN EXISTS (SELECT FROM run_lists l
+                                                                 WHERE l.run_id = r.id AND l.list_id = $4)
+                               ELSE true END)
+        OR EXISTS (SELECT FROM schedules s WHERE s.campaign_id = c.id AND s.enabled
+                      AND CASE $3 WHEN 'caller_id' THEN c.rules ->> 'caller_id' = $4
+                                  WHEN 'contact_list' THEN EXISTS (SELECT FROM campaign_lists l
+                                                                    WHERE l.campaign_id = c.id AND l.list_id = $4)
+                                  ELSE true END))
+ ORDER BY c.id
+"""
+
+
+async def insert(connection: Connection, stop_id: str, target: StopTarget, *, actor: str) -> None:
+    """Write down that somebody asks, and the history of it."""
+    await connection.execute(
+        """
+        WITH asked AS (
+            INSERT INTO wide_stops (id, scope, value, account_id, iid, requested_by) VALUES ($1, $2, $3, $4, $5, $6))
+        INSERT INTO history (account_id, action, to_state, actor, detail)
+        VALUES ($4, 'wide_stop', 'asked', $6, jsonb_build_object('id', $1::text, 'scope', $2::text, 'value', $3::text))
+        """,
+        stop_id,
+        target.scope,
+        target.value,
+        target.account_id,
+        target.iid,
+        actor,
+    )
+
+
+async def in_scope(connection: Connection, target: StopTarget) -> list[ToStop]:
+    """Return the campaigns with a live run or a schedule that the target reaches."""
+    rows = await connection.fetch(_IN_SCOPE, target.account_id, target.iid, target.scope, target.value)
+    return [ToStop(**row) for row in rows]
+
+
+async def add_run(connection: Connection, stop_id: str, run_id: int) -> None:
+    """Note that the stop has taken a run to ``stopping``, or found it there."""
+    await connection.execute(
+        "INSERT INTO wide_stop_runs (wide_stop_id, run_id) VALUES ($1, $2) ON CONFLICT DO NOTHING", stop_id, run_id
+    )
+
+
+async def add_schedule(connection: Connection, stop_id: str, campaign_id: str) -> None:
+    """Note that the stop has switched a campaign's schedule off."""
+    await connection.execute(
+        "INSERT INTO wide_stop_schedules (wide_stop_id, campaign_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        stop_id,
+        campaign_id,
+    )
+
+
+async def proven(connection: Connection, stop_id: str, *, number_report: Any = None) -> None:
+    """Note that everything has been shown that was to be."""
+    await connection.execute(
+        """
+        UPDATE wide_stops SET proven_at = coalesce(proven_at, clock_timestamp()),
+                              number_report = coalesce(number_report, $2) WHERE id = $1
+        """,
+        stop_id,
+        number_report,
+    )
+
+
+async def by_id(connection: Connection, stop_id: str) -> WideStopRow | None:
+    """Return a stop, None when there is none of that id."""
+    row = await connection.fetchrow("SELECT * FROM wide_stops WHERE id = $1", stop_id)
+    return None if row is None else _row(row)
+
+
+async def of_account(
+    connection: Connection, account_id: str, iid: str | None, *, skip: int, limit: int
+) -> tuple[list[WideStopRow], int]:
+    """Return some stops of an account, or of one of its applications, newest first, and how many there are."""
+    rows = await connection.fetch(
+        """
+        SELECT * FROM wide_stops WHERE account_id = $1 AND ($2::text IS NULL OR iid = $2)
+         ORDER BY requested_at DESC, id OFFSET $3 LIMIT $4
+        """,
+        account_id,
+        iid,
+        skip,
+        limit,
+    )
+    total: int = await connection.fetchval(
+        "SELECT count(*) FROM wide_stops WHERE account_id = $1 AND ($2::text IS NULL OR iid = $2)", account_id, iid
+    )
+    return [_row(row) for row in rows], total
+
+
+async def runs_of(connection: Connection, stop_id: str) -> list[WideStopRun]:
+    """Return the runs it has ended, or is about to."""
+    rows = await connection.fetch(
+        """
+        SELECT r.id AS run_id, r.campaign_id, r.instance_id, r.state, r.stop_report AS report
+          FROM wide_stop_runs w JOIN runs r ON r.id = w.run_id WHERE w.wide_stop_id = $1 ORDER BY r.id
+        """,
+        stop_id,
+    )
+    return [WideStopRun(**row) for row in rows]
+
+
+async def schedules_of(connection: Connection, stop_id: str) -> list[str]:
+    """Return the ids of the campaigns whose schedules it has switched off."""
+    rows = await connection.fetch(
+        "SELECT campaign_id FROM wide_stop_schedules WHERE wide_stop_id = $1 ORDER BY campaign_id", stop_id
+    )
+    return [row["campaign_id"] for row in rows]
+
+
+async def calls_to(connection: Connection, account_id: str, phone: str) -> list[NumberCall]:
+    """Return the account's live calls to a number: at most one, by a unique index."""
+    rows = await connection.fetch(
+        """
+        SELECT id AS attempt_id, engine_id, state FROM attempts
+         WHERE account_id = $1 AND phone = $2 AND state IN ('reserved', 'dialing', 'ringing', 'answered')
+        """,
+        account_id,
+        phone,
+    )
+    return [NumberCall(**row) for row in rows]
+
+
+async def remove_number(connection: Connection, account_id: str, phone: str, *, actor: str) -> int:
+    """Take a number out of everything pending: its contacts in live runs of the account are done. Return how many."""
+    rows = await connection.fetch(
+        """
+        UPDATE run_contacts rc
+           SET state = 'done', done_reason = 'dnc', not_before = NULL, callback_at = NULL,
+               updated_at = clock_timestamp(), changed_by = $3
+          FROM runs r
+         WHERE r.id = rc.run_id AND r.account_id = $1 AND r.state IN ('active', 'paused')
+           AND rc.phone = $2 AND rc.state IN ('pending', 'waiting')
+        RETURNING 1
+        """,
+        account_id,
+        phone,
+        actor,
+    )
+    return len(rows)
+
+
+def _row(row: asyncpg.Record) -> WideStopRow:
+    return WideStopRow(
+        id=row["id"],
+        target=StopTarget(StopScope(row["scope"]), row["value"], row["account_id"], row["iid"]),
+        requested_at=row["requested_at"],
+        requested_by=row["requested_by"],
+        number_report=row["number_report"],
+        proven_at=row["proven_at"],
+    )
