@@ -81,7 +81,10 @@ async def test_everything_of_everybody_stops_and_nothing_starts(stage, engines, 
     assert await state(other, second) is RunState.STOPPED
     assert [each.id for each in await emergency.emergencies(database)] == [lifted.id]
     async with database.connection() as connection:
-        told = await connection.fetch("SELECT to_state, actor, reason FROM history WHERE action = 'emergency_stop'")
+        told = await connection.fetch(
+            "SELECT to_state, actor, reason FROM history WHERE action = 'emergency_stop' AND account_id = $1",
+            other.owner.account_id,
+        )
     assert [tuple(each) for each in told] == [
         ("declared", "operator", "wrong recording"),
         ("lifted", "operator", "mended"),

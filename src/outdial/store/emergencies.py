@@ -44,14 +44,14 @@ async def in_force(connection: Connection) -> Emergency | None:
 
 
 async def declare(connection: Connection, wide_stop_id: str, *, reason: str, actor: str) -> Emergency:
-    """Declare one; the caller has frozen and found none."""
+    """Declare one, and tell it in every account's history; the caller has frozen and found none."""
     row = await connection.fetchrow(
         """
         WITH declared AS (
             INSERT INTO emergency_stops (wide_stop_id, declared_by, reason) VALUES ($1, $2, $3) RETURNING *
         ), told AS (
-            INSERT INTO history (action, to_state, actor, reason)
-            SELECT 'emergency_stop', 'declared', declared_by, reason FROM declared)
+            INSERT INTO history (account_id, action, to_state, actor, reason)
+            SELECT a.id, 'emergency_stop', 'declared', declared_by, reason FROM declared CROSS JOIN accounts a)
         SELECT * FROM declared
         """,
         wide_stop_id,
@@ -70,8 +70,9 @@ async def lift(connection: Connection, *, reason: str, actor: str) -> Emergency 
             UPDATE emergency_stops SET lifted_at = clock_timestamp(), lifted_by = $1, lift_reason = $2
              WHERE lifted_at IS NULL RETURNING *
         ), told AS (
-            INSERT INTO history (action, from_state, to_state, actor, reason)
-            SELECT 'emergency_stop', 'declared', 'lifted', lifted_by, lift_reason FROM lifted)
+            INSERT INTO history (account_id, action, from_state, to_state, actor, reason)
+            SELECT a.id, 'emergency_stop', 'declared', 'lifted', lifted_by, lift_reason
+              FROM lifted CROSS JOIN accounts a)
         SELECT * FROM lifted
         """,
         actor,

@@ -73,13 +73,15 @@ SELECT c.iid, c.id AS campaign_id FROM campaigns c
 
 
 async def insert(connection: Connection, stop_id: str, target: StopTarget, *, actor: str) -> None:
-    """Write down that somebody asks, and the history of it."""
+    """Write down that somebody asks, and the history of it; that of everything is told by its emergency."""
     await connection.execute(
         """
         WITH asked AS (
             INSERT INTO wide_stops (id, scope, value, account_id, iid, requested_by) VALUES ($1, $2, $3, $4, $5, $6))
         INSERT INTO history (account_id, action, to_state, actor, detail)
-        VALUES ($4, 'wide_stop', 'asked', $6, jsonb_build_object('id', $1::text, 'scope', $2::text, 'value', $3::text))
+        SELECT $4, 'wide_stop', 'asked', $6,
+               jsonb_build_object('id', $1::text, 'scope', $2::text, 'value', $3::text)
+         WHERE $4::text IS NOT NULL
         """,
         stop_id,
         target.scope,
