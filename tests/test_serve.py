@@ -88,7 +88,7 @@ class TestApi:
         ended = asyncio.Event()
 
         async def api() -> None:
-            async with serve._http(app, listener):
+            async with serve.answering(app, listener):
                 await app.state.entered.wait()
             ended.set()
 
@@ -103,13 +103,13 @@ class TestApi:
 
     async def test_it_leaves_signals_alone(self, app):
         before = signal.getsignal(signal.SIGTERM)
-        async with serve._http(app, listen("127.0.0.1", 0)):
+        async with serve.answering(app, listen("127.0.0.1", 0)):
             assert signal.getsignal(signal.SIGTERM) == before
 
     async def test_it_ends_when_the_block_fails(self, app):
         listener = listen("127.0.0.1", 0)
         with pytest.raises(ZeroDivisionError):
-            async with serve._http(app, listener):
+            async with serve.answering(app, listener):
                 raise ZeroDivisionError
         assert listener.fileno() == -1
 

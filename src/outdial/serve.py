@@ -105,7 +105,7 @@ async def serving(settings: Settings, *, dialer: bool, api: bool) -> AsyncIterat
         parts.append(await stack.enter_async_context(_beside(importing, name="imports")))
         if listener is not None:
             app = create_app(ApiParts(settings, context.database, context.secrets, engines))
-            parts.append(await stack.enter_async_context(_http(app, listener)))
+            parts.append(await stack.enter_async_context(answering(app, listener)))
         yield Serving(
             url=None if listener is None else url_of(listener),
             context=context,
@@ -199,7 +199,7 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def _http(app: FastAPI, listener: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
+async def answering(app: FastAPI, listener: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
     """Answer requests while the block runs; then take no more, and finish those under way."""
     server = _Server(
         uvicorn.Config(

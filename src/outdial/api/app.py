@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 
 import outdial
 from outdial.api import errors
+from outdial.api.dispatch import Dispatch
 from outdial.api.docs_page import page
 from outdial.api.idempotency import Idempotency
 from outdial.api.ignored import IgnoredFields
@@ -66,18 +67,23 @@ def create_app(parts: ApiParts) -> FastAPI:
         redirect_slashes=False,
     )
     errors.install(app)
-    # the last added comes first: spellings are settled before requests are measured by their route
-    app.add_middleware(Measured, metrics=metrics)
-    app.add_middleware(OneSpelling)
-    app.add_middleware(IgnoredFields)
-    app.include_router(System(parts, metrics).router())
-    app.add_route("/docs", _docs, include_in_schema=False)
     settings = parts.settings
     limiter = RateLimiter(
         parts.database, settings.rate_limit_per_minute, most_at_once=max(1, settings.database_pool_size // 2)
     )
     idempotency = Idempotency(parts.database, parts.secrets)
-    for surface in (kore, native):
-        for router in surface.routers(parts, stops, catalog, limiter=limiter, idempotency=idempotency):
-            app.include_router(router)
+    routers = [
+        router
+        for surface in (kore, native)
+        for router in surface.routers(parts, stops, catalog, limiter=limiter, idempotency=idempotency)
+    ]
+    # the last added comes first: spellings are settled before requests are measured by their route
+    app.add_middleware(Dispatch, routes=[route for router in routers for route in router.routes])
+    app.add_middleware(Measured, metrics=metrics)
+    app.add_middleware(OneSpelling)
+    app.add_middleware(IgnoredFields)
+    app.include_router(System(parts, metrics).router())
+    app.add_route("/docs", _docs, include_in_schema=False)
+    for router in routers:
+        app.include_router(router)
     return app
