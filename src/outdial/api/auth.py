@@ -7,6 +7,7 @@ which clients, applications or accounts exist.
 
 from __future__ import annotations
 
+import hashlib
 import secrets as randomness
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,6 +20,7 @@ from outdial.core.errors import UnauthorizedError
 from outdial.core.model import Scope
 from outdial.secretbox import SecretBox
 from outdial.services import clients
+from outdial.services.clients import ClientAccess
 from outdial.services.fields import is_storable
 from outdial.store.database import Database
 
@@ -37,6 +39,9 @@ LONGEST_JTI: Final = 256
 """Characters."""
 LONGEST_ONE_TIME: Final = timedelta(hours=24)
 """How far ahead ``exp`` may lie where each token serves once: its id is remembered until then, and no longer."""
+
+MOST_PROVEN: Final = 1024
+"""Tokens whose signature is not checked again; each takes about a kilobyte."""
 
 _NOBODY: Final = randomness.token_urlsafe(48)
 """Secret of clients that do not exist: refusing them takes the same work as refusing a wrong signature."""
@@ -58,13 +63,21 @@ class Caller:
 async def authenticate(database: Database, secrets: SecretBox, token: str | None, scope: Scope) -> Caller:
     """Return the client that signed the token and has the scope; raise UnauthorizedError.
 
-    The client is read anew for each request, so what is revoked, rotated or taken away counts at once.
+    The client is read anew for each request, so what is revoked, rotated or taken away counts at once. Raises
+    WrongSecretKeyError when its secret was stored under another key.
     """
     if not token:
         raise UnauthorizedError(INVALID_CREDENTIALS)
-    client_id = _claimed_client(token)
+    name = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+    proven = _proven.get(name)
+    client_id = _claimed_client(token) if proven is None else proven.client_id
     client = await clients.client_access(database, secrets, client_id)
-    claims = _verify(token, (_NOBODY,) if client is None else client.secrets)
+    if proven is not None and client is not None and proven.encrypted in client.encrypted:
+        claims = proven.claims
+        if _is_past(claims):
+            raise UnauthorizedError(INVALID_TOKEN)
+    else:
+        claims = _prove(name, token, client_id, client)
     if client is None or client.revoked:
         raise UnauthorizedError(INVALID_CREDENTIALS)
     if scope not in client.scopes:
@@ -72,6 +85,33 @@ async def authenticate(database: Database, secrets: SecretBox, token: str | None
     if client.require_jti:
         await _use_once(database, client_id, claims)
     return Caller(client_id=client.client_id, iid=client.iid, account_id=client.account_id, scopes=client.scopes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Proven:
+    """A token whose signature has been checked: with the same secret that comes out the same."""
+
+    client_id: str
+    encrypted: bytes
+    """The secret it was signed with, as stored."""
+    claims: dict[str, Any]
+
+
+_proven: Final[dict[bytes, _Proven]] = {}
+"""By SHA-256 of the token, oldest first; only who has a secret gets in here. Nothing in it lets anybody in: whether
+the client still has that secret, is revoked or may do this is read for each request, and ``exp`` is looked at anew."""
+
+
+def _prove(name: bytes, token: str, client_id: str, client: ClientAccess | None) -> dict[str, Any]:
+    """Check the token, remember that its signature is right, and return its claims; raise UnauthorizedError."""
+    if client is None:
+        return _verify(token, (_NOBODY,))[1]
+    place, claims = _verify(token, client.secrets)
+    _proven.pop(name, None)
+    if len(_proven) >= MOST_PROVEN:
+        del _proven[next(iter(_proven))]
+    _proven[name] = _Proven(client_id, client.encrypted[place], claims)
+    return claims
 
 
 def _claimed_client(token: str) -> str:
@@ -89,16 +129,17 @@ def _claimed_client(token: str) -> str:
     return client_id
 
 
-def _verify(token: str, secrets: tuple[str, ...]) -> dict[str, Any]:
-    """Check signature and times, and return the claims; signatures are compared in constant time."""
+def _verify(token: str, secrets: tuple[str, ...]) -> tuple[int, dict[str, Any]]:
+    """Check signature and times, and return which secret it was and the claims; signatures are compared in constant
+    time."""
     *others, last = secrets
-    for secret in others:
+    for place, secret in enumerate(others):
         try:
-            return _verified(token, secret)
+            return place, _verified(token, secret)
         except jwt.InvalidSignatureError:
             continue
     try:
-        return _verified(token, last)
+        return len(others), _verified(token, last)
     except jwt.InvalidSignatureError:
         raise UnauthorizedError(INVALID_CREDENTIALS) from None
 

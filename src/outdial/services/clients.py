@@ -39,11 +39,18 @@ class ClientAccess:
     client_id: str
     iid: str
     account_id: str
-    secrets: tuple[str, ...] = field(repr=False)
-    """The secret first, then the one before it while that is still good."""
+    encrypted: tuple[bytes, ...] = field(repr=False)
+    """The secret first, then the one before it while that is still good; stored anew, the same one looks different."""
     scopes: frozenset[str]
     require_jti: bool
     revoked: bool
+    box: SecretBox = field(repr=False)
+    """What they are encrypted with."""
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The same in clear; raises WrongSecretKeyError when one was stored under another key."""
+        return tuple(self.box.decrypt(one) for one in self.encrypted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +62,7 @@ class NewSecret:
 
 
 async def client_access(database: Database, secrets: SecretBox, client_id: str) -> ClientAccess | None:
-    """Return what the tokens of a client are checked against, None when there is no such client.
-
-    Raises WrongSecretKeyError when its secret was stored under another key.
-    """
+    """Return what the tokens of a client are checked against, None when there is no such client."""
     if not is_storable(client_id):
         return None
     async with database.connection() as connection:
@@ -69,10 +73,11 @@ async def client_access(database: Database, secrets: SecretBox, client_id: str) 
         client_id=client_id,
         iid=stored.iid,
         account_id=stored.account_id,
-        secrets=tuple(secrets.decrypt(one) for one in stored.encrypted),
+        encrypted=stored.encrypted,
         scopes=stored.scopes,
         require_jti=stored.require_jti,
         revoked=stored.revoked,
+        box=secrets,
     )
 
 

@@ -182,6 +182,11 @@ class Database:
         self._dsn = dsn
         self._pool = pool
         self._listener = _Listener(dsn, f"{application_name} listen")
+        self._idle: list[PoolConnectionProxy[asyncpg.Record]] = []
+        """Connections that nobody uses, kept for the next: giving one back to the pool is a task of its own each time.
+        Empty while somebody waits for the pool."""
+        self._waiting = 0
+        self._closing = False
 
     @classmethod
     async def open(cls, dsn: str, *, pool_size: int, application_name: str = "outdial") -> Database:
@@ -210,23 +215,43 @@ class Database:
 
         Raises DatabaseUnavailableError when none can be had or the server is lost meanwhile.
         """
-        with _edge():
-            try:
-                connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
-            except TimeoutError as error:
-                raise DatabaseUnavailableError(
-                    f"No database connection became free within {ACQUIRE_SECONDS:.0f} seconds."
-                ) from error
+        connection = await self._lend()
+        used = False
         try:
             with _edge(connection):
                 yield connection
+            used = True
         except BaseException:
             if not _is_closed(connection):
                 # the pool's proxy hands on what it does not know itself
                 cast("PlainConnection", connection).unsettle()
             raise
         finally:
+            if used and not self._waiting and not self._closing and not _is_closed(connection):
+                self._idle.append(connection)
+            else:
+                await self._pool.release(connection)
+
+    async def _lend(self) -> PoolConnectionProxy[asyncpg.Record]:
+        while self._idle:
+            connection = self._idle.pop()
+            if not _is_closed(connection):
+                return connection
+            # lost while nobody used it
             await self._pool.release(connection)
+        self._waiting += 1
+        try:
+            with _edge():
+                try:
+                    # not the pool's own time limit: before Python 3.12 that is a task of its own too
+                    async with asyncio.timeout(ACQUIRE_SECONDS):
+                        return await self._pool.acquire()
+                except TimeoutError as error:
+                    raise DatabaseUnavailableError(
+                        f"No database connection became free within {ACQUIRE_SECONDS:.0f} seconds."
+                    ) from error
+        finally:
+            self._waiting -= 1
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -257,8 +282,11 @@ class Database:
     async def close(self) -> None:
         """Give every connection back; those still lent after ten seconds are cut."""
         await self._listener.close()
+        self._closing = True
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
+                while self._idle:
+                    await self._pool.release(self._idle.pop())
                 await self._pool.close()
         except TimeoutError:
             _log.warning("database_connections_still_lent", seconds=CLOSE_SECONDS)
