@@ -20,7 +20,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -65,7 +65,7 @@ TO_REACH = "≥ 0.8x"
 class Recording(PlainConnection):
     """A connection that notes what it is asked."""
 
-    kept: list[tuple[int, Statement]] = []
+    kept: ClassVar[list[tuple[int, Statement]]] = []
 
     def _keep(self, method: str, sql: str, arguments: tuple[Any, ...]) -> None:
         self.kept.append((id(self), (method, sql, msgspec.to_builtins(list(arguments)))))
@@ -203,7 +203,7 @@ async def server(port: int, log: Path, *words: object, **settings: object) -> As
     try:
 
         async def listens() -> bool:
-            assert process.returncode is None, log.read_text()
+            assert process.returncode is None, f"it ended, see {log}"
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.close()
@@ -226,9 +226,7 @@ class Result:
 
 async def ask(folder: Path, asked: Server, requests: list[str], count: int) -> Result:
     spec = folder / "load.json"
-    spec.write_text(
-        json.dumps({"port": asked.port, "requests": requests, "count": count, "connections": CONNECTIONS})
-    )
+    spec.write_text(json.dumps({"port": asked.port, "requests": requests, "count": count, "connections": CONNECTIONS}))
     before = cpu_seconds(asked.process.pid)
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(Path(__file__).with_name("load.py")), str(spec), stdout=asyncio.subprocess.PIPE

@@ -2,8 +2,8 @@
 
 It reads from a file which statements belong to which campaign, as `bench.api` has recorded them from outdial itself:
 the same text, the same arguments but for the ids, one after the other on one connection out of an asyncpg pool of the
-same size. Nothing else: no token is checked, no secret opened, no body read, and there is no request id, no log line, no
-metric and no care for a client that hangs up.
+same size. Nothing else: no token is checked, no secret opened, no body read, and there is no request id, no log line,
+no metric and no care for a client that hangs up.
 """
 
 from __future__ import annotations

@@ -19,6 +19,9 @@ from outdial.core.phone import mask
 
 _PHONE: Final = re.compile(r"(?:\+[1-9]|(?<=sip:)\d|(?<=PJSIP/)\d)\d{6,14}\b")
 
+_BARE: Final = re.compile(r"[^\s=\"']+")
+"""Text that needs no quotes in a line for people."""
+
 _QUIET: Final = ("alembic", "asyncio", "aiohttp.access", "uvicorn.access")
 """Loggers of libraries that are heard from warnings upwards only."""
 
@@ -32,7 +35,7 @@ def configure(settings: Settings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
-    last: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, mask_phones, _renderer(settings)]
+    last: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, _renderer(settings), mask_phones]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -55,24 +58,30 @@ def configure(settings: Settings) -> None:
 
 def _renderer(settings: Settings) -> structlog.typing.Processor:
     if settings.log_json:
-        return structlog.processors.JSONRenderer()
-    return structlog.dev.ConsoleRenderer(
-        colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
-    )
+        return structlog.processors.JSONRenderer(default=_written)
+    if not sys.stderr.isatty():
+        return _line
+    return structlog.dev.ConsoleRenderer(colors=True, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback)
 
 
-def mask_phones(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Mask E.164 numbers in every text of an event, tracebacks included: ``+15550100001`` → ``+*******0001``."""
-    return {key: _masked(value) for key, value in event.items()}
+def _line(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+    """Render an event as structlog does for people, without colours, at a third of the cost."""
+    told = f"{event.pop('timestamp')} [{event.pop('level'):<9}] {event.pop('event')}"
+    stack, exception = event.pop("stack", None), event.pop("exception", None)
+    line = " ".join([told, *(f"{key}={_shown(event[key])}" for key in sorted(event))])
+    return "\n".join(text for text in (line, stack, exception) if text)
 
 
-def _masked(value: Any) -> Any:
-    if isinstance(value, str):
-        return _PHONE.sub(lambda found: mask(found.group()), value)
-    if isinstance(value, BaseException):
-        return _masked(str(value))
-    if isinstance(value, (list, tuple)):
-        return [_masked(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _masked(item) for key, item in value.items()}
-    return value
+def _shown(value: Any) -> str:
+    text = str(value) if isinstance(value, BaseException) else value
+    return text if isinstance(text, str) and _BARE.fullmatch(text) else repr(text)
+
+
+def _written(value: Any) -> str:
+    """Return as JSON text what is none."""
+    return str(value) if isinstance(value, BaseException) else repr(value)
+
+
+def mask_phones(_logger: object, _method: str, line: Any) -> str:
+    """Mask E.164 numbers wherever they stand in a line, tracebacks included: ``+15550100001`` → ``+*******0001``."""
+    return _PHONE.sub(lambda found: mask(found.group()), line)

@@ -43,7 +43,7 @@ class Dispatch:
             if not isinstance(route, APIRoute) or ":" in route.path:
                 raise TypeError(f"{route} is no plain route")
             known = _Known(route, route.path_regex, route.endpoint if _is_plain(route) else None)
-            for method in route.methods:
+            for method in route.methods or ():
                 self._known.setdefault((method, route.path.count("/")), []).append(known)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

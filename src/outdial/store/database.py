@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from datetime import datetime
+from types import TracebackType
 from typing import Any, Final, TypeAlias, cast
 
 import asyncpg
@@ -138,21 +140,28 @@ def _why(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _edge(connection: Connection | None = None) -> Iterator[None]:
+def _edge() -> Iterator[None]:
     """Turn the loss of the server, and what is over when it is tried again, into DatabaseUnavailableError."""
     try:
         yield
-    except _CROSSED as error:
-        raise DatabaseUnavailableError(f"The database undid this for another's sake, try again: {error}") from error
-    except asyncpg.InternalClientError as error:
+    except (*_CROSSED, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        raise _unavailable(error, None) or error from error
+
+
+def _unavailable(error: BaseException, connection: Connection | None) -> DatabaseUnavailableError | None:
+    """Return what an error means where it means that the server is lost, or that the same again will do."""
+    if isinstance(error, _CROSSED):
+        return DatabaseUnavailableError(f"The database undid this for another's sake, try again: {error}")
+    if isinstance(error, asyncpg.InternalClientError):
         # the server's farewell has been read, the end of the stream not yet: asyncpg is between two states
         if connection is not None and not _is_closed(connection):
             connection.terminate()
-        raise DatabaseUnavailableError("The database is not available: the connection was lost.") from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        if connection is None or isinstance(error, _LOST) or _is_closed(connection):
-            raise DatabaseUnavailableError(f"The database is not available: {_why(error)}") from error
-        raise
+        return DatabaseUnavailableError("The database is not available: the connection was lost.")
+    if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)) and (
+        connection is None or isinstance(error, _LOST) or _is_closed(connection)
+    ):
+        return DatabaseUnavailableError(f"The database is not available: {_why(error)}")
+    return None
 
 
 def _is_closed(connection: Connection) -> bool:
@@ -209,28 +218,18 @@ class Database:
             )
         return cls(dsn, pool, application_name)
 
-    @contextlib.asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
         """Lend a connection; each statement is its own transaction.
 
         Raises DatabaseUnavailableError when none can be had or the server is lost meanwhile.
         """
-        connection = await self._lend()
-        used = False
-        try:
-            with _edge(connection):
-                yield connection
-            used = True
-        except BaseException:
-            if not _is_closed(connection):
-                # the pool's proxy hands on what it does not know itself
-                cast("PlainConnection", connection).unsettle()
-            raise
-        finally:
-            if used and not self._waiting and not self._closing and not _is_closed(connection):
-                self._idle.append(connection)
-            else:
-                await self._pool.release(connection)
+        return _Lent(self._lend, self._take_back)
+
+    async def _take_back(self, connection: PoolConnectionProxy[asyncpg.Record], *, sound: bool) -> None:
+        if sound and not self._waiting and not self._closing and not _is_closed(connection):
+            self._idle.append(connection)
+        else:
+            await self._pool.release(connection)
 
     async def _lend(self) -> PoolConnectionProxy[asyncpg.Record]:
         while self._idle:
@@ -291,6 +290,41 @@ class Database:
         except TimeoutError:
             _log.warning("database_connections_still_lent", seconds=CLOSE_SECONDS)
             self._pool.terminate()
+
+
+class _Lent:
+    """A connection while it is lent. A class, since every request does this: a generator costs twice as much."""
+
+    __slots__ = ("_connection", "_lend", "_take_back")
+
+    def __init__(
+        self,
+        lend: Callable[[], Awaitable[PoolConnectionProxy[asyncpg.Record]]],
+        take_back: Callable[..., Awaitable[None]],
+    ) -> None:
+        self._lend = lend
+        self._take_back = take_back
+
+    async def __aenter__(self) -> Connection:
+        self._connection = await self._lend()
+        return self._connection
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        connection = self._connection
+        if error is None:
+            await self._take_back(connection, sound=True)
+            return
+        try:
+            unavailable = _unavailable(error, connection)
+            if not _is_closed(connection):
+                # the pool's proxy hands on what it does not know itself
+                cast("PlainConnection", connection).unsettle()
+        finally:
+            await self._take_back(connection, sound=False)
+        if unavailable is not None:
+            raise unavailable from error
 
 
 class _Listener:
