@@ -6,12 +6,15 @@ import base64
 import itertools
 import json
 import time
+from datetime import timedelta
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from outdial import clock
+from outdial.api import auth
 from outdial.services import access, clients
 from support.wire import Tenant, errors
 
@@ -306,3 +309,49 @@ class TestOneTimeTokens:
             headers={**headers, "Idempotency-Key": "k"},
         )
         assert answer.status_code == 200
+
+
+async def test_what_is_known_of_a_token_lets_nobody_in_by_itself(tenant, campaign_id, database, monkeypatch):
+    """A signature is checked once; all else is looked at for each request."""
+    token = tenant.token(exp=time.time() + 60)
+    headers, url = tenant.headers(auth=token), tenant.url(f"/{campaign_id}")
+
+    async def status() -> int:
+        return (await tenant.http.get(url, headers=headers)).status_code
+
+    checked = []
+    real = auth._verified
+    monkeypatch.setattr(auth, "_verified", lambda *given: checked.append(given) or real(*given))
+    assert [await status(), await status()] == [200, 200]
+    assert len(checked) == 1
+
+    later = clock.now() + timedelta(seconds=61)
+    with monkeypatch.context() as then:
+        then.setattr(auth.clock, "now", lambda: later)
+        await refused(tenant, headers, message=TOKEN)
+    assert await status() == 200
+
+    async with database.connection() as connection:
+        change = "UPDATE clients SET scopes = $2 WHERE id = $1"
+        await connection.execute(change, tenant.credentials.client_id, ["do_not_call"])
+        await refused(tenant, headers, message=SCOPE)
+        await connection.execute(change, tenant.credentials.client_id, sorted(clients.SCOPES))
+    assert await status() == 200
+    assert len(checked) == 1
+    # nor does a token of the same claims that somebody else has signed
+    await refused(tenant, tenant.headers(auth=f"{token[:-4]}AAAA"), message=CREDENTIALS)
+    async with database.connection() as connection:
+        await connection.execute("UPDATE clients SET revoked_at = now()")
+    await refused(tenant, headers, message=CREDENTIALS)
+
+
+async def test_no_more_tokens_are_remembered_than_there_is_room_for(tenant, campaign_id, monkeypatch):
+    monkeypatch.setattr(auth, "MOST_PROVEN", 3)
+    monkeypatch.setattr(auth, "_proven", {})
+    for number in range(6):
+        headers = tenant.headers(auth=tenant.token(n=number))
+        assert (await tenant.http.get(tenant.url(f"/{campaign_id}"), headers=headers)).status_code == 200
+    assert len(auth._proven) == 3
+    strange = tenant.headers(auth=tenant.token(key="k" * 40))
+    await refused(tenant, strange, message=CREDENTIALS)
+    assert len(auth._proven) == 3

@@ -314,3 +314,36 @@ async def test_a_single_connection_knows_the_codecs(dsn):
         assert await connection.fetchval("SELECT '{\"a\": 1}'::jsonb") == {"a": 1}
     finally:
         await connection.close()
+
+
+async def test_a_connection_goes_to_who_waits_before_it_is_kept(dsn):
+    database = await Database.open(dsn, pool_size=1)
+    served = []
+
+    async def ask(number: int) -> None:
+        async with database.connection() as connection:
+            await connection.fetchval("SELECT pg_sleep(0.01)")
+            served.append(number)
+
+    await asyncio.gather(*(ask(number) for number in range(5)))
+    assert sorted(served) == list(range(5))
+    await ask(5)
+    await database.close()
+
+
+async def test_a_connection_that_is_lost_while_nobody_uses_it_is_replaced(dsn, database):
+    async with database.connection() as connection:
+        first = await connection.fetchval("SELECT pg_backend_pid()")
+    killer = await Database.open(dsn, pool_size=1)
+    async with killer.connection() as connection:
+        assert await connection.fetchval("SELECT pg_terminate_backend($1, 5000)", first)
+    await killer.close()
+
+    async def another() -> bool:
+        try:
+            async with database.connection() as connection:
+                return await connection.fetchval("SELECT pg_backend_pid()") != first
+        except DatabaseUnavailableError:
+            return False
+
+    await until(another)

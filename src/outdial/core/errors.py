@@ -233,6 +233,14 @@ class FileError(OutdialError):
     code = "file"
 
 
+class FileElsewhereError(FileError):
+    """What has arrived of an upload is at a server with another data folder; the rest belongs there too."""
+
+    code = "file_elsewhere"
+    status = 409
+    wire_code = 409
+
+
 class StartupError(OutdialError):
     """outdial cannot start here; the sentence says what is in the way (port taken, disk full, newer schema …)."""
 

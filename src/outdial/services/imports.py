@@ -19,6 +19,7 @@ from typing import Final
 from outdial.core import ids
 from outdial.core.contact_import import Import, ImportAction, ImportProgress, ImportState, RowError, move
 from outdial.core.errors import (
+    FileElsewhereError,
     FileError,
     ImportBusyError,
     InvalidInputError,
@@ -122,7 +123,8 @@ async def append(database: Database, folder: Path, iid: str, import_id: str, *, 
     """Add a piece to the file of an import and return how many bytes have arrived; they are on the disk then.
 
     ``folder`` is where files of imports are kept. Raises NotFoundError, IllegalMoveError when the upload is over,
-    WrongOffsetError when the piece does not begin where what has arrived ends, TooLargeError, FileError.
+    WrongOffsetError when the piece does not begin where what has arrived ends, TooLargeError, FileElsewhereError when
+    what has arrived is not in the folder, FileError.
     """
     if len(data) > LARGEST_PIECE:
         raise TooLargeError(f"A piece of {len(data)} bytes is too large; at most {LARGEST_PIECE} at a time.")
@@ -146,7 +148,7 @@ async def append(database: Database, folder: Path, iid: str, import_id: str, *, 
 async def finish_upload(database: Database, folder: Path, iid: str, import_id: str, *, actor: str) -> Import:
     """Say that the file is complete: from now on the import can be run.
 
-    Raises NotFoundError, IllegalMoveError, FileError when the file is not on this machine.
+    Raises NotFoundError, IllegalMoveError, FileElsewhereError when the file is not in the folder, FileError.
     """
     async with database.transaction() as connection:
         found = await _required(connection, iid, import_id, lock=True)
@@ -353,13 +355,17 @@ def _path(folder: Path, import_id: str) -> Path:
 def _write(folder: Path, import_id: str, offset: int, data: bytes) -> None:
     """Write a piece and cut off whatever was behind it; return when it is on the disk."""
     path = _path(folder, import_id)
+    elsewhere = FileElsewhereError(
+        f"The file of import {import_id} is not whole at this server: it was sent to one with another data folder. "
+        "Send the rest to that one, or begin a new import."
+    )
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # people's data: for this account only
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # people's data: for this account only; and no file of a rest whose beginning is elsewhere
+        descriptor = os.open(path, os.O_RDWR | (0 if offset else os.O_CREAT) | os.O_CLOEXEC, 0o600)
         try:
             if os.fstat(descriptor).st_size < offset:
-                raise FileError(f"The file of import {import_id} is not whole on this machine; begin a new import.")
+                raise elsewhere
             os.ftruncate(descriptor, offset)
             view = memoryview(data)
             while view:
@@ -368,5 +374,7 @@ def _write(folder: Path, import_id: str, offset: int, data: bytes) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+    except FileNotFoundError as error:
+        raise elsewhere from error
     except OSError as error:
         raise FileError(f"{path} cannot be written: {error.strerror}.") from error
