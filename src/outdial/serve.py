@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -74,6 +75,8 @@ async def serve(
     """
     with until_signal():
         async with serving(settings, dialer=dialer, api=api) as running:
+            # what there is now stays for good: the collector need not look through all of it again and again
+            gc.freeze()
             if on_ready is not None:
                 on_ready(running)
             await running.until_failed()

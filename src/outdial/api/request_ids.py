@@ -7,14 +7,15 @@ import uuid
 from typing import Any, Final
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REQUEST_ID: Final = "X-Request-Id"
 
-_ACCEPTABLE: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_ACCEPTABLE: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 """What a client may choose: nothing that could forge a log line or a header."""
+_HEADER: Final = REQUEST_ID.lower().encode()
+"""As ASGI has names of headers."""
 _IN_SCOPE: Final = "outdial.request_id"
 
 
@@ -28,12 +29,14 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).getlist(REQUEST_ID)
-        chosen = given[0] if len(given) == 1 and _ACCEPTABLE.fullmatch(given[0]) else uuid.uuid4().hex
+        given = [value for name, value in scope["headers"] if name == _HEADER]
+        acceptable = len(given) == 1 and _ACCEPTABLE.fullmatch(given[0])
+        chosen = given[0].decode("ascii") if acceptable else uuid.uuid4().hex
+        marked = (_HEADER, chosen.encode("ascii"))
 
         async def mark(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[REQUEST_ID] = chosen
+                message["headers"] = [*message.get("headers", ()), marked]
             await send(message)
 
         # never taken back: the server logs failures after this returns, and gives each request a task of its own
