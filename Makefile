@@ -26,6 +26,9 @@ test: check ## check, then all tests against real PostgreSQL and real Asterisk
 bench: .venv/dev ## measure; prints a table of ratios
 	$(BIN)/python -m bench
 
+bench-api: .venv/dev ## measure the API beside a bare endpoint with the same SQL
+	$(BIN)/python -m bench.api
+
 ROWS ?= 1000000
 bench-import: .venv/dev ## measure imports of ROWS people
 	$(BIN)/python -m bench.import_contacts $(ROWS)
@@ -33,4 +36,4 @@ bench-import: .venv/dev ## measure imports of ROWS people
 docs: .venv/dev ## write the generated reference pages
 	$(BIN)/python scripts/docs.py
 
-.PHONY: help install run check test bench bench-import docs
+.PHONY: help install run check test bench bench-api bench-import docs

@@ -1,6 +1,6 @@
 """`make bench`: what outdial costs and how fast it stops, each row beside its yardstick of the same sitting.
 
-`python -m bench [row …]` takes only some of: stop cpu throughput memory claim
+`python -m bench [row …]` takes only some of: stop cpu throughput memory claim api
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import structlog
 
+from bench.api import api
 from bench.place import TTL_SECONDS, Place, end, environment, machine, place
 
 from dialing import RULES, dialing, set_stage, with_rules  # isort: skip - found through bench.place
@@ -411,7 +412,11 @@ async def claims(found: Place) -> list[Row]:
     return rows
 
 
-ROWS = {"stop": stops, "cpu": cpu, "throughput": throughput, "memory": memory, "claim": claims}
+async def requests(found: Place) -> list[Row]:
+    return [row async for row in api(found.context, found.folder)]
+
+
+ROWS = {"stop": stops, "cpu": cpu, "throughput": throughput, "memory": memory, "claim": claims, "api": requests}
 
 
 async def main(wanted: list[str]) -> None:

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import httpx
 import msgspec
+import structlog
 
 from bench.place import end, machine
 
@@ -50,11 +51,11 @@ Statement = tuple[str, str, list[Any]]
 CONNECTIONS = 8
 """Clients, each with an account of its own: the requests of one account are counted one after the other."""
 REPETITIONS = 7
-READS = 1500
+READS = 600
 """Requests in a repetition."""
-STOPS = 120
+STOPS = 60
 """Runs stopped in a repetition, each once."""
-WARM_UP = 300
+WARM_UP = 200
 LIMIT = 1_000_000
 """Requests a minute: counted like any others, never refused."""
 FIRST_RUN = 1_000_000
@@ -123,6 +124,8 @@ class Subject:
 
 STATUS = "/status?view=status"
 STOP = "?campaignType=voice&trigger=stop"
+STOPPED = "stop of a stopped run"
+LIVE = "stop of a run without calls"
 
 
 async def subjects(context: Context, stages: list[Stage], count: int, name: str) -> list[Subject]:
@@ -281,8 +284,8 @@ async def api(context: Context, folder: Path) -> AsyncIterator[Row]:
     scripts = {}
     for what, tail, original, copies in (
         ("status", STATUS, active[0], active),
-        ("stop of a stopped run", STOP, stopped[0], stopped),
-        ("stop of an active run that has no call yet", STOP, sample, theirs),
+        (STOPPED, STOP, stopped[0], stopped),
+        (LIVE, STOP, sample, theirs),
     ):
         scripts[what] = await recorded(context, settings, original, tail), original, copies
     statements: dict[str, list[Statement]] = {}
@@ -313,10 +316,11 @@ async def api(context: Context, folder: Path) -> AsyncIterator[Row]:
         bare = await stack.enter_async_context(
             server(bare_port, folder / "bare.log", "-m", "bench.bare_api", spec, data_dir=settings.data_dir)
         )
-        for what, tail, mine, others, count in (
-            ("status", STATUS, active, active, READS),
-            ("stop of a stopped run", STOP, stopped, stopped, READS),
-            ("stop of an active run that has no call yet", STOP, ours, theirs, STOPS),
+        for what, script, tail, mine, others, count, tokens in (
+            ("status", "status", STATUS, active, active, READS, 1),
+            ("status, a new token each time", "status", STATUS, active, active, READS, READS // CONNECTIONS),
+            (STOPPED, STOPPED, STOP, stopped, stopped, READS, 1),
+            (LIVE, LIVE, STOP, ours, theirs, STOPS, 1),
         ):
             once = len(mine) > CONNECTIONS
             pairs = []
@@ -325,16 +329,17 @@ async def api(context: Context, folder: Path) -> AsyncIterator[Row]:
                 asked = [(outdial, mine), (bare, others)]
                 found = {}
                 for asked_server, asked_about in asked if repetition % 2 else asked[::-1]:
-                    requests = [subject.request(tail) for subject in asked_about[lot]]
+                    requests = [subject.request(tail) for _ in range(tokens) for subject in asked_about[lot]]
                     number = count if once or repetition else WARM_UP
                     found[asked_server] = await ask(folder, asked_server, requests, number)
                 # the first only warms up
                 if repetition:
                     pairs.append((found[outdial], found[bare]))
-            yield row(f"API, {what} ({len(scripts[what][0])} statements)", pairs)
+            yield row(f"API, {what} ({len(scripts[script][0])} statements)", pairs)
 
 
 async def main() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     print(f"Measured {clock.now():%Y-%m-%d %H:%M} UTC on {machine()}, by {CONNECTIONS} connections\n")
     print("| what | measured | yardstick | ratio | to reach |\n|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory(prefix="outdial-bench-") as temporary:
