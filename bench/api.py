@@ -213,7 +213,7 @@ async def server(port: int, log: Path, *words: object, **settings: object) -> As
                 return True
             return False
 
-        await until(listens, seconds=30)
+        await until(listens, seconds=90)
         yield Server(process, port)
     finally:
         await end(process)
