@@ -30,6 +30,7 @@ SMALL: Final = {
     "one node, an engine nobody reaches": "-DALONE -DMOVES -DGONE -DSKEW=1",
     "one node, ringing calls are kept": "-DALONE -DLETRING -DMOVES -DCUTS",
     "two nodes": "",
+    "one node, a stop is answered in the end": "-DALONE -DMOVES -DLOSSES -DLIVE",
 }
 """Explored whole in ``make test``: name → what may happen."""
 
@@ -51,6 +52,7 @@ VARIANTS: Final = {
     "NO_NOTES": "-DALONE -DMOVES -DLOSSES",
     "NO_RUN_LOCK": "-DALONE -DMOVES",
     "LATE_PUTS_SERVE": "-DALONE -DMOVES",
+    "NOTES_LAST": "-DALONE -DLOSSES -DLIVE",
     "NO_KEYS": "-DDEATHS",
     "NO_EPOCHS": "-DALONE -DPAUSES",
     "NO_EXPIRY": "-DALONE -DGONE",
@@ -77,7 +79,7 @@ class Explored:
     depth: int
     cpu_seconds: float
     whole: bool
-    """Every state that can be reached was."""
+    """Every state that can be reached was visited."""
     broken: str
     """Name of the promise that was broken; empty when none was."""
     story: tuple[str, ...]
@@ -112,12 +114,15 @@ def explore(flags: str, *, shortest: bool) -> Explored:
             )
             return done.stdout
 
-        shutil.copy(MODEL, folder / "stop.pml")
+        for part in MODEL.parent.glob("*.pml"):
+            shutil.copy(part, folder)
         run(spin, "-a", *words, "stop.pml")
-        order = ["-DBFS"] if shortest else []
-        run(compiler, "-O1", "-w", "-DSAFETY", "-DNOREDUCE", f"-DMEMLIM={MEGABYTES}", *order, "-o", "pan", "pan.c")
-        text = _explored(folder)
-        violated = re.search(r"assertion violated +!\((\w+)\)", text)
+        live = "-DLIVE" in words
+        # a cycle without the answer is looked for where the answer is due, in fair orders of steps only
+        kind = ["-DNFAIR=3"] if live else ["-DSAFETY", *(["-DBFS"] if shortest else [])]
+        run(compiler, "-O1", "-w", "-DNOREDUCE", f"-DMEMLIM={MEGABYTES}", *kind, "-o", "pan", "pan.c")
+        text = _explored(folder, *(["-a", "-f"] if live else []))
+        violated = re.search(r"assertion violated +!\((\w+)\)|(acceptance cycle)", text)
         story = run(spin, "-t", *words, "stop.pml") if violated is not None and shortest else ""
     states = re.search(r"(\d\S*) states, stored", text)
     depth = re.search(r"depth reached (\d+)", text)
@@ -129,12 +134,12 @@ def explore(flags: str, *, shortest: bool) -> Explored:
         depth=int(depth.group(1)),
         cpu_seconds=float(seconds.group(1)),
         whole="Search not completed" not in text and "max search depth too small" not in text,
-        broken="" if violated is None else violated.group(1),
+        broken="" if violated is None else violated.group(1) or "never_answered",
         story=tuple(line.strip() for line in story.splitlines() if _is_step(line)),
     )
 
 
-def _explored(folder: Path) -> str:
+def _explored(folder: Path, *options: str) -> str:
     """Run the verifier that was compiled, within its limits; return what it prints, and its CPU time."""
 
     def limited() -> None:
@@ -142,20 +147,20 @@ def _explored(folder: Path) -> str:
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        ["./pan", "-m2000000", "-E", "-n", "-w22"],
+        ["./pan", "-m2000000", "-E", "-n", "-w22", *options],
         cwd=folder,
         check=False,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        preexec_fn=limited,  # noqa: PLW1509 - a limit of its own; there are no threads here
+        preexec_fn=limited,
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return f"{done.stdout}\ncpu={after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime:.2f}\n"
 
 
 def _is_step(line: str) -> bool:
-    return re.match(r"\s+(node|the|time|another|engine|no permit|every)\b", line) is not None and "proc " not in line
+    return re.match(r"\s*(node \d|the |time passes|another run|engine \d|no permit|every permit)", line) is not None
 
 
 def main(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""The Promela model of the stop, a second opinion in another language: it holds, and without any one guard it does not."""
+"""The Promela model of the stop, a second opinion in another language: it holds, and without any one guard it fails."""
 
 from __future__ import annotations
 
