@@ -124,16 +124,19 @@ def explore(flags: str, *, shortest: bool) -> Explored:
         text = _explored(folder, *(["-a", "-f"] if live else []))
         violated = re.search(r"assertion violated +!\((\w+)\)|(acceptance cycle)", text)
         story = run(spin, "-t", *words, "stop.pml") if violated is not None and shortest else ""
-    states = re.search(r"(\d\S*) states, stored", text)
-    depth = re.search(r"depth reached (\d+)", text)
+    # an exploration that was ended by its limit has told every million states how far it was
+    counts = re.search(r"(\d\S*) states, stored", text) or re.search(r".*States= +(\S+)", text, re.DOTALL)
+    depths = re.search(r"depth reached (\d+)", text) or re.search(r".*Depth= +(\d+)", text, re.DOTALL)
     seconds = re.search(r"cpu=(\S+)", text)
-    if states is None or depth is None or seconds is None:
+    if counts is None or depths is None or seconds is None:
         raise RuntimeError(f"pan says nothing that is understood: {text[-500:]}")
     return Explored(
-        states=int(float(states.group(1))),
-        depth=int(depth.group(1)),
+        states=int(float(counts.group(1))),
+        depth=int(depths.group(1)),
         cpu_seconds=float(seconds.group(1)),
-        whole="Search not completed" not in text and "max search depth too small" not in text,
+        whole="states, stored" in text
+        and "Search not completed" not in text
+        and "max search depth too small" not in text,
         broken="" if violated is None else violated.group(1) or "never_answered",
         story=tuple(line.strip() for line in story.splitlines() if _is_step(line)),
     )
