@@ -11,7 +11,7 @@ help: ## list these words
 .venv/dev: requirements/dev.lock
 	$(PYTHON) scripts/install.py dev
 
-install: .venv/dev ## create .venv, install everything, obtain Asterisk and sipp without root
+install: .venv/dev ## create .venv, install everything, obtain Asterisk, sipp and spin without root
 
 run: .venv/run ## try it: dial 300 loopback phones, watch, stop
 	@$(BIN)/outdial demo
@@ -22,6 +22,9 @@ check: .venv/dev ## ruff, mypy strict, import-linter, dependency audit
 test: check ## check, then all tests against real PostgreSQL and real Asterisk
 	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/telephony --ignore tests/acceptance
 	$(BIN)/pytest tests/telephony tests/acceptance
+
+model: .venv/dev ## check the Promela model of the stop with Spin, in wide bounds
+	$(BIN)/python scripts/model.py
 
 bench: .venv/dev ## measure; prints a table of ratios
 	$(BIN)/python -m bench
@@ -36,4 +39,4 @@ bench-import: .venv/dev ## measure imports of ROWS people
 docs: .venv/dev ## write the generated reference pages
 	$(BIN)/python scripts/docs.py
 
-.PHONY: help install run check test bench bench-api bench-import docs
+.PHONY: help install run check test model bench bench-api bench-import docs

@@ -184,17 +184,18 @@ class TestTree:
         shutil.rmtree(tree / "lib64")
         assert obtain.tree_command(tree, "usr/sbin/asterisk") is None
 
-    def test_its_wrapper_works_wherever_the_tree_lies(self, tmp_path):
-        tree = make_tree(tmp_path / "tree", program_path="usr/bin/sipp")
-        obtain._write_wrapper(tree, "usr/bin/sipp")
+    @pytest.mark.parametrize("name", ["sipp", "spin"])
+    def test_its_wrapper_works_wherever_the_tree_lies(self, tmp_path, name):
+        tree = make_tree(tmp_path / "tree", program_path=f"usr/bin/{name}")
+        obtain._write_wrapper(tree, f"usr/bin/{name}")
         moved = tmp_path / "moved with spaces"
         tree.rename(moved)
         link = tmp_path / "link"
-        link.symlink_to(moved / "sipp")
+        link.symlink_to(moved / name)
         done = subprocess.run([link, "-v", "a b"], capture_output=True, text=True, check=True)
         words = done.stdout.splitlines()
         assert words[0] == "--library-path"
-        assert words[-3:] == [str(moved / "usr/bin/sipp"), "-v", "a b"]
+        assert words[-3:] == [str(moved / "usr/bin" / name), "-v", "a b"]
 
     @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="makes and unpacks a Debian package")
     def test_a_package_is_unpacked_without_its_documentation(self, tmp_path):
@@ -223,6 +224,28 @@ class TestTree:
     def test_what_a_command_prints_is_returned_whatever_its_exit_code(self):
         assert obtain._output(["sh", "-c", "echo out; echo err >&2; exit 99"]) == "out\nerr\n"
         assert "No such file" in obtain._output(["/nowhere/program"])
+
+
+class TestForTests:
+    """Programs that only tests need: sipp and spin."""
+
+    def test_one_on_path_is_taken(self, tmp_path, monkeypatch):
+        own = tmp_path / "bin" / "spin"
+        own.parent.mkdir()
+        own.write_text("#!/bin/sh\n")
+        own.chmod(0o755)
+        monkeypatch.setenv("PATH", str(own.parent))
+        assert obtain.obtain_spin(tmp_path / "cache") == str(own)
+
+    @pytest.mark.parametrize(("name", "get"), [("sipp", obtain.obtain_sipp), ("spin", obtain.obtain_spin)])
+    def test_without_apt_it_says_what_to_install(self, tmp_path, monkeypatch, name, get):
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(CannotObtainError, match=f"{name} cannot be downloaded here .*install it"):
+            get(tmp_path / "cache")
+        kept = tmp_path / "cache" / name
+        kept.parent.mkdir()
+        kept.touch()
+        assert get(tmp_path / "cache") == str(kept)
 
 
 class TestProgram:

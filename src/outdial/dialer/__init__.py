@@ -20,6 +20,7 @@ from outdial.dialer.chores import Chores
 from outdial.dialer.lease import LeaseKeeper
 from outdial.dialer.node import Node
 from outdial.secretbox import SecretBox
+from outdial.services import barrier
 from outdial.services.emergency import EmergencySwitch
 from outdial.services.engines import Engines
 from outdial.store import engines as engines_store
@@ -178,7 +179,7 @@ class Dialer:
             runs = await nodes_store.runs_of_engine(connection, node.engine.id) if alone else {}
         for run_id, permits in runs.items():
             await node.engine.fence(run_id, permits)
-            if not await node.engine.calls(run_id):
+            if not await barrier.calls_let_through(node.engine, run_id):
                 async with node.database.transaction() as connection:
                     await nodes_store.forget_engine(connection, run_id, node.engine.id)
         _log.info("node_left", node_id=node.id)

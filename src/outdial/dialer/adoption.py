@@ -19,6 +19,7 @@ from outdial.dialer.calls import Flow
 from outdial.dialer.lease import flow_of
 from outdial.dialer.node import Node
 from outdial.dialer.outcomes import Known
+from outdial.services import barrier
 from outdial.services.engines import Engines, reachable_from_anywhere
 from outdial.store import attempts as attempts_store
 from outdial.store import nodes as nodes_store
@@ -128,7 +129,7 @@ class Adoption:
         # connect under each dead node's name first, so that no event after the listing is missed
         for node_id in sorted({attempt.node_id for attempt in attempts}):
             await engine.adopt(nodes[node_id].stasis_app)
-        alive = {call.id: call for call in await engine.calls()}
+        alive = {call.id: call for call in await barrier.calls_let_through(engine)}
         for attempt in attempts:
             known = self._known(attempt, runs[attempt.run_id])
             call = alive.get(attempt.id)
@@ -170,7 +171,7 @@ class Adoption:
             control = await self._engines.control(engine_id)
             for permit in stale:
                 await control.remove_permit(*permit)
-            alive = {call.id: call for call in await control.calls()}
+            alive = {call.id: call for call in await barrier.calls_let_through(control)}
             for attempt in attempts:
                 if attempt.id in alive:
                     await control.hang_up(attempt.id)

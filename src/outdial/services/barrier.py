@@ -22,7 +22,7 @@ from outdial.store import trunks as trunks_store
 from outdial.store.database import Connection, Database, server_time
 from outdial.store.engines import EngineRow
 from outdial.store.nodes import Serving
-from outdial.telephony.engine import LINE_SECONDS, CallState, EngineControl, TrunkAddress
+from outdial.telephony.engine import LINE_SECONDS, CallState, EngineControl, LiveCall, TrunkAddress
 
 QUIET_SECONDS: Final = 0.02
 """Between the two empty listings that make an engine quiet: an INVITE was seen up to 3 ms after its channel was gone
@@ -133,6 +133,15 @@ async def target_of(connection: Connection, run: Run, engines: Engines) -> Targe
         transport=await trunks_store.transport_of(connection, run.trunk_id),
         ttl_seconds=max([engines.ttl_seconds, *(node.ttl_seconds for node in serving)]),
     )
+
+
+async def calls_let_through(engine: EngineControl, run_id: int | None = None) -> Sequence[LiveCall]:
+    """Return the engine's calls, of one run or of all, once everything shows that was let through before its permit was
+    removed: in one of two listings, a moment apart, as a stop looks. Raises EngineUnavailableError."""
+    before = await engine.calls(run_id)
+    await asyncio.sleep(QUIET_SECONDS)
+    now = await engine.calls(run_id)
+    return [*now, *(call for call in before if call.id not in {each.id for each in now})]
 
 
 async def silence(

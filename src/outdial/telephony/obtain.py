@@ -1,8 +1,8 @@
-"""Get Asterisk, and sipp for the tests, without root and without touching the machine's own packages.
+"""Get Asterisk, and sipp and spin for the tests, without root and without touching the machine's own packages.
 
 ``python src/outdial/telephony/obtain.py run|dev`` downloads the distribution's packages with an apt state of its own,
-unpacks them (no maintainer script runs) to ``.cache/asterisk`` and ``.cache/sipp``, where they are run by their own
-loader and libraries. Nothing but the standard library is needed: this runs before anything is installed.
+unpacks them (no maintainer script runs) to ``.cache/asterisk``, ``.cache/sipp`` and ``.cache/spin``, where they are run
+by their own loader and libraries. Nothing but the standard library is needed: this runs before anything is installed.
 
 Where packages come from is the machine's own affair: sources, keys and proxies are those of its apt; for Debian, whose
 releases have no Asterisk, the same source with the suite ``sid``.
@@ -284,7 +284,7 @@ def unpack(archives: Sequence[Path], tree: Path) -> None:
             raise CannotObtainError(f"{archive.name} cannot be unpacked to {tree}: {problem}")
 
 
-# The two programs
+# The three programs
 
 
 def obtain_asterisk(target: Path) -> str:
@@ -328,20 +328,32 @@ def obtain_sipp(target: Path) -> str:
 
     Raises CannotObtainError.
     """
-    on_path = shutil.which("sipp")
+    return _obtain_for_tests("sipp", "sip-tester", target)
+
+
+def obtain_spin(target: Path) -> str:
+    """Return the command to run spin, which checks the model of the stop, as :func:`obtain_sipp` does sipp's.
+
+    Raises CannotObtainError.
+    """
+    return _obtain_for_tests("spin", "spin", target)
+
+
+def _obtain_for_tests(program: str, package: str, target: Path) -> str:
+    on_path = shutil.which(program)
     if on_path is not None:
         return on_path
-    if not (target / "sipp").exists():
+    if not (target / program).exists():
         if not _has_apt():
-            raise CannotObtainError("sipp cannot be downloaded here (no apt): install it and put it on PATH.")
+            raise CannotObtainError(f"{program} cannot be downloaded here (no apt): install it and put it on PATH.")
         try:
             sources = distribution_sources(host_sources(), _release().get("VERSION_CODENAME", ""))
-            _obtain("sip-tester", sources, target, least_version=0)
+            _obtain(package, sources, target, least_version=0)
         except CannotObtainError as error:
             raise CannotObtainError(
-                f"sipp cannot be downloaded here ({error}): install it and put it on PATH."
+                f"{program} cannot be downloaded here ({error}): install it and put it on PATH."
             ) from error
-    return str(target / "sipp")
+    return str(target / program)
 
 
 def _release() -> dict[str, str]:
@@ -381,7 +393,7 @@ def _obtain(package: str, sources: Sequence[Source], target: Path, *, least_vers
             archives = apt.download(package)
             tree = folder / "tree"
             unpack(archives, tree)
-            for program in ("usr/sbin/asterisk", "usr/bin/sipp"):
+            for program in ("usr/sbin/asterisk", "usr/bin/sipp", "usr/bin/spin"):
                 _write_wrapper(tree, program)
             tree.chmod(0o755)
             shutil.rmtree(target, ignore_errors=True)
@@ -418,10 +430,11 @@ def main(arguments: Sequence[str]) -> int:
         except CannotObtainError as error:
             problems.append(str(error))
     if developing:
-        try:
-            print(f"sipp: {obtain_sipp(CACHE / 'sipp')}")
-        except CannotObtainError as error:
-            problems.append(str(error))
+        for name, obtain in (("sipp", obtain_sipp), ("spin", obtain_spin)):
+            try:
+                print(f"{name}: {obtain(CACHE / name)}")
+            except CannotObtainError as error:
+                problems.append(str(error))
     for problem in problems:
         print(problem)
     if problems and not developing:
