@@ -8,7 +8,7 @@ import pytest
 
 from outdial.services.contact_lists import create_list
 from outdial.store import contacts
-from outdial.store.contacts import ContactRow
+from outdial.store.contact_text import ContactRow
 from tenants import make_tenants
 
 
