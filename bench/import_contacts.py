@@ -142,7 +142,9 @@ async def measure(rows: int, folder: Path) -> None:
         "PYTHONPATH": str(Path(__file__).parents[1] / "src"),
     }
     print(f"Measured on {machine()}, load {os.getloadavg()[0]:.1f}")
-    print(f"by `outdial contacts import FILE --list NAME --json`, {rows:,} rows of 7 columns, {LISTED:,} numbers on the")
+    print(
+        f"by `outdial contacts import FILE --list NAME --json`, {rows:,} rows of 7 columns, {LISTED:,} numbers on the"
+    )
     print("do-not-call list\n")
     print("| file | rows/s | µs a row | our CPU | PostgreSQL's CPU | peak memory | bare COPY of the file | ratio |")
     print("|---|---|---|---|---|---|---|---|")
