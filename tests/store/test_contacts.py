@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import asyncpg
 import msgspec
 import pytest
@@ -92,6 +94,23 @@ async def test_a_number_that_was_believed_to_be_new_undoes_the_savepoint_only(da
     async with database.connection() as connection:
         found = await contacts.list_by_id(connection, made.iid, made.id)
         assert (found.contacts_count, await connection.fetchval("SELECT count(*) FROM contacts")) == (3000, 3000)
+
+
+async def test_a_list_is_tried_only_where_a_collision_is_not_logged_with_its_number(database, made):
+    phones = [f"+1555{number:07}" for number in range(5000, 9000)]
+    async with database.transaction() as connection:
+        to = await contacts.open_list(connection, made.iid, "March")
+        loud = dataclasses.replace(to, discreet=False)
+        for each in (to, loud):
+            assert await contacts.looks_unseen(connection, each, phones, room=4000)
+            assert not await contacts.looks_unseen(connection, each, phones, room=3999)
+        await add(connection, made, rows(0, 100))
+        to = await contacts.open_list(connection, made.iid, "March")
+        assert to.discreet
+        assert await contacts.looks_unseen(connection, to, phones, room=4000)
+        assert not await contacts.looks_unseen(connection, to, ["+15550000007"], room=4000)
+        loud = dataclasses.replace(to, discreet=False)
+        assert not await contacts.looks_unseen(connection, loud, phones, room=4000)
 
 
 async def test_what_is_rolled_back_was_never_there(database, made):
