@@ -248,9 +248,7 @@ async def test_large_files_come_in_lots_and_whole(native, campaign_id, instance_
 
 
 @pytest.mark.parametrize("name", ["contacts", "attempts"])
-async def test_a_file_is_read_no_faster_than_its_reader_takes_it(
-    native, parts, instance_id, database, monkeypatch, name
-):
+async def test_a_file_is_read_no_faster_than_it_is_taken(native, parts, instance_id, database, monkeypatch, name):
     """Through everything that stands between the file and the socket: nothing of it collects pieces."""
     monkeypatch.setattr(exports, "LOT", 1)
     lots: list[int] = []
