@@ -36,7 +36,12 @@ ROWS ?= 1000000
 bench-import: .venv/dev ## measure imports of ROWS people
 	$(BIN)/python -m bench.import_contacts $(ROWS)
 
+CONTACTS ?= 1000000
+ATTEMPTS ?= 500000
+bench-exports: .venv/dev ## measure the memory that files of a run of CONTACTS and ATTEMPTS take
+	$(BIN)/python -m bench.exports $(CONTACTS) $(ATTEMPTS)
+
 docs: .venv/dev ## write the generated reference pages
 	$(BIN)/python scripts/docs.py
 
-.PHONY: help install run check test model bench bench-api bench-import docs
+.PHONY: help install run check test model bench bench-api bench-import bench-exports docs

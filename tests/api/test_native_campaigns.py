@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -9,6 +10,7 @@ import json
 import pytest
 
 from engines import simulated
+from outdial.api.app import create_app
 from outdial.core.errors import StopNotProvenError
 from outdial.services import exports
 from outdial.services import stop as stop_service
@@ -243,6 +245,90 @@ async def test_large_files_come_in_lots_and_whole(native, campaign_id, instance_
         rows = list(csv.reader(io.StringIO(answer.text, newline="")))
         assert len(rows) == count + 1
         assert len({row[0] for row in rows}) == count + 1
+
+
+@pytest.mark.parametrize("name", ["contacts", "attempts"])
+async def test_a_file_is_read_no_faster_than_it_is_taken(native, parts, instance_id, database, monkeypatch, name):
+    """Through everything that stands between the file and the socket: nothing of it collects pieces."""
+    monkeypatch.setattr(exports, "LOT", 1)
+    lots: list[int] = []
+    for module, function in ((exports.contacts_store, "lot"), (exports.attempts_store, "page")):
+        monkeypatch.setattr(module, function, noting(getattr(module, function), lots))
+    if name == "attempts":
+        await fill_attempts(database, instance_id)
+    taken, full, more = 0, asyncio.Event(), asyncio.Event()
+    messages: list[dict] = []
+
+    async def send(message) -> None:
+        nonlocal taken
+        messages.append(message)
+        if message.get("body"):
+            taken += 1
+            # the names of the columns, then one lot
+            if taken == 2:
+                full.set()
+                await more.wait()
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    headers = [(name.lower().encode(), value.encode()) for name, value in native.tenant.headers().items()]
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": f"{BASE}/runs/{instance_id}/{name}.csv",
+        "query_string": b"",
+        "headers": headers,
+        "root_path": "",
+        "raw_path": f"{BASE}/runs/{instance_id}/{name}.csv".encode(),
+        "server": ("api", 80),
+        "client": ("x", 1),
+    }
+    answering = asyncio.create_task(create_app(parts)(scope, receive, send))
+    await full.wait()
+    # everything else that can go on without the reader goes on until nothing is left to do
+    for _ in range(100):
+        await database_turn(database)
+    assert (lots, taken) == ([1], 2)
+    more.set()
+    await answering
+    assert messages[0]["status"] == 200
+    assert lots == [1, 1, 1, 0]
+    assert sum(message.get("body", b"").count(b"\r\n") for message in messages) == 4
+
+
+async def database_turn(database) -> None:
+    """Let the event loop and the database do what they have to."""
+    async with database.connection() as connection:
+        await connection.fetchval("SELECT 1")
+
+
+def noting(read, lots: list[int]):
+    """The same reading; how many rows it found is noted."""
+
+    async def reading(*args, **options):
+        lot = await read(*args, **options)
+        lots.append(len(lot))
+        return lot
+
+    return reading
+
+
+async def fill_attempts(database, instance_id: str) -> None:
+    async with database.connection() as connection:
+        await connection.execute(
+            """
+            INSERT INTO attempts (id, run_id, campaign_id, account_id, contact_id, phone, caller_id, trunk_id,
+                                  engine_id, node_id, epoch, number, state, disposition, ended_at, changed_by)
+            SELECT md5(n::text), id, 'cd', 'a', n, '+15550100101', '+15550100001', 't', 'e', 'n', 1, 1, 'ended', 'busy',
+                   now(), 'test'
+              FROM runs CROSS JOIN generate_series(1, 3) n WHERE instance_id = $1
+            """,
+            instance_id,
+        )
 
 
 async def test_pages_that_are_none(native, campaign_id, instance_id):

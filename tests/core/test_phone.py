@@ -9,7 +9,7 @@ from random import Random
 
 import phonenumbers
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from phonenumbers import PhoneNumberType
 
@@ -174,6 +174,78 @@ def test_the_fast_paths_answer_as_the_parser_for_numbers_of_every_region():
     # a fast path that is never taken would pass too
     assert fast >= 60_000
     print(f"{compared} numbers, {fast} by a fast path")
+
+
+def written(random: Random, digits: str) -> str:
+    """Digits as somebody might write them: with what may stand between, and now and then what may not."""
+    parts = [digit + random.choice((*[""] * 8, " ", "-", ".", " (", ") ", "/", "\t")) for digit in digits]
+    sign = random.choice([*[""] * 60, "x", "\u00a0", "\n", "'", "+"])
+    return random.choice(("", " ", "(")) + "".join(parts) + sign
+
+
+def one_by_one(text: str, region: str | None) -> str | None:
+    """What reading one number answers; None when it refuses."""
+    try:
+        return parse_phone(text, region)
+    except InvalidInputError:
+        return None
+
+
+def test_many_numbers_at_once_read_as_phonenumbers_reads_each():
+    """The path of imports against the tables' own parser, numbers of every region in every country."""
+    random, fast = Random(20_261_127), 0
+    for region in sorted(phonenumbers.SUPPORTED_REGIONS):
+        code = phonenumbers.country_code_for_region(region)
+        trunk = phonenumbers.PhoneMetadata.metadata_for_region(region).national_prefix or "0"
+        plain = [*shapes(random, region), *shapes(random, region)]
+        digits = [*(f"+{code}{one}" for one in plain), *plain, *(f"{trunk}{one}" for one in plain)]
+        found = phone.parse_phones(digits, region)
+        for text, answer in zip(digits, found, strict=True):
+            if answer is not None:
+                fast += 1
+                assert slow(text, region) == answer, (text, region)
+    for code in phonenumbers.COUNTRY_CODES_FOR_NON_GEO_REGIONS:
+        digits = [f"+{code}{''.join(random.choices('0123456789', k=k))}" for k in range(4, 15) for _ in range(40)]
+        for text, answer in zip(digits, phone.parse_phones(digits), strict=True):
+            if answer is not None:
+                fast += 1
+                assert slow(text, None) == answer, text
+    assert fast >= 100_000
+    print(f"{fast} numbers decided at once")
+
+
+def test_many_numbers_as_people_write_them_read_as_each_by_itself():
+    random, decided = Random(20_261_128), 0
+    for region in sorted(phonenumbers.SUPPORTED_REGIONS):
+        code = phonenumbers.country_code_for_region(region)
+        trunk = phonenumbers.PhoneMetadata.metadata_for_region(region).national_prefix or "0"
+        texts = [
+            written(random, random.choice((f"+{code}{one}", one, f"{trunk}{one}")))
+            for one in random.sample(list(shapes(random, region)), 50)
+        ]
+        for answers, given_region in ((phone.parse_phones(texts, region), region), (phone.parse_phones(texts), None)):
+            for text, answer in zip(texts, answers, strict=True):
+                if answer is not None:
+                    decided += 1
+                    assert one_by_one(text, given_region) == answer, (text, given_region)
+    assert decided >= 5_000
+
+
+def test_many_numbers_at_once_one_of_which_is_odd():
+    odd = ["", "\n", "+1555010\n0001", "\u0661\u0665", FICTION + "\u00a0", "x"]
+    assert phone.parse_phones([]) == []
+    assert phone.parse_phones([""]) == [None]
+    for text in odd:
+        assert phone.parse_phones([FICTION, text, "(555) 010-0001"], "US") == [FICTION, None, FICTION]
+    assert phone.parse_phones([FICTION, "(555) 010-0001"]) == [FICTION, None]
+    assert phone.parse_phones(["(555) 010-0001"], "XX") == [None]
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(max_size=20) | st.text(alphabet="+0123456789 ()-.\n", max_size=20), max_size=5))
+def test_any_texts_at_once_read_as_each_by_itself(texts):
+    for text, answer in zip(texts, phone.parse_phones(texts, "US"), strict=True):
+        assert answer in (None, one_by_one(text, "US"))
 
 
 def test_most_regions_mobile_numbers_take_the_fast_path():

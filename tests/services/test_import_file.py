@@ -289,3 +289,76 @@ async def test_two_imports_of_one_file_at_once(database, tenants, people, monkey
     assert sum(report.added for report in reports) == 1000
     assert sum(report.list_created for report in reports) == 1
     assert (await find_list(database, tenants.one.iid, "March")).contacts_count == 1000
+
+
+@pytest.mark.parametrize("known", [[250], [5, 6, 7, 450], list(range(0, 500, 7))])
+async def test_numbers_that_few_rows_share_with_the_list_are_left_out_alone(
+    database, tenants, people, monkeypatch, known
+):
+    """A lot is tried before each number is looked for; what that meets is done again, and counted once."""
+    monkeypatch.setattr(import_rows, "LOT_ROWS", 100)
+    people.write_text("phone,n\n" + "".join(f"+1555{number:07},old\n" for number in known))
+    first = await run(database, tenants.one, people)
+    write_numbers(people, 500)
+    seen: list[ImportProgress] = []
+    report = await run(database, tenants.one, people, on_progress=seen.append)
+    assert (report.rows, report.added, report.duplicates, report.bad) == (500, 500 - len(known), len(known), 0)
+    assert [progress.rows for progress in seen] == list(range(100, 501, 100))
+    page = await contacts_page(database, tenants.one.iid, first.list_id, skip=0, limit=1000)
+    kept = [contact.attributes["n"] for contact in page.items]
+    assert kept == ["old"] * len(known) + [str(number) for number in range(500) if number not in known]
+    assert (await find_list(database, tenants.one.iid, "March")).contacts_count == 500
+
+
+async def test_lots_are_tried_and_after_a_known_number_looked_through(database, tenants, people, monkeypatch):
+    monkeypatch.setattr(import_rows, "LOT_ROWS", 100)
+    monkeypatch.setattr(import_rows, "LOOKS", 2)
+    people.write_text("phone,n\n+15550000150,old\n")
+    await run(database, tenants.one, people)
+    write_numbers(people, 600)
+    pick, tried = store.pick, []
+
+    async def noting(*args, unseen: bool, **options):
+        tried.append(unseen)
+        return await pick(*args, unseen=unseen, **options)
+
+    monkeypatch.setattr(store, "pick", noting)
+    assert (await run(database, tenants.one, people)).added == 599
+    # the second lot has a known number; itself again and two more are looked through
+    assert tried == [True, True, False, False, False, True, True]
+
+
+async def test_a_full_list_is_never_tried(database, tenants, people, monkeypatch, tmp_path):
+    monkeypatch.setattr(import_rows, "LOT_ROWS", 100)
+    monkeypatch.setattr(import_rows, "room", lambda to: max(0, 250 - to.contacts_count))
+    people.write_text("phone,n\n+15550000230,old\n")
+    await run(database, tenants.one, people)
+    write_numbers(people, 300)
+    errors = tmp_path / "errors.csv"
+    report = await run(database, tenants.one, people, error_file=errors)
+    assert (report.rows, report.added, report.duplicates) == (300, 249, 1)
+    with errors.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    # the first fifty for which there was no room, with their cells as they were
+    assert [(int(row["line"]), row["phone"], row["n"]) for row in rows] == [
+        (number + 2, f"+1555{number:07}", str(number)) for number in range(250, 300)
+    ]
+
+
+async def test_bad_rows_and_lots_cross_as_they_like(database, tenants, people, monkeypatch, tmp_path):
+    """Rows are read by the thousand, lots end within: each row is in the lot, and at the line, where it belongs."""
+    monkeypatch.setattr(import_rows, "LOT_ROWS", 7)
+    wrong = {place for place in range(200) if place % 5 == 0 or 90 <= place < 110}
+    people.write_text("phone,n\n" + "".join(f"{'x' if n in wrong else f'+1555{n:07}'},{n}\n" for n in range(200)))
+    errors, seen = tmp_path / "errors.csv", []
+    report = await run(database, tenants.one, people, error_file=errors, on_progress=seen.append)
+    assert (report.rows, report.added, report.bad) == (200, 200 - len(wrong), len(wrong))
+    assert [(each.rows, each.bad) for each in seen] == [
+        (rows, sum(place in wrong for place in range(rows))) for rows in (*range(7, 200, 7), 200)
+    ]
+    with errors.open(encoding="utf-8-sig", newline="") as file:
+        assert [(int(row["line"]), row["n"]) for row in csv.DictReader(file)] == [
+            (place + 2, str(place)) for place in sorted(wrong)
+        ]
+    page = await contacts_page(database, tenants.one.iid, report.list_id, skip=0, limit=1000)
+    assert [contact.attributes["n"] for contact in page.items] == [str(n) for n in range(200) if n not in wrong]

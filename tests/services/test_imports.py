@@ -296,7 +296,7 @@ async def test_an_upload_goes_on_only_where_its_beginning_is(desk):
     await desk.append(made, 0, GOOD)
     (desk.folder / made.id).unlink()
     for doing in (desk.finish(made), desk.append(made, len(GOOD), b"x")):
-        with pytest.raises(FileError, match="not whole on this machine"):
+        with pytest.raises(FileError, match="not whole at this server"):
             await doing
 
 

@@ -7,7 +7,7 @@ plans change faster than tables, and numbers reserved for fiction must work in t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -22,13 +22,21 @@ from outdial.core.model import NumberFormat, Trunk
 LONGEST_DIGITS: Final = 15
 """E.164 §6.2.1: country code and national number together; some plans in the tables allow more."""
 
-_E164: Final = re.compile(r"\+[1-9][0-9]{6,14}")
+_SHORTEST_DIGITS: Final = 7
+"""Of what can be dialed across borders; shorter ones are services."""
+
+_E164: Final = re.compile(rf"\+[1-9][0-9]{{{_SHORTEST_DIGITS - 1},{LONGEST_DIGITS - 1}}}")
 _SCIENTIFIC: Final = re.compile(r"[0-9,]+e\+?[0-9]+", re.IGNORECASE)
 _EXTENSION: Final = re.compile(r"(?:;?ext(?:ension)?=?|x|#)[0-9]+", re.IGNORECASE)
 _BETWEEN: Final = re.compile(
     r"[\s().\-/·\u2010-\u2015\u2212\uff08\uff09\uff0d-\uff0f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
 )
 """What people put between digits, and the invisible marks that come with copying from web pages."""
+
+_BETWEEN_ASCII: Final = {code: None for code in range(128) if chr(code) != "\n" and _BETWEEN.match(chr(code))}
+"""The same for texts of one line that are ASCII, as ``str.translate`` wants it."""
+
+_CAPTURE: Final = re.compile(r"\((?!\?)")
 
 _SHOWN_DIGITS: Final = 4
 _UNKNOWN_ZONE: Final = "Etc/Unknown"
@@ -114,8 +122,10 @@ class _Plan:
     """Where the digits after the country code begin."""
     lengths: frozenset[int]
     """Characters of a whole number, the plus included."""
+    prefix: str
+    """Pattern of what a caller inside the country dials first, empty where that is nothing."""
     special: Callable[[str, int], object] | None
-    """Finds what a caller inside the country dials first; a number that begins so needs the slow path."""
+    """Finds that prefix; a number that begins so needs the slow path."""
 
 
 @lru_cache(maxsize=1000)
@@ -127,10 +137,11 @@ def _plan(first_digits: str) -> _Plan | None:
             metadata = _metadata(code, phonenumbers.region_code_for_country_code(code))
             if metadata is None:
                 return None
-            prefix = metadata.national_prefix_for_parsing
+            prefix = metadata.national_prefix_for_parsing or ""
             return _Plan(
                 start=1 + length,
                 lengths=_lengths(metadata, 1 + length),
+                prefix=prefix,
                 special=re.compile(prefix).match if prefix else None,
             )
     return None
@@ -169,14 +180,20 @@ class _Home:
     """``+`` and the country code."""
     lengths: frozenset[int]
     """Digits."""
+    starts: str
+    """Pattern of prefixes to dial within or out of the country, and of the country code; these need the slow path."""
     special: Callable[[str], object]
-    """Finds prefixes to dial within or out of the country, and the country code; these need the slow path."""
+    """Finds them."""
     trunk: str
     """The one prefix that is dialed within the country, e.g. ``0``; empty where there is none, or no simple one."""
+    out: str
+    """Pattern of the prefix that is dialed out of the country, with which a trunk prefix may begin."""
     abroad: Callable[[str], object]
-    """Finds the prefix that is dialed out of the country, with which a trunk prefix may begin."""
+    """Finds it."""
+    whole: str
+    """Pattern of the plan's numbers; a trunk prefix before one of them is certain to be no part of it."""
     valid: Callable[[str], object]
-    """Finds numbers of the plan; a trunk prefix before one of them is certain to be no part of it."""
+    """Finds them."""
 
 
 @lru_cache(maxsize=1000)
@@ -190,15 +207,19 @@ def _home(region: str) -> _Home | None:
     if own is None or main is None:
         return None
     trunk = own.national_prefix_for_parsing or ""
-    starts = (trunk, own.international_prefix, str(code))
+    starts = "|".join(f"(?:{start})" for start in (trunk, own.international_prefix, str(code)) if start)
     simple = trunk.isdecimal() and own.national_prefix_transform_rule is None
     pattern = None if own.general_desc is None else own.general_desc.national_number_pattern
+    out = own.international_prefix or "(?!)"
     return _Home(
         country=f"+{code}",
         lengths=_lengths(own, 0) & _lengths(main, 0),
-        special=re.compile("|".join(f"(?:{start})" for start in starts if start)).match,
+        starts=starts,
+        special=re.compile(starts).match,
         trunk=trunk if simple and pattern is not None else "",
-        abroad=re.compile(own.international_prefix or "(?!)").match,
+        out=out,
+        abroad=re.compile(out).match,
+        whole=pattern or "",
         valid=re.compile(pattern or "").fullmatch,
     )
 
@@ -217,6 +238,85 @@ def _national(digits: str, region: str | None) -> str | None:
         return None
     written = home.country + digits
     return written if is_plain(written) else None
+
+
+def parse_phones(texts: Sequence[str], region: str | None = None) -> list[str | None]:
+    """Return what :func:`parse_phone` returns for each text, or None where only it can tell: ten times as fast.
+
+    What :func:`is_plain` and the national fast path decide is decided here for all texts at once, by the same tables as
+    patterns over one long text. That both answer the same is shown by a differential test.
+    """
+    joined = "\n".join(texts)
+    if not joined.isascii() or joined.count("\n") >= max(1, len(texts)):
+        # what is left out is read as nothing at all, of which only the slow path can say what is wrong
+        joined = "\n".join([text if text.isascii() and "\n" not in text else "" for text in texts])
+    bare = joined.translate(_BETWEEN_ASCII)
+    home = None if region is None else _home(region)
+    if home is not None:
+        bare = _national_lines(region or "").sub(home.country, bare)
+    whole = _plain_lines()
+    found: list[str | None] = whole.findall(bare)
+    # almost always every line is one
+    if len(found) == len(texts):
+        return found
+    return [line if whole.fullmatch(line) else None for line in bare.split("\n")] if texts else []
+
+
+@lru_cache(maxsize=1)
+def _plain_lines() -> re.Pattern[str]:
+    """Return the pattern of lines that are plain, as :func:`is_plain` says."""
+    tree: dict[str, dict[str, list[str]]] = {}
+    for code in sorted(phonenumbers.COUNTRY_CODE_TO_REGION_CODE):
+        plan = _plan(str(code))
+        if plan is not None:
+            # by its first digits: a number is held against few of the two hundred plans
+            first, second = str(code)[:1], str(code)[1:2]
+            digits = (length - plan.start for length in plan.lengths if _fits(length - 1))
+            tree.setdefault(first, {}).setdefault(second, []).append(
+                f"{str(code)[2:]}{_not_before(plan.prefix)}{_digits(digits)}$"
+            )
+    codes = _any(first + _any(second + _any(plans) for second, plans in rest.items()) for first, rest in tree.items())
+    return re.compile(rf"^\+{codes}", re.MULTILINE)
+
+
+@lru_cache(maxsize=1000)
+def _national_lines(region: str) -> re.Pattern[str]:
+    """Return the pattern of what the country code takes the place of, in lines that :func:`_national` is certain of:
+    the trunk prefix, or nothing."""
+    home = _home(region)
+    plan = None if home is None else _plan(home.country[1:])
+    if home is None or plan is None:
+        return re.compile("(?!)")
+    country = len(home.country) - 1
+    rest = _not_before(home.starts) + _not_before(plan.prefix)
+    rest += f"(?={_digits(length for length in home.lengths if _fits(country + length))}$)"
+    whole = f"(?:{_uncaptured(home.whole)})$"
+    trunk = f"{_not_before(home.out)}(?!{whole}){home.trunk}(?={whole})" if home.trunk else "(?!)"
+    bare = f"(?!{home.trunk})" if home.trunk else ""
+    return re.compile(f"^(?:{trunk}|{bare}){rest}", re.MULTILINE)
+
+
+def _fits(digits: int) -> bool:
+    """Whether E.164 has numbers of so many digits, the country code included; the shortest is that of ``_E164``."""
+    return _SHORTEST_DIGITS <= digits <= LONGEST_DIGITS
+
+
+def _any(patterns: Iterable[str]) -> str:
+    return f"(?:{'|'.join(patterns)})"
+
+
+def _digits(lengths: Iterable[int]) -> str:
+    """Return the pattern of digits of one of these lengths, of nothing when there is none."""
+    return _any([f"[0-9]{{{length}}}" for length in sorted(lengths)] or ["(?!)"])
+
+
+def _not_before(pattern: str) -> str:
+    return f"(?!{_uncaptured(pattern)})" if pattern else ""
+
+
+def _uncaptured(pattern: str) -> str:
+    """Return the pattern without groups that are remembered; the tables' patterns use them for other rules."""
+    return _CAPTURE.sub("(?:", pattern)
 
 
 def written_for(trunk: Trunk, phone: str) -> str:

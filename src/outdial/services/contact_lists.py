@@ -19,7 +19,8 @@ from outdial.core.zones import valid_zone
 from outdial.services.access import require_application
 from outdial.services.fields import description_problems, is_storable, line_problems, name_problems, require
 from outdial.store import contacts as store
-from outdial.store.contacts import ContactRow, NewContacts, OpenList
+from outdial.store.contact_text import ContactRow
+from outdial.store.contacts import NewContacts, OpenList
 from outdial.store.database import Connection, Database
 
 __all__ = ["AddedContacts", "Contact", "ContactDraft", "ContactList", "Page"]

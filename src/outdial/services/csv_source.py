@@ -10,7 +10,8 @@ import csv
 import io
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, TypedDict
 
@@ -52,6 +53,27 @@ class Record(NamedTuple):
     problem: str | None
 
 
+class Rows(NamedTuple):
+    """Some rows of the table that follow one another, or one that cannot be read: reading row by row costs more than
+    all that is done with most of them."""
+
+    lines: Sequence[int]
+    """Where each starts in the file, from 1."""
+    cells: Sequence[list[str]]
+    """Of each; none is empty."""
+    problem: str | None = None
+    """Why the only one cannot be read; its first line is its only cell."""
+
+    def records(self) -> Iterator[Record]:
+        """Yield them one by one."""
+        for line, cells in zip(self.lines, self.cells, strict=True):
+            yield Record(line, cells, self.problem)
+
+    def after(self, count: int) -> Rows:
+        """Return all but the first ``count``."""
+        return Rows(self.lines[count:], self.cells[count:], self.problem)
+
+
 class CsvSource:
     """An open CSV file: its header, then its rows."""
 
@@ -83,13 +105,14 @@ class CsvSource:
         text = io.TextIOWrapper(self._bytes, encoding=encoding, errors="replace", newline="")
         self._lines = _Lines(text, self._name)
         self._dialect: _Dialect = {"delimiter": self._separator(), "strict": True, "skipinitialspace": True}
-        self._records = self._read()
-        header = next(self._records, None)
-        if header is None:
+        rows = self._read()
+        first = next(rows, None)
+        if first is None:
             raise InvalidInputError([f"{self._name} is empty; its first line must name the columns."])
-        if header.problem is not None:
-            raise InvalidInputError([f"The first line of {self._name} cannot be read: {header.problem}."])
-        self.header = header.cells
+        if first.problem is not None:
+            raise InvalidInputError([f"The first line of {self._name} cannot be read: {first.problem}."])
+        self.header = first.cells[0]
+        self._rows = chain([first.after(1)], rows)
 
     def _separator(self) -> str:
         """Return what separates cells: what the first line that says something has most of, outside quotes."""
@@ -108,34 +131,58 @@ class CsvSource:
         """Bytes read so far, of ``size``."""
         return self._bytes.tell()
 
-    def records(self) -> Iterator[Record]:
+    def rows(self) -> Iterator[Rows]:
         """Yield the rows that are left, without empty ones. Raises FileError, and InvalidInputError for no table."""
-        return self._records
+        return self._rows
 
-    def _read(self) -> Iterator[Record]:
+    def records(self) -> Iterator[Record]:
+        """Yield them one by one."""
+        return chain.from_iterable(rows.records() for rows in self._rows)
+
+    def _read(self) -> Iterator[Rows]:
         """Read many lines at once, and where quotes are wrong or a row has many lines, some rows one by one."""
         try:
             while block := self._lines.take():
-                done = 0
-                rows = csv.reader(block, **self._dialect)
-                try:
-                    for cells in rows:
-                        first, done = done, rows.line_num
-                        if done - first > MOST_LINES:
-                            done = first
-                            break
-                        if any(cells):
-                            yield Record(self._lines.first_of_block + first, cells, None)
-                except csv.Error:
-                    # of the rows before nothing is wrong
-                    pass
+                first = self._lines.first_of_block
+                cells, places, done = self._block(block)
+                lines: Sequence[int] = range(first, first + done) if places is None else [first + at for at in places]
+                if not all(map(any, cells)):
+                    lines = [line for line, row in zip(lines, cells, strict=True) if any(row)]
+                    cells = list(filter(any, cells))
+                if cells:
+                    yield Rows(lines, cells)
                 if done < len(block):
                     self._lines.put_back(block[done:])
                     # where one is wrong there may be more, and each costs a block
                     for _ in range(_ONE_BY_ONE):
-                        yield from self._row()
+                        for record in self._row():
+                            yield Rows([record.line], [record.cells], record.problem)
         except OSError as error:
             raise FileError(f"{self._path} cannot be read: {error.strerror}.") from error
+
+    def _block(self, block: Sequence[str]) -> tuple[list[list[str]], list[int] | None, int]:
+        """Return the rows of some lines until something is wrong, at which line each begins (None = each is one line),
+        and how many lines they are."""
+        try:
+            cells = list(csv.reader(block, **self._dialect))
+        except csv.Error:
+            # what is wrong is found below
+            cells = []
+        if len(cells) == len(block):
+            return cells, None, len(block)
+        cells, places, done = [], [], 0
+        rows = csv.reader(block, **self._dialect)
+        try:
+            for row in rows:
+                if rows.line_num - done > MOST_LINES:
+                    break
+                cells.append(row)
+                places.append(done)
+                done = rows.line_num
+        except csv.Error:
+            # of the rows before nothing is wrong
+            pass
+        return cells, places, done
 
     def _row(self) -> Iterator[Record]:
         """Yield the next row, or its first line as one that cannot be read."""

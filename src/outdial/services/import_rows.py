@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import csv
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -19,16 +20,20 @@ from outdial.core.errors import FileError, InvalidInputError
 from outdial.services.contact_columns import Columns
 from outdial.services.contact_lists import full, no_list_named, room
 from outdial.services.contact_rows import RowReader
-from outdial.services.csv_source import Record
+from outdial.services.csv_source import Record, Rows
 from outdial.services.table_source import TableSource
 from outdial.store import contacts as store
 from outdial.store import dnc
-from outdial.store.contacts import NewContacts
+from outdial.store.contacts import NewContacts, OpenList
 from outdial.store.database import Connection, Database
 
 LOT_ROWS: Final = 10_000
 LOT_BYTES: Final = 8 << 20
-"""A lot ends with whichever comes first; it bounds memory and how long others who add to the account wait."""
+"""A lot ends with whichever comes first; it bounds memory and how long others who add to the account wait. Bytes are
+those of ASCII: what is counted is characters, as COPY gets them."""
+
+LOOKS: Final = 10
+"""Lots that are looked through for known numbers after one that had some, before the next is tried without."""
 
 MOST_EXAMPLES: Final = 5
 """Problems told in the report itself."""
@@ -68,6 +73,8 @@ class Lot:
     """What each of ``rows`` was read from; its cells as one text, since lists would keep the garbage collector busy."""
     count: int = 0
     """Rows read, the bad ones included."""
+    size: int = 0
+    """Characters of ``rows``."""
     bad: int = 0
     errors: list[RowError] = field(default_factory=list)
     position: int = 0
@@ -75,6 +82,27 @@ class Lot:
     def record(self, place: int) -> Record:
         """Return what one of ``rows`` was read from."""
         return Record(self.lines[place], self.cells[place].split(_BETWEEN_CELLS), None)
+
+    def take(self, rows: Rows, read: NewContacts, start: int, most: int) -> int:
+        """Take what rows hold from one on, at most so many and no more than fit; return how many."""
+        lines = read.lines[start : start + min(most, LOT_ROWS - self.count)]
+        # the last may go beyond
+        fitting = bisect_left(list(accumulate(map(len, lines))), LOT_BYTES - self.size) + 1
+        lines = lines[:fitting]
+        part = slice(start, start + len(lines))
+        self.rows.phones += read.phones[part]
+        self.rows.lines += lines
+        self.lines += rows.lines[part]
+        self.cells += map(_BETWEEN_CELLS.join, rows.cells[part])
+        self.count += len(lines)
+        self.size += sum(map(len, lines))
+        return len(lines)
+
+    def leave(self, line: int, problems: Sequence[str]) -> None:
+        """Count a row that is wrong."""
+        self.count += 1
+        self.bad += 1
+        self.refuse(line, "; ".join(problems))
 
     def refuse(self, line: int, reason: str) -> None:
         """Note why a row is left out, as far as that is kept."""
@@ -99,10 +127,19 @@ async def add_rows(
     be read on, NotFoundError when the list is deleted meanwhile, and whatever ``beside`` raises.
     """
     lots = _lots(source, columns, errors, to.default_region, skip)
+    looks = _Looks()
     lot = await asyncio.to_thread(next, lots)
     while lot.count:
-        done, lot = await _store(database, to, source, lot, lots, errors, beside)
+        done, lot = await _store(database, to, source, lot, lots, errors, beside, looks)
         on_lot(done)
+
+
+@dataclass(slots=True)
+class _Looks:
+    """Whether a list is looked through for the numbers of a lot before that is added, or the lot is just tried."""
+
+    left: int = 0
+    """Lots that are still looked for."""
 
 
 async def _store(
@@ -113,39 +150,59 @@ async def _store(
     lots: Iterator[Lot],
     errors: ErrorFile,
     beside: Beside,
+    looks: _Looks,
 ) -> tuple[ImportProgress, Lot]:
     """Store a lot and read the next one; return what it adds, and the next lot."""
     reading: asyncio.Task[Lot] | None = None
     following = Lot()
+    phones = lot.rows.phones
+
+    async def add(connection: Connection, opened: OpenList, *, unseen: bool) -> tuple[ImportProgress, Sequence[int]]:
+        nonlocal reading
+        picked = await store.pick(connection, opened, phones, room=room(opened), unseen=unseen)
+        for place in picked.beyond:
+            lot.refuse(lot.lines[place], full(opened))
+        done = ImportProgress(
+            rows=lot.count,
+            added=len(picked.new),
+            duplicates=len(lot.rows) - len(picked.new) - len(picked.beyond),
+            bad=lot.bad,
+            beyond=len(picked.beyond),
+            on_dnc=on_dnc,
+            position=lot.position,
+            size=source.size,
+        )
+        await beside(connection, done, lot.errors)
+        if reading is None:
+            # only now, when the server works alone for a while: a thread that computes slows short exchanges down
+            reading = asyncio.create_task(asyncio.to_thread(next, lots))
+        await store.insert(connection, opened, lot.rows, picked.new, actor=to.actor)
+        return done, picked.beyond
+
     try:
         async with database.transaction() as connection:
             opened = await store.open_list_by_id(connection, to.iid, to.list_id)
             if opened is None:
                 # deleted since the import began
                 raise no_list_named(to.list_name)
-            on_dnc = await dnc.listed_count(connection, to.account_id, lot.rows.phones)
-            picked = await store.pick(connection, opened, lot.rows.phones, room=room(opened))
-            for place in picked.beyond:
-                lot.refuse(lot.lines[place], full(opened))
-            done = ImportProgress(
-                rows=lot.count,
-                added=len(picked.new),
-                duplicates=len(lot.rows) - len(picked.new) - len(picked.beyond),
-                bad=lot.bad,
-                beyond=len(picked.beyond),
-                on_dnc=on_dnc,
-                position=lot.position,
-                size=source.size,
-            )
-            await beside(connection, done, lot.errors)
-            # only now, when the server works alone for a while: a thread that computes slows short exchanges down
-            reading = asyncio.create_task(asyncio.to_thread(next, lots))
-            await store.insert(connection, opened, lot.rows, picked.new, actor=to.actor)
+            on_dnc = await dnc.listed_count(connection, to.account_id, phones)
+            added = None
+            if not looks.left and await store.looks_unseen(connection, opened, phones, room=room(opened)):
+                try:
+                    # a savepoint: what a number that is there after all has undone is done again
+                    async with connection.transaction():
+                        added = await add(connection, opened, unseen=True)
+                except store.SeenError:
+                    looks.left = LOOKS
+            if added is None:
+                added = await add(connection, opened, unseen=False)
+                looks.left = LOOKS if added[0].duplicates else max(0, looks.left - 1)
     finally:
         # whatever happened, the thread must be done with the file before that is closed
         if reading is not None:
             following = await _finished(reading)
-    for place in picked.beyond:
+    done, beyond = added
+    for place in beyond:
         errors.add(lot.record(place), [full(opened)])
     return done, following
 
@@ -164,22 +221,23 @@ async def _finished(reading: asyncio.Task[Lot]) -> Lot:
 def _lots(source: TableSource, columns: Columns, errors: ErrorFile, region: str | None, skip: int) -> Iterator[Lot]:
     """Yield lots of checked rows, and empty ones after the last."""
     reader = RowReader(columns, default_region=region)
-    lot, size = Lot(), 0
-    for record in islice(source.records(), skip, None):
-        lot.count += 1
-        try:
-            size += reader.read(record, lot.rows)
-        except InvalidInputError as error:
-            lot.bad += 1
-            lot.refuse(record.line, "; ".join(error.problems))
-            errors.add(record, error.problems)
-        else:
-            lot.lines.append(record.line)
-            lot.cells.append(_BETWEEN_CELLS.join(record.cells))
-        if lot.count >= LOT_ROWS or size >= LOT_BYTES:
-            lot.position = source.position
-            yield lot
-            lot, size = Lot(), 0
+    lot = Lot()
+    for found in source.rows():
+        rows, skip = found.after(skip), max(0, skip - len(found.lines))
+        read, place = reader.read(rows), 0
+        ends = iter((*read.wrong, len(rows.lines)))
+        end = next(ends)
+        while place < len(rows.lines):
+            if place < end:
+                place += lot.take(rows, read.contacts, place, end - place)
+            else:
+                lot.leave(rows.lines[place], read.wrong[place])
+                errors.add(Record(rows.lines[place], rows.cells[place], rows.problem), read.wrong[place])
+                place, end = place + 1, next(ends)
+            if lot.count >= LOT_ROWS or lot.size >= LOT_BYTES:
+                lot.position = source.position
+                yield lot
+                lot = Lot()
     lot.position = source.size
     yield lot
     while True:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from outdial.core.errors import FileError, InvalidInputError
-from outdial.services.csv_source import CsvSource, Record
+from outdial.services.csv_source import CsvSource, Record, Rows
 from outdial.services.workbook_source import OLE, ZIP, WorkbookSource
 
 
@@ -27,8 +27,12 @@ class TableSource(Protocol):
         """How much of it is read."""
         ...
 
-    def records(self) -> Iterator[Record]:
+    def rows(self) -> Iterator[Rows]:
         """Yield the rows that are left, without empty ones. Raises FileError and InvalidInputError."""
+        ...
+
+    def records(self) -> Iterator[Record]:
+        """Yield them one by one."""
         ...
 
     def close(self) -> None: ...

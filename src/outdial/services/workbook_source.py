@@ -14,7 +14,7 @@ import msgspec
 
 from outdial.core.errors import FileError, InvalidInputError
 from outdial.services import workbook_reader
-from outdial.services.csv_source import Record
+from outdial.services.csv_source import Record, Rows
 
 LARGEST_WORKBOOK: Final = 100 << 20
 """Bytes; a million people of ten columns have some 60 MB."""
@@ -26,6 +26,10 @@ OLE: Final = b"\xd0\xcf\x11\xe0"
 _ENCRYPTED: Final = "EncryptedPackage".encode("utf-16-le")
 _LONGEST_LINE: Final = 32 << 20
 """Bytes of one row as JSON; Excel's own limits allow more, a person's row does not."""
+
+_ROWS_AT_ONCE: Final = 1000
+_CHARACTERS_AT_ONCE: Final = 1 << 17
+"""Whichever comes first."""
 
 
 class WorkbookSource:
@@ -67,8 +71,22 @@ class WorkbookSource:
             raise InvalidInputError([f"The sheet of {self._name} is empty; its first row must name the columns."])
         return size, header.cells
 
-    def records(self) -> Iterator[Record]:
+    def rows(self) -> Iterator[Rows]:
         """Yield the rows that are left, without empty ones. Raises InvalidInputError when the reader met its limits."""
+        lines: list[int] = []
+        cells: list[list[str]] = []
+        size = 0
+        for record in self.records():
+            lines.append(record.line)
+            cells.append(record.cells)
+            size += sum(map(len, record.cells))
+            if len(lines) >= _ROWS_AT_ONCE or size >= _CHARACTERS_AT_ONCE:
+                yield Rows(lines, cells)
+                lines, cells, size = [], [], 0
+        yield Rows(lines, cells)
+
+    def records(self) -> Iterator[Record]:
+        """Yield them one by one."""
         while isinstance(cells := self._line(), list):
             self.position += 1
             # sheets are rectangles: what is empty at the end of a row is not there

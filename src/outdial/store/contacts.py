@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import repeat
-from typing import Any, Final, NamedTuple
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
 
 import asyncpg
-import msgspec
 
 from outdial.core.model import Contact, ContactList
+from outdial.store.contact_text import COLUMNS, ContactRow, contact_line, without_dedupe
 from outdial.store.database import Connection
 
 _LISTS: Final = """
@@ -25,7 +25,10 @@ SELECT l.id, l.iid, l.account_id, l.name, l.description, l.source, l.allow_dupli
 """
 
 
-_OPENING: Final = "SELECT id, name, allow_duplicates, contacts_count FROM contact_lists WHERE iid = $1"
+_OPENING: Final = """
+SELECT id, name, allow_duplicates, contacts_count, current_setting('log_error_verbosity') = 'terse' AS discreet
+  FROM contact_lists WHERE iid = $1
+"""
 
 
 # For each number, the first entry at or after it in the index of numbers. By plain equality the planner takes the other
@@ -39,15 +42,10 @@ SELECT phone FROM unnest($2::text[]) AS given (phone)
 """
 
 
-class ContactRow(NamedTuple):
-    """A contact to be added, checked."""
+_SAMPLE: Final = 16
+"""Numbers that are looked for before a list is believed to have none of some thousands."""
 
-    phone: str
-    time_zone: str | None
-    unique_id: str | None
-    priority: int
-    attributes: msgspec.Raw
-    """A JSON object, encoded already."""
+_LINES_AT_ONCE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,29 +56,24 @@ class OpenList:
     name: str
     allow_duplicates: bool
     contacts_count: int
+    discreet: bool
+    """Whether the server logs errors without the values that were wrong: a number that collides would be in its log."""
     account_contacts_count: int
     """Contacts of all lists of the account."""
 
 
+@dataclass(slots=True)
 class NewContacts:
-    """Contacts to be added, column by column: millions of small objects would keep the garbage collector busy."""
+    """Contacts to be added, as texts: millions of small objects would keep the garbage collector busy."""
 
-    __slots__ = ("attributes", "phones", "priorities", "time_zones", "unique_ids")
-
-    def __init__(self) -> None:
-        self.phones: list[str] = []
-        self.time_zones: list[str | None] = []
-        self.unique_ids: list[str | None] = []
-        self.priorities: list[int] = []
-        self.attributes: list[msgspec.Raw] = []
+    phones: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    """Of each, as ``store.contact_text`` writes them."""
 
     def add(self, row: ContactRow) -> None:
         """Add one at the end."""
         self.phones.append(row.phone)
-        self.time_zones.append(row.time_zone)
-        self.unique_ids.append(row.unique_id)
-        self.priorities.append(row.priority)
-        self.attributes.append(row.attributes)
+        self.lines.append(contact_line(row))
 
     def __len__(self) -> int:
         return len(self.phones)
@@ -234,16 +227,19 @@ async def _opened(connection: Connection, query: str, iid: str, which: str) -> O
     return None if row is None else OpenList(**row, account_contacts_count=in_account)
 
 
-async def pick(connection: Connection, to: OpenList, phones: Sequence[str], *, room: int) -> Picked:
+async def pick(
+    connection: Connection, to: OpenList, phones: Sequence[str], *, room: int, unseen: bool = False
+) -> Picked:
     """Return which contacts are to be added to a list opened in the same transaction, at most ``room``.
 
     Where the list does not allow duplicates, a number that is in it already stays as it is, and of several contacts of
-    one number the first counts.
+    one number the first counts. With ``unseen`` the list is believed to have none of the numbers, and :func:`insert`
+    tells whether that is so.
     """
     if to.allow_duplicates:
         fitting = min(room, len(phones))
         return Picked(range(fitting), range(fitting, len(phones)))
-    seen = set(await _known(connection, to.id, phones)) if to.contacts_count else set[str]()
+    seen = set(await _known(connection, to.id, phones)) if to.contacts_count and not unseen else set[str]()
     if not seen and len(phones) <= room and len(set(phones)) == len(phones):
         return Picked(range(len(phones)), ())
     new: list[int] = []
@@ -259,32 +255,48 @@ async def pick(connection: Connection, to: OpenList, phones: Sequence[str], *, r
     return Picked(new, beyond)
 
 
+async def looks_unseen(connection: Connection, to: OpenList, phones: Sequence[str], *, room: int) -> bool:
+    """Whether the list probably has none of these numbers, by some of them, and has room for all: then trying is
+    cheaper than looking for each, which costs half of what adding it does."""
+    if to.allow_duplicates or len(phones) > room:
+        return False
+    if not to.contacts_count:
+        return True
+    return to.discreet and not await _known(connection, to.id, phones[:: max(1, len(phones) // _SAMPLE)])
+
+
+class SeenError(Exception):
+    """Numbers were believed to be in a list not yet, and one is; the transaction, or savepoint, is lost."""
+
+
 async def insert(
     connection: Connection, to: OpenList, contacts: NewContacts, places: Sequence[int], *, actor: str | None
 ) -> None:
-    """Add picked contacts to an open list, in their order; ``actor`` None leaves who changed it last."""
+    """Add picked contacts to an open list, in their order; ``actor`` None leaves who changed it last.
+
+    Raises SeenError when one that was picked ``unseen`` is in the list.
+    """
     if not places:
         return
-    columns: list[Sequence[Any]] = [
-        contacts.phones,
-        contacts.time_zones,
-        contacts.unique_ids,
-        contacts.priorities,
-        contacts.attributes,
-    ]
+    lines: Sequence[str] = contacts.lines
     if len(places) < len(contacts):
-        columns = [[column[place] for place in places] for column in columns]
-    dedupe_phones = repeat(None) if to.allow_duplicates else columns[0]
-    await connection.copy_records_to_table(
-        "contacts",
-        records=zip(repeat(to.id), dedupe_phones, *columns, strict=False),
-        columns=("list_id", "dedupe_phone", *ContactRow._fields),
-    )
+        lines = [lines[place] for place in places]
+    try:
+        await connection.copy_to_table("contacts", columns=("list_id", *COLUMNS), source=_copied(to, lines))
+    except asyncpg.UniqueViolationError as error:
+        raise SeenError from error
     await connection.execute(
         "UPDATE contact_lists SET updated_at = now(), updated_by = coalesce($2, updated_by) WHERE id = $1",
         to.id,
         actor,
     )
+
+
+async def _copied(to: OpenList, lines: Sequence[str]) -> AsyncIterator[bytes]:
+    """Yield what COPY reads, in pieces: none is so long that whatever else the process does would wait for it."""
+    left = iter(map(without_dedupe, lines) if to.allow_duplicates else lines)
+    while piece := list(islice(left, _LINES_AT_ONCE)):
+        yield f"{to.id}\t{f'{chr(10)}{to.id}{chr(9)}'.join(piece)}\n".encode()
 
 
 async def _known(connection: Connection, list_id: str, phones: Sequence[str]) -> list[str]:
