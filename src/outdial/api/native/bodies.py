@@ -5,11 +5,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
+from outdial.api.texts import NAME, PHONE, REGION, line
 from outdial.core.model import ConnectedCalls, NumberFormat, RingingCalls, Scope, Transport
+from outdial.services import trunks
+from outdial.services.access import LARGEST_CONCURRENCY
 from outdial.services.clients import LONGEST_OVERLAP_SECONDS
+from outdial.services.contact_columns import LONGEST_CELL, MOST_COLUMNS
+from outdial.services.fields import LONGEST_DESCRIPTION
+from outdial.services.imports import LONGEST_FILE_NAME, LONGEST_SHEET_NAME
+
+_HOST_KINDS: Final = [{"type": "string", "format": kind} for kind in ("hostname", "ipv4", "ipv6")]
 
 LARGEST_DNC_BATCH: Final = 5000
 """Numbers in one request: one transaction's worth."""
@@ -40,6 +48,17 @@ def _changes(**values: Any) -> ConfigDict:
 
 
 # strict mode takes no text for an enumeration or an instant; JSON has nothing else for them
+def _told(**schema: Any) -> Any:
+    """What the document says of a field beside its type; the service that reads it checks it."""
+    return Field(json_schema_extra=schema)
+
+
+Name = Annotated[str, _told(**NAME)]
+Phone = Annotated[str, _told(**PHONE)]
+Host = Annotated[str, WithJsonSchema({"anyOf": _HOST_KINDS})]
+MappedName = Annotated[str, _told(maxLength=LONGEST_CELL)]
+FromDomain = Annotated[str, WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 0}, *_HOST_KINDS]})]
+Credential = Annotated[str, _told(**line(trunks.LONGEST_CREDENTIAL))]
 ScopeName = Annotated[Scope, Field(strict=False)]
 Instant = Annotated[AwareDatetime, Field(strict=False)]
 
@@ -53,8 +72,8 @@ class ApplicationBody(Body):
 
     model_config = _changes(name="Reminders", maxConcurrentCalls=30)
 
-    name: str = ""
-    max_concurrent_calls: int | None = None
+    name: Name = ""
+    max_concurrent_calls: Annotated[int, _told(minimum=1, maximum=LARGEST_CONCURRENCY)] | None = None
     """null: no ceiling."""
 
 
@@ -63,7 +82,7 @@ class NewClientBody(Body):
 
     model_config = example(name="crm", scopes=["campaign_management"], requireJti=False)
 
-    name: str
+    name: Name
     scopes: Annotated[list[ScopeName], Field(min_length=1)]
     require_jti: bool = False
 
@@ -73,7 +92,7 @@ class ClientBody(Body):
 
     model_config = _changes(scopes=["campaign_management", "do_not_call"], requireJti=True)
 
-    name: str = ""
+    name: Name = ""
     scopes: Annotated[list[ScopeName], Field(min_length=1)] = []
     require_jti: bool = False
 
@@ -107,15 +126,15 @@ class NewImportBody(Body):
         defaultRegion="DE",
     )
 
-    list_name: str
-    file_name: str
+    list_name: Name
+    file_name: Annotated[str, _told(**line(LONGEST_FILE_NAME, blank=False))]
     create_list: bool = True
     """Make the list where there is none."""
-    sheet: str | None = None
+    sheet: Annotated[str, _told(**line(LONGEST_SHEET_NAME))] | None = None
     """Of a workbook; left out: the first."""
-    mapping: dict[str, str] = {}
+    mapping: Annotated[dict[MappedName, MappedName], _told(maxProperties=MOST_COLUMNS)] = {}
     """`phone`, `timeZone`, `uniqueId`, `priority`, or an attribute of any name, and the column it is read from."""
-    default_region: str | None = None
+    default_region: Annotated[str, _told(**REGION)] | None = None
     """Country of numbers without +, two letters."""
 
 
@@ -124,7 +143,7 @@ class NewDncListBody(Body):
 
     model_config = example(name="Complaints")
 
-    name: str
+    name: Name
 
 
 class DncNumbersBody(Body):
@@ -135,7 +154,7 @@ class DncNumbersBody(Body):
     )
 
     phone_numbers: Annotated[list[str], Field(min_length=1, max_length=LARGEST_DNC_BATCH)]
-    reason: str = ""
+    reason: Annotated[str, _told(**line(LONGEST_DESCRIPTION))] = ""
     expires_at: Instant | None = None
     """null: never."""
 
@@ -151,16 +170,18 @@ class DncRemovalBody(Body):
 class TrunkFields(Body):
     """What trunks have in common; meanings as in `outdial trunk add --help`."""
 
-    port: int = 5060
+    port: Annotated[int, _told(minimum=0, maximum=trunks.LARGEST_PORT)] = 5060
     transport: Annotated[Transport, Field(strict=False)] = Transport.UDP
-    username: str | None = None
-    password: str | None = None
-    """Never answered."""
-    from_domain: str | None = None
+    username: Credential | None = None
+    password: Credential | None = None
+    """Never answered; it needs a user name."""
+    from_domain: FromDomain | None = None
     number_format: Annotated[NumberFormat, Field(strict=False)] = NumberFormat.E164_PLUS
-    number_prefix: str = ""
-    max_channels: int = 10
-    calls_per_second: float = 1.0
+    number_prefix: Annotated[str, _told(pattern="^[0-9*+]{0,16}$")] = ""
+    max_channels: Annotated[int, _told(minimum=1, maximum=trunks.MOST_CHANNELS)] = 10
+    calls_per_second: Annotated[
+        float, _told(minimum=trunks.LEAST_CALLS_PER_SECOND, maximum=trunks.MOST_CALLS_PER_SECOND)
+    ] = 1.0
 
 
 class NewTrunkBody(TrunkFields):
@@ -177,9 +198,9 @@ class NewTrunkBody(TrunkFields):
         callsPerSecond=5,
     )
 
-    name: str
-    host: str
-    caller_ids: list[str]
+    name: Name
+    host: Host
+    caller_ids: Annotated[list[Phone], _told(minItems=1)]
 
 
 class TrunkBody(TrunkFields):
@@ -187,8 +208,8 @@ class TrunkBody(TrunkFields):
 
     model_config = _changes(maxChannels=60, callsPerSecond=7.5)
 
-    name: str = ""
-    host: str = ""
+    name: Name = ""
+    host: Host = ""
 
 
 class CallerIdBody(Body):
@@ -196,7 +217,7 @@ class CallerIdBody(Body):
 
     model_config = example(phoneNumber="+15550100002")
 
-    phone_number: str
+    phone_number: Phone
 
 
 class CloneBody(Body):
@@ -204,7 +225,7 @@ class CloneBody(Body):
 
     model_config = example(name="Spring, second wave")
 
-    name: str | None = None
+    name: Name | None = None
     """Left out: the first one's, with "copy" behind."""
 
 
