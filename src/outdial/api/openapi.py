@@ -67,7 +67,7 @@ class Catalog:
         if bodies:
             described["requestBody"] = {
                 "required": must_have_body,
-                "content": {JSON: {"schema": self._body(bodies)}},
+                "content": {JSON: {"schema": self._body(bodies, empty=not must_have_body)}},
             }
         return described
 
@@ -77,12 +77,13 @@ class Catalog:
         self._remember(components)
         return _any_of(list(references))
 
-    def _body(self, models: Sequence[type[BaseModel]]) -> dict[str, Any]:
+    def _body(self, models: Sequence[type[BaseModel]], *, empty: bool) -> dict[str, Any]:
         references, schema = models_json_schema(
             [(model, "validation") for model in models], ref_template=f"{_BY_NAME}{{model}}"
         )
         self._remember({name: _storable(one) for name, one in schema.get("$defs", {}).items()})
-        return _any_of(list(references.values()))
+        # no body, null and {} are the same
+        return _any_of([*references.values(), *([{"type": "null"}] if empty else [])])
 
     def _remember(self, schemas: dict[str, Any]) -> None:
         for name, schema in schemas.items():

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from outdial.api import texts
-from outdial.api.kore.requests import Whole, Wire
+from outdial.api.kore.requests import Wire
+from outdial.api.numbers import Whole
 from outdial.api.problems import parse
 from outdial.core.errors import InvalidInputError
 from outdial.services.call_details import LONGEST_WINDOW, CallWindow

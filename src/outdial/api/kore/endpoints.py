@@ -15,15 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from outdial.api import links
+from outdial.api.errors import VERBS
 from outdial.api.kore.door import Door
 from outdial.api.links import Link
 from outdial.api.openapi import JSON, Catalog
-from outdial.api.parameters import KEY, Parameter, account, identifier, in_path
+from outdial.api.parameters import KEY, Parameter, account, free_text, identifier, in_path
 from outdial.api.refusals import Refusals
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
-
-VERBS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 
 _PATH: Final = {
     "iid": identifier("The application", "st"),
@@ -32,11 +31,17 @@ _PATH: Final = {
     "contactListId": identifier("The contact list", "cl"),
     "campaignInstanceId": identifier("The run", "cid"),
 }
-_IID: Final = Parameter(
-    "The application once more: equal to the path's and the token's, or left out.", _PATH["iid"].schema
+# whose they are decides, not how they look
+_IID: Final = free_text(
+    "The application once more: equal to the path's and the token's, or left out.", example=_PATH["iid"].example
 )
-_ACCOUNT: Final = account("The account. May come as a query parameter instead; where both are given they must agree.")
-_ACCOUNT_IN_QUERY: Final = account("The account, as v2 and the older documents of v1 have it; may be left out.")
+_ACCOUNT: Final = free_text(
+    "The account. May come as a query parameter instead; where both are given they must agree.",
+    example=_PATH["accountId"].example,
+)
+_ACCOUNT_IN_QUERY: Final = free_text(
+    "The account, as v2 and the older documents of v1 have it; may be left out.", example=_PATH["accountId"].example
+)
 
 _ALWAYS: Final = frozenset({401, 404, 429, 500, 503})
 """No credentials, nothing at this address, too fast, a fault of ours, the database away."""
@@ -96,7 +101,7 @@ class Endpoints:
             openapi_extra=self._described(operation_id, path, operation, changes=changes),
         )
         if only:
-            self._refuse(path, VERBS - {method})
+            self._refuse(path, frozenset(VERBS) - {method})
 
     def _described(self, operation_id: str, path: str, operation: Operation, *, changes: bool) -> dict[str, Any]:
         whole = f"{self.router.prefix}{path}"
@@ -137,12 +142,10 @@ class Endpoints:
 
     def refuse_word(self, path: str) -> None:
         """Refuse every verb at a word that is no id."""
-        self._refuse(path, VERBS)
+        self._refuse(path, frozenset(VERBS))
 
     def _refuse(self, path: str, verbs: frozenset[str]) -> None:
-        allowed = ", ".join(sorted(VERBS - verbs))
-
         async def refuse(_request: Request) -> Response:
-            raise HTTPException(405, headers={"Allow": allowed})
+            raise HTTPException(405)
 
         self.router.add_api_route(path, refuse, methods=sorted(verbs), include_in_schema=False, response_model=None)

@@ -25,6 +25,7 @@ from pydantic.alias_generators import to_camel
 
 from outdial.api import texts
 from outdial.api.kore import hours
+from outdial.api.numbers import Whole, whole
 from outdial.core.errors import InvalidInputError
 from outdial.core.phone import parse_phone
 from outdial.core.schedule import LONGEST_STEP
@@ -80,13 +81,8 @@ def _distinct(names: list[str]) -> list[str]:
     return names
 
 
-def _whole(value: Any) -> Any:
-    # the vendor documents "number", and some clients write every number with a point
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
 def _numeric(value: Any) -> Any:
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else _whole(value)
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else whole(value)
 
 
 def _absent_when_empty(value: Any) -> Any:
@@ -140,7 +136,6 @@ Name = Annotated[str, Field(min_length=1, max_length=48), AfterValidator(_one_li
 Description = Annotated[str, Field(max_length=256), _told(texts.DESCRIPTION)]
 Phone = Annotated[str, AfterValidator(_phone), _told(texts.PHONE)]
 Zone = Annotated[str, AfterValidator(_zone), _told(texts.ZONE)]
-Whole = BeforeValidator(_whole)
 Clock = WithJsonSchema(
     {
         "type": "string",

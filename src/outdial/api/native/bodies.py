@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
+from outdial.api.numbers import Whole
 from outdial.api.texts import NAME, PHONE, REGION, line
 from outdial.core.model import ConnectedCalls, NumberFormat, RingingCalls, Scope, Transport
 from outdial.services import trunks
@@ -73,7 +74,7 @@ class ApplicationBody(Body):
     model_config = _changes(name="Reminders", maxConcurrentCalls=30)
 
     name: Name = ""
-    max_concurrent_calls: Annotated[int, _told(minimum=1, maximum=LARGEST_CONCURRENCY)] | None = None
+    max_concurrent_calls: Annotated[int, _told(minimum=1, maximum=LARGEST_CONCURRENCY), Whole] | None = None
     """null: no ceiling."""
 
 
@@ -102,7 +103,7 @@ class RotateBody(Body):
 
     model_config = example(overlapSeconds=3600)
 
-    overlap_seconds: Annotated[int, Field(ge=0, le=LONGEST_OVERLAP_SECONDS)] = 0
+    overlap_seconds: Annotated[int, Field(ge=0, le=LONGEST_OVERLAP_SECONDS), Whole] = 0
     """How long the old one stays good too."""
 
 
@@ -170,7 +171,7 @@ class DncRemovalBody(Body):
 class TrunkFields(Body):
     """What trunks have in common; meanings as in `outdial trunk add --help`."""
 
-    port: Annotated[int, _told(minimum=0, maximum=trunks.LARGEST_PORT)] = 5060
+    port: Annotated[int, _told(minimum=0, maximum=trunks.LARGEST_PORT), Whole] = 5060
     transport: Annotated[Transport, Field(strict=False)] = Transport.UDP
     username: Credential | None = None
     password: Credential | None = None
@@ -178,7 +179,7 @@ class TrunkFields(Body):
     from_domain: FromDomain | None = None
     number_format: Annotated[NumberFormat, Field(strict=False)] = NumberFormat.E164_PLUS
     number_prefix: Annotated[str, _told(pattern="^[0-9*+]{0,16}$")] = ""
-    max_channels: Annotated[int, _told(minimum=1, maximum=trunks.MOST_CHANNELS)] = 10
+    max_channels: Annotated[int, _told(minimum=1, maximum=trunks.MOST_CHANNELS), Whole] = 10
     calls_per_second: Annotated[
         float, _told(minimum=trunks.LEAST_CALLS_PER_SECOND, maximum=trunks.MOST_CALLS_PER_SECOND)
     ] = 1.0

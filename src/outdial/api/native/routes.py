@@ -39,6 +39,8 @@ _PATH: Final = {
     "instanceId": identifier("The run", "cid"),
 }
 
+CSV: Final = "text/csv"
+
 _ALWAYS: Final = frozenset({401, 500, 503})
 """No credentials, a fault of ours, the database away."""
 _WITH_BODY: Final = frozenset({400, 412, 413})
@@ -73,7 +75,7 @@ class Operation:
     """Statuses of failures beside those that its path, its body, its query and its verb bring."""
     links: Sequence[Link] = ()
     """What can be asked next."""
-    media: str = "text/csv"
+    media: str = CSV
     """Kind of an answer that is text."""
     stops: bool = False
     """People's phones come first: neither counted nor looked up by its key."""
@@ -134,7 +136,7 @@ class Routes:
                 *(parameter.described("query", name) for name, parameter in operation.query.items()),
             ],
             bodies=bodies,
-            answer={operation.media: {"schema": {"type": "string"}}}
+            answer={operation.media: {"schema": {"type": "string"} if operation.media == CSV else {}}}
             if operation.answer is None
             else {JSON: {"schema": self.catalog.answer((operation.answer,))}},
             examples={"answer": operation.example},
