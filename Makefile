@@ -30,7 +30,11 @@ ROWS ?= 1000000
 bench-import: .venv/dev ## measure imports of ROWS people
 	$(BIN)/python -m bench.import_contacts $(ROWS)
 
+CASES ?= 20000
+fuzz: .venv/dev ## CASES generated requests over the API document, checked answer by answer
+	$(BIN)/python tests/generated $(CASES)
+
 docs: .venv/dev ## write the generated reference pages
 	$(BIN)/python scripts/docs.py
 
-.PHONY: help install run check test bench bench-import docs
+.PHONY: help install run check test bench bench-import fuzz docs
