@@ -34,15 +34,18 @@ async def started(folder: Path) -> EmbeddedPostgres:
 def rounds(things: Things, cases: int, seed: int) -> Found:
     """Send at least so many generated cases; every operation gets its share of each round."""
     all_found, began = Found(), time.monotonic()
-    told = 0
+    told, shown = 0, 0
 
     def tell(found: Found) -> None:
-        nonlocal told
+        nonlocal told, shown
+        everything = [*all_found.failures, *found.failures]
+        for failure in everything[shown:]:
+            print(f"\n{failure}\n", flush=True)
+        shown = len(everything)
         sent = all_found.cases + found.cases
         if sent >= told + TOLD_EVERY:
             told = sent
-            failures = len(all_found.failures) + len(found.failures)
-            print(f"{time.monotonic() - began:6.0f} s  {sent:7,} cases  {failures} failures", flush=True)
+            print(f"{time.monotonic() - began:6.0f} s  {sent:7,} cases  {shown} failures", flush=True)
 
     # what can be enumerated is, once; then paths through links; all the rest is drawn
     all_found.add(generate(things, phases=("examples", "coverage"), examples=1, seed=seed, tell=tell))
@@ -52,6 +55,7 @@ def rounds(things: Things, cases: int, seed: int) -> Found:
         seed += 1
         share = min(200, max(10, -(-(cases - all_found.cases) // operations)))
         all_found.add(generate(things, phases=("fuzzing",), examples=share, seed=seed, tell=tell))
+    tell(Found())
     return all_found
 
 
@@ -73,8 +77,6 @@ def main() -> int:
                 things.close()
         finally:
             asyncio.run(postgres.stop())
-    for failure in found.failures:
-        print(f"\n{failure}")
     fewest, at_least = min((count, label) for label, count in found.by_operation.items())
     print(f"\n{len(found.by_operation)} operations, at least {fewest} cases each ({at_least})")
     print("answers: " + ", ".join(f"{status} {count:,}" for status, count in sorted(found.statuses.items())))
