@@ -111,9 +111,13 @@ class Mender:
             case.query["enableSchedule"] = "true"
 
     def _body(self, case: Case, *, linked: bool) -> None:
-        if case.operation.label == "POST /api/outdial/flows" and not isinstance(case.body, NotSet):
-            # of bytes no schema tells which are sound
+        # of bytes no schema tells which are sound; where nothing else is wrong on purpose, they are
+        sound = case.meta is None or case.meta.generation.mode.is_positive or _is_wrong(case, ParameterLocation.QUERY)
+        if case.operation.label == "POST /api/outdial/flows" and sound and not isinstance(case.body, NotSet):
             case.body = RECORDING
+        if "enableSchedule" in case.query and not _is_wrong(case, ParameterLocation.QUERY):
+            sets = isinstance(case.body, dict) and "startDateTime" in case.body
+            case.query["enableSchedule"] = "true" if sets else "false"
         if isinstance(case.body, NotSet) or not isinstance(case.body, dict):
             return
         body = {**case.body}
@@ -123,8 +127,6 @@ class Mender:
                 body["contactLists"] = [LIST]
         if "contact_list_name" in body and not (linked and body["contact_list_name"] in self._answered):
             body["contact_list_name"] = LIST
-        if "enableSchedule" in case.query and not _is_wrong(case, ParameterLocation.QUERY):
-            case.query["enableSchedule"] = "true" if "startDateTime" in body else "false"
         if "startDateTime" in body:
             body |= {"startDateTime": "2099-03-01 09:00:00", "endDateTime": "2099-06-01 00:00:00"}
         if "timeZoneOffset" in body:

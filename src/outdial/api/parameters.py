@@ -71,7 +71,8 @@ def choice(text: str, *choices: str, required: bool = False) -> Parameter:
 
 def number(text: str, *, least: int, most: int, required: bool = False) -> Parameter:
     """Return a parameter that is a whole number; both ends are allowed. Empty, it is as if left out."""
-    return Parameter(text, {"type": "integer", "minimum": least, "maximum": most}, required=required)
+    schema = {"anyOf": [{"type": "integer", "minimum": least, "maximum": most}, {"type": "string", "maxLength": 0}]}
+    return Parameter(text, schema, required=required)
 
 
 def free_text(text: str, *, required: bool = False, example: str | None = None) -> Parameter:

@@ -49,7 +49,9 @@ _PAGING: Final = {
     "skip": number("How many to leave out at the beginning, 0 unless told.", least=0, most=LARGEST_SKIP),
     "limit": number(f"How many, {DEFAULT_PAGE} unless told.", least=1, most=LARGEST_PAGE),
 }
-_PIECE: Final = Upload("application/octet-stream", "The bytes of the file from `offset` on.", LARGEST_PIECE)
+_PIECE: Final = Upload(
+    "application/octet-stream", "The bytes of the file from `offset` on.", LARGEST_PIECE, required=False
+)
 _OFFSET: Final = {
     "offset": number(
         "How many bytes of the file have arrived, `receivedBytes`: there this piece begins.", least=0, most=LARGEST_FILE

@@ -55,6 +55,8 @@ class Upload:
     description: str
     largest: int
     """Bytes."""
+    required: bool = True
+    """Whether it must be there; else none is the same as no bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ class Routes:
             schema = {"type": "string", "format": "binary"}
             described["requestBody"] = {
                 "description": upload.description,
-                "required": True,
+                "required": upload.required,
                 "content": {upload.content_type: {"schema": schema}},
             }
         # either header

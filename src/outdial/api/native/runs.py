@@ -40,7 +40,8 @@ _SKIPPING: Final = {
 }
 _FOLLOWING: Final = {
     "after": Parameter(
-        "The `next` of the page before; left out: from the beginning.", {"type": "string", "pattern": "^[0-9a-f]{32}$"}
+        "The `next` of the page before; left out: from the beginning.",
+        {"type": "string", "pattern": "^([0-9a-f]{32})?$"},
     ),
     "limit": number(f"How many, {DEFAULT_PAGE} unless told.", least=1, most=LARGEST_PAGE),
 }
