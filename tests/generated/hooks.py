@@ -33,6 +33,7 @@ def register_formats() -> None:
     schemathesis.openapi.format("phone-number", phones)
     schemathesis.openapi.format("time-zone", st.sampled_from(("Europe/Paris", "Asia/Kolkata", "America/New_York")))
     schemathesis.openapi.format("country-code", st.sampled_from(("US", "DE", "IN")))
+    schemathesis.openapi.format("web-address", st.integers(1, 999).map(lambda place: f"https://192.0.2.9/{place}"))
     schemathesis.openapi.media_type("audio/wav", st.binary(max_size=200))
 
 
@@ -137,6 +138,9 @@ class Mender:
             body["username"] = "acme"
         if body.get("port") == 0:
             body["port"] = 5060
+        if "headers" in body and isinstance(body["headers"], dict):
+            # names that differ in case only are one name
+            body["headers"] = {name: body["headers"][name] for name in {n.lower(): n for n in body["headers"]}.values()}
         if "mapping" in body:
             body["mapping"] = {column: word for word, column in {v: k for k, v in body["mapping"].items()}.items()}
         if body.get("createList") is False:

@@ -46,6 +46,7 @@ class Things:
             "phoneNumber": self.caller_id,
             "dncListId": self.dnc_list,
             "importId": self.open_import,
+            "stopId": self.stop,
             "endedImportId": self.ended_import,
         }
         self.campaigns_below = f"/campaign/api/v1/public/{server.owner.iid}/campaign"
@@ -114,6 +115,10 @@ class Things:
     def open_import(self) -> str:
         body = {"listName": LIST, "fileName": "people.csv"}
         return self._done("POST", "/api/outdial/imports", json=body)["id"]
+
+    def stop(self) -> str:
+        """A stop of what calls from a number nobody calls from."""
+        return self._done("POST", "/api/outdial/stops/caller-id", json={"callerId": "+15550100888"})["id"]
 
     def ended_import(self) -> str:
         import_id = self.open_import()

@@ -18,6 +18,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "bad_request": "`trigger` must be `play` or `stop`, not 'halt'.",
     "conflict": "There is already a trunk named Main; remove it first or choose another name.",
     "database_unavailable": "The database did not count this request in time; ask again.",
+    "emergency_stop": "An emergency stop is in force; nothing can be started before it is lifted.",
     "engine_unavailable": "The engine asterisk does not answer.",
     "file": "The file of import im-11111111-2222-4333-8444-555555555555 cannot be written: No space left on device.",
     "forbidden": "A client can give only scopes that it has itself; this one has no configuration.",

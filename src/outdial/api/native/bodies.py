@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 from outdial.api.numbers import Whole
 from outdial.api.texts import NAME, PHONE, REGION, line
 from outdial.core.model import ConnectedCalls, NumberFormat, RingingCalls, Scope, Transport
-from outdial.services import trunks
+from outdial.services import pre_calls, trunks
 from outdial.services.access import LARGEST_CONCURRENCY
 from outdial.services.clients import LONGEST_OVERLAP_SECONDS
 from outdial.services.contact_columns import LONGEST_CELL, MOST_COLUMNS
@@ -49,17 +49,20 @@ def _changes(**values: Any) -> ConfigDict:
 
 
 # strict mode takes no text for an enumeration or an instant; JSON has nothing else for them
-def _told(**schema: Any) -> Any:
-    """What the document says of a field beside its type; the service that reads it checks it."""
+def told(**schema: Any) -> Any:
+    """Return what the document says of a field beside its type; the service that reads it checks it."""
     return Field(json_schema_extra=schema)
 
 
-Name = Annotated[str, _told(**NAME)]
-Phone = Annotated[str, _told(**PHONE)]
+Name = Annotated[str, told(**NAME)]
+Reason = Annotated[str, told(**line(LONGEST_DESCRIPTION))]
+Phone = Annotated[str, told(**PHONE)]
 Host = Annotated[str, WithJsonSchema({"anyOf": _HOST_KINDS})]
-MappedName = Annotated[str, _told(maxLength=LONGEST_CELL)]
+MappedName = Annotated[str, told(maxLength=LONGEST_CELL)]
 FromDomain = Annotated[str, WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 0}, *_HOST_KINDS]})]
-Credential = Annotated[str, _told(**line(trunks.LONGEST_CREDENTIAL))]
+HeaderName = Annotated[str, told(pattern="^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
+HeaderValue = Annotated[str, told(pattern="^([!-~]([ -~]*[!-~])?)?$", maxLength=pre_calls.LONGEST_HEADER)]
+Credential = Annotated[str, told(**line(trunks.LONGEST_CREDENTIAL))]
 ScopeName = Annotated[Scope, Field(strict=False)]
 Instant = Annotated[AwareDatetime, Field(strict=False)]
 
@@ -74,7 +77,7 @@ class ApplicationBody(Body):
     model_config = _changes(name="Reminders", maxConcurrentCalls=30)
 
     name: Name = ""
-    max_concurrent_calls: Annotated[int, _told(minimum=1, maximum=LARGEST_CONCURRENCY), Whole] | None = None
+    max_concurrent_calls: Annotated[int, told(minimum=1, maximum=LARGEST_CONCURRENCY), Whole] | None = None
     """null: no ceiling."""
 
 
@@ -112,8 +115,8 @@ class PreCallFetchBody(Body):
 
     model_config = example(url="https://crm.example.net/pre-call", headers={"Authorization": "Bearer 9f2c"})
 
-    url: str
-    headers: dict[str, str] = {}
+    url: Annotated[str, told(format="web-address", maxLength=pre_calls.LONGEST_URL)]
+    headers: Annotated[dict[HeaderName, HeaderValue], told(maxProperties=pre_calls.MOST_HEADERS)] = {}
     """Sent with each question; kept encrypted, never shown."""
 
 
@@ -128,14 +131,14 @@ class NewImportBody(Body):
     )
 
     list_name: Name
-    file_name: Annotated[str, _told(**line(LONGEST_FILE_NAME, blank=False))]
+    file_name: Annotated[str, told(**line(LONGEST_FILE_NAME, blank=False))]
     create_list: bool = True
     """Make the list where there is none."""
-    sheet: Annotated[str, _told(**line(LONGEST_SHEET_NAME))] | None = None
+    sheet: Annotated[str, told(**line(LONGEST_SHEET_NAME))] | None = None
     """Of a workbook; left out: the first."""
-    mapping: Annotated[dict[MappedName, MappedName], _told(maxProperties=MOST_COLUMNS)] = {}
+    mapping: Annotated[dict[MappedName, MappedName], told(maxProperties=MOST_COLUMNS)] = {}
     """`phone`, `timeZone`, `uniqueId`, `priority`, or an attribute of any name, and the column it is read from."""
-    default_region: Annotated[str, _told(**REGION)] | None = None
+    default_region: Annotated[str, told(**REGION)] | None = None
     """Country of numbers without +, two letters."""
 
 
@@ -155,7 +158,7 @@ class DncNumbersBody(Body):
     )
 
     phone_numbers: Annotated[list[str], Field(min_length=1, max_length=LARGEST_DNC_BATCH)]
-    reason: Annotated[str, _told(**line(LONGEST_DESCRIPTION))] = ""
+    reason: Reason = ""
     expires_at: Instant | None = None
     """null: never."""
 
@@ -171,17 +174,17 @@ class DncRemovalBody(Body):
 class TrunkFields(Body):
     """What trunks have in common; meanings as in `outdial trunk add --help`."""
 
-    port: Annotated[int, _told(minimum=0, maximum=trunks.LARGEST_PORT), Whole] = 5060
+    port: Annotated[int, told(minimum=0, maximum=trunks.LARGEST_PORT), Whole] = 5060
     transport: Annotated[Transport, Field(strict=False)] = Transport.UDP
     username: Credential | None = None
     password: Credential | None = None
     """Never answered; it needs a user name."""
     from_domain: FromDomain | None = None
     number_format: Annotated[NumberFormat, Field(strict=False)] = NumberFormat.E164_PLUS
-    number_prefix: Annotated[str, _told(pattern="^[0-9*+]{0,16}$")] = ""
-    max_channels: Annotated[int, _told(minimum=1, maximum=trunks.MOST_CHANNELS), Whole] = 10
+    number_prefix: Annotated[str, told(pattern="^[0-9*+]{0,16}$")] = ""
+    max_channels: Annotated[int, told(minimum=1, maximum=trunks.MOST_CHANNELS), Whole] = 10
     calls_per_second: Annotated[
-        float, _told(minimum=trunks.LEAST_CALLS_PER_SECOND, maximum=trunks.MOST_CALLS_PER_SECOND)
+        float, told(minimum=trunks.LEAST_CALLS_PER_SECOND, maximum=trunks.MOST_CALLS_PER_SECOND)
     ] = 1.0
 
 
@@ -201,7 +204,7 @@ class NewTrunkBody(TrunkFields):
 
     name: Name
     host: Host
-    caller_ids: Annotated[list[Phone], _told(minItems=1)]
+    caller_ids: Annotated[list[Phone], told(minItems=1)]
 
 
 class TrunkBody(TrunkFields):
