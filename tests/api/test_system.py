@@ -171,7 +171,7 @@ async def test_docs_are_a_page(http):
     for path in document["paths"]:
         assert f"<code>{path}</code>" in answer.text
     anchors = set(re.findall(r'id="([^"]+)"', answer.text))
-    assert set(document["components"]["schemas"]) == anchors
+    assert {*document["components"]["schemas"], *document["components"]["responses"]} == anchors
     assert set(re.findall(r'href="#([^"]+)"', answer.text)) <= anchors
     # nothing from elsewhere, and nothing that runs
     assert not re.search(r"<script|src=|href=.https?:", answer.text)
