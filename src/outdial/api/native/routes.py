@@ -10,12 +10,14 @@ from typing import Any, Final, TypeAlias
 
 from fastapi import APIRouter
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from outdial.api import links
 from outdial.api.auth import Caller
 from outdial.api.body import LARGEST_BODY
+from outdial.api.errors import VERBS
 from outdial.api.links import Link
 from outdial.api.native.door import Door
 from outdial.api.openapi import JSON, Catalog
@@ -120,6 +122,15 @@ class Routes:
             operation_id=operation_id,
             openapi_extra=self._described(operation_id, path, operation, keyed=changes and not operation.stops),
         )
+
+    def only(self, method: str, path: str) -> None:
+        """Refuse all other verbs at a path whose last word another endpoint would take for an id."""
+
+        async def refuse(_request: Request) -> Response:
+            raise HTTPException(405)
+
+        others = sorted(set(VERBS) - {method})
+        self.router.add_api_route(path, refuse, methods=others, include_in_schema=False, response_model=None)
 
     def _described(self, operation_id: str, path: str, operation: Operation, *, keyed: bool) -> dict[str, Any]:
         upload = operation.body if isinstance(operation.body, Upload) else None

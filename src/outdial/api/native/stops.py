@@ -171,6 +171,8 @@ class WideStopRoutes:
             ),
         ):
             routes.add(method, path, endpoint, operation)
+            if method == "POST":
+                routes.only(method, path)
 
     async def caller_id(self, request: Request, caller: Caller) -> Response:
         """Stop every campaign of the application that calls from a number, and switch their schedules off.
