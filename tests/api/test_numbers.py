@@ -9,7 +9,7 @@ from outdial.api.problems import parse
 from outdial.core.errors import InvalidInputError
 
 
-@pytest.mark.parametrize("written", [30, 30.0, 3e1])
+@pytest.mark.parametrize("written", [30, 30.0])
 def test_a_whole_number_may_have_a_point(written):
     ceiling = parse(ApplicationBody, {"maxConcurrentCalls": written}).max_concurrent_calls
     assert (type(ceiling), ceiling) == (int, 30)

@@ -18,12 +18,15 @@ class Link:
     body: Any = None
     """Fields of the next body that are known; the others are the client's to fill in."""
 
+    elsewhere: bool = False
+    """It leads to another surface, whose requests take none of the parameters that all of this one take."""
+
     def described(self, version: str, always: Mapping[str, str]) -> dict[str, Any]:
         """Return OpenAPI's description of it; ``always``: parameters that each next request takes."""
         told: dict[str, Any] = {
             "operationId": self.to.format(version=version),
             "description": self.text,
-            "parameters": {**always, **self.parameters},
+            "parameters": {**({} if self.elsewhere else always), **self.parameters},
         }
         return told if self.body is None else {**told, "requestBody": self.body}
 

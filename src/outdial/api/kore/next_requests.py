@@ -30,8 +30,8 @@ AFTER_TRIGGER: Final = (
     Link("post_campaignId_status_{version}", "What the campaign does.", {**_CAMPAIGN, "query.view": "status"}),
     Link("post_campaignId_status_{version}", "How its contacts fare.", {**_CAMPAIGN, "query.view": "contacts"}),
     Link("delete_campaignId__{version}", "Delete the campaign, once it is stopped.", {**_CAMPAIGN, **_VOICE}),
-    Link("get_runs_instanceId", "The run, whole, with the report of its stop.", _OWN_RUN),
-    Link("get_runs_instanceId_attempts", "The attempts of the run.", _OWN_RUN),
+    Link("get_runs_instanceId", "The run, whole, with the report of its stop.", _OWN_RUN, elsewhere=True),
+    Link("get_runs_instanceId_attempts", "The attempts of the run.", _OWN_RUN, elsewhere=True),
 )
 
 AFTER_CREATION: Final = (
@@ -46,7 +46,7 @@ AFTER_CREATION: Final = (
         {"query.campaignName": "$response.body#/data/name", "query.campaignId": "$response.body#/data/id"},
     ),
     Link("delete_campaignId__{version}", "Delete the campaign.", {**_NEW_CAMPAIGN, **_VOICE}),
-    Link("post_campaigns_campaignId_clone", "Make another like it.", _NEW_CAMPAIGN),
+    Link("post_campaigns_campaignId_clone", "Make another like it.", _NEW_CAMPAIGN, elsewhere=True),
 )
 
 SAME_LIST: Final = (

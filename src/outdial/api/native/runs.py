@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Final
@@ -27,6 +28,7 @@ from outdial.api.native.views import (
 from outdial.api.parameters import Parameter, number
 from outdial.api.parts import ApiParts
 from outdial.api.query import query_number, query_value
+from outdial.core.errors import BadRequestError
 from outdial.core.model import Scope
 from outdial.services import exports, run_views
 
@@ -45,6 +47,7 @@ _FOLLOWING: Final = {
     ),
     "limit": number(f"How many, {DEFAULT_PAGE} unless told.", least=1, most=LARGEST_PAGE),
 }
+_ATTEMPT_ID: Final = re.compile("[0-9a-f]{32}")
 _AT: Final = datetime(2026, 3, 1, 10, tzinfo=UTC)
 _RUN: Final = RunSummary(
     instance_id="cid-1111111-2222-4333-8444-555555555555",
@@ -167,7 +170,7 @@ class RunRoutes:
             self._database,
             iid=caller.iid,
             instance_id=request.path_params["instanceId"],
-            after=query_value(request, "after") or None,
+            after=_after(request),
             limit=limit,
         )
         following = found[-1].id if len(found) == limit else None
@@ -183,6 +186,14 @@ class RunRoutes:
         """Return the attempts of a run, as a CSV file like that of its contacts."""
         run = await run_views.get_run(self._database, iid=caller.iid, instance_id=request.path_params["instanceId"])
         return _file(f"attempts-{run.instance_id}.csv", exports.attempts_csv(self._database, run))
+
+
+def _after(request: Request) -> str | None:
+    """Return the attempt after which a page begins, None for the first; raise BadRequestError."""
+    after = query_value(request, "after")
+    if after and not _ATTEMPT_ID.fullmatch(after):
+        raise BadRequestError("`after` must be the id of an attempt, as `next` of the page before says.")
+    return after or None
 
 
 def _file(name: str, chunks: AsyncIterator[bytes]) -> Response:
