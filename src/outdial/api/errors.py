@@ -9,7 +9,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 
 from outdial.api.json_reply import JsonReply
 from outdial.api.request_ids import request_id
@@ -93,7 +93,11 @@ async def _http(request: Request, error: Exception) -> JsonReply:
 
 def _verbs_at(request: Request) -> list[str]:
     """Return the verbs there are endpoints for at the request's path; the router knows those of one route only."""
-    routes = request.app.router.routes
+    routes: list[BaseRoute] = []
+    for route in request.app.router.routes:
+        # FastAPI keeps what it includes as a router of its own
+        included = getattr(route, "original_router", None)
+        routes += [route] if included is None else included.routes
     found = []
     for verb in VERBS:
         asked = {**request.scope, "method": verb}
