@@ -125,7 +125,7 @@ class Mender:
         if "contact_list_name" in body and not (linked and body["contact_list_name"] in self._answered):
             body["contact_list_name"] = LIST
         if "startDateTime" in body:
-            body |= {"startDateTime": "2099-03-01 09:00:00", "endDateTime": "2299-06-01 00:00:00"}
+            body |= {"startDateTime": "2040-03-01 09:00:00", "endDateTime": "2199-06-01 00:00:00"}
         if "timeZoneOffset" in body:
             body |= {"startDate": "2026-02-16", "endDate": "2026-02-22"}
         if body.get("expiresAt"):
