@@ -41,7 +41,11 @@ ATTEMPTS ?= 500000
 bench-exports: .venv/dev ## measure the memory that files of a run of CONTACTS and ATTEMPTS take
 	$(BIN)/python -m bench.exports $(CONTACTS) $(ATTEMPTS)
 
+CASES ?= 20000
+fuzz: .venv/dev ## CASES generated requests over the API document, checked answer by answer
+	$(BIN)/python tests/generated $(CASES)
+
 docs: .venv/dev ## write the generated reference pages
 	$(BIN)/python scripts/docs.py
 
-.PHONY: help install run check test model bench bench-api bench-import bench-exports docs
+.PHONY: help install run check test model fuzz bench bench-api bench-import bench-exports docs

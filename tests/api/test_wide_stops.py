@@ -153,3 +153,10 @@ class TestEmergency:
         path.write_text("smoke\n")
         assert (await operator.done("GET", "/emergency-stop"))["file"] is True
         assert (await http.get("/ready")).status_code == 503
+
+
+@pytest.mark.parametrize("word", ["caller-id", "contact-list", "number", "account"])
+async def test_a_kind_of_stop_is_no_id_of_one(native, word):
+    answer = await native.ask("GET", f"/stops/{word}")
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "POST"

@@ -82,7 +82,7 @@ def create_app(parts: ApiParts) -> FastAPI:
     app.add_middleware(Measured, metrics=metrics)
     app.add_middleware(OneSpelling)
     app.add_middleware(IgnoredFields)
-    app.include_router(System(parts, metrics).router())
+    app.include_router(System(parts, metrics).router(catalog))
     app.add_route("/docs", _docs, include_in_schema=False)
     for router in routers:
         app.include_router(router)

@@ -29,6 +29,8 @@ td, th {{ text-align: left; padding: .1rem 1rem .1rem 0; vertical-align: top }}
 {operations}
 <h2>Errors</h2>
 {errors}
+<h2>Failures</h2>
+{answers}
 <h2>Shapes</h2>
 {shapes}
 </html>
@@ -46,18 +48,38 @@ def page(document: dict[str, Any]) -> str:
         about=_paragraphs(document["info"]["description"]),
         operations="\n".join(f"<h2>{escape(tag)}</h2>\n" + "\n".join(items) for tag, items in tags.items()),
         errors=_errors(document.get("x-error-catalogue", [])),
+        answers=_answers(document["components"].get("responses", {})),
         shapes="\n".join(_shape(name, schema) for name, schema in sorted(document["components"]["schemas"].items())),
     )
 
 
 def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     parts = [_paragraphs(operation.get("description", "")), _parameters(operation.get("parameters", []))]
+    failures: list[str] = []
     if "requestBody" in operation:
         parts += ["<p>Body</p>", _content(operation["requestBody"])]
     for status, answer in operation["responses"].items():
-        parts += [f"<p>{escape(status)}: {escape(answer['description'])}</p>", _content(answer)]
+        if "$ref" in answer:
+            failures.append(_failure(status, answer["$ref"].rpartition("/")[2]))
+        else:
+            parts += [f"<p>{escape(status)}: {escape(answer['description'])}</p>", _content(answer)]
+    if failures:
+        parts.append(f"<p>Failures: {', '.join(failures)}</p>")
     summary = f"<b>{method.upper()}</b> <code>{escape(path)}</code> {escape(operation['summary'])}"
     return f"<details><summary>{summary}</summary>\n" + "\n".join(parts) + "\n</details>"
+
+
+def _failure(status: str, name: str) -> str:
+    return f'<a href="#{escape(name)}">{escape(status)}</a>'
+
+
+def _answers(responses: dict[str, Any]) -> str:
+    """Return the failures that operations refer to."""
+    return "\n".join(
+        f'<details id="{escape(name)}"><summary><code>{escape(name)}</code> {escape(answer["description"])}</summary>'
+        f"{_content(answer)}</details>"
+        for name, answer in responses.items()
+    )
 
 
 def _parameters(parameters: list[dict[str, Any]]) -> str:
@@ -84,7 +106,10 @@ def _content(described: dict[str, Any]) -> str:
 
 
 def _examples(content: dict[str, Any]) -> str:
-    return f"<p>For example</p>{_schema(content['example'])}" if "example" in content else ""
+    found = (
+        [content["example"]] if "example" in content else [one["value"] for one in content.get("examples", {}).values()]
+    )
+    return "".join(f"<p>For example</p>{_schema(example)}" for example in found)
 
 
 def _shape(name: str, schema: dict[str, Any]) -> str:

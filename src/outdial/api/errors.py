@@ -9,6 +9,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.routing import BaseRoute, Match
 
 from outdial.api.json_reply import JsonReply
 from outdial.api.request_ids import request_id
@@ -17,6 +18,9 @@ from outdial.core.errors import OutdialError, RateLimitedError
 RETRY_AFTER_SECONDS: Final = 1
 """``Retry-After`` where waiting helps but how long is not known: a stop not proven yet, a database that restarts."""
 
+
+VERBS: Final = ("DELETE", "GET", "PATCH", "POST", "PUT")
+"""Those that any endpoint has."""
 
 NATIVE: Final = "/api/outdial/"
 """Where outdial's own surface begins: its failures say more."""
@@ -80,8 +84,28 @@ async def _http(request: Request, error: Exception) -> JsonReply:
         message = "Method Not Allowed"
     else:
         message = str(error.detail)
+    headers = error.headers
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {**(headers or {}), "Allow": ", ".join(_verbs_at(request))}
     code = HTTPStatus(status).name.lower()
-    return error_reply(request, status, [message], status, error_code=code, headers=error.headers)
+    return error_reply(request, status, [message], status, error_code=code, headers=headers)
+
+
+def _verbs_at(request: Request) -> list[str]:
+    """Return the verbs there are endpoints for at the request's path; the router knows those of one route only."""
+    routes: list[BaseRoute] = []
+    for route in request.app.router.routes:
+        # FastAPI keeps what it includes as a router of its own
+        included = getattr(route, "original_router", None)
+        routes += [route] if included is None else included.routes
+    found = []
+    for verb in VERBS:
+        asked = {**request.scope, "method": verb}
+        first = next((route for route in routes if route.matches(asked)[0] is Match.FULL), None)
+        # a route that is kept out of the document refuses
+        if getattr(first, "include_in_schema", False):
+            found.append(verb)
+    return found
 
 
 async def _unforeseen(request: Request, _error: Exception) -> JsonReply:

@@ -70,7 +70,13 @@ def _unread(read: Any, document: Any, at: str) -> Iterator[str]:
 
 
 def _told(found: list[str]) -> str:
-    # whatever a client calls a field, it is one header of visible characters
-    names = [path.encode("unicode_escape").decode("ascii").replace(",", "\\x2c")[:LONGEST_NAME] for path in found]
+    names = [_visible(path) for path in found]
     more = [] if len(names) <= MOST_NAMED else [f"and {len(names) - MOST_NAMED} more"]
     return ", ".join([*names[:MOST_NAMED], *more])
+
+
+def _visible(path: str) -> str:
+    """Return a path as visible characters: whatever a client calls a field, it is one header, and one part of it."""
+    # HTTP has no value that begins or ends with a blank, and a blank name would be none
+    escaped = path.encode("unicode_escape").decode("ascii").replace(",", "\\x2c").replace(" ", "\\x20")
+    return escaped[:LONGEST_NAME] or '""'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -12,53 +12,78 @@ from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
 
 from outdial.api.error_catalogue import catalogue
+from outdial.api.refusals import HEADERS, Refusals, header
 from outdial.api.request_ids import RequestIds
 
-IDEMPOTENCY: Final = (
-    "A text of the client's own, new for each thing it wants done. Sent again within 24 hours with the same request it "
-    "gets the first answer again, with `Idempotent-Replay: true`, and nothing is done twice. A stop ignores it."
-)
-"""What the header is for."""
+JSON: Final = "application/json"
 
 _BY_NAME: Final = "#/components/schemas/"
-_JSON: Final = "application/json"
+_NO_NUL: Final = "^[^\\u0000]*$"
+"""What any text in a body is: PostgreSQL holds no other."""
 
 
 class Catalog:
-    """The schemas all operations refer to."""
+    """The schemas and failures all operations refer to."""
 
     def __init__(self) -> None:
         self.schemas: dict[str, Any] = {}
-        self.examples: dict[str, Any] = {}
-        """Examples of answers, by operation."""
+        self.responses: dict[str, Any] = {}
+        self.examples: dict[str, dict[str, Any]] = {}
+        """Examples of answers by their names, by operation."""
+
+    def refusals(self, prefix: str, failure: Any, *, full: bool) -> Refusals:
+        """Return the failures of a surface, all of which the document then holds."""
+        made = Refusals(prefix, self.answer([failure]), full=full)
+        self.responses.update(made.responses())
+        return made
 
     def operation(
         self,
+        operation_id: str,
         *,
         parameters: Sequence[dict[str, Any]],
         bodies: Sequence[type[BaseModel]],
-        answers: Sequence[Any],
-        failure: Any,
+        answer: Mapping[str, Any],
+        examples: Mapping[str, Any],
+        refused: Mapping[str, Any],
+        must_have_body: bool = False,
+        keyed: bool = False,
+        links: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Return the parts of an operation that its function's signature does not tell."""
-        done, refused = self._answer(answers) if answers else {}, self._answer([failure])
-        described: dict[str, Any] = {
-            "parameters": list(parameters),
-            "responses": {
-                "200": {"description": "Done.", "content": {_JSON: {"schema": done}}},
-                "default": {"description": "Refused or failed.", "content": {_JSON: {"schema": refused}}},
-            },
-        }
+        """Return the parts of an operation that its function's signature does not tell.
+
+        ``answer`` is what its 200 holds, by media type; ``keyed``: it takes an ``Idempotency-Key``.
+        """
+        headers = {"X-Request-Id": header("RequestId")}
         if bodies:
-            described["requestBody"] = {"content": {_JSON: {"schema": self._body(bodies)}}}
+            headers["X-Outdial-Ignored"] = header("Ignored")
+        if keyed:
+            headers["Idempotent-Replay"] = header("IdempotentReplay")
+        done: dict[str, Any] = {"description": "Done.", "headers": headers, "content": dict(answer)}
+        if links:
+            done["links"] = dict(links)
+        self.examples[operation_id] = {name: _plain(example) for name, example in examples.items()}
+        described: dict[str, Any] = {"parameters": list(parameters), "responses": {"200": done, **refused}}
+        if bodies:
+            described["requestBody"] = {
+                "required": must_have_body,
+                "content": {JSON: {"schema": self._body(bodies, empty=not must_have_body)}},
+            }
         return described
 
-    def _body(self, models: Sequence[type[BaseModel]]) -> dict[str, Any]:
+    def answer(self, shapes: Sequence[Any]) -> dict[str, Any]:
+        """Return the schema of what may be one of these shapes."""
+        references, components = msgspec.json.schema_components(shapes, ref_template=f"{_BY_NAME}{{name}}")
+        self._remember(components)
+        return _any_of(list(references))
+
+    def _body(self, models: Sequence[type[BaseModel]], *, empty: bool) -> dict[str, Any]:
         references, schema = models_json_schema(
             [(model, "validation") for model in models], ref_template=f"{_BY_NAME}{{model}}"
         )
-        self._remember(schema.get("$defs", {}))
-        return _any_of(list(references.values()))
+        self._remember({name: _storable(one) for name, one in schema.get("$defs", {}).items()})
+        # no body, null and {} are the same
+        return _any_of([*references.values(), *([{"type": "null"}] if empty else [])])
 
     def _remember(self, schemas: dict[str, Any]) -> None:
         for name, schema in schemas.items():
@@ -68,14 +93,25 @@ class Catalog:
             if not same:
                 raise ValueError(f"two shapes are named {name}")
 
-    def _answer(self, shapes: Sequence[Any]) -> dict[str, Any]:
-        references, components = msgspec.json.schema_components(shapes, ref_template=f"{_BY_NAME}{{name}}")
-        self._remember(components)
-        return _any_of(list(references))
-
 
 def _any_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
     return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+
+
+def _storable(schema: Any) -> Any:
+    """Return a body's schema in which text is what can be stored, wherever it says no more."""
+    if isinstance(schema, list):
+        return [_storable(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    told = {key: value if key in {"examples", "default", "enum"} else _storable(value) for key, value in schema.items()}
+    if told.get("type") == "string" and not told.keys() & {"pattern", "format", "enum", "const"}:
+        told["pattern"] = _NO_NUL
+    return told
+
+
+def _plain(example: Any) -> Any:
+    return example if isinstance(example, str) else msgspec.json.decode(msgspec.json.encode(example))
 
 
 class Api(FastAPI):
@@ -93,12 +129,11 @@ class Api(FastAPI):
         document = super().openapi()
         for operations in document["paths"].values():
             for operation in operations.values():
-                if operation["operationId"] in self._catalog.examples:
-                    # here, since FastAPI leaves null out of what it is given
-                    answer = operation["responses"]["200"]["content"][_JSON]
-                    answer["example"] = self._catalog.examples[operation["operationId"]]
+                self._show(operation)
         components = document.setdefault("components", {})
         components.setdefault("schemas", {}).update(self._catalog.schemas)
+        components["responses"] = self._catalog.responses
+        components["headers"] = HEADERS
         components["securitySchemes"] = {
             "token": {
                 "type": "apiKey",
@@ -111,3 +146,12 @@ class Api(FastAPI):
         }
         document["x-error-catalogue"] = catalogue()
         return document
+
+    def _show(self, operation: dict[str, Any]) -> None:
+        """Put in the examples: here, since FastAPI leaves null out of what it is given."""
+        examples = self._catalog.examples.get(operation["operationId"], {})
+        (answer,) = operation["responses"]["200"]["content"].values()
+        if len(examples) == 1:
+            (answer["example"],) = examples.values()
+        elif examples:
+            answer["examples"] = {name: {"value": value} for name, value in examples.items()}

@@ -61,8 +61,9 @@ OPENING_SECONDS: Final = 180.0
 FOLDER: Final = "imports"
 """Where files are kept, within the data folder."""
 
-_LONGEST_FILE_NAME: Final = 255
-_LONGEST_SHEET_NAME: Final = 100
+LONGEST_FILE_NAME: Final = 255
+LONGEST_SHEET_NAME: Final = 100
+"""Characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,8 @@ async def create(database: Database, *, iid: str, account_id: str, draft: Import
     require(
         name_problems("list_name", draft.list_name)
         + ([] if draft.file_name.strip() else ["`file_name` must not be empty."])
-        + line_problems("file_name", draft.file_name, longest=_LONGEST_FILE_NAME)
-        + line_problems("sheet", draft.sheet or "", longest=_LONGEST_SHEET_NAME)
+        + line_problems("file_name", draft.file_name, longest=LONGEST_FILE_NAME)
+        + line_problems("sheet", draft.sheet or "", longest=LONGEST_SHEET_NAME)
         + ([] if draft.default_region is None else region_problem(draft.default_region))
     )
     if (await get_application(database, iid)).account_id != account_id:

@@ -34,7 +34,8 @@ MOST_CHANNELS: Final = 10_000
 MOST_CALLS_PER_SECOND: Final = 1_000
 LEAST_CALLS_PER_SECOND: Final = 0.001
 
-_LONGEST_CREDENTIAL: Final = 255
+LONGEST_CREDENTIAL: Final = 255
+"""Characters of a user name or a password."""
 _NUMBER_PREFIX: Final = re.compile(r"[0-9*+]{0,16}")
 """Nothing that has a meaning in a SIP address (RFC 3261 §25.1)."""
 
@@ -86,8 +87,8 @@ def _checked(iid: str, draft: TrunkDraft, *, trunk_id: str, silent: bool = False
     problems += range_problems("port", draft.port, least=0, most=LARGEST_PORT)
     if draft.port == 0 and is_address(draft.host):
         problems.append("`port` 0 asks DNS for the port, which takes a host name; an address needs a port.")
-    problems += line_problems("username", username or "", longest=_LONGEST_CREDENTIAL)
-    problems += line_problems("password", password or "", longest=_LONGEST_CREDENTIAL)
+    problems += line_problems("username", username or "", longest=LONGEST_CREDENTIAL)
+    problems += line_problems("password", password or "", longest=LONGEST_CREDENTIAL)
     if password is not None and username is None:
         problems.append("`username` is missing; a password alone cannot be used.")
     if draft.from_domain:

@@ -12,7 +12,9 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from outdial.api.kore.requests import Whole, Wire
+from outdial.api import texts
+from outdial.api.kore.requests import Wire
+from outdial.api.numbers import Whole
 from outdial.api.problems import parse
 from outdial.core.errors import InvalidInputError
 from outdial.services.call_details import LONGEST_WINDOW, CallWindow
@@ -53,7 +55,13 @@ def _absent_when_empty(value: Any) -> Any:
 Day = Annotated[
     tuple[datetime, timedelta],
     BeforeValidator(_moment),
-    WithJsonSchema({"type": "string", "examples": ["2026-02-16", "2026-02-16 07:20:15"]}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": f"^{texts.DAY}([ T]{texts.TIME})?$",
+            "examples": ["2026-02-16", "2026-02-16 07:20:15"],
+        }
+    ),
 ]
 
 
@@ -63,7 +71,11 @@ class CallDetailsBody(Wire):
     start_date: Day
     end_date: Day
     time_zone_offset: Annotated[int, Field(ge=-_FARTHEST_MINUTES, le=_FARTHEST_MINUTES), Whole]
-    direction: Annotated[Literal["Inbound", "Outbound", "Both"] | None, BeforeValidator(_absent_when_empty)] = None
+    direction: Annotated[
+        Literal["Inbound", "Outbound", "Both"] | None,
+        BeforeValidator(_absent_when_empty),
+        WithJsonSchema({"enum": ["Inbound", "Outbound", "Both", "", None]}),
+    ] = None
     selected_fields: list[Annotated[Group, BeforeValidator(_lower)]] | None = None
     channels: list[str] | None = None
     queues: list[str] | None = None

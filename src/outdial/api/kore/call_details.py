@@ -14,9 +14,12 @@ from outdial.api.kore.call_detail_requests import CallDetailsBody, call_details_
 from outdial.api.kore.call_detail_shapes import CallsShape, calls_shape
 from outdial.api.kore.door import Door
 from outdial.api.kore.endpoints import Endpoints, Operation
+from outdial.api.kore.examples import CALLS
 from outdial.api.openapi import Catalog
+from outdial.api.parameters import number
 from outdial.api.parts import ApiParts
 from outdial.api.query import query_number
+from outdial.api.refusals import Refusals
 from outdial.services import call_details
 
 PREFIX: Final = "/agentassist/api/public/analytics/account/{accountId}"
@@ -27,8 +30,8 @@ LAST_PAGE: Final = 10
 # the second is the documented alias, the third how its sample spells it
 _NAMES: Final = ("interactionDetails", "calldetails", "callDetails")
 _PAGING: Final = {
-    "offset": f"Which page, 0–{LAST_PAGE}, 0 unless told.",
-    "limit": f"Calls in a page, 1–{LARGEST_PAGE}, {LARGEST_PAGE} unless told.",
+    "offset": number("Which page, 0 unless told.", least=0, most=LAST_PAGE),
+    "limit": number(f"Calls in a page, {LARGEST_PAGE} unless told.", least=1, most=LARGEST_PAGE),
 }
 
 
@@ -39,11 +42,19 @@ class CallDetailRoutes:
         self._database = parts.database
         self._door = door
 
-    def router(self, catalog: Catalog) -> APIRouter:
+    def router(self, catalog: Catalog, refusals: Refusals) -> APIRouter:
         """Return its router."""
         router = APIRouter(prefix=PREFIX, tags=["Call details v2"])
-        endpoints = Endpoints(router, catalog, version="v2", door=self._door)
-        operation = Operation("Get call details", (CallsShape,), bodies=(CallDetailsBody,), query=_PAGING, reads=True)
+        endpoints = Endpoints(router, catalog, version="v2", door=self._door, refusals=refusals)
+        operation = Operation(
+            "Get call details",
+            (CallsShape,),
+            {"calls": CALLS},
+            (CallDetailsBody,),
+            must_have_body=True,
+            query=_PAGING,
+            reads=True,
+        )
         for name in _NAMES:
             endpoints.add("POST", f"/v2/{name}", self.calls, operation)
         return router

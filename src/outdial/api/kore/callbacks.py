@@ -31,7 +31,7 @@ class CallbackBody(Wire):
     time_to_contact: Annotated[
         AwareDatetime,
         BeforeValidator(instant),
-        WithJsonSchema({"type": "string", "examples": ["2026-03-01T10:00:00.000Z"]}),
+        WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-03-01T10:00:00.000Z"]}),
     ]
 
 
@@ -51,6 +51,11 @@ class CallbackShape(msgspec.Struct, frozen=True, rename="camel", omit_defaults=T
     reason: str = ""
 
 
+_ANSWERS: Final = Found(
+    "success", [CallbackShape(_ID, "success"), CallbackShape(f"{_ID[:-1]}6", "failed", "time_in_past")]
+)
+
+
 class CallbackRoutes:
     """The call-back endpoint."""
 
@@ -60,7 +65,13 @@ class CallbackRoutes:
 
     def add_to(self, endpoints: Endpoints) -> None:
         """Add it."""
-        operation = Operation("Call contacts back", (Found[list[CallbackShape]],), bodies=(CallbacksBody,))
+        operation = Operation(
+            "Call contacts back",
+            (Found[list[CallbackShape]],),
+            {"answers": _ANSWERS},
+            (CallbacksBody,),
+            must_have_body=True,
+        )
         endpoints.add("POST", "/{campaignInstanceId}/callContactAt", self.call_back, operation)
 
     async def call_back(self, request: Request) -> Response:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,6 +11,7 @@ from starlette.responses import Response
 from outdial.api.auth import Caller
 from outdial.api.body import read_json
 from outdial.api.json_reply import JsonReply
+from outdial.api.kore import examples
 from outdial.api.kore.campaign_shapes import (
     CampaignShape,
     CreatedCampaign,
@@ -26,9 +28,11 @@ from outdial.api.kore.campaign_shapes import (
 from outdial.api.kore.door import Door, is_stop, require_voice
 from outdial.api.kore.drafts import campaign_draft, campaign_search
 from outdial.api.kore.endpoints import Endpoints, Operation
+from outdial.api.kore.next_requests import AFTER_CREATION, AFTER_TRIGGER, SAME_CAMPAIGN
 from outdial.api.kore.requests import (
     AgentlessV1,
     AgentlessV2,
+    CampaignBody,
     CampaignsBody,
     EmptyBody,
     PreviewV1,
@@ -49,6 +53,7 @@ from outdial.api.kore.run_shapes import (
     stopped,
 )
 from outdial.api.kore.wire import Found, PageShape, Success, found, page_shape, success
+from outdial.api.parameters import choice
 from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
 from outdial.api.query import query_choice, query_value
@@ -57,10 +62,17 @@ from outdial.core.model import ConnectedCalls, DialingMode, RingingCalls
 from outdial.services import campaigns, runs
 from outdial.services import stop as stop_service
 
-_TYPE: Final = {"campaignType": "`voice`; `sms` answers 501."}
-_UPDATE_TYPE: Final = {"campaignType": "`voice`; v2 takes `sms` too, as its documented address has it."}
-_TRIGGER: Final = {**_TYPE, "trigger": "`play` starts the campaign, `stop` stops it."}
-_VIEW: Final = {"view": "`status` (also when left out) or `contacts`."}
+_TYPE: Final = {"campaignType": choice("`voice`; `sms` answers 501.", "voice", "sms", required=True)}
+_UPDATE_TYPE: Final = {
+    "campaignType": choice(
+        "`voice`; v2 takes `sms` too, as its documented address has it.", "voice", "sms", required=True
+    )
+}
+_TRIGGER: Final = {
+    **_TYPE,
+    "trigger": choice("`play` starts the campaign, `stop` stops it.", "play", "stop", required=True),
+}
+_VIEW: Final = {"view": choice("`status` (also when left out) or `contacts`.", "status", "contacts")}
 
 
 class CampaignRoutes:
@@ -74,51 +86,82 @@ class CampaignRoutes:
 
     def add_to(self, endpoints: Endpoints) -> None:
         """Add them."""
-        if self._version == 1:
-            create = Operation(
-                "Create a voice campaign",
-                bodies=(AgentlessV1, ProgressiveV1, PreviewV1),
-                answers=(Success[CreatedCampaign], CreatedPreviewV1),
-                query=_TYPE,
-            )
+        version = self._version
+        both: dict[str, Any] = {"created": examples.created_campaign(version)}
+        if version == 1:
+            bodies: tuple[type[CampaignBody], ...] = (AgentlessV1, ProgressiveV1, PreviewV1)
+            answers: tuple[Any, ...] = (Success[CreatedCampaign], CreatedPreviewV1)
+            both = {**both, "preview": examples.CREATED_PREVIEW_V1}
         else:
-            create = Operation(
-                "Create a voice campaign",
-                bodies=(AgentlessV2, ProgressiveV2, PreviewV2),
-                answers=(Success[CreatedCampaign],),
-                query=_TYPE,
-            )
+            bodies, answers = (AgentlessV2, ProgressiveV2, PreviewV2), (Success[CreatedCampaign],)
+        create = Operation(
+            "Create a voice campaign",
+            answers,
+            both,
+            bodies,
+            must_have_body=True,
+            query=_TYPE,
+            refused=frozenset({501}),
+            links=AFTER_CREATION,
+        )
+        update = replace(
+            create,
+            summary="Update a campaign",
+            answers=(UpdatedAnswer[UpdatedCampaign] if version == 1 else UpdatedAnswer[CampaignShape],),
+            examples={"updated": examples.updated_campaign(version)},
+            query=_UPDATE_TYPE,
+            links=SAME_CAMPAIGN,
+        )
         trigger = Operation(
             "Start or stop a campaign",
-            bodies=(StopBody,),
-            answers=(StartedShape, StoppedShape),
+            (StartedShape, StoppedShape),
+            {"started": examples.STARTED, "stopped": examples.STOPPED},
+            (StopBody,),
             query=_TRIGGER,
+            refused=frozenset({501}),
+            links=AFTER_TRIGGER,
             always=is_stop,
         )
         status = Operation(
             "What a campaign does, or its contacts' progress",
-            bodies=(RunContactsBody,),
-            answers=(Found[StatusShape], Found[RunContactsShape]),
+            (Found[StatusShape], Found[RunContactsShape]),
+            examples.status_answers(),
+            (RunContactsBody,),
             query=_VIEW,
+            links=SAME_CAMPAIGN,
             reads=True,
         )
         whole = (Success[CampaignShape],)
-        endpoints.refuse_word("/trigger")
         listing = Operation(
-            "Get all campaigns", (Success[PageShape[ListedCampaign]],), bodies=(CampaignsBody,), reads=True
+            "Get all campaigns",
+            (Success[PageShape[ListedCampaign]],),
+            {"page": examples.campaigns(version)},
+            (CampaignsBody,),
+            must_have_body=True,
+            refused=frozenset({501}),
+            reads=True,
         )
+        get = Operation(
+            "Get a campaign", whole, {"campaign": examples.campaign(version, "retrieved")}, links=SAME_CAMPAIGN
+        )
+        delete = Operation(
+            "Delete a campaign",
+            whole,
+            {"campaign": examples.campaign(version, "deleted")},
+            query=_TYPE,
+            refused=frozenset({501}),
+        )
+        endpoints.refuse_word("/trigger")
         endpoints.add("POST", "/getAllCampaignDetails", self.get_all, listing, only=True)
-        updated = UpdatedAnswer[UpdatedCampaign] if self._version == 1 else UpdatedAnswer[CampaignShape]
-        update = Operation("Update a campaign", (updated,), bodies=create.bodies, query=_UPDATE_TYPE)
         endpoints.add("PUT", "/{campaignId}", self.update, update)
         endpoints.add("POST", "", self.create, create)
         endpoints.add("POST", "/trigger/{campaignId}", self.trigger, trigger)
-        endpoints.add("GET", "/{campaignId}", self.get, Operation("Get a campaign", whole))
-        endpoints.add("DELETE", "/{campaignId}", self.delete, Operation("Delete a campaign", whole, query=_TYPE))
+        endpoints.add("GET", "/{campaignId}", self.get, get)
+        endpoints.add("DELETE", "/{campaignId}", self.delete, delete)
         endpoints.add("POST", "/{campaignId}", self.trigger, trigger)
         endpoints.add("POST", "/{campaignId}/status", self.status, status)
         # an older page of the reference lists it so
-        endpoints.add("GET", "/{campaignId}/status", self.status, status)
+        endpoints.add("GET", "/{campaignId}/status", self.status, replace(status, bodies=()))
 
     async def create(self, request: Request) -> Response:
         """Create a campaign, agentless, progressive or preview; it is ready to be started when this answers."""

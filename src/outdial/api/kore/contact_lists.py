@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from outdial.api.body import read_json
 from outdial.api.json_reply import JsonReply
+from outdial.api.kore import examples
 from outdial.api.kore.contact_list_shapes import (
     AddedShape,
     ContactListShape,
@@ -24,8 +25,10 @@ from outdial.api.kore.contact_list_shapes import (
 from outdial.api.kore.door import Door
 from outdial.api.kore.drafts import contact_batch, contact_list_body
 from outdial.api.kore.endpoints import Endpoints, Operation
+from outdial.api.kore.next_requests import AFTER_ADDING, AFTER_LIST_CREATION, SAME_LIST
 from outdial.api.kore.requests import AddContactsBody, ContactListBody, ContactListUpdateBody, EmptyBody
 from outdial.api.kore.wire import PageShape, Success, page_shape, success
+from outdial.api.parameters import choice, number
 from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
 from outdial.api.query import query_choice, query_number, query_value
@@ -38,10 +41,10 @@ DEFAULT_PAGE: Final = 50
 LARGEST_PAGE: Final = 1000
 LARGEST_SKIP: Final = 10**9
 
-_KIND: Final = {"type": "`call`, the only kind of list there is, or left out."}
+_KIND: Final = {"type": choice("`call`, the only kind of list there is, or left out.", "call")}
 _PAGING: Final = {
-    "skip": "How many contacts to leave out at the beginning, 0 unless told.",
-    "limit": f"How many to return, 1–{LARGEST_PAGE}, {DEFAULT_PAGE} unless told.",
+    "skip": number("How many contacts to leave out at the beginning, 0 unless told.", least=0, most=LARGEST_SKIP),
+    "limit": number(f"How many to return, {DEFAULT_PAGE} unless told.", least=1, most=LARGEST_PAGE),
 }
 
 
@@ -56,37 +59,57 @@ class ContactListRoutes:
 
     def add_to(self, endpoints: Endpoints) -> None:
         """Add them."""
-        create = Operation("Create a contact list", (Success[CreatedContactList],), bodies=(ContactListBody,))
-        whole = (Success[ContactListShape],)
+        version, whole, one = self._version, (Success[ContactListShape],), "/contactList/{contactListId}"
+        create = Operation(
+            "Create a contact list",
+            (Success[CreatedContactList],),
+            {"created": examples.created_contact_list(version)},
+            (ContactListBody,),
+            must_have_body=True,
+            links=AFTER_LIST_CREATION,
+        )
+        get_all = Operation(
+            "Get all contact lists",
+            (Success[list[ListedContactList]],),
+            {"lists": examples.contact_lists(version)},
+            (EmptyBody,),
+            query=_KIND,
+            reads=True,
+        )
+        update = Operation(
+            "Update a contact list",
+            (Success[UpdatedContactList],),
+            {"updated": examples.updated_contact_list(version)},
+            (ContactListUpdateBody,),
+            links=SAME_LIST,
+        )
+        get = Operation("Get a contact list", whole, {"list": examples.contact_list(version, "")}, links=SAME_LIST)
+        delete = Operation("Delete a contact list", whole, {"list": examples.deleted_contact_list(version)})
+        contacts = Operation(
+            "Get the contacts of a list",
+            (Success[PageShape[dict[str, Any]]],),
+            {"page": examples.CONTACTS},
+            query=_PAGING,
+            links=SAME_LIST,
+        )
         endpoints.add("POST", "/contactList/createContactList", self.create, create, only=True)
-        endpoints.add(
-            "POST",
-            "/contactList/getAllListDetails",
-            self.get_all,
-            Operation(
-                "Get all contact lists",
-                (Success[list[ListedContactList]],),
-                bodies=(EmptyBody,),
-                query=_KIND,
-                reads=True,
-            ),
-            only=True,
-        )
+        endpoints.add("POST", "/contactList/getAllListDetails", self.get_all, get_all, only=True)
         self.add_adding_to(endpoints)
-        update = Operation("Update a contact list", (Success[UpdatedContactList],), bodies=(ContactListUpdateBody,))
-        endpoints.add("PUT", "/contactList/{contactListId}", self.update, update)
-        endpoints.add("GET", "/contactList/{contactListId}", self.get, Operation("Get a contact list", whole))
-        endpoints.add("DELETE", "/contactList/{contactListId}", self.delete, Operation("Delete a contact list", whole))
-        endpoints.add(
-            "GET",
-            "/contactList/{contactListId}/getAllContacts",
-            self.contacts,
-            Operation("Get the contacts of a list", (Success[PageShape[dict[str, Any]]],), query=_PAGING),
-        )
+        endpoints.add("PUT", one, self.update, update)
+        endpoints.add("GET", one, self.get, get)
+        endpoints.add("DELETE", one, self.delete, delete)
+        endpoints.add("GET", f"{one}/getAllContacts", self.contacts, contacts)
 
     def add_adding_to(self, endpoints: Endpoints) -> None:
         """Add the one endpoint that has a version of its own, 1.1; v1 and v2 take it too."""
-        adding = Operation("Add contacts to a list", (AddedShape,), bodies=(AddContactsBody,))
+        adding = Operation(
+            "Add contacts to a list",
+            (AddedShape,),
+            {"added": examples.ADDED, "some": examples.ADDED_SOME},
+            (AddContactsBody,),
+            must_have_body=True,
+            links=AFTER_ADDING,
+        )
         endpoints.add("POST", "/contactList/addContacts", self.add_contacts, adding, only=True)
 
     async def create(self, request: Request) -> Response:

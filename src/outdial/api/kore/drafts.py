@@ -23,6 +23,8 @@ from outdial.api.kore.requests import (
     PreviewV2,
     ProgressiveV1,
     ProgressiveV2,
+    QueuedV1,
+    QueuedV2,
     SortBy,
     Strategy,
 )
@@ -74,7 +76,7 @@ def campaign_draft(document: Any, *, version: int, region: str | None, scheduled
         mode=MODES[body.dialing_mode],
         rules=_rules(body.dialing_strategy, _detection(body)),
         flow_name=body.experience_flow_name if isinstance(body, AgentlessV1 | AgentlessV2) else None,
-        queue_name=body.queue_name if isinstance(body, ProgressiveV1 | ProgressiveV2) else None,
+        queue_name=body.queue_name if isinstance(body, QueuedV1 | QueuedV2) else None,
         max_skips=body.max_skips if isinstance(body, PreviewV1 | PreviewV2) else None,
         api_version=version,
     )
@@ -121,7 +123,7 @@ def _body_of(document: Any, version: int) -> type[CampaignBody]:
 def _detection(body: CampaignBody) -> MachineDetection:
     if isinstance(body, AgentlessV2):
         return MachineDetection(body.enable_machine_detect)
-    if isinstance(body, AgentlessV1 | ProgressiveV1) and body.enable_machine_detect:
+    if isinstance(body, AgentlessV1 | QueuedV1) and body.enable_machine_detect:
         return MachineDetection.DETECT
     return MachineDetection.NO
 

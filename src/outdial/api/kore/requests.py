@@ -23,11 +23,14 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from outdial.api import texts
 from outdial.api.kore import hours
+from outdial.api.numbers import Whole, whole
 from outdial.core.errors import InvalidInputError
 from outdial.core.phone import parse_phone
 from outdial.core.schedule import LONGEST_STEP
 from outdial.core.zones import valid_zone
+from outdial.services.contact_lists import LARGEST_PRIORITY, LONGEST_UNIQUE_ID
 
 LARGEST_CONTACT_BATCH: Final = 100
 """Contacts in one request, as documented."""
@@ -78,13 +81,8 @@ def _distinct(names: list[str]) -> list[str]:
     return names
 
 
-def _whole(value: Any) -> Any:
-    # the vendor documents "number", and some clients write every number with a point
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
 def _numeric(value: Any) -> Any:
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else _whole(value)
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else whole(value)
 
 
 def _absent_when_empty(value: Any) -> Any:
@@ -123,26 +121,85 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-NotBlank = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
-Name = Annotated[str, Field(min_length=1, max_length=48), AfterValidator(_one_line)]
-Description = Annotated[str, Field(max_length=256)]
-Phone = Annotated[str, AfterValidator(_phone)]
-Zone = Annotated[str, AfterValidator(_zone)]
-Whole = BeforeValidator(_whole)
-Clock = WithJsonSchema({"type": "string", "examples": ["9:00 AM"]})
-Direction = Annotated[Literal["asc", "desc"] | None, BeforeValidator(_absent_when_empty)]
+def _or_empty(schema: dict[str, Any]) -> None:
+    """Say that empty text is taken for nothing."""
+    schema.setdefault("anyOf", []).append({"type": "string", "maxLength": 0})
+
+
+def _told(schema: dict[str, Any]) -> Any:
+    """What the document says of a field beside its type."""
+    return Field(json_schema_extra=schema)
+
+
+NotBlank = Annotated[str, Field(min_length=1), AfterValidator(_one_line), _told(texts.NOT_BLANK)]
+Name = Annotated[str, Field(min_length=1, max_length=48), AfterValidator(_one_line), _told(texts.NAME)]
+Description = Annotated[str, Field(max_length=256), _told(texts.DESCRIPTION)]
+Phone = Annotated[str, AfterValidator(_phone), _told(texts.PHONE)]
+Zone = Annotated[str, AfterValidator(_zone), _told(texts.ZONE)]
+Clock = WithJsonSchema(
+    {
+        "type": "string",
+        "pattern": "^(0?[1-9]|1[0-2]):[0-5][0-9] ?[AaPp][Mm]$",
+        "examples": ["9:00 AM"],
+    }
+)
+Direction = Annotated[
+    Literal["asc", "desc"] | None,
+    BeforeValidator(_absent_when_empty),
+    WithJsonSchema({"enum": ["asc", "desc", "", None]}),
+]
 Instant = Annotated[
     AwareDatetime | None,
     BeforeValidator(instant),
-    WithJsonSchema({"type": "string", "examples": ["2026-03-01T10:00:00.000Z"]}),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "maxLength": 0}, {"type": "null"}],
+            "examples": ["2026-03-01T10:00:00.000Z"],
+        }
+    ),
 ]
 WallClock = Annotated[
     datetime,
     BeforeValidator(_wall_clock),
-    WithJsonSchema({"type": "string", "examples": ["2026-03-01 09:30:00"]}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": f"^{texts.DAY} {texts.TIME}$",
+            "examples": ["2026-03-01 09:30:00"],
+        }
+    ),
+]
+PriorityFilter = Annotated[
+    int,
+    Field(ge=1, le=5),
+    BeforeValidator(_numeric),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 5}, {"type": "string", "pattern": "^0*[1-5]$"}]}
+    ),
+]
+ContactPriority = Annotated[
+    Annotated[int, Field(ge=0, le=LARGEST_PRIORITY), BeforeValidator(_numeric)] | None,
+    BeforeValidator(_absent_when_empty),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": LARGEST_PRIORITY},
+                {"type": "string", "pattern": f"^(0*({texts.UP_TO_32767}))?$"},
+                {"type": "null"},
+            ]
+        }
+    ),
+]
+UniqueId = Annotated[
+    str | None,
+    BeforeValidator(_absent_when_empty),
+    BeforeValidator(_as_text),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "maxLength": LONGEST_UNIQUE_ID}, {"type": "integer"}, {"type": "null"}]}
+    ),
 ]
 Number = TypeVar("Number")
-Paging = Annotated[Number | None, BeforeValidator(_absent_when_empty)]
+Paging = Annotated[Number | None, BeforeValidator(_absent_when_empty), Field(json_schema_extra=_or_empty)]
 
 
 class Wire(BaseModel):
@@ -210,7 +267,9 @@ class CampaignBody(Wire):
 
     name: Name
     description: Description
-    contact_lists: Annotated[list[NotBlank], Field(min_length=1, max_length=10), AfterValidator(_distinct)]
+    contact_lists: Annotated[
+        list[NotBlank], Field(min_length=1, max_length=10), AfterValidator(_distinct), _told({"uniqueItems": True})
+    ]
     dnc_lists: NamedList | None = None
     priority: Literal["1", "2", "3", "4", "5"]
     dialing_mode: Literal["Agentless", "Progressive", "Preview"]
@@ -226,20 +285,28 @@ class CampaignBody(Wire):
 class AgentlessV1(CampaignBody):
     """Create an agentless campaign, v1."""
 
+    dialing_mode: Literal["Agentless"]
     experience_flow_name: NotBlank
     enable_machine_detect: bool
 
 
-class ProgressiveV1(CampaignBody):
-    """Create a progressive campaign, v1."""
+class QueuedV1(CampaignBody):
+    """What the modes with agents ask for, v1."""
 
     queue_name: NotBlank = Field(alias="queue_name")
     enable_machine_detect: bool
 
 
-class PreviewV1(ProgressiveV1):
+class ProgressiveV1(QueuedV1):
+    """Create a progressive campaign, v1."""
+
+    dialing_mode: Literal["Progressive"]
+
+
+class PreviewV1(QueuedV1):
     """Create a preview campaign, v1."""
 
+    dialing_mode: Literal["Preview"]
     max_skips: Annotated[int, Field(ge=0, le=1000), Whole]
 
 
@@ -252,19 +319,27 @@ class CampaignBodyV2(CampaignBody):
 class AgentlessV2(CampaignBodyV2):
     """Create an agentless campaign, v2."""
 
+    dialing_mode: Literal["Agentless"]
     experience_flow_name: NotBlank
     enable_machine_detect: Literal["no", "detect", "disconnect"]
 
 
-class ProgressiveV2(CampaignBodyV2):
-    """Create a progressive campaign, v2."""
+class QueuedV2(CampaignBodyV2):
+    """What the modes with agents ask for, v2."""
 
     queue_name: NotBlank = Field(alias="queue_name")
 
 
-class PreviewV2(ProgressiveV2):
+class ProgressiveV2(QueuedV2):
+    """Create a progressive campaign, v2."""
+
+    dialing_mode: Literal["Progressive"]
+
+
+class PreviewV2(QueuedV2):
     """Create a preview campaign, v2."""
 
+    dialing_mode: Literal["Preview"]
     max_skips: Annotated[int, Field(ge=0, le=1000), Whole]
 
 
@@ -291,8 +366,18 @@ class WeeklyDetails(Wire):
     ]
 
 
+def _needs(recurrence: str) -> dict[str, Any]:
+    details = f"{recurrence.lower()}Details"
+    return {
+        "properties": {"recurType": {"const": recurrence}, details: {"type": "object"}},
+        "required": ["recurType", details],
+    }
+
+
 class RecurrenceObject(Wire):
     """How a schedule repeats."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [_needs("Daily"), _needs("Weekly")]})
 
     recur_type: Literal["Daily", "Weekly"]
     daily_details: DailyDetails | None = None
@@ -353,7 +438,7 @@ class Filters(Wire):
         list[Literal["Active", "Completed", "Ready", "Paused", "Preparing", "Stopped", "Scheduled", "Rescheduled"]]
         | None
     ) = None
-    priority: list[Annotated[int, Field(ge=1, le=5), BeforeValidator(_numeric)]] | None = None
+    priority: list[PriorityFilter] | None = None
     dialing_mode: list[Literal["Agentless", "Progressive", "Preview"]] | None = None
 
 
@@ -393,11 +478,9 @@ class ContactBody(Wire):
     model_config = ConfigDict(extra="allow")
 
     phone_number: Phone
-    time_zone: Annotated[Zone | None, BeforeValidator(_absent_when_empty)] = None
-    unique_id: Annotated[str | None, BeforeValidator(_absent_when_empty), BeforeValidator(_as_text)] = None
-    contact_priority: Annotated[
-        Annotated[int, Field(ge=0, le=32767), BeforeValidator(_numeric)] | None, BeforeValidator(_absent_when_empty)
-    ] = None
+    time_zone: Annotated[Zone | None, BeforeValidator(_absent_when_empty), Field(json_schema_extra=_or_empty)] = None
+    unique_id: UniqueId = None
+    contact_priority: ContactPriority = None
 
 
 class AddContactsBody(Wire):

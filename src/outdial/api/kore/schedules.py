@@ -15,6 +15,7 @@ from outdial.api.json_reply import JsonReply
 from outdial.api.kore.door import Door
 from outdial.api.kore.endpoints import Endpoints, Operation
 from outdial.api.kore.requests import EmptyBody, ScheduleBody
+from outdial.api.parameters import choice, free_text
 from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
 from outdial.api.query import query_choice, query_value
@@ -24,9 +25,9 @@ from outdial.services import schedules
 from outdial.services.schedules import SchedulePlan
 
 _QUERY: Final = {
-    "enableSchedule": "`true` sets a schedule, `false` switches it off.",
-    "campaignName": "The campaign, by its exact name.",
-    "campaignId": "Which one, where several bear the name; an extension.",
+    "enableSchedule": choice("`true` sets a schedule, `false` switches it off.", "true", "false", required=True),
+    "campaignName": free_text("The campaign, by its exact name.", required=True, example="Spring Calls"),
+    "campaignId": free_text("Which one, where several bear the name; an extension."),
 }
 _RECURRENCES: Final = {"Daily": Recurrence.DAILY, "Weekly": Recurrence.WEEKLY}
 _WEEKDAYS: Final = {name: number for number, name in enumerate(("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"))}
@@ -40,6 +41,13 @@ class ScheduledShape(msgspec.Struct, frozen=True):
     id: str
 
 
+_CAMPAIGN_ID: Final = "cd-1111111-2222-4333-8444-555555555555"
+_ENABLED: Final = ScheduledShape("success", "Campaign Spring Calls scheduled successfully", _CAMPAIGN_ID)
+_DISABLED: Final = ScheduledShape(
+    "success", "Campaign Spring Calls schedule has been disabled successfully", _CAMPAIGN_ID
+)
+
+
 class ScheduleRoutes:
     """The one schedule endpoint."""
 
@@ -50,7 +58,11 @@ class ScheduleRoutes:
     def add_to(self, endpoints: Endpoints) -> None:
         """Add it."""
         operation = Operation(
-            "Enable or disable a campaign's schedule", (ScheduledShape,), bodies=(ScheduleBody, EmptyBody), query=_QUERY
+            "Enable or disable a campaign's schedule",
+            (ScheduledShape,),
+            {"enabled": _ENABLED, "disabled": _DISABLED},
+            (ScheduleBody, EmptyBody),
+            query=_QUERY,
         )
         endpoints.add("POST", "/schedule", self.schedule, operation, only=True)
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from outdial.api.auth import Caller
 from outdial.api.body import read_json
 from outdial.api.json_reply import JsonReply
+from outdial.api.links import Link
 from outdial.api.native.bodies import ApplicationBody, ClientBody, NewClientBody, NoBody, RotateBody
 from outdial.api.native.routes import Operation, Routes
 from outdial.api.native.views import (
@@ -46,6 +47,16 @@ _CLIENT: Final = ClientView(
 _SECRET: Final = ClientSecretView(client=_CLIENT, secret="mWZ0…")  # noqa: S106 - an example
 
 
+_FORBIDDEN: Final = frozenset({403})
+_NEW_CLIENT: Final = {"path.clientId": "$response.body#/client/id"}
+_AFTER_CLIENT: Final = (
+    Link("get_clients_clientId", "The client.", _NEW_CLIENT),
+    Link("patch_clients_clientId", "Change the client.", _NEW_CLIENT),
+    Link("post_clients_clientId_rotate", "Give it a new secret.", _NEW_CLIENT),
+    Link("post_clients_clientId_revoke", "Let it in no more.", _NEW_CLIENT),
+)
+
+
 class ApplicationRoutes:
     """The application and its clients."""
 
@@ -75,20 +86,30 @@ class ApplicationRoutes:
                 "POST",
                 "/clients",
                 self.create_client,
-                Operation("Make an API client", scope, ClientSecretView, _SECRET, NewClientBody),
+                Operation(
+                    "Make an API client",
+                    scope,
+                    ClientSecretView,
+                    _SECRET,
+                    NewClientBody,
+                    refused=_FORBIDDEN,
+                    links=_AFTER_CLIENT,
+                ),
             ),
             ("GET", one, self.client, Operation("Get an API client", scope, ClientView, _CLIENT)),
             (
                 "PATCH",
                 one,
                 self.change_client,
-                Operation("Change an API client", scope, ClientView, _CLIENT, ClientBody),
+                Operation("Change an API client", scope, ClientView, _CLIENT, ClientBody, refused=_FORBIDDEN),
             ),
             (
                 "POST",
                 f"{one}/rotate",
                 self.rotate,
-                Operation("Give an API client a new secret", scope, ClientSecretView, _SECRET, RotateBody),
+                Operation(
+                    "Give an API client a new secret", scope, ClientSecretView, _SECRET, RotateBody, refused=_FORBIDDEN
+                ),
             ),
             (
                 "POST",

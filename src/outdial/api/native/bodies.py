@@ -5,11 +5,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
+from outdial.api.numbers import Whole
+from outdial.api.texts import NAME, PHONE, REGION, line
 from outdial.core.model import ConnectedCalls, NumberFormat, RingingCalls, Scope, Transport
+from outdial.services import pre_calls, trunks
+from outdial.services.access import LARGEST_CONCURRENCY
 from outdial.services.clients import LONGEST_OVERLAP_SECONDS
+from outdial.services.contact_columns import LONGEST_CELL, MOST_COLUMNS
+from outdial.services.fields import LONGEST_DESCRIPTION
+from outdial.services.imports import LONGEST_FILE_NAME, LONGEST_SHEET_NAME
+
+_HOST_KINDS: Final = [{"type": "string", "format": kind} for kind in ("hostname", "ipv4", "ipv6")]
 
 LARGEST_DNC_BATCH: Final = 5000
 """Numbers in one request: one transaction's worth."""
@@ -40,6 +49,20 @@ def _changes(**values: Any) -> ConfigDict:
 
 
 # strict mode takes no text for an enumeration or an instant; JSON has nothing else for them
+def told(**schema: Any) -> Any:
+    """Return what the document says of a field beside its type; the service that reads it checks it."""
+    return Field(json_schema_extra=schema)
+
+
+Name = Annotated[str, told(**NAME)]
+Reason = Annotated[str, told(**line(LONGEST_DESCRIPTION))]
+Phone = Annotated[str, told(**PHONE)]
+Host = Annotated[str, WithJsonSchema({"anyOf": _HOST_KINDS})]
+MappedName = Annotated[str, told(maxLength=LONGEST_CELL)]
+FromDomain = Annotated[str, WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 0}, *_HOST_KINDS]})]
+HeaderName = Annotated[str, told(pattern="^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
+HeaderValue = Annotated[str, told(pattern="^([!-~]([ -~]*[!-~])?)?$", maxLength=pre_calls.LONGEST_HEADER)]
+Credential = Annotated[str, told(**line(trunks.LONGEST_CREDENTIAL))]
 ScopeName = Annotated[Scope, Field(strict=False)]
 Instant = Annotated[AwareDatetime, Field(strict=False)]
 
@@ -53,8 +76,8 @@ class ApplicationBody(Body):
 
     model_config = _changes(name="Reminders", maxConcurrentCalls=30)
 
-    name: str = ""
-    max_concurrent_calls: int | None = None
+    name: Name = ""
+    max_concurrent_calls: Annotated[int, told(minimum=1, maximum=LARGEST_CONCURRENCY), Whole] | None = None
     """null: no ceiling."""
 
 
@@ -63,7 +86,7 @@ class NewClientBody(Body):
 
     model_config = example(name="crm", scopes=["campaign_management"], requireJti=False)
 
-    name: str
+    name: Name
     scopes: Annotated[list[ScopeName], Field(min_length=1)]
     require_jti: bool = False
 
@@ -73,7 +96,7 @@ class ClientBody(Body):
 
     model_config = _changes(scopes=["campaign_management", "do_not_call"], requireJti=True)
 
-    name: str = ""
+    name: Name = ""
     scopes: Annotated[list[ScopeName], Field(min_length=1)] = []
     require_jti: bool = False
 
@@ -83,7 +106,7 @@ class RotateBody(Body):
 
     model_config = example(overlapSeconds=3600)
 
-    overlap_seconds: Annotated[int, Field(ge=0, le=LONGEST_OVERLAP_SECONDS)] = 0
+    overlap_seconds: Annotated[int, Field(ge=0, le=LONGEST_OVERLAP_SECONDS), Whole] = 0
     """How long the old one stays good too."""
 
 
@@ -92,8 +115,8 @@ class PreCallFetchBody(Body):
 
     model_config = example(url="https://crm.example.net/pre-call", headers={"Authorization": "Bearer 9f2c"})
 
-    url: str
-    headers: dict[str, str] = {}
+    url: Annotated[str, told(format="web-address", maxLength=pre_calls.LONGEST_URL)]
+    headers: Annotated[dict[HeaderName, HeaderValue], told(maxProperties=pre_calls.MOST_HEADERS)] = {}
     """Sent with each question; kept encrypted, never shown."""
 
 
@@ -107,15 +130,15 @@ class NewImportBody(Body):
         defaultRegion="DE",
     )
 
-    list_name: str
-    file_name: str
+    list_name: Name
+    file_name: Annotated[str, told(**line(LONGEST_FILE_NAME, blank=False))]
     create_list: bool = True
     """Make the list where there is none."""
-    sheet: str | None = None
+    sheet: Annotated[str, told(**line(LONGEST_SHEET_NAME))] | None = None
     """Of a workbook; left out: the first."""
-    mapping: dict[str, str] = {}
+    mapping: Annotated[dict[MappedName, MappedName], told(maxProperties=MOST_COLUMNS)] = {}
     """`phone`, `timeZone`, `uniqueId`, `priority`, or an attribute of any name, and the column it is read from."""
-    default_region: str | None = None
+    default_region: Annotated[str, told(**REGION)] | None = None
     """Country of numbers without +, two letters."""
 
 
@@ -124,7 +147,7 @@ class NewDncListBody(Body):
 
     model_config = example(name="Complaints")
 
-    name: str
+    name: Name
 
 
 class DncNumbersBody(Body):
@@ -135,7 +158,7 @@ class DncNumbersBody(Body):
     )
 
     phone_numbers: Annotated[list[str], Field(min_length=1, max_length=LARGEST_DNC_BATCH)]
-    reason: str = ""
+    reason: Reason = ""
     expires_at: Instant | None = None
     """null: never."""
 
@@ -151,16 +174,18 @@ class DncRemovalBody(Body):
 class TrunkFields(Body):
     """What trunks have in common; meanings as in `outdial trunk add --help`."""
 
-    port: int = 5060
+    port: Annotated[int, told(minimum=0, maximum=trunks.LARGEST_PORT), Whole] = 5060
     transport: Annotated[Transport, Field(strict=False)] = Transport.UDP
-    username: str | None = None
-    password: str | None = None
-    """Never answered."""
-    from_domain: str | None = None
+    username: Credential | None = None
+    password: Credential | None = None
+    """Never answered; it needs a user name."""
+    from_domain: FromDomain | None = None
     number_format: Annotated[NumberFormat, Field(strict=False)] = NumberFormat.E164_PLUS
-    number_prefix: str = ""
-    max_channels: int = 10
-    calls_per_second: float = 1.0
+    number_prefix: Annotated[str, told(pattern="^[0-9*+]{0,16}$")] = ""
+    max_channels: Annotated[int, told(minimum=1, maximum=trunks.MOST_CHANNELS), Whole] = 10
+    calls_per_second: Annotated[
+        float, told(minimum=trunks.LEAST_CALLS_PER_SECOND, maximum=trunks.MOST_CALLS_PER_SECOND)
+    ] = 1.0
 
 
 class NewTrunkBody(TrunkFields):
@@ -177,9 +202,9 @@ class NewTrunkBody(TrunkFields):
         callsPerSecond=5,
     )
 
-    name: str
-    host: str
-    caller_ids: list[str]
+    name: Name
+    host: Host
+    caller_ids: Annotated[list[Phone], told(minItems=1)]
 
 
 class TrunkBody(TrunkFields):
@@ -187,8 +212,8 @@ class TrunkBody(TrunkFields):
 
     model_config = _changes(maxChannels=60, callsPerSecond=7.5)
 
-    name: str = ""
-    host: str = ""
+    name: Name = ""
+    host: Host = ""
 
 
 class CallerIdBody(Body):
@@ -196,7 +221,7 @@ class CallerIdBody(Body):
 
     model_config = example(phoneNumber="+15550100002")
 
-    phone_number: str
+    phone_number: Phone
 
 
 class CloneBody(Body):
@@ -204,7 +229,7 @@ class CloneBody(Body):
 
     model_config = example(name="Spring, second wave")
 
-    name: str | None = None
+    name: Name | None = None
     """Left out: the first one's, with "copy" behind."""
 
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from outdial.api.auth import Caller
 from outdial.api.body import read_json
 from outdial.api.json_reply import JsonReply
+from outdial.api.links import Link
 from outdial.api.native.bodies import CloneBody, NoBody, StopOptionsBody
 from outdial.api.native.routes import Operation, Routes
 from outdial.api.native.views import (
@@ -89,6 +90,15 @@ _SCHEDULE: Final = CampaignScheduleView(
 )
 
 
+_CONFLICT: Final = frozenset({409})
+_CLONE: Final = {"path.campaignId": "$response.body#/id"}
+_AFTER_CLONE: Final = (
+    Link("get_campaigns_campaignId", "The clone, in short.", _CLONE),
+    Link("get_campaigns_campaignId_runs", "Its runs: none yet.", _CLONE),
+    Link("get_campaigns_campaignId_schedule", "Its schedule: none.", _CLONE),
+)
+
+
 class CampaignActions:
     """Campaigns."""
 
@@ -109,13 +119,13 @@ class CampaignActions:
                 "POST",
                 f"{one}/stop",
                 self.stop,
-                Operation("Stop a campaign", scope, StopView, _STOPPED, StopOptionsBody, stops=True),
+                Operation("Stop a campaign", scope, StopView, _STOPPED, StopOptionsBody, refused=_CONFLICT, stops=True),
             ),
             (
                 "POST",
                 f"{one}/clone",
                 self.clone,
-                Operation("Clone a campaign", scope, CampaignView, _CAMPAIGN, CloneBody),
+                Operation("Clone a campaign", scope, CampaignView, _CAMPAIGN, CloneBody, links=_AFTER_CLONE),
             ),
             (
                 "GET",

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from outdial.api.auth import Caller
 from outdial.api.body import read_json
 from outdial.api.json_reply import JsonReply
+from outdial.api.links import Link
 from outdial.api.native.bodies import DncNumbersBody, DncRemovalBody, NewDncListBody
 from outdial.api.native.routes import Operation, Routes
 from outdial.api.native.views import (
@@ -23,6 +24,7 @@ from outdial.api.native.views import (
     dnc_list_view,
     dnc_number_view,
 )
+from outdial.api.parameters import free_text, number
 from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
 from outdial.api.query import query_number, query_value
@@ -35,8 +37,8 @@ DEFAULT_PAGE: Final = 100
 LARGEST_PAGE: Final = 1000
 
 _PAGING: Final = {
-    "after": "The `next` of the page before; left out: from the beginning.",
-    "limit": f"How many, 1–{LARGEST_PAGE}, {DEFAULT_PAGE} unless told.",
+    "after": free_text("The `next` of the page before; left out: from the beginning."),
+    "limit": number(f"How many, {DEFAULT_PAGE} unless told.", least=1, most=LARGEST_PAGE),
 }
 _AT: Final = datetime(2026, 3, 1, 10, tzinfo=UTC)
 _LIST: Final = DncListView(
@@ -54,6 +56,15 @@ _NUMBER: Final = DncNumberView(
     expires_at=None,
 )
 _CHANGE: Final = DncChangeView(changed_count=2, unchanged_count=0, problems=[])
+
+
+_NEW_LIST: Final = {"path.dncListId": "$response.body#/id"}
+_AFTER_LIST: Final = (
+    Link("get_dnc_lists_dncListId", "The list.", _NEW_LIST),
+    Link("get_dnc_lists_dncListId_numbers", "Its numbers.", _NEW_LIST),
+    Link("post_dnc_lists_dncListId_numbers", "Put numbers on it.", _NEW_LIST),
+    Link("post_dnc_lists_dncListId_numbers_remove", "Take numbers off it.", _NEW_LIST),
+)
 
 
 class DncRoutes:

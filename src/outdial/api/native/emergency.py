@@ -65,6 +65,10 @@ _LIFTED: Final = msgspec.structs.replace(
 )
 
 
+_NOT_NOW: Final = frozenset({404, 409})
+"""None is in force; the file is still there."""
+
+
 class EmergencyRoutes:
     """The emergency stop."""
 
@@ -88,7 +92,9 @@ class EmergencyRoutes:
                 "POST",
                 f"{path}/lift",
                 self.lift,
-                Operation("Lift the emergency stop", None, EmergencyView, _LIFTED, LiftBody, stops=True),
+                Operation(
+                    "Lift the emergency stop", None, EmergencyView, _LIFTED, LiftBody, refused=_NOT_NOW, stops=True
+                ),
             ),
         ):
             routes.add(method, where, endpoint, operation)

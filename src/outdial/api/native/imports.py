@@ -15,9 +15,11 @@ from outdial import clock
 from outdial.api.auth import Caller
 from outdial.api.body import read_body, read_json
 from outdial.api.json_reply import JsonReply
+from outdial.api.links import Link
 from outdial.api.native.bodies import NewImportBody, NoBody
 from outdial.api.native.routes import Operation, Routes, Upload
 from outdial.api.native.views import Some, View
+from outdial.api.parameters import number
 from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
 from outdial.api.query import query_number
@@ -44,11 +46,17 @@ LONGEST_FOLLOW_SECONDS: Final = 3600.0
 _ENDED: Final = frozenset({ImportState.DONE, ImportState.FAILED, ImportState.CANCELLED})
 _AT: Final = datetime(2026, 3, 1, 10, tzinfo=UTC)
 _PAGING: Final = {
-    "skip": "How many to leave out at the beginning, 0 unless told.",
-    "limit": f"How many, 1–{LARGEST_PAGE}, {DEFAULT_PAGE} unless told.",
+    "skip": number("How many to leave out at the beginning, 0 unless told.", least=0, most=LARGEST_SKIP),
+    "limit": number(f"How many, {DEFAULT_PAGE} unless told.", least=1, most=LARGEST_PAGE),
 }
-_PIECE: Final = Upload("application/octet-stream", "The bytes of the file from `offset` on.", LARGEST_PIECE)
-_OFFSET: Final = {"offset": "How many bytes of the file have arrived, `receivedBytes`: there this piece begins."}
+_PIECE: Final = Upload(
+    "application/octet-stream", "The bytes of the file from `offset` on.", LARGEST_PIECE, required=False
+)
+_OFFSET: Final = {
+    "offset": number(
+        "How many bytes of the file have arrived, `receivedBytes`: there this piece begins.", least=0, most=LARGEST_FILE
+    )
+}
 
 
 class ImportView(View, frozen=True):
@@ -106,6 +114,18 @@ _IMPORT: Final = ImportView(
 _ERROR: Final = RowErrorView(line=17, reason="the phone number '+1555' is too short")
 
 
+_UNKNOWN_LIST: Final = frozenset({404})
+_NEW_IMPORT: Final = {"path.importId": "$response.body#/id"}
+_AFTER: Final = (
+    Link("get_imports_importId", "How far it is.", _NEW_IMPORT),
+    Link("post_imports_importId_pieces", "Upload the file's first piece.", {**_NEW_IMPORT, "query.offset": "0"}),
+    Link("post_imports_importId_finish", "Say that the file is complete.", _NEW_IMPORT),
+    Link("post_imports_importId_cancel", "Cancel it.", _NEW_IMPORT),
+    Link("get_imports_importId_errors", "The rows that were left out.", _NEW_IMPORT),
+)
+_EVENT: Final = 'event: progress\ndata: {"id":"im-11111111-2222-4333-8444-555555555555","state":"done",…}\n\n'
+
+
 def import_view(found: Import) -> ImportView:
     """Return an import as it is answered."""
     return ImportView(**{name: getattr(found, name) for name in ImportView.__struct_fields__})
@@ -139,7 +159,14 @@ class ImportRoutes:
         )
         for method, path, endpoint, operation in (
             ("GET", "/imports", self.imports, listed),
-            ("POST", "/imports", self.create, Operation("Begin an import", scope, ImportView, _IMPORT, NewImportBody)),
+            (
+                "POST",
+                "/imports",
+                self.create,
+                Operation(
+                    "Begin an import", scope, ImportView, _IMPORT, NewImportBody, refused=_UNKNOWN_LIST, links=_AFTER
+                ),
+            ),
             ("GET", one, self.show, Operation("Get an import", scope, ImportView, _IMPORT)),
             (
                 "POST",
@@ -164,7 +191,7 @@ class ImportRoutes:
                 "GET",
                 f"{one}/events",
                 self.events,
-                Operation("Follow an import", scope, None, media="text/event-stream"),
+                Operation("Follow an import", scope, None, _EVENT, media="text/event-stream"),
             ),
         ):
             routes.add(method, path, endpoint, operation)

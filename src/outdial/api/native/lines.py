@@ -10,6 +10,7 @@ from starlette.responses import Response
 from outdial.api.auth import Caller
 from outdial.api.body import read_body, read_json
 from outdial.api.json_reply import JsonReply
+from outdial.api.links import Link
 from outdial.api.native.bodies import CallerIdBody, NewTrunkBody, TrunkBody
 from outdial.api.native.routes import Operation, Routes, Upload
 from outdial.api.native.views import (
@@ -21,9 +22,11 @@ from outdial.api.native.views import (
     flow_view,
     trunk_view,
 )
+from outdial.api.parameters import Parameter
 from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
 from outdial.api.query import query_value
+from outdial.api.texts import NAME
 from outdial.core.model import Scope
 from outdial.services import flows, trunks
 from outdial.services.trunks import TrunkDraft
@@ -48,7 +51,22 @@ _TRUNK: Final = TrunkView(
     calls_per_second=5.0,
 )
 _CALLER_ID: Final = CallerIdView(phone_number="+15550100001", trunk_id=_TRUNK.id, trunk_name="Main")
+_FLOW_NAME: Final = Parameter("Its name.", {"type": "string", **NAME}, required=True, example="Hello")
 _WAV: Final = Upload("audio/wav", "A PCM WAV file, 8 or 16 bit, 8–48 kHz, at most ten minutes.", LARGEST_RECORDING)
+
+
+_NEW_FLOW: Final = {"path.flowId": "$response.body#/id"}
+_AFTER_FLOW: Final = (
+    Link("get_flows_flowId", "The flow.", _NEW_FLOW),
+    Link("delete_flows_flowId", "Remove the flow.", _NEW_FLOW),
+)
+_NEW_TRUNK: Final = {"path.trunkId": "$response.body#/id"}
+_AFTER_TRUNK: Final = (
+    Link("get_trunks_trunkId", "The trunk.", _NEW_TRUNK),
+    Link("patch_trunks_trunkId", "Change the trunk.", _NEW_TRUNK),
+    Link("post_trunks_trunkId_caller_ids", "Give it another caller ID.", _NEW_TRUNK),
+    Link("delete_trunks_trunkId", "Remove the trunk.", _NEW_TRUNK),
+)
 
 
 class FlowRoutes:
@@ -66,7 +84,7 @@ class FlowRoutes:
                 "POST",
                 "/flows",
                 self.add,
-                Operation("Add a flow", scope, FlowView, _FLOW, _WAV, query={"name": "Its name, 1–48 characters."}),
+                Operation("Add a flow", scope, FlowView, _FLOW, _WAV, query={"name": _FLOW_NAME}, links=_AFTER_FLOW),
             ),
             ("GET", "/flows/{flowId}", self.flow, Operation("Get a flow", scope, FlowView, _FLOW)),
             ("DELETE", "/flows/{flowId}", self.remove, Operation("Remove a flow", scope, FlowView, _FLOW)),
@@ -111,7 +129,12 @@ class TrunkRoutes:
         one = "/trunks/{trunkId}"
         for method, path, endpoint, operation in (
             ("GET", "/trunks", self.trunks, Operation("List trunks", scope, All[TrunkView], All(results=[_TRUNK]))),
-            ("POST", "/trunks", self.add, Operation("Add a trunk", scope, TrunkView, _TRUNK, NewTrunkBody)),
+            (
+                "POST",
+                "/trunks",
+                self.add,
+                Operation("Add a trunk", scope, TrunkView, _TRUNK, NewTrunkBody, links=_AFTER_TRUNK),
+            ),
             ("GET", one, self.trunk, Operation("Get a trunk", scope, TrunkView, _TRUNK)),
             ("PATCH", one, self.change, Operation("Change a trunk", scope, TrunkView, _TRUNK, TrunkBody)),
             ("DELETE", one, self.remove, Operation("Remove a trunk", scope, TrunkView, _TRUNK)),

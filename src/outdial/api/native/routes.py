@@ -4,36 +4,49 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-import msgspec
 from fastapi import APIRouter
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from outdial.api import links
 from outdial.api.auth import Caller
 from outdial.api.body import LARGEST_BODY
+from outdial.api.errors import VERBS
+from outdial.api.links import Link
 from outdial.api.native.door import Door
-from outdial.api.native.views import Failure
-from outdial.api.openapi import IDEMPOTENCY, Catalog
+from outdial.api.openapi import JSON, Catalog
+from outdial.api.parameters import KEY, Parameter, identifier, in_path
+from outdial.api.refusals import Refusals
 from outdial.core.model import Scope
 
 Endpoint: TypeAlias = Callable[[Request, Caller], Awaitable[Response]]
 
 _PATH: Final = {
-    "clientId": ("The client, `cs-…`.", "cs-22222222-2222-4333-8444-555555555555"),
-    "dncListId": ("The do-not-call list, `cl-…`.", "cl-1111111-2222-4333-8444-555555555555"),
-    "flowId": ("The flow, `cf-…`.", "cf-11111111-2222-4333-8444-555555555555"),
-    "trunkId": ("The trunk, `tr-…`.", "tr-11111111-2222-4333-8444-555555555555"),
-    "phoneNumber": ("The number, E.164 with its +.", "+15550100001"),
-    "campaignId": ("The campaign, `cd-…`.", "cd-1111111-2222-4333-8444-555555555555"),
-    "importId": ("The import, `im-…`.", "im-11111111-2222-4333-8444-555555555555"),
-    "stopId": ("The stop, `sp-…`.", "sp-11111111-2222-4333-8444-555555555555"),
-    "instanceId": ("The run, `cid-…`.", "cid-1111111-2222-4333-8444-555555555555"),
+    "clientId": identifier("The client", "cs"),
+    "dncListId": identifier("The do-not-call list", "cl"),
+    "flowId": identifier("The flow", "cf"),
+    "trunkId": identifier("The trunk", "tr"),
+    "phoneNumber": Parameter(
+        "The number, E.164 with its +.", {"type": "string", "pattern": "^\\+[1-9][0-9]{6,14}$"}, example="+15550100001"
+    ),
+    "campaignId": identifier("The campaign", "cd"),
+    "importId": identifier("The import", "im"),
+    "stopId": identifier("The stop", "sp"),
+    "instanceId": identifier("The run", "cid"),
 }
+
+CSV: Final = "text/csv"
+
+_ALWAYS: Final = frozenset({401, 500, 503})
+"""No credentials, a fault of ours, the database away."""
+_WITH_BODY: Final = frozenset({400, 412, 413})
+_WITH_KEY: Final = frozenset({400, 409, 413, 422})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +57,8 @@ class Upload:
     description: str
     largest: int
     """Bytes."""
+    required: bool = True
+    """Whether it must be there; else none is the same as no bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +70,16 @@ class Operation:
     """None: the operator's."""
     answer: Any
     """Type of the answer; None: text, as :attr:`media` says."""
-    example: Any = None
+    example: Any
     """One answer."""
     body: type[BaseModel] | Upload | None = None
-    query: Mapping[str, str] = field(default_factory=dict)
-    """Query parameters and what they mean."""
-    media: str = "text/csv"
+    query: Mapping[str, Parameter] = field(default_factory=dict)
+    """Query parameters."""
+    refused: frozenset[int] = frozenset()
+    """Statuses of failures beside those that its path, its body, its query and its verb bring."""
+    links: Sequence[Link] = ()
+    """What can be asked next."""
+    media: str = CSV
     """Kind of an answer that is text."""
     stops: bool = False
     """People's phones come first: neither counted nor looked up by its key."""
@@ -73,6 +92,7 @@ class Routes:
     router: APIRouter
     catalog: Catalog
     door: Door
+    refusals: Refusals
 
     def add(self, method: str, path: str, endpoint: Endpoint, operation: Operation) -> None:
         """Add an endpoint; who may not come in never reaches it."""
@@ -90,8 +110,6 @@ class Routes:
             return await self.door.idempotency.once(request, caller.client_id, act, largest_body=largest)
 
         operation_id = re.sub(r"\W+", "_", f"{method.lower()}{path}").strip("_")
-        if operation.example is not None:
-            self.catalog.examples[operation_id] = msgspec.json.decode(msgspec.json.encode(operation.example))
         self.router.add_api_route(
             path,
             admitted,
@@ -102,38 +120,50 @@ class Routes:
             response_class=Response,
             response_model=None,
             operation_id=operation_id,
-            openapi_extra=self._described(path, operation, keyed=changes and not operation.stops),
+            openapi_extra=self._described(operation_id, path, operation, keyed=changes and not operation.stops),
         )
 
-    def _described(self, path: str, operation: Operation, *, keyed: bool) -> dict[str, Any]:
-        parameters = [
-            *({**_parameter("path", name, _PATH[name][0]), "example": _PATH[name][1]} for name in _names(path)),
-            *([_parameter("header", "Idempotency-Key", IDEMPOTENCY)] if keyed else []),
-            *(_parameter("query", name, text) for name, text in operation.query.items()),
-        ]
+    def only(self, method: str, path: str) -> None:
+        """Refuse all other verbs at a path whose last word another endpoint would take for an id."""
+
+        async def refuse(_request: Request) -> Response:
+            raise HTTPException(405)
+
+        others = sorted(set(VERBS) - {method})
+        self.router.add_api_route(path, refuse, methods=others, include_in_schema=False, response_model=None)
+
+    def _described(self, operation_id: str, path: str, operation: Operation, *, keyed: bool) -> dict[str, Any]:
+        upload = operation.body if isinstance(operation.body, Upload) else None
+        bodies = () if operation.body is None or isinstance(operation.body, Upload) else (operation.body,)
+        refused = _ALWAYS | operation.refused
+        refused |= frozenset() if operation.stops else {429}
+        refused |= {404} if "{" in path else frozenset()
+        refused |= _WITH_BODY if operation.body is not None else frozenset()
+        refused |= _WITH_KEY if keyed else frozenset()
+        refused |= {400} if operation.query else frozenset()
         described = self.catalog.operation(
-            parameters=parameters,
-            bodies=() if operation.body is None or isinstance(operation.body, Upload) else (operation.body,),
-            answers=() if operation.answer is None else (operation.answer,),
-            failure=Failure,
+            operation_id,
+            parameters=[
+                *in_path(path, _PATH),
+                *([KEY.described("header", "Idempotency-Key")] if keyed else []),
+                *(parameter.described("query", name) for name, parameter in operation.query.items()),
+            ],
+            bodies=bodies,
+            answer={operation.media: {"schema": {"type": "string"} if operation.media == CSV else {}}}
+            if operation.answer is None
+            else {JSON: {"schema": self.catalog.answer((operation.answer,))}},
+            examples={"answer": operation.example},
+            refused=self.refusals.references(refused),
+            must_have_body=any(field.is_required() for body in bodies for field in body.model_fields.values()),
+            keyed=keyed,
+            links=links.described(operation.links),
         )
-        if operation.answer is None:
-            described["responses"]["200"]["content"] = {operation.media: {"schema": {"type": "string"}}}
-        if isinstance(operation.body, Upload):
+        if upload is not None:
             schema = {"type": "string", "format": "binary"}
             described["requestBody"] = {
-                "description": operation.body.description,
-                "required": True,
-                "content": {operation.body.content_type: {"schema": schema}},
+                "description": upload.description,
+                "required": upload.required,
+                "content": {upload.content_type: {"schema": schema}},
             }
         # either header
         return {**described, "security": [{"token": []}, {"bearer": []}]}
-
-
-def _names(path: str) -> list[str]:
-    return re.findall(r"\{(\w+)\}", path)
-
-
-def _parameter(place: str, name: str, text: str) -> dict[str, Any]:
-    required = place == "path"
-    return {"in": place, "name": name, "required": required, "description": text, "schema": {"type": "string"}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Final
@@ -24,8 +25,10 @@ from outdial.api.native.views import (
     run_detail,
     run_summary,
 )
+from outdial.api.parameters import Parameter, number
 from outdial.api.parts import ApiParts
 from outdial.api.query import query_number, query_value
+from outdial.core.errors import BadRequestError
 from outdial.core.model import Scope
 from outdial.services import exports, run_views
 
@@ -34,13 +37,17 @@ LARGEST_PAGE: Final = 1000
 LARGEST_SKIP: Final = 10**9
 
 _SKIPPING: Final = {
-    "skip": "How many to leave out at the beginning, 0 unless told.",
-    "limit": f"How many, 1–{LARGEST_PAGE}, {DEFAULT_PAGE} unless told.",
+    "skip": number("How many to leave out at the beginning, 0 unless told.", least=0, most=LARGEST_SKIP),
+    "limit": number(f"How many, {DEFAULT_PAGE} unless told.", least=1, most=LARGEST_PAGE),
 }
 _FOLLOWING: Final = {
-    "after": "The `next` of the page before; left out: from the beginning.",
-    "limit": f"How many, 1–{LARGEST_PAGE}, {DEFAULT_PAGE} unless told.",
+    "after": Parameter(
+        "The `next` of the page before; left out: from the beginning.",
+        {"type": "string", "pattern": "^([0-9a-f]{32})?$"},
+    ),
+    "limit": number(f"How many, {DEFAULT_PAGE} unless told.", least=1, most=LARGEST_PAGE),
 }
+_ATTEMPT_ID: Final = re.compile("[0-9a-f]{32}")
 _AT: Final = datetime(2026, 3, 1, 10, tzinfo=UTC)
 _RUN: Final = RunSummary(
     instance_id="cid-1111111-2222-4333-8444-555555555555",
@@ -79,6 +86,17 @@ _ATTEMPT: Final = AttemptView(
     ended_at=_AT,
 )
 
+_CONTACTS_CSV: Final = (
+    ",".join(exports.CONTACT_COLUMNS)
+    + "\r\ncc-11111111-2222-5333-8444-555555555555,'+15550100101,,done,reached,answered_human,1,"
+    + "0123456789abcdef0123456789abcdef,{}\r\n"
+)
+_ATTEMPTS_CSV: Final = (
+    ",".join(exports.ATTEMPT_COLUMNS)
+    + "\r\n0123456789abcdef0123456789abcdef,cc-11111111-2222-5333-8444-555555555555,'+15550100101,'+15550100001,1,"
+    + "ended,busy,17,486,2026-03-01T10:00:00Z,2026-03-01T10:00:00Z,,,2026-03-01T10:00:04Z\r\n"
+)
+
 
 class RunRoutes:
     """Runs."""
@@ -114,8 +132,16 @@ class RunRoutes:
                     query=_FOLLOWING,
                 ),
             ),
-            (f"{one}/contacts.csv", self.contacts_csv, Operation("Export the contacts of a run", scope, None)),
-            (f"{one}/attempts.csv", self.attempts_csv, Operation("Export the attempts of a run", scope, None)),
+            (
+                f"{one}/contacts.csv",
+                self.contacts_csv,
+                Operation("Export the contacts of a run", scope, None, _CONTACTS_CSV),
+            ),
+            (
+                f"{one}/attempts.csv",
+                self.attempts_csv,
+                Operation("Export the attempts of a run", scope, None, _ATTEMPTS_CSV),
+            ),
         ):
             routes.add("GET", path, endpoint, operation)
 
@@ -144,7 +170,7 @@ class RunRoutes:
             self._database,
             iid=caller.iid,
             instance_id=request.path_params["instanceId"],
-            after=query_value(request, "after") or None,
+            after=_after(request),
             limit=limit,
         )
         following = found[-1].id if len(found) == limit else None
@@ -160,6 +186,14 @@ class RunRoutes:
         """Return the attempts of a run, as a CSV file like that of its contacts."""
         run = await run_views.get_run(self._database, iid=caller.iid, instance_id=request.path_params["instanceId"])
         return _file(f"attempts-{run.instance_id}.csv", exports.attempts_csv(self._database, run))
+
+
+def _after(request: Request) -> str | None:
+    """Return the attempt after which a page begins, None for the first; raise BadRequestError."""
+    after = query_value(request, "after")
+    if after and not _ATTEMPT_ID.fullmatch(after):
+        raise BadRequestError("`after` must be the id of an attempt, as `next` of the page before says.")
+    return after or None
 
 
 def _file(name: str, chunks: AsyncIterator[bytes]) -> Response:

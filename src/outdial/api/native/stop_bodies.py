@@ -6,8 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from outdial.api.native.bodies import Body, example
+from outdial.api.native.bodies import Body, Phone, Reason, example, told
+from outdial.api.texts import line
 from outdial.core.model import ConnectedCalls, RingingCalls
+from outdial.services.fields import LONGEST_DESCRIPTION
 
 
 class StopChoice(Body):
@@ -22,7 +24,7 @@ class CallerIdStopBody(StopChoice):
 
     model_config = example(callerId="+15550100999")
 
-    caller_id: str
+    caller_id: Phone
 
 
 class ContactListStopBody(StopChoice):
@@ -44,8 +46,8 @@ class NumberStopBody(Body):
 
     model_config = example(phoneNumber="+15550100001", reason="asked by mail")
 
-    phone_number: str
-    reason: str = "stop"
+    phone_number: Phone
+    reason: Reason = "stop"
     connected: Annotated[ConnectedCalls, Field(strict=False)] = ConnectedCalls.KEEP
 
 
@@ -54,7 +56,7 @@ class EmergencyBody(StopChoice):
 
     model_config = example(reason="wrong recording on the air")
 
-    reason: str = ""
+    reason: Reason = ""
 
 
 class LiftBody(Body):
@@ -62,4 +64,4 @@ class LiftBody(Body):
 
     model_config = example(reason="recording replaced")
 
-    reason: str
+    reason: Annotated[str, told(**line(LONGEST_DESCRIPTION, blank=False))]

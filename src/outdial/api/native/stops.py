@@ -22,6 +22,7 @@ from outdial.api.native.stop_bodies import (
     StopChoice,
 )
 from outdial.api.native.views import Some, StopReportView, View
+from outdial.api.parameters import number
 from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
 from outdial.api.query import query_number
@@ -75,6 +76,12 @@ class WideStopView(View, frozen=True):
     number: NumberStopView | None
 
 
+LARGEST_SKIP: Final = 1_000_000
+_PAGING: Final = {
+    "skip": number("How many to pass over, 0 unless told.", least=0, most=LARGEST_SKIP),
+    "limit": number("At most so many, 50 unless told.", least=1, most=LARGEST_PAGE),
+}
+_UNKNOWN_LIST: Final = frozenset({404})
 _AT: Final = datetime(2026, 3, 1, 10, tzinfo=UTC)
 EXAMPLE: Final = WideStopView(
     id="sp-11111111-2222-4333-8444-555555555555",
@@ -123,7 +130,13 @@ class WideStopRoutes:
                 "/stops/contact-list",
                 self.contact_list,
                 Operation(
-                    "Stop what dials a contact list", campaigns, WideStopView, EXAMPLE, ContactListStopBody, stops=True
+                    "Stop what dials a contact list",
+                    campaigns,
+                    WideStopView,
+                    EXAMPLE,
+                    ContactListStopBody,
+                    refused=_UNKNOWN_LIST,
+                    stops=True,
                 ),
             ),
             (
@@ -147,7 +160,7 @@ class WideStopRoutes:
                     campaigns,
                     Some[WideStopView],
                     _PAGE,
-                    query={"skip": "How many to pass over, 0 unless told.", "limit": "At most so many, 1–100."},
+                    query=_PAGING,
                 ),
             ),
             (
@@ -158,6 +171,8 @@ class WideStopRoutes:
             ),
         ):
             routes.add(method, path, endpoint, operation)
+            if method == "POST":
+                routes.only(method, path)
 
     async def caller_id(self, request: Request, caller: Caller) -> Response:
         """Stop every campaign of the application that calls from a number, and switch their schedules off.
@@ -227,7 +242,7 @@ class WideStopRoutes:
             self._parts.database,
             account_id=caller.account_id,
             iid=_only(caller),
-            skip=query_number(request, "skip", default=0, least=0, most=1_000_000),
+            skip=query_number(request, "skip", default=0, least=0, most=LARGEST_SKIP),
             limit=query_number(request, "limit", default=50, least=1, most=LARGEST_PAGE),
         )
         return JsonReply(

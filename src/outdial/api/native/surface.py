@@ -17,6 +17,7 @@ from outdial.api.native.pre_calls import PreCallRoutes
 from outdial.api.native.routes import Routes
 from outdial.api.native.runs import RunRoutes
 from outdial.api.native.stops import WideStopRoutes
+from outdial.api.native.views import Failure
 from outdial.api.openapi import Catalog
 from outdial.api.parts import ApiParts
 from outdial.api.ratelimit import RateLimiter
@@ -28,7 +29,7 @@ def routers(
 ) -> list[APIRouter]:
     """Return the routers, all below ``/api/outdial``."""
     door = Door(parts.database, parts.secrets, limiter, idempotency)
-    made = []
+    refusals, made = catalog.refusals("Native", Failure, full=True), []
     operator = OperatorDoor(parts.database, parts.secrets, limiter, idempotency, parts.settings.operator_token)
     for tag, part, admitting in (
         ("Campaigns", CampaignActions(parts, stops), door),
@@ -43,6 +44,6 @@ def routers(
         ("Application", ApplicationRoutes(parts), door),
     ):
         router = APIRouter(prefix=NATIVE.removesuffix("/"), tags=[tag])
-        part.add_to(Routes(router, catalog, admitting))
+        part.add_to(Routes(router, catalog, admitting, refusals))
         made.append(router)
     return made

@@ -1,0 +1,169 @@
+"""What is mended in a generated request before it is sent: ids and names of things that are there, and what a schema
+cannot say (that an end comes after its start). A part that is wrong on purpose stays as it is."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+from zlib import crc32
+
+import schemathesis
+from hypothesis import strategies as st
+from schemathesis import Case
+from schemathesis.core import NotSet
+from schemathesis.core.parameters import ParameterLocation
+from schemathesis.core.transport import Response
+from schemathesis.generation.meta import StatefulPhaseData
+
+from generated.server import DNC_LIST
+from generated.things import LIST, RECORDING, Things
+from outdial.api.kore.hours import parse_end, parse_start
+from support.wire import CALLER_ID, FLOW
+
+_TAKES_AWAY: Final = re.compile(r"^DELETE |/(revoke|rotate|finish|cancel)$|^PATCH .*/clients/|^PUT .*/contactList/")
+"""Operations that leave the thing in another state than they found it."""
+_ID: Final = re.compile("[a-z]{2,3}-[0-9a-f]{7,8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_ONE_IN: Final = 8
+"""So many requests keep what was generated: ids nobody has, somebody else's application."""
+
+
+def register_formats() -> None:
+    """Say what is generated for the formats that only this document has."""
+    phones = st.integers(0, 9_999_999).map(lambda number: f"+1212{number:07d}")
+    schemathesis.openapi.format("phone-number", phones)
+    schemathesis.openapi.format("time-zone", st.sampled_from(("Europe/Paris", "Asia/Kolkata", "America/New_York")))
+    schemathesis.openapi.format("country-code", st.sampled_from(("US", "DE", "IN")))
+    schemathesis.openapi.format("web-address", st.integers(1, 999).map(lambda place: f"https://192.0.2.9/{place}"))
+    schemathesis.openapi.media_type("audio/wav", st.just(RECORDING))
+
+
+class Mender:
+    """Mends requests; ``things`` are those that are there."""
+
+    def __init__(self, things: Things) -> None:
+        self._things = things
+        self._owner = things.server.owner
+        self._answered: set[str] = set()
+        """Ids and names of lists in answers so far: a link may have brought them into a request."""
+
+    def note(self, answer: Response) -> None:
+        """Remember what is there now."""
+        self._answered.update(_ID.findall(answer.text))
+        if "/createContactList" in answer.request.url and answer.status_code == 200:
+            self._answered.add(answer.json()["data"]["name"])
+
+    def mend(self, case: Case) -> None:
+        """Mend what is not wrong on purpose."""
+        # what a link has brought is the answer of an earlier request
+        linked = case.meta is not None and isinstance(case.meta.phase.data, StatefulPhaseData)
+        stays = crc32(f"{case.operation.label} {case.path_parameters} {case.query}".encode(errors="replace")) % _ONE_IN
+        own = not linked and stays == 0
+        # where the body is wrong too, the credentials would be all that is ever refused
+        further = _is_wrong(case, ParameterLocation.BODY)
+        if (further or not _is_wrong(case, ParameterLocation.PATH)) and not own:
+            self._path(case, linked=linked)
+        if further or not _is_wrong(case, ParameterLocation.HEADER):
+            self._headers(case)
+        if not _is_wrong(case, ParameterLocation.QUERY):
+            self._query(case, own=own or linked)
+            if linked and "campaignType" in case.query:
+                case.query["campaignType"] = "voice"
+        if _is_wrong(case, ParameterLocation.BODY):
+            self._let_the_body_be_read(case)
+        else:
+            self._body(case, linked=linked)
+
+    def _path(self, case: Case, *, linked: bool) -> None:
+        known = {"iid": self._owner.iid, "accountId": self._owner.account_id}
+        takes_away = _TAKES_AWAY.search(case.operation.label) is not None
+        for name in case.path_parameters:
+            if name in known:
+                case.path_parameters[name] = known[name]
+            elif case.operation.label.endswith("/events"):
+                # nobody runs imports here, so one that has not ended would be followed for an hour
+                case.path_parameters[name] = self._things.known("endedImportId")
+            elif not linked or case.path_parameters[name] not in self._answered:
+                case.path_parameters[name] = self._things.fresh(name) if takes_away else self._things.known(name)
+
+    def _headers(self, case: Case) -> None:
+        for name, value in (("iid", self._owner.iid), ("accountId", self._owner.account_id)):
+            if name in case.headers:
+                case.headers[name] = value
+        if "Idempotency-Key" in case.headers:
+            # one that was drawn before would be another request's
+            case.headers["Idempotency-Key"] = self._things.unused("generated")
+
+    def _query(self, case: Case, *, own: bool) -> None:
+        if "accountId" in case.query:
+            case.query["accountId"] = self._owner.account_id
+        if "campaignName" in case.query and not own:
+            case.query["campaignName"] = name = self._things.unused("Scheduled")
+            case.query["campaignId"] = self._things.campaign(name)
+
+    def _let_the_body_be_read(self, case: Case) -> None:
+        """Ask for what reads the body, where that depends on the query."""
+        if _is_wrong(case, ParameterLocation.QUERY):
+            return
+        if "/status" in case.path:
+            case.query["view"] = "contacts"
+        if "trigger" in case.query:
+            case.query["trigger"] = "stop"
+        if "enableSchedule" in case.query:
+            case.query["enableSchedule"] = "true"
+
+    def _body(self, case: Case, *, linked: bool) -> None:
+        if "enableSchedule" in case.query and not _is_wrong(case, ParameterLocation.QUERY):
+            sets = isinstance(case.body, dict) and "startDateTime" in case.body
+            case.query["enableSchedule"] = "true" if sets else "false"
+        if isinstance(case.body, NotSet) or not isinstance(case.body, dict):
+            return
+        body = {**case.body}
+        if "dialingStrategy" in body:
+            _campaign(body, voice=linked)
+            if not linked or not self._answered.issuperset(body["contactLists"]):
+                body["contactLists"] = [LIST]
+        if "contact_list_name" in body and not (linked and body["contact_list_name"] in self._answered):
+            body["contact_list_name"] = LIST
+        if "startDateTime" in body:
+            body |= {"startDateTime": "2040-03-01 09:00:00", "endDateTime": "2199-06-01 00:00:00"}
+        if "timeZoneOffset" in body:
+            body |= {"startDate": "2026-02-16", "endDate": "2026-02-22"}
+        if body.get("expiresAt"):
+            body["expiresAt"] = "2099-01-01T00:00:00Z"
+        if body.get("password") and not body.get("username"):
+            body["username"] = "acme"
+        if body.get("port") == 0:
+            body["port"] = 5060
+        if "headers" in body and isinstance(body["headers"], dict):
+            # names that differ in case only are one name
+            body["headers"] = {name: body["headers"][name] for name in {n.lower(): n for n in body["headers"]}.values()}
+        if "mapping" in body:
+            body["mapping"] = {column: word for word, column in {v: k for k, v in body["mapping"].items()}.items()}
+        if body.get("createList") is False:
+            body["listName"] = LIST
+        case.body = body
+
+
+def _is_wrong(case: Case, location: ParameterLocation) -> bool:
+    return case.meta is not None and case.meta.is_negative_at(location)
+
+
+def _campaign(body: dict[str, Any], *, voice: bool) -> None:
+    """Let a campaign refer to what is there, and its days end after they begin; ``voice``: let it be one that can be
+    started."""
+    if voice:
+        body["campaignType"] = "voice"
+    if "dncLists" in body:
+        body["dncLists"] = {"name": DNC_LIST}
+    if body["dialingMode"] == "Agentless":
+        body["experienceFlowName"] = FLOW
+    if body.get("schedule"):
+        body["schedule"] = {"isSchedulingEnabled": False}
+    strategy = {**body["dialingStrategy"], "callerId": {"phoneNumber": CALLER_ID}}
+    hours = strategy["callingHours"]
+    days = [
+        day if parse_start(day["start"]) < parse_end(day["end"]) else {**day, "start": "9:00 AM", "end": "6:00 PM"}
+        for day in hours["days"]
+    ]
+    strategy["callingHours"] = {**hours, "days": days}
+    body["dialingStrategy"] = strategy

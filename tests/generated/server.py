@@ -1,0 +1,87 @@
+"""The real application behind a real socket and on a real database, in a thread of its own: who asks it may block."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from outdial.api.app import ApiParts, create_app
+from outdial.config import Settings
+from outdial.secretbox import SecretBox
+from outdial.services import access, dnc
+from outdial.services.access import Credentials
+from outdial.services.engines import Engines
+from outdial.store.database import Database
+from support.wire import furnish
+from waiting import until
+
+DNC_LIST = "Never Call"
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where it listens, and a client of it that may do everything there is."""
+
+    url: str
+    owner: Credentials
+
+
+@contextlib.contextmanager
+def running(dsn: str, folder: Path) -> Iterator[Server]:
+    """The application on that database, with a flow, a trunk and a do-not-call list. No rate limit, no dialer."""
+    begun: Future[Server] = Future()
+    done = threading.Event()
+    thread = threading.Thread(target=asyncio.run, args=(_serve(dsn, folder, begun, done),), name="generated server")
+    thread.start()
+    try:
+        yield begun.result(timeout=60)
+    finally:
+        done.set()
+        thread.join()
+
+
+async def _serve(dsn: str, folder: Path, begun: Future[Server], done: threading.Event) -> None:
+    try:
+        settings = Settings(_env_file=None, data_dir=folder, rate_limit_per_minute=0, permit_ttl_seconds=0.5)
+        secrets = SecretBox(base64.urlsafe_b64encode(os.urandom(32)).decode())
+        async with contextlib.AsyncExitStack() as stack:
+            database = await Database.open(dsn, pool_size=10)
+            stack.push_async_callback(database.close)
+            engines = Engines(database, secrets, ttl_seconds=settings.permit_ttl_seconds)
+            stack.push_async_callback(engines.close)
+            app = create_app(ApiParts(settings=settings, database=database, secrets=secrets, engines=engines))
+            config = uvicorn.Config(
+                app, port=0, log_config=None, lifespan="on", timeout_graceful_shutdown=5, timeout_keep_alive=600
+            )
+            server = uvicorn.Server(config)
+            # signals are the test run's
+            serving = asyncio.create_task(server._serve())
+            await until(lambda: server.started)
+            owner = await access.create_application(database, secrets, account="Acme", name="Support")
+            await furnish(database, secrets, owner.iid)
+            await dnc.add_numbers(
+                database,
+                account_id=owner.account_id,
+                iid=owner.iid,
+                list_name=DNC_LIST,
+                phones=["+15550109999"],
+                actor="test",
+            )
+            port = server.servers[0].sockets[0].getsockname()[1]
+            begun.set_result(Server(f"http://127.0.0.1:{port}", owner))
+            await asyncio.to_thread(done.wait)
+            server.should_exit = True
+            await serving
+    except BaseException as error:
+        if not begun.done():
+            begun.set_exception(error)
+        raise

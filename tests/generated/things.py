@@ -1,0 +1,147 @@
+"""Things that are there: generated requests would otherwise ask for ids nobody has, and learn nothing but 404."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any, Final
+
+import httpx
+
+from generated.server import Server
+from outdial.tokens import sign
+from sounds import wav
+from support.wire import ever_open
+
+LIST: Final = "Recent Buyers"
+RECORDING: Final = wav(bytes(1600), rate=8000)
+_KEPT: Final = 6
+"""How many of a kind are there at a time."""
+
+
+def token(server: Server) -> str:
+    """A token of the client that may do everything."""
+    owner = server.owner
+    return sign(owner.client_id, owner.client_secret, expires_at=datetime.now(UTC) + timedelta(hours=12))
+
+
+class Things:
+    """Makes campaigns, lists, runs … through the API, and hands out their ids in turn."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._http = httpx.Client(base_url=server.url, headers={"auth": token(server)}, timeout=30)
+        self._numbers = count(1)
+        self._made: dict[str, deque[str]] = defaultdict(deque)
+        self._make: dict[str, Callable[[], str]] = {
+            "campaignId": self.campaign,
+            "contactListId": self.contact_list,
+            "campaignInstanceId": self.run,
+            "instanceId": self.run,
+            "clientId": self.client,
+            "flowId": self.flow,
+            "trunkId": self.trunk,
+            "phoneNumber": self.caller_id,
+            "dncListId": self.dnc_list,
+            "importId": self.open_import,
+            "stopId": self.stop,
+            "endedImportId": self.ended_import,
+        }
+        self.campaigns_below = f"/campaign/api/v1/public/{server.owner.iid}/campaign"
+        self._done("POST", f"{self.campaigns_below}/contactList/createContactList", json=_list_body(LIST))
+        self._add_contact(LIST)
+
+    def known(self, kind: str) -> str:
+        """Return the id of one that is there, made earlier where enough are."""
+        kept = self._made[kind]
+        if len(kept) < _KEPT:
+            kept.append(self._make[kind]())
+        kept.rotate(1)
+        return kept[0]
+
+    def fresh(self, kind: str) -> str:
+        """Return the id of one that nobody else will ask for: its request takes it away."""
+        return self._make[kind]()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def unused(self, word: str) -> str:
+        """Return a name that nothing has."""
+        return f"{word} {next(self._numbers)}"
+
+    def campaign(self, name: str | None = None, contact_list: str = LIST) -> str:
+        body = ever_open(1, name=name or self.unused("Campaign"), contactLists=[contact_list])
+        made = self._done("POST", f"{self.campaigns_below}?campaignType=voice", json=body)
+        return made["data"]["id"]
+
+    def contact_list(self) -> str:
+        path = f"{self.campaigns_below}/contactList/createContactList"
+        return self._done("POST", path, json=_list_body(self.unused("List")))["data"]["_id"]
+
+    def run(self) -> str:
+        """A run that was stopped, of a list of its own, since no two campaigns may dial one at once."""
+        name = self.unused("List of a run")
+        self._done("POST", f"{self.campaigns_below}/contactList/createContactList", json=_list_body(name))
+        self._add_contact(name)
+        campaign_id = self.campaign(contact_list=name)
+        for trigger in ("play", "stop"):
+            said = self._done(
+                "POST", f"{self.campaigns_below}/trigger/{campaign_id}?campaignType=voice&trigger={trigger}", json={}
+            )
+        return said["campaignInstanceId"]
+
+    def client(self) -> str:
+        body = {"name": self.unused("client"), "scopes": ["campaign_management"]}
+        return self._done("POST", "/api/outdial/clients", json=body)["client"]["id"]
+
+    def flow(self) -> str:
+        params = {"name": self.unused("Flow")}
+        return self._done("POST", "/api/outdial/flows", params=params, content=RECORDING)["id"]
+
+    def trunk(self) -> str:
+        return self._trunk(next(self._numbers))
+
+    def caller_id(self) -> str:
+        place = next(self._numbers)
+        self._trunk(place)
+        return _phone(place)
+
+    def dnc_list(self) -> str:
+        return self._done("POST", "/api/outdial/dnc-lists", json={"name": self.unused("DNC")})["id"]
+
+    def open_import(self) -> str:
+        body = {"listName": LIST, "fileName": "people.csv"}
+        return self._done("POST", "/api/outdial/imports", json=body)["id"]
+
+    def stop(self) -> str:
+        """A stop of what calls from a number nobody calls from."""
+        return self._done("POST", "/api/outdial/stops/caller-id", json={"callerId": "+15550100888"})["id"]
+
+    def ended_import(self) -> str:
+        import_id = self.open_import()
+        self._done("POST", f"/api/outdial/imports/{import_id}/cancel", json={})
+        return import_id
+
+    def _trunk(self, place: int) -> str:
+        body = {"name": self.unused("Trunk"), "host": "192.0.2.9", "callerIds": [_phone(place)]}
+        return self._done("POST", "/api/outdial/trunks", json=body)["id"]
+
+    def _add_contact(self, list_name: str) -> None:
+        body = {"contact_list_name": list_name, "data": [{"phoneNumber": "+15550100101"}]}
+        self._done("POST", f"/api/1.1/public/{self.server.owner.iid}/campaign/contactList/addContacts", json=body)
+
+    def _done(self, method: str, path: str, **more: Any) -> dict[str, Any]:
+        answer = self._http.request(method, path, **more)
+        assert answer.status_code == 200, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json()
+
+
+def _list_body(name: str) -> dict[str, Any]:
+    return {"name": name, "description": "d", "source": "passiveApi"}
+
+
+def _phone(place: int) -> str:
+    return f"+1555{2_000_000 + place:07d}"
