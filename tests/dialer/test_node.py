@@ -13,6 +13,7 @@ import pytest
 
 from dialing import phones, set_stage, with_rules
 from outdial import clock
+from outdial.core.errors import EngineUnavailableError
 from outdial.core.ids import stasis_app
 from outdial.core.model import EngineKind, RunState
 from outdial.dialer import adoption as adoption_module
@@ -331,6 +332,31 @@ class TestAdoption:
         assert await self.contacts(database) == {("pending", None): 40}
         rows = await fetch(database, "SELECT state, dialed_at FROM attempts")
         assert {(row["state"], row["dialed_at"]) for row in rows} == {("ended", None)}
+
+    async def test_a_stream_that_does_not_open_keeps_no_other_node_s_attempts_waiting(
+        self, node, run, engine, engines, database, secret_box, monkeypatch
+    ):
+        taken = {}
+        for dead in ("dead", "deader"):
+            await register(database, secret_box, engine.id, dead, pid=DEAD_PID)
+            taken[dead] = await self.reserved(database, run, dead)
+            await self.lapse(database, dead)
+        adopt = type(engine).adopt
+
+        async def opens(self, name):
+            if closed and name == stasis_app("dead"):
+                raise EngineUnavailableError("The engine opens no event stream.")
+            return await adopt(self, name)
+
+        closed = True
+        monkeypatch.setattr(type(engine), "adopt", opens)
+        adoption = Adoption(node, engines)
+        for settled in ({"deader"}, {"dead", "deader"}):
+            await adoption.look()
+            await node.book.flush()
+            rows = await fetch(database, "SELECT id FROM attempts WHERE state = 'ended'")
+            assert {row["id"] for row in rows} == {each for dead in settled for each in taken[dead]}
+            closed = False
 
     @pytest.mark.parametrize("case", ["process lives", "other host", "engine came later", "no records"])
     async def test_but_not_where_it_could_have_been_placed(

@@ -21,8 +21,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "emergency_stop": "An emergency stop is in force; nothing can be started before it is lifted.",
     "engine_unavailable": "The engine asterisk does not answer.",
     "file": "The file of import im-11111111-2222-4333-8444-555555555555 cannot be written: No space left on device.",
-    "file_elsewhere": "The file of import im-11111111-2222-4333-8444-555555555555 is not whole at this server: it was sent "
-    "to one with another data folder. Send the rest to that one, or begin a new import.",
+    "file_elsewhere": "The file of import im-11111111-2222-4333-8444-555555555555 is not whole at this server: it was "
+    "sent to one with another data folder. Send the rest to that one, or begin a new import.",
     "forbidden": "A client can give only scopes that it has itself; this one has no configuration.",
     "illegal_move": "The campaign is active; it can be paused or stopped.",
     "import_busy": "Another process runs this import; ask again.",

@@ -126,9 +126,11 @@ class Adoption:
         for permit in stale:
             await engine.remove_permit(*permit)
         flows = {run_id: await self._flow(runs[run_id]) for run_id in {one.run_id for one in attempts}}
-        # connect under each dead node's name first, so that no event after the listing is missed
-        for node_id in sorted({attempt.node_id for attempt in attempts}):
-            await engine.adopt(nodes[node_id].stasis_app)
+        # connect under each dead node's name first, so that no event after the listing is missed; where that cannot be,
+        # that node's attempts wait and no other's
+        dead_ids = sorted({attempt.node_id for attempt in attempts})
+        adopted = {node_id for node_id in dead_ids if await self._adopt(nodes[node_id])}
+        attempts = [attempt for attempt in attempts if attempt.node_id in adopted]
         alive = {call.id: call for call in await barrier.calls_let_through(engine)}
         for attempt in attempts:
             known = self._known(attempt, runs[attempt.run_id])
@@ -139,6 +141,18 @@ class Adoption:
             record = await engine.record(attempt.id)
             placed = not self._never_placed(attempt, nodes[attempt.node_id], instant)
             self._node.book.put(outcomes.from_record(known, record, at=clock.now(), placed=placed))
+
+    async def _adopt(self, dead: NodeRow) -> bool:
+        """Take over a dead node's event stream; False when the engine does not open it now."""
+        try:
+            await self._node.engine.adopt(dead.stasis_app)
+        except EngineUnavailableError as error:
+            if dead.id not in self._complained:
+                self._complained.add(dead.id)
+                _log.error("node_not_adopted_yet", dead_node_id=dead.id, reason=error.message)
+            return False
+        self._complained.discard(dead.id)
+        return True
 
     async def _flow(self, run: Run) -> Flow | None:
         try:
