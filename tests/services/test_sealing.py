@@ -135,7 +135,7 @@ async def test_a_waiting_sealer_seals_what_was_committed_while_it_waited(databas
     assert await waiting == 1
 
 
-async def test_rows_of_a_contact_go_into_the_chain_of_their_runs_account(database, account):
+async def test_a_row_that_belongs_in_no_chain_cannot_be_written(database, account):
     async with database.connection() as connection:
         with pytest.raises(asyncpg.CheckViolationError):
             await connection.execute("INSERT INTO history (action, actor) VALUES ('lost', 'x')")

@@ -200,6 +200,14 @@ class StopNotProvenError(OutdialError):
     retryable = True
 
 
+class StopReportNotReadyError(ConflictError):
+    """A run is stopped, and the ends of its calls are still being written; its signed report comes some seconds later.
+    Ask again."""
+
+    code = "stop_report_not_ready"
+    retryable = True
+
+
 class DatabaseUnavailableError(OutdialError):
     """PostgreSQL cannot be reached."""
 
@@ -225,6 +233,13 @@ class TrunkUnresolvedError(OutdialError):
     status = 503
     wire_code = 503
     retryable = True
+
+
+class HistoryNotWholeError(OutdialError):
+    """The chain of an account's history does not hold; the sentence says where. Somebody has changed the database past
+    outdial, or it is damaged: compare with an export, a backup or a signed report from before."""
+
+    code = "history_not_whole"
 
 
 class FileError(OutdialError):

@@ -219,4 +219,5 @@ def _asked(document: dict[str, Json], where: str) -> Asked:
         raise ChainError(where, "it does not say whose history it is")
     if run_id is not None and type(run_id) is not int:
         raise ChainError(where, "`runId` is no whole number")
-    return Asked(*texts, run_id=run_id)
+    account_id, campaign_id, instance_id = texts
+    return Asked(account_id, campaign_id=campaign_id, instance_id=instance_id, run_id=run_id)

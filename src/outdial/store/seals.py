@@ -7,8 +7,8 @@ none of them until it has ended, and then in the next one, with ids far below th
 back has left no rows. Sealers take turns by an advisory lock.
 
 Snapshots mean something within one database cluster only. Where the rows come from another (a restored dump) or are
-older than sealing, the first round goes by ids: while nobody writes, for a moment, it notes the highest id as the floor;
-what is below and in no seal is sealed next, and from then on transactions count, for rows above the floor.
+older than sealing, the first round goes by ids: while nobody writes, for a moment, it notes the highest id as the
+floor; what is below and in no seal is sealed next, and from then on transactions count, for rows above the floor.
 """
 
 from __future__ import annotations
@@ -125,8 +125,10 @@ async def begin_cluster(connection: Connection) -> bool:
     return True
 
 
-async def unsealed(connection: Connection, found: Progress, *, lot: int) -> AsyncIterator[Sequence[tuple[str, HistoryRow]]]:
-    """Yield, lot by lot in the order of their ids, the rows that the round seals, each with the account of its chain."""
+async def unsealed(
+    connection: Connection, found: Progress, *, lot: int
+) -> AsyncIterator[Sequence[tuple[str, HistoryRow]]]:
+    """Yield, lot by lot in the order of their ids, the rows that the round seals, each with its chain's account."""
     if found.backlog:
         # by ids: what is in no seal below the floor
         cursor = await connection.cursor(
@@ -179,8 +181,17 @@ async def insert(connection: Connection, made: Sequence[tuple[Seal, Sequence[int
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
         """,
         [
-            (seal.account_id, seal.number, seal.from_id, seal.to_id, ids, seal.rows, seal.previous, seal.sha256,
-             seal.sealed_at)
+            (
+                seal.account_id,
+                seal.number,
+                seal.from_id,
+                seal.to_id,
+                ids,
+                seal.rows,
+                seal.previous,
+                seal.sha256,
+                seal.sealed_at,
+            )
             for seal, ids in made
         ],
     )
@@ -272,7 +283,8 @@ async def strays(connection: Connection, account_id: str) -> list[int]:
         f"""
         SELECT h.id FROM history h LEFT JOIN runs r ON r.id = h.run_id CROSS JOIN history_sealing s
          WHERE {_CHAIN} = $1
-           AND CASE WHEN h.id <= s.floor_id THEN NOT s.backlog ELSE h.xid IS NULL OR pg_visible_in_snapshot(h.xid, s.done) END
+           AND CASE WHEN h.id <= s.floor_id THEN NOT s.backlog
+                    ELSE h.xid IS NULL OR pg_visible_in_snapshot(h.xid, s.done) END
            AND NOT EXISTS (SELECT FROM (SELECT unnest(ids) AS id FROM history_seals WHERE account_id = $1) sealed
                             WHERE sealed.id = h.id)
          ORDER BY h.id LIMIT 10
