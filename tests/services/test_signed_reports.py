@@ -208,7 +208,7 @@ async def test_calls_of_a_node_that_died_are_waited_for_and_told_when_that_takes
             run.id,
             contact,
         )
-    with pytest.raises(StopReportNotReadyError, match="the ends of 1 calls"):
+    with pytest.raises(StopReportNotReadyError, match="how 1 calls ended is still to be booked"):
         await report_of(database, secret_box, run)
     assert await signed_reports.sign_missing(database, secret_box) == []
     monkeypatch.setattr(signed_reports, "SETTLE", timedelta())

@@ -1,11 +1,11 @@
-"""One way to write a JSON value as bytes, so that whoever hashes or signs it hashes the same; and a strict way to read.
+r"""One way to write a JSON value as bytes, so that all who hash or sign it hash the same; and a strict way to read.
 
 The rules are those of RFC 8785 (JSON Canonicalization Scheme), with one difference that only matters beyond 2^53:
 
 * UTF-8, no white space; ``null``, ``true``, ``false`` as such.
 * Objects: keys sorted by their UTF-16 code units, none twice.
-* Strings: ``"`` and ``\\`` escaped, U+0008 U+0009 U+000A U+000C U+000D as ``\\b \\t \\n \\f \\r``, other characters
-  below U+0020 as ``\\u00xx`` with small letters, everything else as itself. No lone surrogates.
+* Strings: ``"`` and ``\`` escaped, U+0008 U+0009 U+000A U+000C U+000D as ``\b \t \n \f \r``, other characters
+  below U+0020 as ``\u00xx`` with small letters, everything else as itself. No lone surrogates.
 * Numbers: integers as their digits, whatever their size (the RFC knows 53 bits only); others as ECMAScript writes
   them: the shortest digits that read back the same, with an exponent below 1e-6 and from 1e21 on.
 * Instants are text, :func:`instant`: UTC with six digits of the second and ``Z``.

@@ -6,8 +6,8 @@ Each account has one chain. A *seal* holds up to some hundred rows in the order 
     rows of a seal    SHA-256(digest, digest, …)              32 bytes each, in order
     hash of a seal    SHA-256(canonical form of its fields)   the hash of the seal before among them
 
-so whoever knows the hash of one seal can tell whether anything before it was changed, left out or put in. Canonical forms
-are those of :mod:`outdial.core.canonical`. A row may stand as its digest where what it says is not to be told.
+so whoever knows the hash of one seal can tell whether anything before it was changed, left out or put in. Canonical
+forms are those of :mod:`outdial.core.canonical`. A row may stand as its digest where what it says is not to be told.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ _ROW_KEYS: Final = frozenset(
         *("action", "from", "to", "actor", "reason", "detail"),
     }
 )
+
+
+_ROW_TEXTS: Final = ("accountId", "campaignId", "contactId", "attemptId", "from", "to")
 
 
 class ChainError(Exception):
@@ -197,8 +200,17 @@ def check_row(document: Json, where: str) -> None:
     """Check that a document is a row's; what it says is vouched for by the seal. Raises ChainError."""
     if not isinstance(document, dict) or document.keys() != _ROW_KEYS:
         raise ChainError(where, f"a row has the fields {', '.join(sorted(_ROW_KEYS))} and no other")
-    if type(document["id"]) is not int:
-        raise ChainError(where, "its id is no whole number")
+    numbers, texts, maybe = (document["id"], document["runId"]), ("action", "actor", "reason"), _ROW_TEXTS
+    if type(numbers[0]) is not int or not (numbers[1] is None or type(numbers[1]) is int):
+        raise ChainError(where, "its id or its run's is no whole number")
+    if not all(isinstance(document[name], str) for name in texts) or not all(
+        document[name] is None or isinstance(document[name], str) for name in maybe
+    ):
+        raise ChainError(where, "a field of it that is text is none")
+    try:
+        read_instant(str(document["at"]))
+    except NotJsonError as error:
+        raise ChainError(where, str(error)) from error
 
 
 class ChainCheck:

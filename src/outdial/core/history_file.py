@@ -201,12 +201,12 @@ def _belongs(row: dict[str, Json], asked: Asked) -> bool:
     """Whether a row can be of what a file says it is of."""
     if asked.run_id is not None and row["runId"] != asked.run_id:
         return False
-    if asked.campaign_id is not None and row["campaignId"] not in {asked.campaign_id, None}:
+    if asked.campaign_id is not None and row["campaignId"] not in (asked.campaign_id, None):
         # rows of a run's contacts name the run alone
         return False
     detail = row["detail"]
     named = detail.get("instance_id") if row["action"] == "run" and isinstance(detail, dict) else None
-    return asked.instance_id is None or named in {asked.instance_id, None}
+    return asked.instance_id is None or named in (asked.instance_id, None)
 
 
 def _asked(document: dict[str, Json], where: str) -> Asked:

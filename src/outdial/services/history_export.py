@@ -116,17 +116,19 @@ async def verify(database: Database, account_id: str) -> ChainReport:
                     hashes[seal.number] = seal.sha256
                 number = page[-1][0].number + 1
             strays = await store.strays(connection, account_id)
-        for instance_id, head_number, signed_hash in signed:
-            if hashes.get(head_number) != signed_hash:
-                raise ChainError(
-                    f"seal {head_number}", f"the signed report of the run {instance_id} names another hash"
-                )
-        if strays:
-            raise ChainError(f"row {strays[0]}", "it is in no seal: it was not there when its time was sealed")
+        _agree(signed, hashes, strays)
     except ChainError as error:
         raise HistoryNotWholeError(f"The history of the account does not hold: {error}.") from error
     head = check.head
     return ChainReport(account_id, check.seals, check.rows, None if head is None else head.sha256.hex())
+
+
+def _agree(signed: list[tuple[str, int, bytes]], hashes: dict[int, bytes], strays: list[int]) -> None:
+    for instance_id, number, sha256 in signed:
+        if hashes.get(number) != sha256:
+            raise ChainError(f"seal {number}", f"the signed report of the run {instance_id} names another hash")
+    if strays:
+        raise ChainError(f"row {strays[0]}", "it is in no seal: it was not there when its time was sealed")
 
 
 async def _holds(connection: Connection, check: ChainCheck, seal: Seal, ids: list[int]) -> None:

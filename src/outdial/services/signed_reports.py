@@ -114,7 +114,7 @@ async def _complete(database: Database, run: Run) -> _Facts:
         unsettled = sum(_outcome(facts, call) == UNSETTLED for call in facts.calls)
         if unsettled and young:
             raise StopReportNotReadyError(
-                f"The run is stopped, and its report is not complete yet: the ends of {unsettled} calls are still being "
+                f"The run is stopped, and its report is not complete yet: how {unsettled} calls ended is still to be "
                 "booked. Ask again in some seconds."
             )
         return facts

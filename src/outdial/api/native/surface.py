@@ -11,6 +11,8 @@ from outdial.api.native.campaigns import CampaignActions
 from outdial.api.native.dnc import DncRoutes
 from outdial.api.native.door import Door, OperatorDoor
 from outdial.api.native.emergency import EmergencyRoutes
+from outdial.api.native.door import Door
+from outdial.api.native.evidence import EvidenceRoutes
 from outdial.api.native.imports import ImportRoutes
 from outdial.api.native.lines import FlowRoutes, TrunkRoutes
 from outdial.api.native.pre_calls import PreCallRoutes
@@ -42,6 +44,16 @@ def routers(
         ("Flows", FlowRoutes(parts), door),
         ("Trunks", TrunkRoutes(parts), door),
         ("Application", ApplicationRoutes(parts), door),
+    for tag, part in (
+        ("Campaigns", CampaignActions(parts, stops)),
+        ("Pre-call fetches", PreCallRoutes(parts)),
+        ("Runs", RunRoutes(parts)),
+        ("Evidence", EvidenceRoutes(parts)),
+        ("Imports", ImportRoutes(parts)),
+        ("Do-not-call lists", DncRoutes(parts)),
+        ("Flows", FlowRoutes(parts)),
+        ("Trunks", TrunkRoutes(parts)),
+        ("Application", ApplicationRoutes(parts)),
     ):
         router = APIRouter(prefix=NATIVE.removesuffix("/"), tags=[tag])
         part.add_to(Routes(router, catalog, admitting, refusals))
