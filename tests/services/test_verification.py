@@ -1,4 +1,4 @@
-"""Checking signed reports: a good one is valid, and nothing of it can be changed; a lie is found though it is signed."""
+"""Checking signed reports: a good one is valid, nothing of it can be changed, a lie is found though it is signed."""
 
 from __future__ import annotations
 

@@ -54,7 +54,9 @@ BY_FORCE = {
     "changed a row": ("UPDATE history SET actor = 'otto' WHERE to_state = '1'", "the rows of seal 1 are not those"),
     "deleted a row": ("DELETE FROM history WHERE to_state = '1'", "its row .* is gone"),
     "put a row in": (
-        "INSERT INTO history (account_id, action, actor, xid) SELECT account_id, 'test', 'otto', '3' FROM history LIMIT 1",
+        """
+        INSERT INTO history (account_id, action, actor, xid) SELECT account_id, 'test', 'otto', '3' FROM history LIMIT 1
+        """,
         "row .* is in no seal",
     ),
     "deleted the first seal": ("DELETE FROM history_seals WHERE number = 1", "the seals before it are gone"),
