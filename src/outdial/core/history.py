@@ -16,6 +16,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from outdial.core import ids
@@ -34,6 +35,10 @@ _ROW_KEYS: Final = frozenset(
 
 
 _ROW_TEXTS: Final = ("accountId", "campaignId", "contactId", "attemptId", "from", "to")
+
+
+_contact_id: Final = lru_cache(maxsize=4096)(ids.contact_id)
+"""A contact's rows come close together."""
 
 
 class ChainError(Exception):
@@ -74,7 +79,7 @@ class HistoryRow:
             "accountId": self.account_id,
             "campaignId": self.campaign_id,
             "runId": self.run_id,
-            "contactId": None if self.contact_id is None else ids.contact_id(self.contact_id),
+            "contactId": None if self.contact_id is None else _contact_id(self.contact_id),
             "attemptId": self.attempt_id,
             "action": self.action,
             "from": self.before,

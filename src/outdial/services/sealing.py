@@ -16,7 +16,7 @@ from outdial.store import seals as store
 from outdial.store.database import Connection, Database, server_time
 
 LARGEST: Final = 500
-"""Rows in one seal: some 5 ms of this process's time."""
+"""Rows in one seal: less than 10 ms of this process's time."""
 
 TRIES: Final = 50
 """How often the first round of a cluster is tried while others write, 0.2 s each."""

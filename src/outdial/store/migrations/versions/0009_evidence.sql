@@ -52,7 +52,7 @@ CREATE TABLE history_sealing (
 );
 INSERT INTO history_sealing DEFAULT VALUES;
 
--- An attempt's rows tell what was dialed, by which permit, and every instant that is known by then.
+-- An attempt's rows tell what was dialed, by which permit, and when it did what.
 ALTER TABLE attempts ADD COLUMN permit text;
 
 CREATE OR REPLACE FUNCTION outdial_history_attempt() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -65,7 +65,8 @@ BEGIN
                 jsonb_build_object('phone', NEW.phone, 'caller_id', NEW.caller_id, 'number', NEW.number,
                                    'trunk_id', NEW.trunk_id, 'engine_id', NEW.engine_id, 'node_id', NEW.node_id,
                                    'epoch', NEW.epoch)
-            ELSE
+            WHEN NEW.state IN ('answered', 'ended', 'unknown') THEN
+                -- every instant that is known by then, those of the states between too
                 jsonb_strip_nulls(jsonb_build_object(
                     'permit', NEW.permit, 'dialed_at', NEW.dialed_at, 'ringing_at', NEW.ringing_at,
                     'answered_at', NEW.answered_at, 'ended_at', NEW.ended_at, 'disposition', NEW.disposition,
