@@ -119,6 +119,7 @@ async def test_an_attempts_rows_tell_its_whole_story(database, ran):
         "engine_id": "sim-one",
         "node_id": attempt["node_id"],
         "epoch": 1,
+        "callback_at": None,
     }
     end = story[-1]
     assert (end["to"], end["detail"]["disposition"]) == ("ended", "busy")

@@ -64,30 +64,87 @@ BEGIN
             CASE WHEN TG_OP = 'INSERT' THEN
                 jsonb_build_object('phone', NEW.phone, 'caller_id', NEW.caller_id, 'number', NEW.number,
                                    'trunk_id', NEW.trunk_id, 'engine_id', NEW.engine_id, 'node_id', NEW.node_id,
-                                   'epoch', NEW.epoch)
+                                   'epoch', NEW.epoch, 'callback_at', NEW.callback_at)
             WHEN NEW.state IN ('answered', 'ended', 'unknown') THEN
                 -- every instant that is known by then, those of the states between too
                 jsonb_strip_nulls(jsonb_build_object(
                     'permit', NEW.permit, 'dialed_at', NEW.dialed_at, 'ringing_at', NEW.ringing_at,
                     'answered_at', NEW.answered_at, 'ended_at', NEW.ended_at, 'disposition', NEW.disposition,
-                    'cause', NEW.cause, 'sip_code', NEW.sip_code))
+                    'cause', NEW.cause, 'sip_code', NEW.sip_code,
+                    -- whatever it said of the person is for the campaign, not for ever
+                    'pre_call', NEW.pre_call - 'data'))
             END);
     RETURN NULL;
 END $$;
 
--- Booking takes the permit along. Patched where it stands, so that whatever else booking does stays as it is.
-DO $$
-DECLARE
-    v_old text := pg_get_functiondef('outdial_book(jsonb)'::regprocedure);
-    v_new text;
+-- Books what became of attempts, and with each what becomes of its contact. News is an array of
+--   {id, state, disposition, cause, sip_code, dialed_at, ringing_at, answered_at, ended_at, reason, by,
+--    permit, pre_call, contact: {state, after_seconds, done_reason, uncounted}}
+-- An attempt only moves forward and ends once: news that comes late changes nothing. What a stopping or stopped run
+-- would try again is done instead. The next try's instant is made of this clock, by which it comes due. A call-back that
+-- was asked for during the attempt comes before what would become of the contact otherwise, and one of which nothing was
+-- sent is still to be kept. Returns the ids that moved.
+CREATE OR REPLACE FUNCTION outdial_book(p_news jsonb) RETURNS SETOF text LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    v_new := replace(v_old, 'id text, state text, disposition text,', 'id text, state text, permit text, disposition text,');
-    v_new := replace(v_new, 'SET state = n.state, disposition = n.disposition,',
-                     'SET state = n.state, permit = coalesce(a.permit, n.permit), disposition = n.disposition,');
-    IF length(v_new) <> length(v_old) + length('permit text, ') + length('permit = coalesce(a.permit, n.permit), ') THEN
-        RAISE 'outdial_book is not what this migration knows';
-    END IF;
-    EXECUTE v_new;
+    -- in one order, against deadlocks; shared, so only a stop, pause or completion waits for this and the reverse
+    PERFORM pg_advisory_xact_lock_shared(outdial_run_lock_key(run_id))
+       FROM (SELECT DISTINCT a.run_id FROM jsonb_to_recordset(p_news) AS n (id text) JOIN attempts a ON a.id = n.id
+              ORDER BY a.run_id) runs_of_news;
+    RETURN QUERY
+    WITH news AS (
+        SELECT * FROM jsonb_to_recordset(p_news) AS n (
+            id text, state text, disposition text, cause smallint, sip_code smallint, dialed_at timestamptz,
+            ringing_at timestamptz, answered_at timestamptz, ended_at timestamptz, reason text, by text, permit text,
+            pre_call jsonb, contact jsonb)
+    ), moved AS (
+        UPDATE attempts a
+           SET state = n.state, disposition = n.disposition, cause = n.cause, sip_code = n.sip_code,
+               dialed_at = coalesce(a.dialed_at, n.dialed_at), ringing_at = coalesce(a.ringing_at, n.ringing_at),
+               answered_at = coalesce(a.answered_at, n.answered_at), ended_at = n.ended_at,
+               permit = coalesce(a.permit, n.permit), pre_call = coalesce(a.pre_call, n.pre_call),
+               changed_by = n.by, change_reason = coalesce(n.reason, '')
+          FROM news n
+         WHERE a.id = n.id
+           AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')
+           AND array_position(ARRAY['reserved', 'dialing', 'ringing', 'answered', 'ended', 'unknown'], n.state)
+             > array_position(ARRAY['reserved', 'dialing', 'ringing', 'answered', 'ended', 'unknown'], a.state)
+        RETURNING a.id, a.run_id, a.contact_id, a.disposition, a.callback_at, n.by, n.contact
+    ), decided AS (
+        SELECT m.*, c.state AS wished, c.after_seconds, c.done_reason, coalesce(c.uncounted, false) AS uncounted,
+               r.state IN ('stopping', 'stopped') AS run_over
+          FROM moved m
+          JOIN runs r ON r.id = m.run_id
+         CROSS JOIN LATERAL jsonb_to_record(m.contact)
+               AS c (state text, after_seconds double precision, done_reason text, uncounted boolean)
+         WHERE m.contact IS NOT NULL
+    ), settled AS (
+        -- a retry that was put back is one that will not happen either: only who was never attempted stays pending
+        SELECT d.*, d.run_over AND (d.wished = 'waiting'
+                                OR (d.wished = 'pending' AND rc.attempts_count > d.uncounted::integer)) AS dropped,
+               CASE WHEN NOT d.run_over AND d.wished <> 'dialing' THEN
+                   coalesce(rc.callback_at, CASE WHEN d.wished = 'pending' THEN d.callback_at END) END AS call_back_at
+          FROM decided d JOIN run_contacts rc ON rc.run_id = d.run_id AND rc.contact_id = d.contact_id
+    ), contacts_moved AS (
+        UPDATE run_contacts rc
+           SET state = CASE WHEN d.dropped THEN 'done' WHEN d.call_back_at IS NOT NULL THEN 'waiting' ELSE d.wished END,
+               not_before = CASE WHEN d.dropped THEN NULL
+                                 WHEN d.call_back_at IS NOT NULL THEN d.call_back_at
+                                 WHEN d.wished = 'waiting'
+                                 THEN clock_timestamp() + d.after_seconds * interval '1 second' END,
+               callback_at = CASE WHEN d.wished = 'dialing' THEN rc.callback_at ELSE d.call_back_at END,
+               done_reason = CASE WHEN d.call_back_at IS NOT NULL THEN NULL
+                                  WHEN NOT d.dropped THEN d.done_reason
+                                  WHEN d.disposition = 'cancelled' AND NOT d.uncounted THEN 'stopped'
+                                  ELSE 'retry_cancelled' END,
+               attempts_count = rc.attempts_count - d.uncounted::integer,
+               last_disposition = CASE WHEN d.uncounted THEN rc.last_disposition
+                                       ELSE coalesce(d.disposition, rc.last_disposition) END,
+               updated_at = clock_timestamp(), changed_by = d.by
+          FROM settled d
+         WHERE rc.run_id = d.run_id AND rc.contact_id = d.contact_id AND rc.state IN ('claimed', 'dialing')
+        RETURNING rc.contact_id
+    )
+    SELECT id FROM moved;
 END $$;
 
 CREATE OR REPLACE FUNCTION outdial_history_run() RETURNS trigger LANGUAGE plpgsql AS $$
