@@ -14,7 +14,7 @@ The rules are those of RFC 8785 (JSON Canonicalization Scheme), with one differe
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -93,6 +93,7 @@ def _is_plain(value: Json, levels: int) -> bool:
     """Whether no fraction and no key beyond ASCII is in it. Called for every row of history: mostly one pass in C."""
     if levels == 0:
         raise NotJsonError(f"it is nested deeper than {DEEPEST} levels")
+    inside: Collection[Json]
     if isinstance(value, dict):
         plain, inside = "".join(value).isascii(), value.values()
     elif isinstance(value, (list, tuple)):
