@@ -176,6 +176,16 @@ async def test_the_stop_signs_nothing_itself_and_the_keeper_signs_what_nobody_as
     check(await report_of(database, secret_box, run))
 
 
+async def test_a_stop_of_long_ago_is_signed_when_somebody_asks(database, secret_box, engines):
+    stage = await set_stage(database, secret_box, phones(3))
+    run = await begin(stage)
+    await stop(database, engines, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="berta")
+    async with database.connection() as connection:
+        await connection.execute("UPDATE runs SET ended_at = ended_at - interval '8 days'")
+    assert await signed_reports.sign_missing(database, secret_box) == []
+    check(await report_of(database, secret_box, run))
+
+
 async def test_many_at_once_get_the_same_signed_bytes(database, secret_box, engines):
     stage = await set_stage(database, secret_box, phones(3))
     run = await begin(stage)

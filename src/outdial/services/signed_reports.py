@@ -36,6 +36,9 @@ SETTLE: Final = timedelta(seconds=30)
 TRIES: Final = 20
 """How often the chain is sealed anew because something of the run was written meanwhile."""
 
+LATELY: Final = timedelta(days=7)
+"""How old a stop is at most whose report is signed without being asked for."""
+
 PAGE: Final = 200
 """Seals read at a time."""
 
@@ -90,7 +93,8 @@ async def sign_missing(database: Database, secrets: SecretBox, *, limit: int = 1
     are not complete yet are left for the next time. Raises DatabaseUnavailableError."""
     async with database.connection() as connection:
         missing = [
-            await runs_store.by_id(connection, run_id) for run_id in await store.unsigned(connection, limit=limit)
+            await runs_store.by_id(connection, run_id)
+            for run_id in await store.unsigned(connection, within=LATELY, limit=limit)
         ]
     signed = []
     for run in missing:

@@ -70,14 +70,16 @@ async def insert(
     return kept is not None
 
 
-async def unsigned(connection: Connection, *, limit: int) -> list[int]:
-    """Return runs that are stopped and have no signed report yet, those that stopped first, first."""
+async def unsigned(connection: Connection, *, within: timedelta, limit: int) -> list[int]:
+    """Return runs that were stopped lately and have no signed report yet, those that stopped first, first."""
     rows = await connection.fetch(
         """
-        SELECT id FROM runs r WHERE state = 'stopped' AND stop_report IS NOT NULL
+        SELECT id FROM runs r
+         WHERE state = 'stopped' AND ended_at > clock_timestamp() - $1::interval
            AND NOT EXISTS (SELECT FROM signed_reports s WHERE s.run_id = r.id)
-         ORDER BY ended_at LIMIT $1
+         ORDER BY ended_at LIMIT $2
         """,
+        within,
         limit,
     )
     return [row["id"] for row in rows]

@@ -156,6 +156,9 @@ BEGIN
     RETURN NULL;
 END $$;
 
+-- Stops of lately, for those who look whether something of them is left to be done.
+CREATE INDEX runs_stopped ON runs (ended_at) WHERE state = 'stopped';
+
 -- When a node said that it has dropped a run.
 ALTER TABLE run_nodes ADD COLUMN dropped_at timestamptz;
 
