@@ -271,8 +271,16 @@ async def first_of_run(connection: Connection, run_id: int) -> int | None:
 
 
 async def first_of_campaign(connection: Connection, campaign_id: str) -> int | None:
-    """Return the id of the first row of a campaign; it is made before it runs."""
-    found: int | None = await connection.fetchval("SELECT min(id) FROM history WHERE campaign_id = $1", campaign_id)
+    """Return the id of the first row of a campaign or its runs."""
+    found: int | None = await connection.fetchval(
+        """
+        SELECT least((SELECT min(id) FROM history WHERE campaign_id = $1 AND run_id IS NULL),
+                     (SELECT min(first.id) FROM runs r
+                       CROSS JOIN LATERAL (SELECT min(id) AS id FROM history WHERE run_id = r.id) first
+                       WHERE r.campaign_id = $1))
+        """,
+        campaign_id,
+    )
     return found
 
 

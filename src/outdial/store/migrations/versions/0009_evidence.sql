@@ -6,6 +6,9 @@
 ALTER TABLE history ADD COLUMN xid xid8;
 ALTER TABLE history ALTER COLUMN xid SET DEFAULT pg_current_xact_id();
 CREATE INDEX history_xid ON history (xid);
+-- it takes the place of this one, which only rows of campaigns themselves need: those of runs are found by their run
+DROP INDEX history_campaign;
+CREATE INDEX history_campaign ON history (campaign_id, id) WHERE run_id IS NULL;
 -- a row is sealed in its account's chain: its own, or its run's
 ALTER TABLE history ADD CONSTRAINT history_has_a_chain CHECK (account_id IS NOT NULL OR run_id IS NOT NULL);
 
