@@ -70,9 +70,12 @@ app.add_typer(imports.app, name="import")
 app.add_typer(campaigns.app, name="campaign")
 app.add_typer(schedules.app, name="schedule")
 app.add_typer(pre_calls.app, name="pre-call")
+wide_stops.app.command(epilog="Example: outdial stop report 'Spring calls' --output stop.json")(stops.report)
+wide_stops.app.command("never-reached", epilog="Example: outdial stop never-reached 'Spring calls' people.csv")(
+    stops.never_reached
+)
 app.add_typer(wide_stops.app, name="stop")
 app.command(epilog="Example: outdial emergency-stop --reason 'wrong recording'")(wide_stops.emergency_stop)
-app.add_typer(stops.app, name="stop")
 app.command("verify-stop", epilog="Example: outdial verify-stop stop.json --key key.pem")(stops.verify_stop)
 app.add_typer(history.app, name="history")
 app.add_typer(keys.app, name="keys")

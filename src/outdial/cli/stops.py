@@ -24,8 +24,6 @@ from outdial.services.verification import verify as verify_report
 UNREADABLE: Final = 2
 """Exit code for what is no report at all."""
 
-app = typer.Typer(no_args_is_help=True)
-
 RunName: TypeAlias = Annotated[
     str, typer.Argument(metavar="RUN", help="The run, cid-…; or its campaign, id or name, for the latest.")
 ]
@@ -35,12 +33,6 @@ ReportFile: TypeAlias = Annotated[
 ]
 
 
-@app.callback()
-def group() -> None:
-    """Stops: their signed reports, and whom they kept from being called. `outdial campaign stop` stops."""
-
-
-@app.command(epilog="Example: outdial stop report 'Spring calls' --output stop.json")
 def report(
     run: RunName,
     *,
@@ -74,7 +66,6 @@ def report(
         output.say(report_text(read(text)).rstrip("\n"))
 
 
-@app.command("never-reached", epilog="Example: outdial stop never-reached 'Spring calls' people.csv")
 def never_reached(
     run: RunName,
     file: Annotated[Path, typer.Argument(metavar="FILE", dir_okay=False, help="The CSV file to write.")],

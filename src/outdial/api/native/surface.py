@@ -11,7 +11,6 @@ from outdial.api.native.campaigns import CampaignActions
 from outdial.api.native.dnc import DncRoutes
 from outdial.api.native.door import Door, OperatorDoor
 from outdial.api.native.emergency import EmergencyRoutes
-from outdial.api.native.door import Door
 from outdial.api.native.evidence import EvidenceRoutes
 from outdial.api.native.imports import ImportRoutes
 from outdial.api.native.lines import FlowRoutes, TrunkRoutes
@@ -39,21 +38,12 @@ def routers(
         ("Emergency stop", EmergencyRoutes(parts, stops), operator),
         ("Pre-call fetches", PreCallRoutes(parts), door),
         ("Runs", RunRoutes(parts), door),
+        ("Evidence", EvidenceRoutes(parts), door),
         ("Imports", ImportRoutes(parts), door),
         ("Do-not-call lists", DncRoutes(parts), door),
         ("Flows", FlowRoutes(parts), door),
         ("Trunks", TrunkRoutes(parts), door),
         ("Application", ApplicationRoutes(parts), door),
-    for tag, part in (
-        ("Campaigns", CampaignActions(parts, stops)),
-        ("Pre-call fetches", PreCallRoutes(parts)),
-        ("Runs", RunRoutes(parts)),
-        ("Evidence", EvidenceRoutes(parts)),
-        ("Imports", ImportRoutes(parts)),
-        ("Do-not-call lists", DncRoutes(parts)),
-        ("Flows", FlowRoutes(parts)),
-        ("Trunks", TrunkRoutes(parts)),
-        ("Application", ApplicationRoutes(parts)),
     ):
         router = APIRouter(prefix=NATIVE.removesuffix("/"), tags=[tag])
         part.add_to(Routes(router, catalog, admitting, refusals))
