@@ -9,10 +9,11 @@ import pytest
 
 from dialing import add_campaign, dialing, phones, set_stage
 from engines import TTL_SECONDS, simulated
-from outdial.core.errors import HistoryNotWholeError, NotFoundError
+from outdial.core.errors import NotFoundError
 from outdial.core.history_file import check_file
 from outdial.services import access, history_export, runs, signed_reports
 from outdial.services.engines import Engines
+from outdial.services.history_export import HistoryNotWholeError
 from outdial.services.stop import stop
 from outdial.store import history
 from outdial.store import runs as runs_store

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from outdial.core.errors import HistoryNotWholeError
 from outdial.services import access, history_export, sealing
+from outdial.services.history_export import HistoryNotWholeError
 from outdial.store import history
 
 TABLES = ("history", "history_seals", "signed_reports")

@@ -235,13 +235,6 @@ class TrunkUnresolvedError(OutdialError):
     retryable = True
 
 
-class HistoryNotWholeError(OutdialError):
-    """The chain of an account's history does not hold; the sentence says where. Somebody has changed the database past
-    outdial, or it is damaged: compare with an export, a backup or a signed report from before."""
-
-    code = "history_not_whole"
-
-
 class FileError(OutdialError):
     """A file on this machine cannot be read or written; the sentence names it and says why."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from outdial.core.canonical import Json
-from outdial.core.errors import HistoryNotWholeError, NotFoundError
+from outdial.core.errors import NotFoundError, OutdialError
 from outdial.core.history import ChainCheck, ChainError, Seal, row_digest
 from outdial.core.history_file import Asked, first_line, last_line, seal_lines
 from outdial.core.model import Run
@@ -20,6 +20,13 @@ PAGE: Final = 20
 """Seals in memory at a time, some 10,000 rows."""
 
 _LAST: Final = 2**62
+
+
+class HistoryNotWholeError(OutdialError):
+    """The chain of an account's history does not hold; the sentence says where. Somebody has changed the database past
+    outdial, or it is damaged: compare with an export, a backup or a signed report from before."""
+
+    code = "history_not_whole"
 
 
 @dataclass(frozen=True, slots=True)

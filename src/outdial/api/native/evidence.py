@@ -38,6 +38,13 @@ from outdial.services.report_text import report_text
 from outdial.services.signing_keys import SigningKey
 
 _JSON_LINES: Final = "application/jsonl"
+_CONFLICT: Final = frozenset({409})
+_TEXT: Final = "Stop of run cid-1111111-2222-4333-8444-555555555555\n  campaign           cd-1111111-…\n"
+_CSV: Final = (
+    "contactId,phoneNumber,uniqueId,state,doneReason,lastDisposition,attemptsCount,lastAttemptId,attributes\r\n"
+    "cc-11111111-2222-5333-8444-555555555555,'+15550100101,a-1,pending,,,0,,\r\n"
+)
+_LINES: Final = '{"accountId":"0123456789abcdef01234567","campaignId":null,"instanceId":null,"kind":"history"}\n'
 _AT: Final = "2026-03-01T10:00:00.000000Z"
 _DONE: Final = "2026-03-01T10:00:00.180000Z"
 _SHA256: Final = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -151,27 +158,27 @@ class EvidenceRoutes:
             (
                 f"{run}/stop-report",
                 self.report,
-                Operation("Get the signed report of a stop", scope, SignedReportView, _REPORT),
+                Operation("Get the signed report of a stop", scope, SignedReportView, _REPORT, refused=_CONFLICT),
             ),
             (
                 f"{run}/stop-report.txt",
                 self.text,
-                Operation("Read the report of a stop", scope, None, media="text/plain"),
+                Operation("Read the report of a stop", scope, None, _TEXT, refused=_CONFLICT, media="text/plain"),
             ),
             (
                 f"{run}/never-reached.csv",
                 self.never_reached,
-                Operation("Export the contacts a run never reached", scope, None),
+                Operation("Export the contacts a run never reached", scope, None, _CSV),
             ),
             (
                 f"{run}/history.jsonl",
                 self.run_history,
-                Operation("Export the history of a run", scope, None, media=_JSON_LINES),
+                Operation("Export the history of a run", scope, None, _LINES, media=_JSON_LINES),
             ),
             (
                 "/campaigns/{campaignId}/history.jsonl",
                 self.campaign_history,
-                Operation("Export the history of a campaign", scope, None, media=_JSON_LINES),
+                Operation("Export the history of a campaign", scope, None, _LINES, media=_JSON_LINES),
             ),
             (
                 "/signing-keys",
