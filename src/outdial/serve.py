@@ -21,7 +21,7 @@ from outdial.config import Settings
 from outdial.context import Context, open_context
 from outdial.dialer import Dialer
 from outdial.listening import listen, url_of
-from outdial.services import emergency, import_keeper, imports, schedules
+from outdial.services import emergency, evidence_keeper, import_keeper, imports, schedules
 from outdial.services.emergency import EmergencySwitch
 from outdial.services.engines import Engines
 from outdial.services.stop import resume_stops
@@ -106,6 +106,8 @@ async def serving(settings: Settings, *, dialer: bool, api: bool) -> AsyncIterat
         parts.append(await stack.enter_async_context(_beside(scheduling, name="schedules")))
         importing = import_keeper.keep(context.database, settings.data_dir.resolve() / imports.FOLDER)
         parts.append(await stack.enter_async_context(_beside(importing, name="imports")))
+        keeping = evidence_keeper.keep(context.database, context.secrets)
+        parts.append(await stack.enter_async_context(_beside(keeping, name="evidence")))
         if listener is not None:
             app = create_app(ApiParts(settings, context.database, context.secrets, engines))
             parts.append(await stack.enter_async_context(answering(app, listener)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 
 import asyncpg
 import pytest
@@ -157,8 +158,13 @@ class TestHistory:
             ("reserved", "ringing"),
             ("ringing", "ended"),
         ]
-        rows = await fetch(database, "SELECT detail FROM history WHERE to_state = 'ended'")
-        assert rows[0]["detail"] == {"disposition": "busy", "cause": 17, "sip_code": None}
+        rows = await fetch(database, "SELECT detail FROM history WHERE action = 'attempt' ORDER BY id")
+        (ended,) = await fetch(database, "SELECT ended_at FROM attempts")
+        told = [row["detail"] for row in rows]
+        assert told[0]["phone"].startswith("+")
+        assert told[1] is None
+        assert datetime.fromisoformat(told[2].pop("ended_at")) == ended["ended_at"]
+        assert told[2] == {"disposition": "busy", "cause": 17}
 
     async def test_nor_a_contact_s_end_or_wait(self, database, run):
         await execute(

@@ -37,6 +37,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "nothing_to_dial": "No contact can be dialed: all 3 are on a do-not-call list.",
     "rate_limited": "You've exceeded the per-minute rate limit. Please wait for sometime before retrying.",
     "stop_not_proven": "The stop is not proven yet: the engine asterisk does not answer; ask again.",
+    "stop_report_not_ready": "The run is stopped, and its report is not complete yet: how 2 calls ended is still to be "
+    "booked. Ask again in some seconds.",
     "too_large": "The body is larger than 1 MB; send it in parts.",
     "trunk_unresolved": "The host sip.example.net of the trunk Main cannot be resolved.",
     "unauthorized": "Invalid JWT token",

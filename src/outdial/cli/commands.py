@@ -15,11 +15,14 @@ from outdial.cli import (
     dnc,
     engines,
     flows,
+    history,
     imports,
+    keys,
     pre_calls,
     schedules,
     servers,
     settings,
+    stops,
     trunks,
     wide_stops,
 )
@@ -67,8 +70,15 @@ app.add_typer(imports.app, name="import")
 app.add_typer(campaigns.app, name="campaign")
 app.add_typer(schedules.app, name="schedule")
 app.add_typer(pre_calls.app, name="pre-call")
+wide_stops.app.command(epilog="Example: outdial stop report 'Spring calls' --output stop.json")(stops.report)
+wide_stops.app.command("never-reached", epilog="Example: outdial stop never-reached 'Spring calls' people.csv")(
+    stops.never_reached
+)
 app.add_typer(wide_stops.app, name="stop")
 app.command(epilog="Example: outdial emergency-stop --reason 'wrong recording'")(wide_stops.emergency_stop)
+app.command("verify-stop", epilog="Example: outdial verify-stop stop.json --key key.pem")(stops.verify_stop)
+app.add_typer(history.app, name="history")
+app.add_typer(keys.app, name="keys")
 app.add_typer(engines.app, name="engine")
 app.command(epilog="Example: outdial token --client-id cs-… --hours 8")(applications.token)
 app.command(epilog="Example: outdial config --json")(settings.config)

@@ -21,7 +21,8 @@ from outdial.services.stop import StopOptions
 from outdial.services.wide_stops import WideStop
 
 app = typer.Typer(
-    help="Stop more than one campaign: a caller ID, a contact list, a number, an account.", no_args_is_help=True
+    help="Stop more than one campaign: a caller ID, a contact list, a number, an account. And signed reports of stops.",
+    no_args_is_help=True,
 )
 
 Iid: TypeAlias = Annotated[str, typer.Option("--iid", metavar="IID", help="The application.")]

@@ -200,6 +200,14 @@ class StopNotProvenError(OutdialError):
     retryable = True
 
 
+class StopReportNotReadyError(ConflictError):
+    """A run is stopped, and the ends of its calls are still being written; its signed report comes some seconds later.
+    Ask again."""
+
+    code = "stop_report_not_ready"
+    retryable = True
+
+
 class DatabaseUnavailableError(OutdialError):
     """PostgreSQL cannot be reached."""
 

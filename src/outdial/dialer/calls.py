@@ -14,6 +14,7 @@ import structlog
 
 from outdial import clock
 from outdial.core.errors import EngineUnavailableError, OutdialError
+from outdial.core.ids import permit_name
 from outdial.core.model import AttemptState
 from outdial.core.pre_call import PreCallAnswer
 from outdial.dialer import outcomes
@@ -126,7 +127,8 @@ class Calls:
         call = self._calls[outgoing.id]
         call.in_flight = True
         call.since = clock.boottime()
-        call.known = replace(call.known, dialed_at=clock.now())
+        permit = permit_name(outgoing.run_id, outgoing.epoch, outgoing.key)
+        call.known = replace(call.known, dialed_at=clock.now(), permit=permit)
         result = await self._engine.originate(outgoing)
         if self._calls.get(outgoing.id) is not call:
             # its end was told before the answer came

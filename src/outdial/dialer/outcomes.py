@@ -29,6 +29,8 @@ class Known:
     """Who books it: the node."""
     state: AttemptState = AttemptState.RESERVED
     dialed_at: datetime | None = None
+    permit: str | None = None
+    """Name of the permit it was dialed by."""
     ringing_at: datetime | None = None
     answered_at: datetime | None = None
     pre_call: PreCallAnswer | None = None
@@ -43,6 +45,7 @@ def progress(known: Known) -> AttemptNews:
         id=known.attempt_id,
         state=known.state,
         by=known.by,
+        permit=known.permit,
         dialed_at=known.dialed_at,
         ringing_at=known.ringing_at,
         answered_at=known.answered_at,
@@ -150,6 +153,7 @@ def _final(
         ended_at=at,
         reason=reason,
         pre_call=known.pre_call,
+        permit=known.permit,
         contact=_contact(decided),
     )
 

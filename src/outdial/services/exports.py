@@ -54,13 +54,14 @@ ATTEMPT_COLUMNS: Final = (
 )
 
 
-async def contacts_csv(database: Database, run: Run) -> AsyncIterator[bytes]:
-    """Yield the contacts of a run, each with its progress; raise DatabaseUnavailableError."""
+async def contacts_csv(database: Database, run: Run, *, never_reached: bool = False) -> AsyncIterator[bytes]:
+    """Yield the contacts of a run, each with its progress, or only those that were never attempted; raise
+    DatabaseUnavailableError."""
     yield _lines([CONTACT_COLUMNS])
     after = 0
     while True:
         async with database.connection() as connection:
-            lot = await contacts_store.lot(connection, run.id, after=after, limit=LOT)
+            lot = await contacts_store.lot(connection, run.id, after=after, limit=LOT, never_reached=never_reached)
         if lot:
             yield _lines(_contact(one) for one in lot)
         if len(lot) < LOT:

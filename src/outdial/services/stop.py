@@ -9,8 +9,8 @@ StopNotProvenError, and the run stays ``stopping`` until somebody asks again or 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -107,6 +107,8 @@ class NodeReport:
     node_id: str
     name: str
     outcome: NodeOutcome
+    at: datetime | None = None
+    """When it said that it has dropped the run, or its lease or its life ended; None: neither has happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +214,7 @@ async def commit_stop(
         return StoppedSchedule(run, stopped_at)
     if run.state is RunState.STOPPED:
         return StoppedRun(run, _report_from(await store.read_report(connection, run.id)))
-    return await commit_stopping(connection, run, actor=actor, options=options)
+    return await commit_stopping(connection, run, actor=actor, options=options, keep_schedule=keep_schedule)
 
 
 def _is_over(run: Run, *, before: datetime) -> bool:
@@ -228,13 +230,14 @@ async def commit_stopping(
     *,
     actor: str,
     options: StopOptions = StopOptions(),  # noqa: B008 - frozen
+    keep_schedule: bool = False,
 ) -> Run:
     """Take a run whose lock is held to ``stopping``, where it is not yet; :func:`resume_stops` finishes what nobody
     else does. Raises ConflictError when it is over."""
     if run.state is RunState.STOPPING:
         return run
     moved = await runs.move_locked(connection, run, RunAction.STOP, actor)
-    await store.remember_options(connection, run.id, options)
+    await store.remember_options(connection, run.id, {**asdict(options), "keep_schedule": keep_schedule})
     return moved
 
 
@@ -252,10 +255,10 @@ async def prove_stop(
         silences = await barrier.silence(engines, target, wishes, deadline=deadline, database=database)
         _require_silence(silences)
         tell("fenced", f"No engine accepts a call of this run any more ({len(silences)} asked).")
-        ended = frozenset[str]().union(*(one.cancelled for one in silences))
+        ended = {attempt_id: one.fenced_at for one in silences for attempt_id in one.cancelled}
         tell("quiesced", f"{len(ended)} calls that were not answered yet were cancelled.")
         hung_up = frozenset[str]().union(*(one.hung_up for one in silences))
-        found = await barrier.acknowledgements(database, target, sorted(ended | hung_up))
+        found = await barrier.acknowledgements(database, target, sorted(ended.keys() | hung_up))
         tell("acknowledged", f"{len(found[NodeOutcome.ACKNOWLEDGED])} dialer nodes have dropped the run.")
         if dropping.done():
             dropping.result()
@@ -294,7 +297,7 @@ async def _commit_stopped(
     run: Run,
     silences: Sequence[Silence],
     found: dict[NodeOutcome, list[nodes_store.Serving]],
-    ended: frozenset[str],
+    ended: Mapping[str, datetime | None],
     *,
     actor: str,
     wishes: StopOptions,
@@ -305,7 +308,9 @@ async def _commit_stopped(
         await runs_store.lock_run(connection, run.id)
         # what the nodes have not booked themselves: they are gone, or too slow. Nobody else knows of these, also where
         # another process was asked the same and was faster
-        await attempts_store.book(connection, [_cancelled(attempt_id, actor) for attempt_id in ended])
+        await attempts_store.book(
+            connection, [_cancelled(attempt_id, actor, fenced_at) for attempt_id, fenced_at in ended.items()]
+        )
         present = await runs_store.by_id(connection, run.id)
         if present.state is RunState.STOPPED:
             return StoppedRun(present, _report_from(await store.read_report(connection, run.id)))
@@ -327,7 +332,9 @@ async def _commit_stopped(
                 for one in silences
             ),
             nodes=tuple(
-                NodeReport(node.node_id, node.name, outcome) for outcome, nodes in found.items() for node in nodes
+                NodeReport(node.node_id, node.name, outcome, _accounted_at(node, outcome))
+                for outcome, nodes in found.items()
+                for node in nodes
             ),
             cancelled_count=numbers.cancelled_count,
             retries_cancelled_count=numbers.retries_cancelled_count,
@@ -339,14 +346,25 @@ async def _commit_stopped(
     return StoppedRun(moved, report)
 
 
-def _cancelled(attempt_id: str, actor: str) -> AttemptNews:
-    """Return the end of a call that the stop hung up. Its node may not have lived to say when it was dialed: by now."""
+def _accounted_at(node: nodes_store.Serving, outcome: NodeOutcome) -> datetime | None:
+    match outcome:
+        case NodeOutcome.ACKNOWLEDGED:
+            return node.dropped_at
+        case NodeOutcome.LEASE_EXPIRED:
+            return node.lease_until if node.ended_at is None else min(node.lease_until, node.ended_at)
+        case NodeOutcome.NOT_ANSWERING:
+            return None
+
+
+def _cancelled(attempt_id: str, actor: str, fenced_at: datetime | None) -> AttemptNews:
+    """Return the end of a call that the stop hung up. Its node may not have lived to say when it was dialed: before the
+    fence, which lets nothing through."""
     return AttemptNews(
         id=attempt_id,
         state=AttemptState.ENDED,
         by=actor,
         disposition=Disposition.CANCELLED,
-        dialed_at=clock.now(),
+        dialed_at=fenced_at or clock.now(),
         ended_at=clock.now(),
         reason="stop",
         contact=ContactNews(state=RunContactState.DONE, done_reason=DoneReason.STOPPED),

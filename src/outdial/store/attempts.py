@@ -43,6 +43,8 @@ class AttemptNews:
     ended_at: datetime | None = None
     reason: str = ""
     pre_call: PreCallAnswer | None = None
+    permit: str | None = None
+    """Name of the permit it was dialed by (``core.ids.permit_name``)."""
     contact: ContactNews | None = None
 
 

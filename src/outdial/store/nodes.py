@@ -41,6 +41,9 @@ class Serving:
     """How long its permits live."""
     ended: bool
     """It ended orderly, or another node took its calls over."""
+    dropped_at: datetime | None
+    """When it said so last."""
+    ended_at: datetime | None
 
 
 async def register(connection: Connection, node: NodeRow, *, ttl_seconds: float) -> None:
@@ -217,7 +220,8 @@ async def dropped(connection: Connection, *, run_id: int, node_id: str, epoch: i
     """Note that a node has dropped a run up to an epoch: nothing of it is in flight there any more."""
     await connection.execute(
         """
-        UPDATE run_nodes SET dropped_epoch = greatest(dropped_epoch, $3) WHERE run_id = $1 AND node_id = $2
+        UPDATE run_nodes SET dropped_epoch = greatest(dropped_epoch, $3), dropped_at = clock_timestamp()
+         WHERE run_id = $1 AND node_id = $2
         """,
         run_id,
         node_id,
@@ -231,7 +235,7 @@ async def serving(connection: Connection, run_id: int) -> list[Serving]:
         """
         SELECT rn.node_id, n.name, n.engine_id, rn.epoch, rn.dropped_epoch, n.lease_until,
                n.ended_at IS NULL AND n.lease_until > clock_timestamp() AS lease_live, n.ended_at IS NOT NULL AS ended,
-               coalesce(rn.making_until > clock_timestamp(), false) AS making, n.ttl_seconds
+               coalesce(rn.making_until > clock_timestamp(), false) AS making, n.ttl_seconds, rn.dropped_at, n.ended_at
           FROM run_nodes rn JOIN nodes n ON n.id = rn.node_id
          WHERE rn.run_id = $1 ORDER BY n.started_at, n.id
         """,

@@ -178,19 +178,25 @@ async def page(connection: Connection, run_id: int, *, offset: int, limit: int) 
     return [_run_contact(row) for row in rows], total
 
 
-async def lot(connection: Connection, run_id: int, *, after: int, limit: int) -> list[RunContactExport]:
-    """Return some contacts of a run by their id, from the first after ``after`` on."""
+async def lot(
+    connection: Connection, run_id: int, *, after: int, limit: int, never_reached: bool = False
+) -> list[RunContactExport]:
+    """Return some contacts of a run by their id, from the first after ``after`` on; only those that were never
+    attempted, where that is asked for."""
     rows = await connection.fetch(
         """
         SELECT rc.contact_id, rc.phone, c.unique_id, rc.state, rc.done_reason, rc.last_disposition, rc.attempts_count,
                (SELECT a.id FROM attempts a WHERE a.run_id = rc.run_id AND a.contact_id = rc.contact_id
                  ORDER BY a.reserved_at DESC LIMIT 1) AS last_attempt_id, coalesce(c.attributes, '{}') AS attributes
           FROM run_contacts rc LEFT JOIN contacts c ON c.id = rc.contact_id
-         WHERE rc.run_id = $1 AND rc.contact_id > $2 ORDER BY rc.contact_id LIMIT $3
+         WHERE rc.run_id = $1 AND rc.contact_id > $2
+           AND (NOT $4 OR (rc.attempts_count = 0 AND rc.state IN ('pending', 'waiting')))
+         ORDER BY rc.contact_id LIMIT $3
         """,
         run_id,
         after,
         limit,
+        never_reached,
     )
     return [RunContactExport(_run_contact(row), row["attributes"]) for row in rows]
 

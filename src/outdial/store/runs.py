@@ -138,6 +138,12 @@ async def by_instance(connection: Connection, iid: str, instance_id: str) -> Run
     return None if row is None else run_of(row)
 
 
+async def by_any_instance(connection: Connection, instance_id: str) -> Run | None:
+    """Return the run of that wire id, whosever it is; None when there is none."""
+    row = await connection.fetchrow("SELECT * FROM runs WHERE instance_id = $1", instance_id)
+    return None if row is None else run_of(row)
+
+
 async def of_campaign(connection: Connection, campaign_id: str, *, skip: int, limit: int) -> tuple[list[Run], int]:
     """Return some of a campaign's runs, latest first, and how many it has."""
     rows = await connection.fetch(

@@ -68,7 +68,7 @@ REPORT: Final = StopReportView(
     ringing=RingingCalls.CANCEL,
     connected=ConnectedCalls.KEEP,
     engines=[EngineStopView(engine_id="asterisk", fenced_at=_AT, quiesced_at=_AT, cancelled=12, hung_up=0)],
-    nodes=[NodeStopView(node_id="8f14e45f", name="dialer-1", outcome=NodeOutcome.ACKNOWLEDGED)],
+    nodes=[NodeStopView(node_id="8f14e45f", name="dialer-1", outcome=NodeOutcome.ACKNOWLEDGED, at=_AT)],
     cancelled_count=12,
     retries_cancelled_count=40,
     never_reached_count=931,

@@ -11,6 +11,7 @@ from outdial.api.native.campaigns import CampaignActions
 from outdial.api.native.dnc import DncRoutes
 from outdial.api.native.door import Door, OperatorDoor
 from outdial.api.native.emergency import EmergencyRoutes
+from outdial.api.native.evidence import EvidenceRoutes
 from outdial.api.native.imports import ImportRoutes
 from outdial.api.native.lines import FlowRoutes, TrunkRoutes
 from outdial.api.native.pre_calls import PreCallRoutes
@@ -37,6 +38,7 @@ def routers(
         ("Emergency stop", EmergencyRoutes(parts, stops), operator),
         ("Pre-call fetches", PreCallRoutes(parts), door),
         ("Runs", RunRoutes(parts), door),
+        ("Evidence", EvidenceRoutes(parts), door),
         ("Imports", ImportRoutes(parts), door),
         ("Do-not-call lists", DncRoutes(parts), door),
         ("Flows", FlowRoutes(parts), door),

@@ -218,6 +218,8 @@ class NodeStopView(View, frozen=True):
     node_id: str
     name: str
     outcome: NodeOutcome
+    at: datetime | None
+    """When it had dropped the run, or its lease or its life ended; null: neither has happened."""
 
 
 class StopReportView(View, frozen=True):

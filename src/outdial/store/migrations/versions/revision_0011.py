@@ -3,7 +3,7 @@
 from outdial.store.migrations import script
 
 revision = "0011"
-down_revision = "0008"
+down_revision = "0009"
 
 
 def upgrade() -> None:
