@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -313,7 +313,7 @@ async def _commit_stopped(
         )
         present = await runs_store.by_id(connection, run.id)
         if present.state is RunState.STOPPED:
-            return StoppedRun(present, _report_from(await store.read_report(connection, run.id)))
+            return StoppedRun(present, await _recounted(connection, run.id, silences))
         await store.release_lists(connection, run.id)
         moved = await runs.move_locked(connection, present, RunAction.CONFIRM_STOPPED, actor)
         numbers = await store.counts(connection, run.id)
@@ -344,6 +344,18 @@ async def _commit_stopped(
         await store.store_report(connection, run.id, report)
     _log.info("run_stopped", run_id=run.id, latency_seconds=round(report.latency_seconds, 3), by=actor)
     return StoppedRun(moved, report)
+
+
+async def _recounted(connection: Connection, run_id: int, silences: Sequence[Silence]) -> StopReport:
+    """Return the report of a stop that another process has committed, with what this one has cancelled counted too: the
+    other found these calls gone, and nobody had booked them yet."""
+    report = _report_from(await store.read_report(connection, run_id))
+    if not any(one.cancelled for one in silences):
+        return report
+    counted = replace(report, cancelled_count=(await store.counts(connection, run_id)).cancelled_count)
+    if counted != report:
+        await store.store_report(connection, run_id, counted)
+    return counted
 
 
 def _accounted_at(node: nodes_store.Serving, outcome: NodeOutcome) -> datetime | None:
