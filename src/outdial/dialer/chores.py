@@ -44,6 +44,9 @@ class Chores:
     def __init__(self, node: Node, keeper: LeaseKeeper) -> None:
         self._node = node
         self._keeper = keeper
+        self._reaped: set[tuple[int, int, str]] = set()
+        """Permits removed by the last look. Asterisk goes on listing some whose objects are gone (measured): each is
+        removed again, to be sure, and told once."""
 
     async def run(self) -> None:
         """Do each of them again and again, for ever, side by side: a long load must not keep permits from being
@@ -118,10 +121,12 @@ class Chores:
             present = await self._node.engine.permits()
             async with self._node.database.connection() as connection:
                 wanted = await nodes_store.permits_of_engine(connection, self._node.engine.id)
-            for run_id, epoch, key in present:
-                if (run_id, epoch, key) not in wanted:
-                    await self._node.engine.remove_permit(run_id, epoch, key)
+            stale = {permit for permit in present if permit not in wanted}
+            for run_id, epoch, key in stale:
+                await self._node.engine.remove_permit(run_id, epoch, key)
+                if (run_id, epoch, key) not in self._reaped:
                     _log.info("permit_reaped", run_id=run_id, epoch=epoch)
+            self._reaped = stale
         except EngineUnavailableError as error:
             _log.warning("permits_not_reaped", reason=error.message)
 
