@@ -1,0 +1,120 @@
+"""One run of the suite: world, clients and nemesis together, then rest, then the evidence."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+
+from nemesis.clients import Client
+from nemesis.evidence import Ask, Evidence, Injected, read_tables
+from nemesis.injector import Injector, Moments
+from nemesis.plan import PROCESSES, Fault
+from nemesis.world import TTL_SECONDS, World, world
+from support.programs import COMMAND
+
+REST_SECONDS = 90.0
+"""How long everything may take to come to rest once nothing is disturbed any more."""
+
+FINISH_SECONDS = 120.0
+"""How long the clients may take to end their stories."""
+
+
+async def play(
+    folder: Path,
+    *,
+    seed: int,
+    seconds: float,
+    faults: tuple[Fault, ...],
+    clients: int,
+    command: Sequence[str] = COMMAND,
+    ttl_seconds: float = TTL_SECONDS,
+) -> Evidence:
+    """Play it and return what was seen."""
+    log: list[Ask] = []
+    moments = Moments()
+    evidence = Evidence(asks=log)
+    async with world(folder, command=command, ttl_seconds=ttl_seconds) as made:
+        evidence.engines = made.engine_ports()
+        injector = Injector(made, moments)
+        evidence.faults = injector.done
+        people = [Client(made, seed, number, log, moments) for number in range(clients)]
+        living = [asyncio.create_task(client.run()) for client in people]
+        striking = asyncio.create_task(injector.run(faults))
+        try:
+            await asyncio.wait([striking, *living], timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+            for task in (striking, *living):
+                if task.done():
+                    task.result()
+            await _end_faults(striking, injector, made)
+            for client in people:
+                client.finish()
+            async with asyncio.timeout(FINISH_SECONDS):
+                await asyncio.gather(*living)
+        finally:
+            for task in (striking, *living):
+                task.cancel()
+            await asyncio.gather(striking, *living, return_exceptions=True)
+            injector.mend()
+        evidence.quiesced = await _rest(made)
+        evidence.calls = made.carrier.seen(folder / "carrier.json")
+        await read_tables(made.dsn, evidence)
+        (folder / "fell.json").write_text(json.dumps(made.fell))
+    return evidence
+
+
+async def _end_faults(striking: asyncio.Task[None], injector: Injector, made: World) -> None:
+    """Let what was begun end by itself; what is left of the plan is not done."""
+    striking.cancel()
+    await asyncio.gather(striking, return_exceptions=True)
+    injector.mend()
+    for _ in range(40):
+        if made.postgres.pids() or await made.postgres.start():
+            break
+        await asyncio.sleep(0.25)
+    mended = Injected("mending", "everything", time.time_ns())
+    await made.until_well(*PROCESSES, seconds=REST_SECONDS)
+    now = mended.end = time.time_ns()
+    for one in injector.done:
+        one.end = one.end or now
+
+
+async def _rest(made: World) -> str:
+    """Wait until nothing runs and no attempt is open; return what still is when that takes too long."""
+    until = time.monotonic() + REST_SECONDS
+    problem = "the database does not answer"
+    while time.monotonic() < until:
+        try:
+            runs = await made.fetch("SELECT id, state, campaign_id FROM runs WHERE state IN ('active', 'paused', 'stopping')")
+            attempts = await made.fetch("SELECT id, state FROM attempts WHERE state NOT IN ('ended', 'unknown')")
+            waiting = await made.fetch(
+                "SELECT run_id FROM run_contacts rc JOIN runs r ON r.id = rc.run_id WHERE r.state = 'stopped' AND rc.state = 'waiting' LIMIT 5"
+            )
+        except (OSError, asyncpg.PostgresError, TimeoutError):
+            await asyncio.sleep(0.5)
+            continue
+        if not (runs or attempts or waiting):
+            return ""
+        problem = f"{[dict(row) for row in runs][:5]} {[dict(row) for row in attempts][:5]} {[dict(row) for row in waiting]}"
+        for row in runs:
+            # a start whose client gave up may have been carried out after the last stop
+            if row["state"] != "stopping":
+                await _stop(made, row["campaign_id"])
+        await asyncio.sleep(0.5)
+    return problem
+
+
+async def _stop(made: World, campaign_id: str) -> None:
+    headers = {"auth": made.token}
+    timeout = aiohttp.ClientTimeout(total=10)
+    try:
+        url = f"{made.url('api-1')}/api/outdial/campaigns/{campaign_id}/stop"
+        async with made.http.post(url, json={}, headers=headers, timeout=timeout) as answer:
+            await answer.read()
+    except (aiohttp.ClientError, TimeoutError):
+        return
