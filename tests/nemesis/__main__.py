@@ -10,6 +10,7 @@ import random
 import shutil
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import uvloop
@@ -19,7 +20,7 @@ from nemesis.checks import check
 from nemesis.evidence import Evidence
 from nemesis.run import play
 
-CLIENTS = 16
+CLIENTS = 8
 
 
 def main() -> int:
@@ -40,29 +41,42 @@ def main() -> int:
         # the database's own account has to enter
         folder = Path(temporary)
         folder.chmod(0o711)
-        evidence = uvloop.run(
-            play(
-                folder / "world",
-                seed=given.seed,
-                seconds=seconds,
-                faults=plan.faults(given.seed, seconds),
-                clients=given.clients,
+        evidence, to = Evidence(), given.evidence / str(given.seed)
+        try:
+            uvloop.run(
+                play(
+                    folder / "world",
+                    seed=given.seed,
+                    seconds=seconds,
+                    faults=plan.faults(given.seed, seconds),
+                    clients=given.clients,
+                    evidence=evidence,
+                    tell=_tell_time,
+                )
             )
-        )
-        violations = check(evidence)
-        if violations or given.keep:
-            keep(evidence, folder / "world", given.evidence / str(given.seed))
-            print(f"evidence in {given.evidence / str(given.seed)}")
+        except BaseException:
+            keep(evidence, folder / "world", to)
+            print(f"the run itself failed; what there is of its evidence is in {to}")
+            raise
+        if given.keep or check(evidence):
+            keep(evidence, folder / "world", to)
+            print(f"evidence in {to}")
     return _tell(evidence)
 
 
 def keep(evidence: Evidence, world: Path, to: Path) -> None:
     """Write everything there is to look at."""
     evidence.write(to)
-    shutil.copytree(world / "logs", to / "logs", dirs_exist_ok=True)
-    for name in ("a", "b"):
-        shutil.copytree(world / name / "asterisk" / "log", to / "logs" / f"asterisk-{name}", dirs_exist_ok=True)
-    shutil.copy(world / "fell.json", to / "fell.json")
+    logs = {"logs": "logs", "a/asterisk/log": "logs/asterisk-a", "b/asterisk/log": "logs/asterisk-b"}
+    for from_, name in logs.items():
+        if (world / from_).exists():
+            shutil.copytree(world / from_, to / name, dirs_exist_ok=True)
+    if (world / "fell.json").exists():
+        shutil.copy(world / "fell.json", to / "fell.json")
+
+
+def _tell_time(sentence: str) -> None:
+    print(f"{datetime.now(UTC):%H:%M:%S} {sentence}", flush=True)
 
 
 def _tell(evidence: Evidence) -> int:

@@ -1,4 +1,4 @@
-"""What a run of the suite came to, for people: counts, and the first violation with everything that happened around it."""
+"""What a run of the suite came to, for people: counts, and the first violation with all that happened around it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def table(evidence: Evidence) -> str:
         lines.append(f"{'':8}  a stop's 200: p50 {middle:.0f} ms, p99 {high:.0f} ms, faults and all")
     words = Counter(ask.word for ask in evidence.asks if ask.word not in STOPS and ask.ok)
     lines += [f"{count:8}  {word} answered 200" for word, count in sorted(words.items())]
-    lines += [f"{count:8}  runs {state}" for state, count in sorted(Counter(run["state"] for run in evidence.runs).items())]
+    lines += [
+        f"{count:8}  runs {state}" for state, count in sorted(Counter(run["state"] for run in evidence.runs).items())
+    ]
     ends = Counter(attempt["disposition"] for attempt in evidence.attempts)
     lines += [f"{count:8}  attempts {end}" for end, count in sorted(ends.items(), key=str)]
     lines.append(f"{len(evidence.calls):8}  calls at the carrier")

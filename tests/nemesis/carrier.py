@@ -1,7 +1,7 @@
 """The carrier, a process of its own, so that nothing else keeps it from answering; and the handle on it.
 
-``python -m nemesis.carrier`` prints its port, then does what it is told, a line at a time: ``mode NAME`` switches what it
-does with calls from now on, ``write FILE`` writes all it has seen.
+``python -m nemesis.carrier`` prints its port, then does what it is told, a line at a time: ``mode NAME`` switches what
+it does with calls from now on, ``write FILE`` writes all it has seen.
 """
 
 from __future__ import annotations

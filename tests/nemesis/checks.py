@@ -11,14 +11,14 @@
 9. Calls at the carrier and attempts in the database are the same, one to one.
 10. No request is answered 500.
 
-The tolerance of 1, 7 and 8 is zero. The kernel stamps an INVITE on the loopback device within the engine's own send call,
-so the stamp is the instant at which it left; the client notes the instant after the whole answer was read. A stamp after
-that instant is an INVITE that left after the answer was sent, on one machine with one clock. What left between the
-server's writing and the client's reading is not seen: the bound is sound, not sharp.
+The tolerance of 1, 7 and 8 is zero. The kernel stamps an INVITE on the loopback device within the engine's own send
+call, so the stamp is the instant at which it left; the client notes the instant after the whole answer was read. A
+stamp after that instant is an INVITE that left after the answer was sent, on one machine with one clock. What left
+between the server's writing and the client's reading is not seen: the bound is sound, not sharp.
 
-Which run a call is of: the latest attempt to its number, from its caller ID, that was reserved before it. Numbers belong
-to one campaign; where a campaign is started again with the same caller ID, a late call of the run before is seen as a
-second call of one attempt (rule 9).
+Which run a call is of: the latest attempt to its number, from its caller ID, that was reserved before it. Numbers
+belong to one campaign; where a campaign is started again with the same caller ID, a late call of the run before is seen
+as a second call of one attempt (rule 9).
 """
 
 from __future__ import annotations
@@ -37,10 +37,13 @@ from nemesis.evidence import SECOND, Ask, Call, Evidence
 Row = dict[str, Any]
 
 SETTLE = 3 * SECOND
-"""How long after the last fault has ended a stop may still not be provable: leases and engines' clocks are learnt anew."""
+"""How long after the last fault has ended a stop may still not be provable: leases and clocks are learnt anew."""
 
 ENDED_SLACK = SECOND // 4
 """An engine tells that a call is over some milliseconds before its INVITE leaves; only a stop waits for that."""
+
+LOST = ("database", "postgres")
+GIVEN_BACK = 10 * SECOND
 
 STOPS = frozenset({"stop", "native-stop"})
 FINAL = frozenset({"ended", "unknown"})
@@ -155,7 +158,11 @@ class Found:
         """When the engine with that port was killed first after an instant: its calls ended then."""
         names = {name for name, port in self.evidence.engines.items() if port == engine_port}
         return min(
-            (one.begin for one in self.evidence.faults if one.kind == "kill-asterisk" and one.target in names and one.begin > after),
+            (
+                one.begin
+                for one in self.evidence.faults
+                if one.kind == "kill-asterisk" and one.target in names and one.begin > after
+            ),
             default=None,
         )
 
@@ -171,7 +178,12 @@ def no_new_call_after_a_stop(found: Found) -> Iterator[Violation]:
             if call.at > ask.received:
                 late = (call.at - ask.received) / 1e6
                 yield Violation(
-                    1, f"a new call left {late:.3f} ms after the 200 of the run's stop", call.at, run_id, call.number, ask.campaign_id
+                    1,
+                    f"a new call left {late:.3f} ms after the 200 of the run's stop",
+                    call.at,
+                    run_id,
+                    call.number,
+                    ask.campaign_id,
                 )
 
 
@@ -215,12 +227,20 @@ def every_contact_is_somewhere(found: Found) -> Iterator[Violation]:
         allowed = {"stopped": {"pending", "done"}, "completed": {"done"}}.get(run["state"], set())
         wrong = Counter(row["state"] for row in rows if row["state"] not in allowed)
         if wrong:
-            yield Violation(3, f"a run that is {run['state']} has contacts that are {dict(wrong)}", at, run["id"], campaign_id=campaign_id)
+            yield Violation(
+                3,
+                f"a run that is {run['state']} has contacts that are {dict(wrong)}",
+                at,
+                run["id"],
+                campaign_id=campaign_id,
+            )
         phones = [row["phone"] for row in rows]
         if len(phones) != len(set(phones)):
             yield Violation(3, "a number is twice in a run", at, run["id"], campaign_id=campaign_id)
         if strangers := set(phones) - set(listed[campaign_id]):
-            yield Violation(3, f"{len(strangers)} contacts of a run are on no list", at, run["id"], campaign_id=campaign_id)
+            yield Violation(
+                3, f"{len(strangers)} contacts of a run are on no list", at, run["id"], campaign_id=campaign_id
+            )
         before = {
             phone
             for ask in found.asks_of[campaign_id]
@@ -229,13 +249,27 @@ def every_contact_is_somewhere(found: Found) -> Iterator[Violation]:
         }
         if missing := before - set(phones):
             number = min(missing)
-            yield Violation(3, f"{len(missing)} contacts that were added before the start are not in the run", at, run["id"], number, campaign_id)
+            yield Violation(
+                3,
+                f"{len(missing)} contacts that were added before the start are not in the run",
+                at,
+                run["id"],
+                number,
+                campaign_id,
+            )
     for campaign_id, asks in found.asks_of.items():
         added = Counter(phone for ask in asks if ask.word == "add" and ask.ok for phone in set(ask.phones))
         present = Counter(listed[campaign_id])
         for phone in added:
             if campaign_id and present[phone] != 1:
-                yield Violation(3, f"a contact that was added is {present[phone]} times on its list", asks[-1].sent, None, phone, campaign_id)
+                yield Violation(
+                    3,
+                    f"a contact that was added is {present[phone]} times on its list",
+                    asks[-1].sent,
+                    None,
+                    phone,
+                    campaign_id,
+                )
 
 
 def every_attempt_ends_once(found: Found) -> Iterator[Violation]:
@@ -263,14 +297,24 @@ def nobody_is_called_too_often(found: Found) -> Iterator[Violation]:
         for place, attempt in enumerate(attempts[:-1]):
             if attempt["state"] == "unknown":
                 after = attempts[place + 1]
-                yield Violation(5, "whose call's outcome is unknown was tried again", after["reserved_at"], run_id, after["phone"])
+                yield Violation(
+                    5, "whose call's outcome is unknown was tried again", after["reserved_at"], run_id, after["phone"]
+                )
         sent = [attempt for attempt in attempts if was_sent(attempt)]
         calls = sum(len(found.calls_of[attempt["id"]]) for attempt in attempts)
         last, number = attempts[-1]["reserved_at"], attempts[-1]["phone"]
         if max(len(sent), calls) > most:
-            yield Violation(5, f"a contact had {len(sent)} attempts and {calls} calls, allowed are {most}", last, run_id, number)
+            yield Violation(
+                5, f"a contact had {len(sent)} attempts and {calls} calls, allowed are {most}", last, run_id, number
+            )
         if counted.get((run_id, contact_id)) != len(sent):
-            yield Violation(5, f"a contact counts {counted.get((run_id, contact_id))} attempts and had {len(sent)}", last, run_id, number)
+            yield Violation(
+                5,
+                f"a contact counts {counted.get((run_id, contact_id))} attempts and had {len(sent)}",
+                last,
+                run_id,
+                number,
+            )
 
 
 def no_false_answer_to_a_stop(found: Found) -> Iterator[Violation]:
@@ -281,25 +325,43 @@ def no_false_answer_to_a_stop(found: Found) -> Iterator[Violation]:
         moves = found.run_moves[run_id]
         at = next((row["at"] for row in moves if row["to_state"] == "stopped"), None)
         if at is None or at > ask.received or moves[-1]["to_state"] != "stopped":
-            yield Violation(6, "a 200 was given for a run that was not stopped", ask.received, run_id, campaign_id=ask.campaign_id)
+            yield Violation(
+                6, "a 200 was given for a run that was not stopped", ask.received, run_id, campaign_id=ask.campaign_id
+            )
             continue
         report = json.loads(found.runs[run_id]["stop_report"] or "{}")
         if report.get("ringing") != "cancel":
             continue
         done = {node["node_id"] for node in report["nodes"] if node["outcome"] == "acknowledged"}
+        # a reservation whose answer a node never heard is given back seconds later; nothing was sent for it
+        lost = struck(found.evidence, ask, LOST, settle=GIVEN_BACK)
+        open_ = {"dialing", "ringing"} | (set() if lost else {"reserved"})
         for attempt in live[run_id]:
-            if attempt["node_id"] in done and _state_at(found, attempt, ask.received) in ("dialing", "ringing"):
-                what = "an attempt of a node that had acknowledged the stop was not over and not answered at the 200"
+            state = _state_at(found, attempt, ask.received)
+            if attempt["node_id"] in done and state in open_:
+                what = f"an attempt of a node that had acknowledged the stop was {state} at the 200"
                 yield Violation(6, what, ask.received, run_id, attempt["phone"], ask.campaign_id)
     for ask in found.evidence.asks:
         if ask.word in STOPS and ask.status == 503 and not disturbed(found.evidence, ask):
-            yield Violation(6, f"a stop was answered 503 while nothing was disturbed: {ask.body}", ask.received, campaign_id=ask.campaign_id)
+            yield Violation(
+                6,
+                f"a stop was answered 503 while nothing was disturbed: {ask.body}",
+                ask.received,
+                campaign_id=ask.campaign_id,
+            )
 
 
 def disturbed(evidence: Evidence, ask: Ask) -> bool:
     """Whether anything but the carrier was struck, or had been until three seconds before, while the stop was asked."""
+    return struck(evidence, ask, ("kill", "freeze", "cut", "stall", "slow"), settle=SETTLE)
+
+
+def struck(evidence: Evidence, ask: Ask, words: tuple[str, ...], *, settle: int) -> bool:
+    """Whether a fault one of whose words is among these was not over for so long when the stop was asked."""
     return any(
-        not one.kind.startswith("carrier-") and one.begin < ask.received and (one.end is None or one.end + SETTLE > ask.sent)
+        one.begin < (ask.received or ask.sent)
+        and (one.end is None or one.end + settle > ask.sent)
+        and not set(one.kind.split("-")).isdisjoint(words)
         for one in evidence.faults
     )
 
@@ -348,18 +410,28 @@ def calls_are_attempts(found: Found) -> Iterator[Violation]:
             yield Violation(9, "a call without an attempt", call.at, None, call.number)
             continue
         if not was_sent(attempt):
-            yield Violation(9, "a call of an attempt that says nothing was sent", call.at, attempt["run_id"], call.number)
+            yield Violation(
+                9, "a call of an attempt that says nothing was sent", call.at, attempt["run_id"], call.number
+            )
         ended = found.ended_at(attempt)
         if ended is not None and call.at > ended + ENDED_SLACK:
             late = (call.at - ended) / 1e6
-            yield Violation(9, f"a call began {late:.0f} ms after its attempt was over", call.at, attempt["run_id"], call.number)
+            yield Violation(
+                9, f"a call began {late:.0f} ms after its attempt was over", call.at, attempt["run_id"], call.number
+            )
     for attempt in found.evidence.attempts:
         calls = found.calls_of[attempt["id"]]
         if len(calls) > 1:
             yield Violation(9, f"{len(calls)} calls of one attempt", calls[-1].at, attempt["run_id"], attempt["phone"])
         heard = attempt["ringing_at"] or attempt["answered_at"] or attempt["disposition"] in NEED_A_CALL
         if heard and not calls:
-            yield Violation(9, "an attempt that says it was heard without a call", attempt["reserved_at"], attempt["run_id"], attempt["phone"])
+            yield Violation(
+                9,
+                "an attempt that says it was heard without a call",
+                attempt["reserved_at"],
+                attempt["run_id"],
+                attempt["phone"],
+            )
 
 
 def nothing_fails_inside(found: Found) -> Iterator[Violation]:

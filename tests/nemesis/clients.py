@@ -13,18 +13,28 @@ import aiohttp
 
 from nemesis.evidence import Ask
 from nemesis.injector import Moments
-from nemesis.plan import APIS, Step, Story, stories
+from nemesis.plan import APIS, Step, Story
 from nemesis.world import FLOW, World
+from outdial.services.access import Credentials
 from support.wire import ever_open
 
 PATIENCE_SECONDS = 12.0
 """How long an answer is waited for: a stop takes four at most."""
+
+SHARING = 2
+STORIES_PER_OWNER = 450
+"""An account has a thousand contact lists at most."""
 
 EXPECTED = frozenset({200, 404, 409, 500, 503})
 """404: what was just made is asked of a process that has not seen it. 500 is the checker's."""
 
 TRIES = 80
 """How often a stop is asked for again until it is answered 200, or 409: nothing to stop."""
+
+
+def owners_needed(clients: int, seconds: float) -> int:
+    """How many accounts so many clients use in that time, a story a second."""
+    return -(-clients // SHARING) * (1 + int(seconds / STORIES_PER_OWNER))
 
 
 def numbers(client: int) -> Iterator[str]:
@@ -36,9 +46,18 @@ def numbers(client: int) -> Iterator[str]:
 class Client:
     """One."""
 
-    def __init__(self, world: World, seed: int, number: int, log: list[Ask], moments: Moments) -> None:
+    def __init__(
+        self,
+        world: World,
+        number: int,
+        clients: int,
+        lives: Iterator[Story],
+        log: list[Ask],
+        moments: Moments,
+    ) -> None:
         self._world = world
-        self._seed = seed
+        self._clients = clients
+        self._lives = lives
         self._number = number
         self._log = log
         self._moments = moments
@@ -48,6 +67,7 @@ class Client:
         self._name = ""
         self._campaign_id = ""
         self._story: Story
+        self._owner: Credentials
         self._line_place = 0
         self._mine: list[str] = []
 
@@ -56,10 +76,20 @@ class Client:
         self._over.set()
 
     async def run(self) -> None:
-        for place, story in enumerate(stories(self._seed, self._number)):
+        for place, story in enumerate(self._lives):
             if self._over.is_set():
                 return
-            self._name, self._story, self._campaign_id, self._line_place, self._mine = f"c{self._number} {place}", story, "", 0, []
+            self._name, self._story, self._campaign_id, self._line_place, self._mine = (
+                f"c{self._number} {place}",
+                story,
+                "",
+                0,
+                [],
+            )
+            # two clients share an account, until it can have no more lists
+            groups = -(-self._clients // SHARING)
+            shared = self._number // SHARING + groups * (place // STORIES_PER_OWNER)
+            self._owner = self._world.owners[shared]
             first = len(self._log)
             await self._prepare(place)
             for ask in self._log[first:]:
@@ -100,7 +130,9 @@ class Client:
             case "edit":
                 self._line_place += 1
                 path = f"/{self._campaign_id}"
-                await self._vendor("edit", "PUT", path, self._definition(), step.api, version="v1", campaignType="voice")
+                await self._vendor(
+                    "edit", "PUT", path, self._definition(), step.api, version="v1", campaignType="voice"
+                )
             case "wait":
                 pass
             case _:
@@ -146,7 +178,9 @@ class Client:
         turn = place
         version = "v2"
         body = {"name": self._name, "description": "d", "source": "passiveApi"}
-        while (await self._vendor("create-list", "POST", "/contactList/createContactList", body, turn, version=version)).status not in (200, 409):
+        while (
+            await self._vendor("create-list", "POST", "/contactList/createContactList", body, turn, version=version)
+        ).status not in (200, 409):
             turn += 1
             await asyncio.sleep(0.1)
         phones = self._new_phones(self._story.contacts)
@@ -154,7 +188,9 @@ class Client:
             turn += 1
             await asyncio.sleep(0.1)
         while not self._campaign_id:
-            ask = await self._vendor("create", "POST", "", self._definition(turn), turn, version="v1", campaignType="voice")
+            ask = await self._vendor(
+                "create", "POST", "", self._definition(turn), turn, version="v1", campaignType="voice"
+            )
             if ask.ok:
                 self._campaign_id = ask.body["data"]["id"]
             turn += 1
@@ -169,7 +205,12 @@ class Client:
         # its name may be taken by a creation whose answer was lost
         body = ever_open(1, name=f"{self._name} {turn}", contactLists=[self._name], experienceFlowName=FLOW)
         caller = self._world.caller(self._story.line, self._line_place)
-        strategy = {"callerId": {"phoneNumber": caller}, "maxAttemptsPerRecord": 2, "defaultRetryPeriod": 1, "maxRingTime": 8}
+        strategy = {
+            "callerId": {"phoneNumber": caller},
+            "maxAttemptsPerRecord": 2,
+            "defaultRetryPeriod": 1,
+            "maxRingTime": 8,
+        }
         body["dialingStrategy"] |= strategy
         return body
 
@@ -207,7 +248,7 @@ class Client:
         self, word: str, method: str, path: str, body: Any, api: int, *, version: str = "v2",
         phones: list[str] | None = None, patience: float = PATIENCE_SECONDS, **query: str,
     ) -> Ask:  # fmt: skip
-        owner = self._world.owner
+        owner = self._owner
         query = {"accountId": owner.account_id, **query}
         words = "&".join(f"{name}={value}" for name, value in query.items())
         full = f"/campaign/api/{version}/public/{owner.iid}/campaign{path}?{words}"
@@ -222,8 +263,8 @@ class Client:
     async def _ask(
         self, word: str, method: str, path: str, body: Any, api: int, phones: list[str], patience: float
     ) -> Ask:
-        owner, name = self._world.owner, APIS[api % len(APIS)]
-        headers = {"auth": self._world.token, "iid": owner.iid, "accountId": owner.account_id}
+        owner, name = self._owner, APIS[api % len(APIS)]
+        headers = {"auth": self._world.tokens[owner.iid], "iid": owner.iid, "accountId": owner.account_id}
         given = {"data": body} if isinstance(body, bytes) else {"json": body}
         entry = Ask(self._number, word, self._campaign_id, name, time.time_ns(), phones=list(phones))
         self._log.append(entry)

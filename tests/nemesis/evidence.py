@@ -1,7 +1,7 @@
 """What was seen, by eyes that are not outdial's: the carrier's record, the clients' log, the faults, the tables.
 
-All instants are CLOCK_REALTIME in nanoseconds; carrier, clients, engines and database share one machine and so one clock.
-The tables are read with plain SQL.
+All instants are CLOCK_REALTIME in nanoseconds; carrier, clients, engines and database share one machine and so one
+clock. The tables are read with plain SQL.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _ns(column: str) -> str:
 
 TABLES = {
     "runs": f"""
-        SELECT id, instance_id, campaign_id, state, epoch, loaded_at IS NOT NULL AS loaded, rules ->> 'caller_id' AS caller,
+        SELECT id, instance_id, campaign_id, state, epoch, rules ->> 'caller_id' AS caller,
                stop_report::text AS stop_report, {_ns("started_at")}, {_ns("stopping_at")}, {_ns("ended_at")}
           FROM runs ORDER BY id""",
     "attempts": f"""
@@ -131,9 +131,10 @@ TABLES = {
                change_reason, {_ns("reserved_at")}, {_ns("dialed_at")}, {_ns("ringing_at")}, {_ns("answered_at")},
                {_ns("ended_at")}
           FROM attempts ORDER BY reserved_at""",
-    "run_contacts": "SELECT run_id, contact_id, phone, state, attempts_count, done_reason FROM run_contacts",
+    "run_contacts": "SELECT run_id, contact_id, phone, state, attempts_count FROM run_contacts",
     "contacts": """
-        SELECT c.list_id, c.phone, cl.campaign_id FROM contacts c LEFT JOIN campaign_lists cl ON cl.list_id = c.list_id""",
+        SELECT c.list_id, c.phone, cl.campaign_id
+          FROM contacts c LEFT JOIN campaign_lists cl ON cl.list_id = c.list_id""",
     "history": f"""
         SELECT id, {_ns("at")}, run_id, attempt_id, action, from_state, to_state, actor, reason FROM history
          WHERE action IN ('run', 'attempt') ORDER BY id""",

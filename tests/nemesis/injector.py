@@ -82,7 +82,9 @@ class Injector:
             how, _, what = fault.kind.partition("-")
             try:
                 await self._strike(how, what, fault, entry)
-                if how != "carrier" and not await self._world.until_well(*self._concerned(fault.target), seconds=WELL_SECONDS):
+                if how != "carrier" and not await self._world.until_well(
+                    *self._concerned(fault.target), seconds=WELL_SECONDS
+                ):
                     entry.note = f"not well again within {WELL_SECONDS:.0f} s"
             finally:
                 entry.end = time.time_ns()

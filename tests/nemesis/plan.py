@@ -87,9 +87,10 @@ def faults(seed: int, seconds: float, kinds: tuple[Kind, ...] = KINDS) -> tuple[
         target = dice.choice(kind.targets)
         # as many short ones as long ones, by magnitude
         length = kind.shortest + (kind.longest - kind.shortest) * dice.random() ** 2
-        active = [one for one in planned if one.at + one.seconds + 0.5 > at]
-        if len(active) >= MOST_AT_ONCE or any(one.target == target for one in active):
-            at = min(one.at + one.seconds for one in active) + 0.5
+        while active := [one for one in planned if one.at + one.seconds + 0.5 > at]:
+            if len(active) < MOST_AT_ONCE and all(one.target != target for one in active):
+                break
+            at = min(one.at + one.seconds for one in active) + 0.501
         planned.append(Fault(round(at, 3), kind.name, target, round(length, 3)))
     return tuple(one for one in planned if one.at < seconds)
 
@@ -132,7 +133,24 @@ class Story:
     steps: tuple[Step, ...]
 
 
-ENDINGS = ("001", "002", "003", "004", "180", "180", "180", "486", "404", "401", "201", "487", "503", "181", "202", "100")
+ENDINGS = (
+    "001",
+    "002",
+    "003",
+    "004",
+    "180",
+    "180",
+    "180",
+    "486",
+    "404",
+    "401",
+    "201",
+    "487",
+    "503",
+    "181",
+    "202",
+    "100",
+)
 """Answer, ring for ever, busy, unknown, challenge, answer across the CANCEL, hang up, no circuit, late, silent."""
 
 

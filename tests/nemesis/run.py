@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import aiohttp
 import asyncpg
 
-from nemesis.clients import Client
-from nemesis.evidence import Ask, Evidence, Injected, read_tables
+from nemesis import plan
+from nemesis.clients import Client, owners_needed
+from nemesis.evidence import Evidence, Injected, read_tables
 from nemesis.injector import Injector, Moments
-from nemesis.plan import PROCESSES, Fault
+from nemesis.plan import PROCESSES, Fault, Story
 from nemesis.world import TTL_SECONDS, World, world
 from support.programs import COMMAND
 
@@ -25,6 +26,10 @@ FINISH_SECONDS = 120.0
 """How long the clients may take to end their stories."""
 
 
+def _silent(_sentence: str) -> None:
+    return
+
+
 async def play(
     folder: Path,
     *,
@@ -32,18 +37,24 @@ async def play(
     seconds: float,
     faults: tuple[Fault, ...],
     clients: int,
+    stories: Callable[[int, int], Iterator[Story]] = plan.stories,
     command: Sequence[str] = COMMAND,
     ttl_seconds: float = TTL_SECONDS,
+    evidence: Evidence | None = None,
+    tell: Callable[[str], None] = _silent,
 ) -> Evidence:
-    """Play it and return what was seen."""
-    log: list[Ask] = []
+    """Play it and return what was seen. ``evidence`` is filled meanwhile, so that something is left of a run that
+    fails; ``tell`` hears how far it is."""
     moments = Moments()
-    evidence = Evidence(asks=log)
-    async with world(folder, command=command, ttl_seconds=ttl_seconds) as made:
+    evidence = Evidence() if evidence is None else evidence
+    log = evidence.asks
+    owners = owners_needed(clients, seconds)
+    async with world(folder, command=command, ttl_seconds=ttl_seconds, owners=owners) as made:
+        tell("the world is up")
         evidence.engines = made.engine_ports()
         injector = Injector(made, moments)
         evidence.faults = injector.done
-        people = [Client(made, seed, number, log, moments) for number in range(clients)]
+        people = [Client(made, number, clients, stories(seed, number), log, moments) for number in range(clients)]
         living = [asyncio.create_task(client.run()) for client in people]
         striking = asyncio.create_task(injector.run(faults))
         try:
@@ -51,20 +62,26 @@ async def play(
             for task in (striking, *living):
                 if task.done():
                     task.result()
+            tell("no more faults")
             await _end_faults(striking, injector, made)
+            tell("all is well again")
             for client in people:
                 client.finish()
             async with asyncio.timeout(FINISH_SECONDS):
                 await asyncio.gather(*living)
+            tell("the clients have finished")
         finally:
             for task in (striking, *living):
                 task.cancel()
             await asyncio.gather(striking, *living, return_exceptions=True)
             injector.mend()
         evidence.quiesced = await _rest(made)
+        tell("everything is at rest")
         evidence.calls = made.carrier.seen(folder / "carrier.json")
         await read_tables(made.dsn, evidence)
         (folder / "fell.json").write_text(json.dumps(made.fell))
+        tell("the evidence is read")
+    tell("the world is gone")
     return evidence
 
 
@@ -90,31 +107,35 @@ async def _rest(made: World) -> str:
     problem = "the database does not answer"
     while time.monotonic() < until:
         try:
-            runs = await made.fetch("SELECT id, state, campaign_id FROM runs WHERE state IN ('active', 'paused', 'stopping')")
+            runs = await made.fetch(
+                "SELECT id, state, campaign_id, iid FROM runs WHERE state IN ('active', 'paused', 'stopping')"
+            )
             attempts = await made.fetch("SELECT id, state FROM attempts WHERE state NOT IN ('ended', 'unknown')")
             waiting = await made.fetch(
-                "SELECT run_id FROM run_contacts rc JOIN runs r ON r.id = rc.run_id WHERE r.state = 'stopped' AND rc.state = 'waiting' LIMIT 5"
+                "SELECT run_id FROM run_contacts rc JOIN runs r ON r.id = rc.run_id"
+                " WHERE r.state = 'stopped' AND rc.state = 'waiting' LIMIT 5"
             )
         except (OSError, asyncpg.PostgresError, TimeoutError):
             await asyncio.sleep(0.5)
             continue
         if not (runs or attempts or waiting):
             return ""
-        problem = f"{[dict(row) for row in runs][:5]} {[dict(row) for row in attempts][:5]} {[dict(row) for row in waiting]}"
+        problem = (
+            f"{[dict(row) for row in runs][:5]} {[dict(row) for row in attempts][:5]} {[dict(row) for row in waiting]}"
+        )
         for row in runs:
             # a start whose client gave up may have been carried out after the last stop
             if row["state"] != "stopping":
-                await _stop(made, row["campaign_id"])
+                await _stop(made, row["campaign_id"], row["iid"])
         await asyncio.sleep(0.5)
     return problem
 
 
-async def _stop(made: World, campaign_id: str) -> None:
-    headers = {"auth": made.token}
+async def _stop(made: World, campaign_id: str, iid: str) -> None:
     timeout = aiohttp.ClientTimeout(total=10)
     try:
         url = f"{made.url('api-1')}/api/outdial/campaigns/{campaign_id}/stop"
-        async with made.http.post(url, json={}, headers=headers, timeout=timeout) as answer:
+        async with made.http.post(url, json={}, headers={"auth": made.tokens[iid]}, timeout=timeout) as answer:
             await answer.read()
     except (aiohttp.ClientError, TimeoutError):
         return

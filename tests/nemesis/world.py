@@ -1,8 +1,8 @@
 """The world the suite plays in: PostgreSQL, two Asterisks, three dialer nodes, two API processes, and the carrier.
 
-Two nodes share the managed Asterisk of their data folder, as on one machine; the third has an Asterisk somebody else runs,
-behind a relay. Each process reaches the database by a relay of its own. What ends is started again, as a service manager
-would.
+Two nodes share the managed Asterisk of their data folder, as on one machine; the third has an Asterisk somebody else
+runs, behind a relay. Each process reaches the database by a relay of its own. What ends is started again, as a service
+manager would.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ CALLERS = 4
 """Caller IDs of each trunk."""
 FLOW = "hello"
 
-# A minute between two tries lasts a second here, and anybody may be called at any time: the wire knows no shorter retry,
-# and its hours end a minute before midnight somewhere on earth.
+# A minute between two tries lasts a second here: the wire knows no shorter one.
 _FAST_RULES = """
 CREATE FUNCTION nemesis_rules() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    NEW.rules := jsonb_set(NEW.rules, '{retry_seconds}', to_jsonb(greatest(1, (NEW.rules ->> 'retry_seconds')::int / 60)));
+    NEW.rules := jsonb_set(NEW.rules, '{retry_seconds}',
+                           to_jsonb(greatest(1, (NEW.rules ->> 'retry_seconds')::integer / 60)));
     RETURN NEW;
 END $$;
 CREATE TRIGGER nemesis_rules BEFORE INSERT OR UPDATE ON campaigns FOR EACH ROW EXECUTE FUNCTION nemesis_rules();
@@ -84,9 +84,10 @@ class World:
         self.carrier: Carrier
         self.foreign: ManagedAsterisk
         """The Asterisk that no outdial process manages."""
-        self.owner: Credentials
+        self.owners: list[Credentials] = []
         self.http: aiohttp.ClientSession
-        self.token = ""
+        self.tokens: dict[str, str] = {}
+        """Application → a token of its client."""
 
     # What is where
 
@@ -132,15 +133,20 @@ class World:
 
     async def well(self, *names: str) -> bool:
         """Whether these parts do their work now: APIs answer, dialers hold a lease and their engines are up."""
-        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, aiohttp.ClientError):
+        with contextlib.suppress(
+            OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, aiohttp.ClientError
+        ):
             rows = await self.fetch(
-                "SELECT DISTINCT name FROM nodes WHERE ended_at IS NULL AND engine_up AND lease_until > clock_timestamp()"
+                "SELECT DISTINCT name FROM nodes"
+                " WHERE ended_at IS NULL AND engine_up AND lease_until > clock_timestamp()"
             )
             if not {name for name in names if name in DIALERS} <= {row["name"] for row in rows}:
                 return False
             for name in names:
                 if name in APIS:
-                    async with self.http.get(f"{self.url(name)}/ready", timeout=aiohttp.ClientTimeout(total=2)) as answer:
+                    async with self.http.get(
+                        f"{self.url(name)}/ready", timeout=aiohttp.ClientTimeout(total=2)
+                    ) as answer:
                         if answer.status != 200:
                             return False
             return True
@@ -150,7 +156,7 @@ class World:
         """Wait for it; False when it takes longer."""
         try:
             async with asyncio.timeout(seconds):
-                while not await self.well(*names):
+                while not await self.well(*names):  # noqa: ASYNC110 - other processes' states have no event
                     await asyncio.sleep(0.1)
         except TimeoutError:
             return False
@@ -182,7 +188,7 @@ class World:
 
     # Opening and closing
 
-    async def open(self, stack: contextlib.AsyncExitStack, *, ttl_seconds: float) -> None:
+    async def open(self, stack: contextlib.AsyncExitStack, *, ttl_seconds: float, owners: int) -> None:
         (self.folder / "logs").mkdir(parents=True)
         database = self.folder / "postgres"
         database.mkdir()
@@ -203,7 +209,7 @@ class World:
         for name in PROCESSES:
             self.relays[name] = await _relay(stack, f"tcp://127.0.0.1:{self.postgres.port}")
         secret = base64.urlsafe_b64encode(os.urandom(32)).decode()
-        await self._furnish(SecretBox(secret))
+        await self._furnish(SecretBox(secret), owners)
         common = {"secret_key": secret, "permit_ttl_seconds": ttl_seconds, "rate_limit_per_minute": 0}
         foreign = {"asterisk_url": self.engine_relay.url, "asterisk_user": address.username}
         for name in PROCESSES:
@@ -226,31 +232,35 @@ class World:
     def _by(self, port: int) -> str:
         return self.dsn.replace(f":{self.postgres.port}/", f":{port}/")
 
-    async def _furnish(self, secrets: SecretBox) -> None:
-        """One application with its trunks, a caller each line, and a flow."""
+    async def _furnish(self, secrets: SecretBox, owners: int) -> None:
+        """Applications, each of an account of its own, with trunks and a flow."""
         await migrations.upgrade(self.dsn)
         database = await Database.open(self.dsn, pool_size=2)
         try:
-            self.owner = await access.create_application(database, secrets, account="Nemesis", name="one")
-            for line, (calls_per_second, max_channels) in enumerate(LINES):
-                draft = TrunkDraft(
-                    name=f"line {line}",
-                    host="127.0.0.1",
-                    port=self.carrier.port,
-                    caller_ids=tuple(self.caller(line, place) for place in range(CALLERS)),
-                    max_channels=max_channels,
-                    calls_per_second=calls_per_second,
-                    username="user",
-                    password="secret",
-                )
-                await trunks.add_trunk(database, secrets, self.owner.iid, draft)
-            await flows.add_flow(database, self.owner.iid, FLOW, wav(tone(440, rate=8000, seconds=0.5), rate=8000))
+            for place in range(owners):
+                owner = await access.create_application(database, secrets, account=f"Nemesis {place}", name="one")
+                for line in range(len(LINES)):
+                    await trunks.add_trunk(database, secrets, owner.iid, self._line(line))
+                await flows.add_flow(database, owner.iid, FLOW, wav(tone(440, rate=8000, seconds=0.5), rate=8000))
+                expires_at = datetime.now(UTC) + timedelta(days=2)
+                self.tokens[owner.iid] = sign(owner.client_id, owner.client_secret, expires_at=expires_at)
+                self.owners.append(owner)
             async with database.connection() as connection:
                 await connection.execute(_FAST_RULES)
         finally:
             await database.close()
-        self.token = sign(
-            self.owner.client_id, self.owner.client_secret, expires_at=datetime.now(UTC) + timedelta(days=2)
+
+    def _line(self, line: int) -> TrunkDraft:
+        calls_per_second, max_channels = LINES[line]
+        return TrunkDraft(
+            name=f"line {line}",
+            host="127.0.0.1",
+            port=self.carrier.port,
+            caller_ids=tuple(self.caller(line, place) for place in range(CALLERS)),
+            max_channels=max_channels,
+            calls_per_second=calls_per_second,
+            username="user",
+            password="secret",
         )
 
     async def _end_all(self) -> None:
@@ -263,7 +273,7 @@ class World:
         for program in self.running.values():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(20):
-                    while program.running:
+                    while program.running:  # noqa: ASYNC110 - the thread that waits could not be cancelled
                         await asyncio.sleep(0.05)
             if program.running:
                 program.send(signal.SIGKILL)
@@ -283,9 +293,11 @@ async def _cancel(task: asyncio.Task[None]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def world(folder: Path, *, command: Sequence[str] = COMMAND, ttl_seconds: float = TTL_SECONDS) -> AsyncIterator[World]:
+async def world(
+    folder: Path, *, command: Sequence[str] = COMMAND, ttl_seconds: float = TTL_SECONDS, owners: int = 1
+) -> AsyncIterator[World]:
     """Everything up and well while the block runs."""
     async with contextlib.AsyncExitStack() as stack:
         made = World(folder, command)
-        await made.open(stack, ttl_seconds=ttl_seconds)
+        await made.open(stack, ttl_seconds=ttl_seconds, owners=owners)
         yield made

@@ -32,8 +32,8 @@ def free_port() -> int:
 
 
 class Program:
-    """A running ``outdial …``; its outputs are gathered while it runs, or go to the end of the file ``log``. ``terminal``
-    gives it one of its own, ``command`` is run in place of outdial's own."""
+    """A running ``outdial …``; its outputs are gathered while it runs, or go to the end of the file ``log``.
+    ``terminal`` gives it one of its own, ``command`` is run in place of outdial's own."""
 
     def __init__(
         self,

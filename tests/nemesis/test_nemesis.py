@@ -1,0 +1,36 @@
+"""The suite in short: every cheap fault once, over real PostgreSQL, Asterisks, nodes and API processes."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+
+from nemesis import account, plan
+from nemesis.checks import check
+from nemesis.run import play
+
+pytestmark = pytest.mark.timeout(240)
+
+CLIENTS = 4
+APART_SECONDS = 1.0
+
+
+async def test_no_cheap_fault_breaks_the_stop(stage):
+    seed = int(os.environ.get("OUTDIAL_TEST_SEED", random.SystemRandom().randrange(1 << 32)))
+    print(f"seed {seed}")
+    faults = plan.one_of_each(seed, plan.CHEAP, first=0.5, apart=APART_SECONDS)
+    seconds = faults[-1].at + 3.0
+    evidence = await play(stage, seed=seed, seconds=seconds, faults=faults, clients=CLIENTS)
+    violations = check(evidence)
+    print(account.table(evidence))
+    assert not violations, (
+        f"seed {seed}\n{account.of(evidence, violations[0])}\n{account.last_line(evidence, violations)}"
+    )
+    assert {one.kind for one in evidence.faults} == {kind.name for kind in plan.CHEAP}
+    stopped = sum(run["state"] == "stopped" for run in evidence.runs)
+    assert stopped > 20
+    assert len(evidence.calls) > 100
+    # nodes of both engines have dialed
+    assert {call.source for call in evidence.calls} == set(evidence.engines.values())
