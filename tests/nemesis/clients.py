@@ -21,6 +21,8 @@ from support.wire import ever_open
 PATIENCE_SECONDS = 12.0
 """How long an answer is waited for: a stop takes four at most."""
 
+DIALED_SECONDS = 30.0
+
 SHARING = 2
 STORIES_PER_OWNER = 450
 """An account has a thousand contact lists at most."""
@@ -135,8 +137,17 @@ class Client:
                 )
             case "wait":
                 pass
+            case "until-dialed":
+                await self._until_dialed(step.count)
             case _:
                 raise ValueError(step.word)
+
+    async def _until_dialed(self, count: int) -> None:
+        """Wait until the campaign has so many attempts."""
+        statement = "SELECT count(*) >= $2 FROM attempts WHERE campaign_id = $1"
+        async with asyncio.timeout(DIALED_SECONDS):
+            while not (await self._world.fetch(statement, self._campaign_id, count))[0][0]:  # noqa: ASYNC110 - a row, no event
+                await asyncio.sleep(0.01)
 
     async def _soon(self, step: Step) -> None:
         await asyncio.sleep(0.002 * step.count)

@@ -80,6 +80,8 @@ class Evidence:
     calls: list[Call] = field(default_factory=list)
     asks: list[Ask] = field(default_factory=list)
     faults: list[Injected] = field(default_factory=list)
+    starved: list[tuple[int, int]] = field(default_factory=list)
+    """When this machine had no time for what was due: begin and end."""
     engines: dict[str, int] = field(default_factory=dict)
     """Engine → port its calls come from."""
     quiesced: str = ""
@@ -97,7 +99,12 @@ class Evidence:
         for name in ("calls", "asks", "faults", "runs", "attempts", "run_contacts", "contacts", "history"):
             rows = (row if isinstance(row, dict) else dataclasses.asdict(row) for row in getattr(self, name))
             (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        rest = {"engines": self.engines, "quiesced": self.quiesced, "max_attempts": self.max_attempts}
+        rest = {
+            "starved": self.starved,
+            "engines": self.engines,
+            "quiesced": self.quiesced,
+            "max_attempts": self.max_attempts,
+        }
         (folder / "rest.json").write_text(json.dumps(rest))
 
     @classmethod
@@ -107,13 +114,15 @@ class Evidence:
         def rows(name: str) -> list[dict[str, Any]]:
             return [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
 
+        rest = json.loads((folder / "rest.json").read_text())
+        rest["starved"] = [tuple(pair) for pair in rest["starved"]]
         plain = {name: rows(name) for name in ("runs", "attempts", "run_contacts", "contacts", "history")}
         return cls(
             calls=[Call(**row) for row in rows("calls")],
             asks=[Ask(**row) for row in rows("asks")],
             faults=[Injected(**row) for row in rows("faults")],
             **plain,
-            **json.loads((folder / "rest.json").read_text()),
+            **rest,
         )
 
 

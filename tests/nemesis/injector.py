@@ -94,6 +94,8 @@ class Injector:
         match target:
             case "postgres":
                 return PROCESSES
+            case "dialers":
+                return DIALERS
             case "asterisk-a":
                 return DIALERS[:-1]
             case "asterisk-b":

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 DIALERS = ("dialer-1", "dialer-2", "dialer-3")
 """The first two share a managed Asterisk, the third has one that somebody else runs, behind a relay."""
+ALL_DIALERS = "dialers"
 APIS = ("api-1", "api-2")
 ENGINES = ("asterisk-a", "asterisk-b")
 PROCESSES = (*DIALERS, *APIS)
@@ -45,7 +46,7 @@ KINDS = (
     Kind("freeze-asterisk", ENGINES, 0.05, 3.0, 4),
     Kind("freeze-postgres", ("postgres",), 0.05, 2.5, 3),
     # begins when a client is about to ask for a stop, and ends some time after an answer to one
-    Kind("freeze-over-stop", (*DIALERS, *ENGINES, *APIS), 0.0, 1.0, 6),
+    Kind("freeze-over-stop", (ALL_DIALERS, *DIALERS, *ENGINES, *APIS), 0.0, 1.0, 6),
     Kind("cut-engine", ("asterisk-b",), 0.0, 2.0, 3),
     Kind("stall-engine", ("asterisk-b",), 0.05, 3.0, 3),
     Kind("slow-engine", ("asterisk-b",), 1.0, 3.0, 2),
@@ -110,13 +111,14 @@ class Step:
     """One thing a client does."""
 
     word: str
-    """start, pause, resume, add, import, dnc, edit, stop, native-stop, twin-stops, start-and-stop, hung-up-stop."""
+    """start, pause, resume, add, import, dnc, edit, wait, until-dialed; stop, native-stop, twin-stops, start-and-stop,
+    hung-up-stop."""
     after: float
     """Seconds to wait before."""
     api: int
     """Which API process is asked, as a number to be reduced."""
     count: int = 0
-    """Contacts added, or numbers put on the do-not-call list."""
+    """Contacts added, numbers put on the do-not-call list, attempts waited for."""
     ringing: str = "cancel"
     connected: str = "keep"
 

@@ -16,13 +16,11 @@ from nemesis.run import play
 pytestmark = pytest.mark.timeout(180)
 
 SEED = 1
-CLIENTS = 6
+CLIENTS = 2
 SECONDS = 12.0
 
-FROZEN_STOPS = tuple(
-    plan.Fault(0.2, "freeze-over-stop", plan.DIALERS[place % len(plan.DIALERS)], 0.0) for place in range(60)
-)
-"""One dialer after the other is frozen over a stop and wakes up right after the answer, its gate still open."""
+FROZEN_STOPS = (plan.Fault(0.2, "freeze-over-stop", plan.ALL_DIALERS, 0.0),) * 60
+"""All dialers are frozen over a stop and wake up right after the answer, their gates still open."""
 
 KILLED_ENGINES = tuple(plan.Fault(2.0, "kill-asterisk", engine, 0.0) for engine in plan.ENGINES)
 
@@ -31,8 +29,10 @@ def eager(seed: int, client: int) -> Iterator[plan.Story]:
     """Campaigns that are stopped in the thick of it, with everything ringing."""
     dice = random.Random(f"{seed} eager {client}")
     while True:
-        stop = plan.Step("stop", round(dice.uniform(0.2, 0.6), 3), dice.randrange(2))
-        yield plan.Story(30, 2, ("180",), (plan.Step("start", 0.0, dice.randrange(2)), stop))
+        begin, stop = (plan.Step(word, 0.0, dice.randrange(2)) for word in ("start", "stop"))
+        yield plan.Story(
+            90, 2, ("180",), (begin, plan.Step("until-dialed", 0.0, 0, count=dice.randrange(10, 40)), stop)
+        )
 
 
 def patient(seed: int, client: int) -> Iterator[plan.Story]:

@@ -291,6 +291,13 @@ def test_a_503_under_a_fault_or_soon_after_one_is_no_violation():
     assert check(evidence) == []
 
 
+def test_a_machine_without_time_excuses_a_503():
+    evidence = right()
+    a_503_for_nothing(evidence)
+    evidence.starved = [(at(1.0), at(1.3))]
+    assert check(evidence) == []
+
+
 def test_a_late_ring_of_a_call_that_was_given_up_is_no_second_call():
     # the carrier said nothing; the attempt was over before its phone rang
     evidence = right()
@@ -313,5 +320,6 @@ def test_calls_end_with_the_engine_that_was_killed():
 def test_the_evidence_is_the_same_when_it_is_read_again(tmp_path):
     evidence = right()
     evidence.faults.append(Injected("kill-api", "api-1", at(1), at(2)))
+    evidence.starved = [(at(1), at(2))]
     evidence.write(tmp_path)
     assert Evidence.read(tmp_path) == evidence

@@ -24,7 +24,7 @@ import asyncpg
 
 import external_postgres
 from nemesis.carrier import Carrier
-from nemesis.plan import APIS, DIALERS, PROCESSES
+from nemesis.plan import ALL_DIALERS, APIS, DIALERS, PROCESSES
 from outdial.config import Settings
 from outdial.secretbox import SecretBox
 from outdial.services import access, flows, trunks
@@ -117,6 +117,8 @@ class World:
         """The processes of a part, an engine or the database."""
         if target == "postgres":
             return self.postgres.pids()
+        if target == ALL_DIALERS:
+            return [pid for name in DIALERS for pid in self.pids(name)]
         if target in self.running:
             program = self.running[target]
             return [program.process.pid] if program.running else []

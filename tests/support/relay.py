@@ -82,7 +82,8 @@ class Relay:
                     await asyncio.sleep(self.delay_seconds)
                 writer.write(data)
                 await writer.drain()
-        except OSError:
+        except (OSError, RuntimeError):
+            # uvloop says the latter of a connection that was cut meanwhile
             pass
         finally:
             writer.close()
