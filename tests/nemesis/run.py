@@ -44,11 +44,16 @@ async def play(
     stories: Callable[[int, int], Iterator[Story]] = plan.stories,
     command: Sequence[str] = COMMAND,
     ttl_seconds: float = TTL_SECONDS,
+    whole_plan: bool = False,
     evidence: Evidence | None = None,
     tell: Callable[[str], None] = _silent,
 ) -> Evidence:
-    """Play it and return what was seen. ``evidence`` is filled meanwhile, so that something is left of a run that
-    fails; ``tell`` hears how far it is."""
+    """Play it and return what was seen.
+
+    It lasts ``seconds``, and what is left of the plan then is not done; with ``whole_plan`` it ends once every fault is
+    over, and ``seconds`` is the longest it may take. ``evidence`` is filled meanwhile, so that something is left of a
+    run that fails; ``tell`` hears how far it is.
+    """
     moments = Moments()
     evidence = Evidence() if evidence is None else evidence
     log = evidence.asks
@@ -63,7 +68,9 @@ async def play(
         striking = asyncio.create_task(injector.run(faults))
         pulse = asyncio.create_task(_pulse(evidence.starved))
         try:
-            await asyncio.wait([striking, *living], timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+            # clients go on until they are told; one that ends has failed, or had no more stories
+            when = asyncio.FIRST_COMPLETED if whole_plan else asyncio.FIRST_EXCEPTION
+            await asyncio.wait([striking, *living], timeout=seconds, return_when=when)
             for task in (striking, *living):
                 if task.done():
                     task.result()

@@ -11,18 +11,19 @@ from nemesis import account, plan
 from nemesis.checks import check
 from nemesis.run import play
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(420)
 
 CLIENTS = 4
-APART_SECONDS = 1.0
+APART_SECONDS = 0.5
+MOST_SECONDS = 180.0
+"""An ordinary machine takes twenty; a busy one needs that for its processes to start again."""
 
 
 async def test_no_cheap_fault_breaks_the_stop(stage):
     seed = int(os.environ.get("OUTDIAL_TEST_SEED", random.SystemRandom().randrange(1 << 32)))
     print(f"seed {seed}")
     faults = plan.one_of_each(seed, plan.CHEAP, first=0.5, apart=APART_SECONDS)
-    seconds = faults[-1].at + 3.0
-    evidence = await play(stage, seed=seed, seconds=seconds, faults=faults, clients=CLIENTS)
+    evidence = await play(stage, seed=seed, seconds=MOST_SECONDS, faults=faults, clients=CLIENTS, whole_plan=True)
     violations = check(evidence)
     print(account.table(evidence))
     assert not violations, (
