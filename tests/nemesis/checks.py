@@ -341,7 +341,7 @@ def no_false_answer_to_a_stop(found: Found) -> Iterator[Violation]:
         open_ = {"dialing", "ringing"} | (set() if lost else {"reserved"})
         for attempt in live[run_id]:
             state = _state_at(found, attempt, ask.received)
-            if attempt["node_id"] in done and state in open_:
+            if attempt["node_id"] in done and state in open_ and not _was_over(found, attempt, ask.received):
                 what = f"an attempt of a node that had acknowledged the stop was {state} at the 200"
                 yield Violation(6, what, ask.received, run_id, attempt["phone"], ask.campaign_id)
     for ask in found.evidence.asks:
@@ -354,6 +354,15 @@ def no_false_answer_to_a_stop(found: Found) -> Iterator[Violation]:
             )
 
 
+def _was_over(found: Found, attempt: Row, at: int) -> bool:
+    """Whether an attempt's call had ended by then, though that was written down a moment later: of two stops at once
+    the one that answers first may not know of what the other has cancelled."""
+    if attempt["ended_at"] is None or attempt["ended_at"] > at:
+        return False
+    calls = found.calls_of[attempt["id"]]
+    return bool(calls) and all(call.responded_at is None or (call.ended_at or at + 1) <= at for call in calls)
+
+
 def disturbed(evidence: Evidence, ask: Ask) -> bool:
     """Whether anything but the carrier was struck, or had been until three seconds before, while the stop was asked; or
     the machine itself had no time."""
@@ -362,11 +371,12 @@ def disturbed(evidence: Evidence, ask: Ask) -> bool:
 
 
 def struck(evidence: Evidence, ask: Ask, words: tuple[str, ...], *, settle: int) -> bool:
-    """Whether a fault one of whose words is among these was not over for so long when the stop was asked."""
+    """Whether a fault one of whose words, its target's included, is among these was not over for so long when the stop
+    was asked."""
     return any(
         one.begin < (ask.received or ask.sent)
         and (one.end is None or one.end + settle > ask.sent)
-        and not set(one.kind.split("-")).isdisjoint(words)
+        and not {*one.kind.split("-"), *one.target.split("-")}.isdisjoint(words)
         for one in evidence.faults
     )
 

@@ -189,6 +189,7 @@ def ringing_at_the_200(evidence: Evidence) -> None:
     for row in evidence.history:
         if row["attempt_id"] == "a1" and row["to_state"] == "ended":
             row["at"] = at(3.05)
+    evidence.attempts[0]["ended_at"] = evidence.calls[0].ended_at = at(3.04)
 
 
 def a_503_for_nothing(evidence: Evidence) -> None:
@@ -288,6 +289,15 @@ def test_a_503_under_a_fault_or_soon_after_one_is_no_violation():
     evidence = right()
     a_503_for_nothing(evidence)
     evidence.faults[0].end = at(1.0)
+    assert check(evidence) == []
+
+
+def test_an_end_that_is_written_a_moment_later_is_an_end():
+    evidence = right()
+    ringing_at_the_200(evidence)
+    assert {one.rule for one in check(evidence)} == {6}
+    evidence.calls[0].cancelled_at = evidence.calls[0].ended_at = at(2.95)
+    evidence.attempts[0]["ended_at"] = at(2.95)
     assert check(evidence) == []
 
 
