@@ -1,7 +1,7 @@
 """Does the faults of the plan, notes when each began and when all was well again, and mends everything at the end.
 
 The machine's clock is not touched: stepping it would strike everything else that runs here, this suite's own eyes above
-all. What a stepped clock does is tests/telephony/test_parts.py's.
+all. What an engine's wrong clock does is shown in tests/telephony/test_parts.py.
 """
 
 from __future__ import annotations
@@ -69,14 +69,12 @@ class Injector:
         async with asyncio.TaskGroup() as group:
             for fault in plan:
                 await asyncio.sleep(max(0.0, began + fault.at - asyncio.get_running_loop().time()))
-                async with self._few:
-                    # taken by the task itself; this only keeps the order
-                    pass
-                group.create_task(self._do(fault))
+                await self._few.acquire()
+                group.create_task(self._do(fault)).add_done_callback(lambda _: self._few.release())
 
     async def _do(self, fault: Fault) -> None:
         lock = self._targets.setdefault(fault.target, asyncio.Lock())
-        async with self._few, lock:
+        async with lock:
             entry = Injected(fault.kind, fault.target, time.time_ns())
             self.done.append(entry)
             how, _, what = fault.kind.partition("-")
