@@ -71,8 +71,6 @@ def keep(evidence: Evidence, world: Path, to: Path) -> None:
     for from_, name in logs.items():
         if (world / from_).exists():
             shutil.copytree(world / from_, to / name, dirs_exist_ok=True)
-    if (world / "fell.json").exists():
-        shutil.copy(world / "fell.json", to / "fell.json")
 
 
 def _tell_time(sentence: str) -> None:

@@ -30,6 +30,8 @@ def table(evidence: Evidence) -> str:
     ends = Counter(attempt["disposition"] for attempt in evidence.attempts)
     lines += [f"{count:8}  attempts {end}" for end, count in sorted(ends.items(), key=str)]
     lines.append(f"{len(evidence.calls):8}  calls at the carrier")
+    if evidence.fell:
+        lines.append(f"{len(evidence.fell):8}  processes ended by themselves and were started again")
     if evidence.starved:
         lines.append(f"{len(evidence.starved):8}  times the machine had no time for 0.2 s")
     return "\n".join(lines)

@@ -9,7 +9,7 @@
 7. A number on a do-not-call list is not called after the answer that put it there.
 8. A paused run places no new call after the answer, until it is resumed.
 9. Calls at the carrier and attempts in the database are the same, one to one.
-10. No request is answered 500.
+10. No request is answered 500, and no process ends by itself unless its database or its engine had been struck.
 
 The tolerance of 1, 7 and 8 is zero. The kernel stamps an INVITE on the loopback device within the engine's own send
 call, so the stamp is the instant at which it left; the client notes the instant after the whole answer was read. A
@@ -44,6 +44,7 @@ ENDED_SLACK = SECOND // 4
 
 LOST = ("database", "postgres")
 GIVEN_BACK = 10 * SECOND
+STARTED = 15 * SECOND
 
 STOPS = frozenset({"stop", "native-stop"})
 FINAL = frozenset({"ended", "unknown"})
@@ -453,6 +454,10 @@ def nothing_fails_inside(found: Found) -> Iterator[Violation]:
     for ask in found.evidence.asks:
         if ask.status == 500:
             yield Violation(10, f"{ask.word} was answered 500: {ask.body}", ask.received, campaign_id=ask.campaign_id)
+    for at, name, code in found.evidence.fell:
+        # one that is being started while its database or its engine is away says so and ends
+        if not struck(found.evidence, Ask(0, "", "", name, at), (*LOST, "asterisk", "engine"), settle=STARTED):
+            yield Violation(10, f"{name} ended by itself with {code}", at)
 
 
 CHECKS: tuple[Callable[[Found], Iterator[Violation]], ...] = (

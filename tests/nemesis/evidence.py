@@ -80,6 +80,8 @@ class Evidence:
     calls: list[Call] = field(default_factory=list)
     asks: list[Ask] = field(default_factory=list)
     faults: list[Injected] = field(default_factory=list)
+    fell: list[tuple[int, str, int]] = field(default_factory=list)
+    """Instant, name and exit code of every process that ended by itself."""
     starved: list[tuple[int, int]] = field(default_factory=list)
     """When this machine had no time for what was due: begin and end."""
     engines: dict[str, int] = field(default_factory=dict)
@@ -101,6 +103,7 @@ class Evidence:
             (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         rest = {
             "starved": self.starved,
+            "fell": self.fell,
             "engines": self.engines,
             "quiesced": self.quiesced,
             "max_attempts": self.max_attempts,
@@ -115,7 +118,8 @@ class Evidence:
             return [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
 
         rest = json.loads((folder / "rest.json").read_text())
-        rest["starved"] = [tuple(pair) for pair in rest["starved"]]
+        for name in ("starved", "fell"):
+            rest[name] = [tuple(entry) for entry in rest.get(name, [])]
         plain = {name: rows(name) for name in ("runs", "attempts", "run_contacts", "contacts", "history")}
         return cls(
             calls=[Call(**row) for row in rows("calls")],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -88,10 +87,10 @@ async def play(
             await asyncio.gather(striking, pulse, *living, return_exceptions=True)
             injector.mend()
         evidence.quiesced = await _rest(made)
+        evidence.fell = made.fell
         tell("everything is at rest")
         evidence.calls = made.carrier.seen(folder / "carrier.json")
         await read_tables(made.dsn, evidence)
-        (folder / "fell.json").write_text(json.dumps(made.fell))
         tell("the evidence is read")
     tell("the world is gone")
     return evidence

@@ -234,6 +234,11 @@ def an_inner_failure(evidence: Evidence) -> None:
     evidence.asks[1].status = 500
 
 
+def a_process_that_fell(evidence: Evidence) -> None:
+    evidence.faults.append(Injected("kill-api", "api-1", at(0.5), at(1)))
+    evidence.fell.append((at(2), "dialer-1", 1))
+
+
 @pytest.mark.parametrize(
     ("rule", "spoil"),
     [
@@ -259,6 +264,7 @@ def an_inner_failure(evidence: Evidence) -> None:
         (9, ringing_without_a_call),
         (9, a_call_after_its_attempts_end),
         (10, an_inner_failure),
+        (10, a_process_that_fell),
     ],
     ids=lambda value: value.__name__ if callable(value) else str(value),
 )
@@ -289,6 +295,13 @@ def test_a_503_under_a_fault_or_soon_after_one_is_no_violation():
     evidence = right()
     a_503_for_nothing(evidence)
     evidence.faults[0].end = at(1.0)
+    assert check(evidence) == []
+
+
+def test_a_process_that_does_not_find_its_database_may_end():
+    evidence = right()
+    a_process_that_fell(evidence)
+    evidence.faults.append(Injected("kill-postgres", "postgres", at(0.5), at(1)))
     assert check(evidence) == []
 
 
@@ -331,5 +344,6 @@ def test_the_evidence_is_the_same_when_it_is_read_again(tmp_path):
     evidence = right()
     evidence.faults.append(Injected("kill-api", "api-1", at(1), at(2)))
     evidence.starved = [(at(1), at(2))]
+    evidence.fell = [(at(1), "api-1", 1)]
     evidence.write(tmp_path)
     assert Evidence.read(tmp_path) == evidence
