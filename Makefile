@@ -55,5 +55,4 @@ fuzz: .venv/dev ## CASES generated requests over the API document, checked answe
 docs: .venv/dev ## write the generated reference pages
 	$(BIN)/python scripts/docs.py
 
-.PHONY: help install run check test model fuzz bench bench-api bench-import bench-exports docs
-.PHONY: help install run check test nemesis nemesis-broken model bench bench-api bench-import docs
+.PHONY: help install run check test nemesis nemesis-broken model fuzz bench bench-api bench-import bench-exports docs
