@@ -20,8 +20,15 @@ check: .venv/dev ## ruff, mypy strict, import-linter, dependency audit
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/python scripts/audit.py
 
 test: check ## check, then all tests against real PostgreSQL and real Asterisk
-	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/telephony --ignore tests/acceptance
-	$(BIN)/pytest tests/telephony tests/acceptance
+	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/telephony --ignore tests/acceptance --ignore tests/nemesis
+	$(BIN)/pytest -m "not long" tests/telephony tests/acceptance tests/nemesis
+
+MINUTES ?= 15
+nemesis: .venv/dev ## try to break the stop for MINUTES, SEED=… repeats a plan; exit code 1 when it breaks
+	PYTHONPATH=src:tests $(BIN)/python -m nemesis --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+nemesis-broken: .venv/dev ## show that the same suite catches outdial with one guard taken out
+	$(BIN)/pytest -s tests/nemesis/test_broken_builds.py
 
 model: .venv/dev ## check the Promela model of the stop with Spin, in wide bounds
 	$(BIN)/python scripts/model.py
@@ -48,4 +55,4 @@ fuzz: .venv/dev ## CASES generated requests over the API document, checked answe
 docs: .venv/dev ## write the generated reference pages
 	$(BIN)/python scripts/docs.py
 
-.PHONY: help install run check test model fuzz bench bench-api bench-import bench-exports docs
+.PHONY: help install run check test nemesis nemesis-broken model fuzz bench bench-api bench-import bench-exports docs

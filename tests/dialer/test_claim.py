@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,8 +15,11 @@ import values
 from dialing import ALWAYS, with_rules
 from outdial.core.model import DoneReason
 from outdial.core.screening import Candidate
-from outdial.dialer.claim import HORIZON_SECONDS, make_plan
-from outdial.store.reserve import Facts
+from outdial.dialer import worker
+from outdial.dialer.chores import Chores
+from outdial.dialer.claim import HORIZON_SECONDS, Claim, make_plan
+from outdial.dialer.node import Node
+from outdial.store.reserve import Facts, Verdict
 from values import TRUNK
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -111,3 +116,29 @@ def test_never_more_than_there_is_room_for_nor_beyond_the_horizon(count, free, r
     assert len({attempt_id for _, attempt_id in made.wish.wanted}) == len(made.wish.wanted)
     for at in made.instants:
         assert max(NOW, facts.trunk_next_at) <= at <= NOW + timedelta(seconds=HORIZON_SECONDS)
+
+
+async def test_claims_of_several_runs_at_once_are_told_apart(monkeypatch):
+    # both have asked for nothing yet when the second one ends: what the first asks for then must be known as asked for
+    go_on, ended = asyncio.Event(), asyncio.Event()
+
+    async def asks(database, run, trunk, node_id, *, many, asked, lead):
+        if many:
+            await ended.wait()
+            asked.add("a1")
+            go_on.set()
+            await asyncio.sleep(0)
+        return Claim(Verdict.RESERVED)
+
+    monkeypatch.setattr(worker, "claim", asks)
+    asked_for = Node.__dataclass_fields__["asked_for"].default_factory()
+    node = SimpleNamespace(id="n1", database=None, calls={}, book={}, asked_for=asked_for)
+    dialing = SimpleNamespace(_node=node, _run=RUN, _trunk=TRUNK, _lead=None)
+    first = asyncio.create_task(worker.Worker._claim(dialing, many=True))
+    await asyncio.sleep(0)
+    await worker.Worker._claim(dialing, many=False)
+    ended.set()
+    await go_on.wait()
+    assert Chores(node, None)._is_known("a1")
+    assert (await first).verdict is Verdict.RESERVED
+    assert not Chores(node, None)._is_known("a1")

@@ -265,6 +265,17 @@ async def test_what_was_cancelled_is_counted_over_every_try(database, secret_box
     assert [found.cancelled for found in report.engines] == [2]
 
 
+async def test_calls_that_may_ring_on_are_waited_for_side_by_side(database, secret_box, stage, run, engines):
+    # carriers that say nothing: nobody knows whether those calls have left, for one TTL, however many they are
+    async with simulated("e1", speed=0.001) as engine:
+        with engines.own(engine):
+            await serve(database, secret_box, run, "e1")
+            for _ in range(8):
+                await ring(engine, stage, run)
+            await press(stage, engines, options=Wishes(ringing=RingingCalls.LET_RING))
+            assert [call.state for call in await engine.calls(run.id)] == [CallState.DIALING] * 8
+
+
 class TestWishes:
     @pytest.fixture
     async def engine(self, database, secret_box, stage, run, engines):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Self
 
@@ -31,13 +32,23 @@ def free_port() -> int:
 
 
 class Program:
-    """A running ``outdial …``; its outputs are gathered while it runs. ``terminal`` gives it one of its own."""
+    """A running ``outdial …``; its outputs are gathered while it runs, or go to the end of the file ``log``.
+    ``terminal`` gives it one of its own, ``command`` is run in place of outdial's own."""
 
-    def __init__(self, *words: object, terminal: bool = False, folder: Path | None = None, **settings: object) -> None:
+    def __init__(
+        self,
+        *words: object,
+        terminal: bool = False,
+        folder: Path | None = None,
+        log: Path | None = None,
+        command: Sequence[str] = COMMAND,
+        **settings: object,
+    ) -> None:
         self.stdout = ""
         self.stderr = ""
         self.terminal: int | None = None
-        command = [*COMMAND, *map(str, words)]
+        self._readers: list[threading.Thread] = []
+        command = [*command, *map(str, words)]
         env = environment(**settings)
         if terminal:
             self.terminal, inner = pty.openpty()
@@ -54,6 +65,17 @@ class Program:
             )
             os.close(inner)
             self._readers = [threading.Thread(target=self._gather_terminal, daemon=True)]
+        elif log is not None:
+            with log.open("ab") as output:
+                self.process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=env,
+                    cwd=folder,
+                    start_new_session=True,
+                )
         else:
             self.process = subprocess.Popen(
                 command,

@@ -69,7 +69,11 @@ class Call:
     caller: str
     invites: list[int] = field(default_factory=list)
     """Arrival of every INVITE of this Call-ID, retransmissions and challenged ones included."""
+    source: int = 0
+    """Port the first INVITE came from: which engine sent it."""
     authorized: bool = False
+    responded_at: int | None = None
+    """When the peer first said that it rings, has media or is answered; until then nobody hears anything."""
     cancelled_at: int | None = None
     acknowledged_at: int | None = None
     bye_at: int | None = None
@@ -247,7 +251,7 @@ class SipPeer:
                 if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
                     seconds, nanoseconds = _TIMESPEC.unpack(value[: _TIMESPEC.size])
                     at = seconds * 1_000_000_000 + nanoseconds
-            self._receive(data, at, lambda answer, to=address: self._send_to(answer, to))
+            self._receive(data, at, lambda answer, to=address: self._send_to(answer, to), address[1])
 
     def _send_to(self, data: bytes, address: tuple[str, int]) -> None:
         if self._sip is not None and self._sip.fileno() >= 0:
@@ -263,14 +267,15 @@ class SipPeer:
                 length = re.search(rb"(?im)^(?:content-length|l)\s*:\s*(\d+)", head)
                 body = await reader.readexactly(int(length.group(1))) if length else b""
                 if not self.mute:
-                    self._receive(head.lstrip() + body, time.time_ns(), writer.write)
+                    port = writer.get_extra_info("peername")[1]
+                    self._receive(head.lstrip() + body, time.time_ns(), writer.write, port)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.LimitOverrunError):
             pass
         finally:
             self._writers.discard(writer)
             writer.close()
 
-    def _receive(self, data: bytes, at: int, send: Send) -> None:
+    def _receive(self, data: bytes, at: int, send: Send, source: int) -> None:
         if data.startswith(b"SIP/2.0"):
             return
         if not data.strip():
@@ -280,7 +285,7 @@ class SipPeer:
         if request.method not in ("ACK", "OPTIONS"):
             self.requests.append((at, request.method, call_id))
         if request.method == "INVITE":
-            self._on_invite(request, at, send)
+            self._on_invite(request, at, send, source)
         elif request.method == "ACK":
             self._on_ack(call_id, at)
         elif request.method == "CANCEL":
@@ -293,11 +298,11 @@ class SipPeer:
             send(self._response(request, 200))
         self.changed.set()
 
-    def _on_invite(self, request: _Request, at: int, send: Send) -> None:
+    def _on_invite(self, request: _Request, at: int, send: Send, source: int) -> None:
         call_id = request.headers["call-id"]
         call = self.calls.get(call_id)
         if call is None:
-            call = Call(call_id, _user(request.uri), _user(request.headers["from"]))
+            call = Call(call_id, _user(request.uri), _user(request.headers["from"]), source=source)
             self.calls[call_id] = call
         call.invites.append(at)
         key = (call_id, request.branch)
@@ -321,6 +326,7 @@ class SipPeer:
 
     def _ring(self, call: Call, request: _Request, behaviour: Behaviour, key: tuple[str, str], send: Send) -> None:
         if behaviour.provisional is not None:
+            call.responded_at = call.responded_at or time.time_ns()
             self._say(request, behaviour.provisional, key, send, sdp=behaviour.provisional == 183)
         if not behaviour.despite_cancel:
             self._answers[call.call_id] = lambda: self._refuse(call, request, 487, key, send)
@@ -334,6 +340,7 @@ class SipPeer:
             self._refuse(call, request, behaviour.final, key, send)
             return
         call.status, call.answered_at = 200, time.time_ns()
+        call.responded_at = call.responded_at or call.answered_at
         self._say(request, 200, key, send, sdp=True, repeat=True)
         if behaviour.hang_up_seconds is not None:
             self._later(call.call_id, behaviour.hang_up_seconds, lambda: self._bye(call, request, send))

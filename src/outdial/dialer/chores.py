@@ -109,7 +109,9 @@ class Chores:
     def _is_known(self, attempt_id: str) -> bool:
         node = self._node
         return (
-            attempt_id in node.calls or attempt_id in node.book or any(attempt_id in asked for asked in node.asked_for)
+            attempt_id in node.calls
+            or attempt_id in node.book
+            or any(attempt_id in asked for asked in node.asked_for.values())
         )
 
     async def reap(self) -> None:

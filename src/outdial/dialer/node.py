@@ -38,8 +38,9 @@ class Node:
     """The file that stops everything here, whether or not the database can be reached."""
     private_hosts: frozenset[str] = frozenset()
     """Hosts of pre-call fetches that may be private addresses."""
-    asked_for: list[set[str]] = field(default_factory=list)
-    """Of each claim under way, the attempts it has asked for: until it has heard, nobody else may say what they are."""
+    asked_for: dict[int, set[str]] = field(default_factory=dict)
+    """Of each claim under way, the attempts it has asked for: until it has heard, nobody else may say what they are. By
+    the set's identity: two claims that have not asked for anything yet are equal, and not the same."""
     unanswered: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UNANSWERED_ORIGINATES))
     over: asyncio.Event = field(default_factory=asyncio.Event)
     """Another node has ended this life, or the engine's event stream has been taken over: nothing may be dialed."""

@@ -233,13 +233,13 @@ class Worker:
     async def _claim(self, *, many: bool) -> Claim:
         """Claim, and take what is reserved in the same step in which it stops being asked for."""
         node, asked = self._node, set[str]()
-        node.asked_for.append(asked)
+        node.asked_for[id(asked)] = asked
         try:
             found = await claim(node.database, self._run, self._trunk, node.id, many=many, asked=asked, lead=self._lead)
             for place in found.places:
                 self._take(place)
         finally:
-            node.asked_for.remove(asked)
+            del node.asked_for[id(asked)]
         return found
 
     async def _ask_and_place(self, pre_call: PreCall, places: tuple[Place, ...]) -> None:

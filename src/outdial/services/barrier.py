@@ -309,7 +309,9 @@ class _Quiesce:
             ending = ending | unanswered.keys()
             left = bool(unanswered)
         else:
-            left = any(state is CallState.DIALING and self._may_be_unsent(id_) for id_, state in unanswered.items())
+            dialing = [id_ for id_, state in unanswered.items() if state is CallState.DIALING]
+            # each is looked at, so that they are waited for side by side and not one after the other
+            left = bool([id_ for id_ in dialing if self._may_be_unsent(id_)])
         self.hung_up |= ending & answered
         await asyncio.gather(*(control.hang_up(call_id) for call_id in ending))
         return left or bool(ending)

@@ -1,0 +1,76 @@
+"""outdial with one guard taken out, for the suite to find: ``python -m nemesis.broken GUARD dialer``.
+
+The guard is patched here, in the tests; the product has no switch for it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from outdial.cli import main
+from outdial.core import retry
+from outdial.core.model import Disposition
+from outdial.dialer import claim
+from outdial.services import barrier
+from outdial.store import nodes as nodes_store
+from outdial.store.database import Database
+from outdial.store.reserve import Verdict
+from outdial.telephony.asterisk import AsteriskControl
+
+
+def skip_fence() -> None:
+    """A stop leaves the permits where they are: what a frozen node sends when it wakes up is placed."""
+
+    async def fence(self: AsteriskControl, run_id: int, known: object = ()) -> None:
+        return
+
+    AsteriskControl.fence = fence  # type: ignore[method-assign]
+
+
+def skip_quiesce() -> None:
+    """A stop fences and looks no further: what passed before is not cancelled."""
+
+    async def until_quiet(self: object, control: object, deadline: float) -> bool:
+        return True
+
+    barrier._Quiesce.until_quiet = until_quiet  # type: ignore[method-assign]
+
+
+def skip_acknowledgement() -> None:
+    """A stop takes it for granted that every node has dropped the run and written down what it knows."""
+
+    async def acknowledgements(database: Database, target: barrier.Target, ended: object = ()) -> object:
+        async with database.connection() as connection:
+            serving = await nodes_store.serving(connection, target.run.id)
+        return {outcome: [] for outcome in barrier.NodeOutcome} | {barrier.NodeOutcome.ACKNOWLEDGED: serving}
+
+    barrier.acknowledgements = acknowledgements  # type: ignore[assignment]
+
+
+def double_claim() -> None:
+    """A node dials whomever it asked for, whether or not the database gave it to another."""
+    reserve = claim.store.reserve
+
+    async def trusting(connection: object, run: object, node_id: str, wish: claim.Reservation) -> object:
+        verdict, reserved = await reserve(connection, run, node_id, wish)
+        if verdict is Verdict.CONFLICT:
+            return Verdict.RESERVED, frozenset(attempt_id for _, attempt_id in wish.wanted)
+        return verdict, reserved
+
+    claim.store.reserve = trusting  # type: ignore[assignment]
+
+
+def retry_unknown() -> None:
+    """Whoever's call nobody can tell the outcome of is tried again like anybody else."""
+    del retry._FINAL[Disposition.UNKNOWN]
+
+
+GUARDS: dict[str, Callable[[], None]] = {
+    guard.__name__: guard for guard in (skip_fence, skip_quiesce, skip_acknowledgement, double_claim, retry_unknown)
+}
+
+
+if __name__ == "__main__":
+    GUARDS[sys.argv.pop(1)]()
+    main()

@@ -1,0 +1,93 @@
+"""The carrier, a process of its own, so that nothing else keeps it from answering; and the handle on it.
+
+``python -m nemesis.carrier`` prints its port, then does what it is told, a line at a time: ``mode NAME`` switches what
+it does with calls from now on, ``write FILE`` writes all it has seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import uvloop
+
+from nemesis.evidence import Call
+from support.programs import environment
+from support.sip_peer import Behaviour, SipPeer
+
+MODES = {
+    "busy": Behaviour(provisional=None, final=486),
+    "unavailable": Behaviour(provisional=None, final=503),
+    "rings": Behaviour(final=None),
+    "silent": Behaviour(provisional=None, final=None),
+    "late-ringing": Behaviour(silent_seconds=1.0, final=None),
+    "late-answer": Behaviour(silent_seconds=1.0, provisional=None, despite_cancel=True),
+    "crossing": Behaviour(ring_seconds=0.3, despite_cancel=True),
+    "challenge": Behaviour(challenge=401, ring_seconds=0.2),
+}
+USUAL = "usual"
+"""As the number's last digits say."""
+
+
+async def serve() -> None:
+    """Answer until told no more."""
+    peer = await SipPeer.start()
+    words = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(words), sys.stdin)
+    print(peer.port, flush=True)
+    while line := (await words.readline()).decode().split(maxsplit=1):
+        match line:
+            case ["mode", name]:
+                mode = MODES.get(name.strip())
+                peer.choose = peer.by_suffix if mode is None else lambda _number, mode=mode: mode
+            case ["write", path]:
+                Path(path.strip()).write_text(json.dumps([_seen(call) for call in peer.calls.values()]))
+            case _:
+                raise ValueError(f"the carrier does not know: {line}")
+        print("done", flush=True)
+    await peer.close()
+
+
+def _seen(call) -> dict:
+    return {name: getattr(call, name) for name in Call.__dataclass_fields__}
+
+
+class Carrier:
+    """The process, from outside."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "nemesis.carrier"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(),
+            # Ctrl-C is not meant for it
+            start_new_session=True,
+        )
+        self.port = int(self._process.stdout.readline())
+
+    def tell(self, *words: object) -> None:
+        """Have it do something, and wait until it is done."""
+        self._process.stdin.write(" ".join(map(str, words)) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline().strip()
+        if answer != "done":
+            raise RuntimeError(f"the carrier ended: {self._process.wait()}")
+
+    def seen(self, scratch: Path) -> list[Call]:
+        """Every call so far."""
+        self.tell("write", scratch)
+        return [Call(**row) for row in json.loads(scratch.read_text())]
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._process.stdout.close()
+
+
+if __name__ == "__main__":
+    uvloop.run(serve())

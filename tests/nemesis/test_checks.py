@@ -1,0 +1,349 @@
+"""The checker itself: quiet about what is right, and no rule that cannot be broken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from nemesis import account
+from nemesis.checks import check
+from nemesis.evidence import SECOND, Ask, Call, Evidence, Injected
+
+NODE = "n" * 32
+NUMBER, OTHER = "+12010000001", "+12010000002"
+CALLER = "+15550190000"
+CAMPAIGN = "cd-1"
+
+
+def at(seconds: float) -> int:
+    return 1_000 * SECOND + round(seconds * SECOND)
+
+
+def attempt(name: str, phone: str, *, contact_id: int, reserved: float, ended: float, **changed) -> dict:
+    row = {
+        "id": name,
+        "run_id": 1,
+        "contact_id": contact_id,
+        "phone": phone,
+        "caller_id": CALLER,
+        "engine_id": "e",
+        "node_id": NODE,
+        "epoch": 1,
+        "number": 1,
+        "state": "ended",
+        "disposition": "cancelled",
+        "change_reason": "",
+        "reserved_at": at(reserved),
+        "dialed_at": at(reserved),
+        "ringing_at": at(reserved + 0.1),
+        "answered_at": None,
+        "ended_at": at(ended),
+    }
+    return row | changed
+
+
+def move(place: int, seconds: float, after: str, attempt_id: str | None = None) -> dict:
+    return {
+        "id": place,
+        "at": at(seconds),
+        "run_id": 1,
+        "attempt_id": attempt_id,
+        "action": "run" if attempt_id is None else "attempt",
+        "from_state": None,
+        "to_state": after,
+        "actor": "a",
+        "reason": "",
+    }
+
+
+def call(name: str, number: str, *, began: float, ended: float | None, **changed) -> Call:
+    made = Call(name, number, CALLER, 5070, [at(began)], responded_at=at(began + 0.01))
+    made.ended_at = None if ended is None else at(ended)
+    for key, value in changed.items():
+        setattr(made, key, value)
+    return made
+
+
+def right() -> Evidence:
+    """Two people, dialed from second 1, stopped at second 3: all as it should be."""
+    report = {"ringing": "cancel", "nodes": [{"node_id": NODE, "name": "n", "outcome": "acknowledged"}]}
+    people = {NUMBER: 1, OTHER: 2}
+    return Evidence(
+        engines={"asterisk-a": 5070},
+        asks=[
+            Ask(0, "add", CAMPAIGN, "api-1", at(0), at(0.1), 200, {}, list(people)),
+            Ask(0, "start", CAMPAIGN, "api-1", at(0.5), at(0.6), 200, {"campaignInstanceId": "cid-1"}),
+            Ask(0, "stop", CAMPAIGN, "api-1", at(2.9), at(3.0), 200, {"campaignInstanceId": "cid-1"}),
+        ],
+        runs=[
+            {
+                "id": 1,
+                "instance_id": "cid-1",
+                "campaign_id": CAMPAIGN,
+                "state": "stopped",
+                "epoch": 2,
+                "caller": CALLER,
+                "stop_report": json.dumps(report),
+                "started_at": at(0.55),
+                "stopping_at": at(2.92),
+                "ended_at": at(2.98),
+            }
+        ],
+        contacts=[{"list_id": "cl", "phone": phone, "campaign_id": CAMPAIGN} for phone in people],
+        run_contacts=[
+            {"run_id": 1, "contact_id": id_, "phone": phone, "state": "done", "attempts_count": 1}
+            for phone, id_ in people.items()
+        ],
+        attempts=[
+            attempt("a1", NUMBER, contact_id=1, reserved=1.0, ended=2.95),
+            attempt("a2", OTHER, contact_id=2, reserved=1.0, ended=2.95),
+        ],
+        history=[
+            move(1, 0.55, "active"),
+            *(move(2 + 3 * place, 1.0, "reserved", name) for place, name in enumerate(("a1", "a2"))),
+            *(move(3 + 3 * place, 1.1, "ringing", name) for place, name in enumerate(("a1", "a2"))),
+            *(move(4 + 3 * place, 2.95, "ended", name) for place, name in enumerate(("a1", "a2"))),
+            move(20, 2.92, "stopping"),
+            move(21, 2.98, "stopped"),
+        ],
+        calls=[call("c1", NUMBER, began=1.01, ended=2.95), call("c2", OTHER, began=1.01, ended=2.95)],
+    )
+
+
+def test_nothing_is_said_about_what_is_right():
+    evidence = right()
+    assert check(evidence) == []
+    assert account.last_line(evidence, []) == "stops=1 faults=0 violations=0"
+
+
+def late_call(evidence: Evidence) -> None:
+    evidence.calls[0].invites[0] = at(3.0) + 1
+    evidence.calls[0].responded_at = evidence.calls[0].ended_at = at(3.1)
+    evidence.history = [row for row in evidence.history if row["attempt_id"] != "a1"] + [
+        move(30, 1.0, "reserved", "a1"),
+        move(31, 3.1, "ended", "a1"),
+    ]
+
+
+def two_live_calls(evidence: Evidence) -> None:
+    evidence.calls[0].ended_at = at(2.0)
+    evidence.calls.append(call("c3", NUMBER, began=1.5, ended=1.6, caller="+15550191000"))
+    evidence.attempts.append(attempt("a3", NUMBER, contact_id=3, reserved=1.4, ended=1.7, caller_id="+15550191000"))
+    evidence.history += [move(30, 1.4, "reserved", "a3"), move(31, 1.7, "ended", "a3")]
+    evidence.run_contacts.append(evidence.run_contacts[0] | {"contact_id": 3, "phone": "+12010000003"})
+    evidence.contacts.append(evidence.contacts[0] | {"phone": "+12010000003"})
+
+
+def a_contact_lost(evidence: Evidence) -> None:
+    evidence.run_contacts.pop()
+    evidence.attempts.pop()
+    evidence.calls.pop()
+
+
+def a_contact_left_claimed(evidence: Evidence) -> None:
+    evidence.run_contacts[0]["state"] = "claimed"
+
+
+def a_contact_not_on_its_list(evidence: Evidence) -> None:
+    evidence.contacts.append(dict(evidence.contacts[0]))
+
+
+def an_attempt_that_lives_on(evidence: Evidence) -> None:
+    evidence.attempts[0] |= {"state": "ringing", "disposition": None, "ended_at": None}
+    evidence.asks[2].body = {}
+
+
+def an_attempt_that_ended_twice(evidence: Evidence) -> None:
+    evidence.history.append(move(30, 2.97, "ended", "a1"))
+
+
+def no_rest(evidence: Evidence) -> None:
+    evidence.quiesced = "a run is active"
+
+
+def unknown_and_dialed_again(evidence: Evidence) -> None:
+    evidence.attempts[0] |= {"state": "unknown", "disposition": "unknown", "ended_at": at(1.5)}
+    evidence.calls[0].ended_at = at(1.5)
+    evidence.history = [row for row in evidence.history if row["attempt_id"] != "a1"] + [move(30, 1.5, "unknown", "a1")]
+    evidence.attempts.append(attempt("a3", NUMBER, contact_id=1, reserved=2.0, ended=2.5))
+    evidence.history.append(move(31, 2.5, "ended", "a3"))
+    evidence.calls.append(call("c3", NUMBER, began=2.1, ended=2.5))
+    evidence.run_contacts[0]["attempts_count"] = 2
+
+
+def called_too_often(evidence: Evidence) -> None:
+    evidence.max_attempts = 0
+
+
+def counted_wrongly(evidence: Evidence) -> None:
+    evidence.run_contacts[0]["attempts_count"] = 2
+
+
+def a_false_200(evidence: Evidence) -> None:
+    evidence.history[-1]["at"] = at(3.1)
+
+
+def ringing_at_the_200(evidence: Evidence) -> None:
+    for row in evidence.history:
+        if row["attempt_id"] == "a1" and row["to_state"] == "ended":
+            row["at"] = at(3.05)
+    evidence.attempts[0]["ended_at"] = evidence.calls[0].ended_at = at(3.04)
+
+
+def a_503_for_nothing(evidence: Evidence) -> None:
+    evidence.faults.append(Injected("kill-api", "api-1", at(-10), at(-4)))
+    evidence.faults.append(Injected("carrier-busy", "carrier", at(0), at(9)))
+    evidence.asks.insert(2, Ask(0, "stop", CAMPAIGN, "api-1", at(2.0), at(2.5), 503, {"errors": []}))
+
+
+def dialed_though_listed(evidence: Evidence) -> None:
+    evidence.asks.append(Ask(0, "dnc", CAMPAIGN, "api-1", at(0.9), at(1.0), 200, {"problems": []}, [NUMBER]))
+
+
+def dialed_while_paused(evidence: Evidence) -> None:
+    evidence.asks.append(Ask(0, "pause", CAMPAIGN, "api-1", at(0.9), at(1.0), 200, {"instanceId": "cid-1"}))
+    evidence.asks.append(Ask(0, "resume", CAMPAIGN, "api-1", at(1.5), at(1.6), 200, {"instanceId": "cid-1"}))
+
+
+def a_call_without_an_attempt(evidence: Evidence) -> None:
+    evidence.calls[0].number = "+12019999999"
+
+
+def a_second_call_of_one_attempt(evidence: Evidence) -> None:
+    evidence.calls.append(call("c3", OTHER, began=2.951, ended=2.96))
+
+
+def a_call_nobody_says_was_sent(evidence: Evidence) -> None:
+    evidence.attempts[0] |= {"dialed_at": None, "ringing_at": None}
+    evidence.run_contacts[0]["attempts_count"] = 0
+
+
+def ringing_without_a_call(evidence: Evidence) -> None:
+    evidence.calls.pop()
+
+
+def a_call_after_its_attempts_end(evidence: Evidence) -> None:
+    for row in evidence.history:
+        if row["attempt_id"] == "a1" and row["to_state"] == "ended":
+            row["at"] = at(0.7)
+
+
+def an_inner_failure(evidence: Evidence) -> None:
+    evidence.asks[1].status = 500
+
+
+def a_process_that_fell(evidence: Evidence) -> None:
+    evidence.faults.append(Injected("kill-api", "api-1", at(0.5), at(1)))
+    evidence.fell.append((at(2), "dialer-1", 1))
+
+
+@pytest.mark.parametrize(
+    ("rule", "spoil"),
+    [
+        (1, late_call),
+        (2, two_live_calls),
+        (3, a_contact_lost),
+        (3, a_contact_left_claimed),
+        (3, a_contact_not_on_its_list),
+        (4, an_attempt_that_lives_on),
+        (4, an_attempt_that_ended_twice),
+        (4, no_rest),
+        (5, unknown_and_dialed_again),
+        (5, called_too_often),
+        (5, counted_wrongly),
+        (6, a_false_200),
+        (6, ringing_at_the_200),
+        (6, a_503_for_nothing),
+        (7, dialed_though_listed),
+        (8, dialed_while_paused),
+        (9, a_call_without_an_attempt),
+        (9, a_second_call_of_one_attempt),
+        (9, a_call_nobody_says_was_sent),
+        (9, ringing_without_a_call),
+        (9, a_call_after_its_attempts_end),
+        (10, an_inner_failure),
+        (10, a_process_that_fell),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else str(value),
+)
+def test_each_rule_is_seen_broken(rule: int, spoil: Callable[[Evidence], None]):
+    evidence = right()
+    spoil(evidence)
+    found = check(evidence)
+    assert rule in {one.rule for one in found}, found
+    told = account.of(evidence, next(one for one in found if one.rule == rule))
+    assert told.startswith(f"rule {rule}: ")
+    assert "<<<<" in told
+
+
+def test_a_call_at_the_very_instant_of_the_answer_is_not_after_it():
+    evidence = right()
+    late_call(evidence)
+    evidence.calls[0].invites[0] = at(3.0)
+    assert 1 not in {one.rule for one in check(evidence)}
+
+
+def test_an_invite_sent_again_is_the_same_call():
+    evidence = right()
+    evidence.calls[0].invites.append(at(3.5))
+    assert check(evidence) == []
+
+
+def test_a_503_under_a_fault_or_soon_after_one_is_no_violation():
+    evidence = right()
+    a_503_for_nothing(evidence)
+    evidence.faults[0].end = at(1.0)
+    assert check(evidence) == []
+
+
+def test_a_process_that_does_not_find_its_database_may_end():
+    evidence = right()
+    a_process_that_fell(evidence)
+    evidence.faults.append(Injected("kill-postgres", "postgres", at(0.5), at(1)))
+    assert check(evidence) == []
+
+
+def test_an_end_that_is_written_a_moment_later_is_an_end():
+    evidence = right()
+    ringing_at_the_200(evidence)
+    assert {one.rule for one in check(evidence)} == {6}
+    evidence.calls[0].cancelled_at = evidence.calls[0].ended_at = at(2.95)
+    evidence.attempts[0]["ended_at"] = at(2.95)
+    assert check(evidence) == []
+
+
+def test_a_machine_without_time_excuses_a_503():
+    evidence = right()
+    a_503_for_nothing(evidence)
+    evidence.starved = [(at(1.0), at(1.3))]
+    assert check(evidence) == []
+
+
+def test_a_late_ring_of_a_call_that_was_given_up_is_no_second_call():
+    # the carrier said nothing; the attempt was over before its phone rang
+    evidence = right()
+    two_live_calls(evidence)
+    evidence.calls[0].responded_at, evidence.calls[0].ended_at = at(2.96), at(2.97)
+    assert 2 in {one.rule for one in check(evidence)}
+    for row in evidence.history:
+        if row["attempt_id"] == "a1" and row["to_state"] == "ended":
+            row["at"] = at(1.3)
+    assert 2 not in {one.rule for one in check(evidence)}
+
+
+def test_calls_end_with_the_engine_that_was_killed():
+    evidence = right()
+    two_live_calls(evidence)
+    evidence.faults.append(Injected("kill-asterisk", "asterisk-a", at(1.45), at(2.0)))
+    assert 2 not in {one.rule for one in check(evidence)}
+
+
+def test_the_evidence_is_the_same_when_it_is_read_again(tmp_path):
+    evidence = right()
+    evidence.faults.append(Injected("kill-api", "api-1", at(1), at(2)))
+    evidence.starved = [(at(1), at(2))]
+    evidence.fell = [(at(1), "api-1", 1)]
+    evidence.write(tmp_path)
+    assert Evidence.read(tmp_path) == evidence
