@@ -26,6 +26,7 @@ from outdial.client import (
     UnauthorizedError,
     Weekly,
 )
+from outdial.core.ids import dialing_list_id
 from support.wire import CALLER_ID, FLOW
 
 EVER = CallingHours(
@@ -107,6 +108,30 @@ async def test_a_campaign_from_draft_to_deletion(client):
     assert (await client.delete_campaign(campaign_id)).status == "Stopped"
     with pytest.raises(NotFoundError):
         await client.status(campaign_id)
+
+
+async def test_calling_back(client, database):
+    await client.create_campaign(DRAFT)
+    (campaign,) = await everything(client.campaigns())
+    started = await client.start(campaign.id)
+    async with database.connection() as connection:
+        contact_id = await connection.fetchval("SELECT min(contact_id) FROM run_contacts")
+    known = dialing_list_id(started.campaign_instance_id, contact_id)
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    done = await client.call_back(started.campaign_instance_id, {known: soon, "cdl-nobody": soon})
+    assert [(each.campaign_dialing_list_id, each.status, each.reason) for each in done] == [
+        (known, "success", ""),
+        ("cdl-nobody", "failed", "contact_not_found"),
+    ]
+    (late,) = await client.call_back(started.campaign_instance_id, {known: soon - timedelta(days=1)})
+    assert (late.status, late.reason) == ("failed", "time_in_past")
+    with pytest.raises(ValueError, match="aware"):
+        await client.call_back(started.campaign_instance_id, {known: datetime(2099, 1, 1)})
+    await client.stop(campaign.id)
+    with pytest.raises(ConflictError, match="only contacts of a live run"):
+        await client.call_back(started.campaign_instance_id, {known: soon})
+    with pytest.raises(NotFoundError):
+        await client.call_back("cid-1", {known: soon})
 
 
 async def test_every_mode_and_version_gives_its_id(client):

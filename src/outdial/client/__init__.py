@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from outdial.client.answers import (
     AddedContacts,
+    CallBack,
     CallerId,
     CallingHours,
     CallingWindow,
@@ -52,6 +53,7 @@ __all__ = [
     "AddingBrokenOffError",
     "AsyncClient",
     "BadRequestError",
+    "CallBack",
     "CallerId",
     "CallingHours",
     "CallingWindow",

@@ -191,6 +191,16 @@ class AddedContacts(msgspec.Struct, frozen=True):
     """One or more for each contact that was left out. Numbers the list had already are passed over silently."""
 
 
+class CallBack(Answer, frozen=True, kw_only=True):
+    """What became of one call-back that was asked for."""
+
+    campaign_dialing_list_id: str
+    status: str
+    """``success`` or ``failed``."""
+    reason: str = ""
+    """Of one that failed: ``time_in_past``, ``time_too_far``, ``contact_not_found``, ``dnc``."""
+
+
 class ScheduledCampaign(Answer, frozen=True, kw_only=True):
     """A campaign whose schedule has been set or switched off."""
 

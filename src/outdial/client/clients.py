@@ -143,6 +143,7 @@ class Client(_Shell[httpx.Client]):
     stop = _sync(operations.stop)
     status = _sync(operations.status)
     run_contacts = _sync_listing(operations.run_contacts)
+    call_back = _sync(operations.call_back)
     enable_schedule = _sync(operations.enable_schedule)
     disable_schedule = _sync(operations.disable_schedule)
 
@@ -244,6 +245,7 @@ class AsyncClient(_Shell[httpx.AsyncClient]):
     stop = _asynchronous(operations.stop)
     status = _asynchronous(operations.status)
     run_contacts = _asynchronous_listing(operations.run_contacts)
+    call_back = _asynchronous(operations.call_back)
     enable_schedule = _asynchronous(operations.enable_schedule)
     disable_schedule = _asynchronous(operations.disable_schedule)
 

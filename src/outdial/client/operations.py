@@ -14,6 +14,7 @@ import msgspec
 
 from outdial.client.answers import (
     AddedContacts,
+    CallBack,
     Campaign,
     CampaignStatus,
     Contact,
@@ -244,6 +245,17 @@ def run_contacts(site: Site, campaign_id: str, *, page_size: int = LARGEST_RUN_P
     return _through(page)
 
 
+def call_back(site: Site, instance_id: str, times: Mapping[str, datetime]) -> Steps[tuple[CallBack, ...]]:
+    """Have contacts of a live run called at an instant each, and return what became of each wish, in their order.
+
+    ``times``: dialing list id (``cdl-…``, of call details) → an aware time; up to 100 of them. Raises ValueError for a
+    time without a zone, NotFoundError, and ConflictError when the run is not live.
+    """
+    body = [{"campaignDialingListId": who, "timeToContact": _instant(at)} for who, at in times.items()]
+    request = _change(site, "POST", f"/{require_id(instance_id)}/callContactAt", body)
+    return ask(site, request, _data(tuple[CallBack, ...]))
+
+
 def enable_schedule(site: Site, campaign_id: str, plan: Plan) -> Steps[ScheduledCampaign]:
     """Let a campaign run by itself."""
     return _schedule(site, campaign_id, "true", plan.body())
@@ -354,5 +366,5 @@ def _contact(item: dict[str, Any]) -> Contact:
 
 def _instant(at: datetime) -> str:
     if at.tzinfo is None:
-        raise ValueError("created_from and created_to must be aware: datetime(…, tzinfo=UTC).")
+        raise ValueError("Times must be aware: datetime(…, tzinfo=UTC).")
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
