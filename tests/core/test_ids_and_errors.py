@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outdial.core import errors, ids
-from outdial.core.errors import ImportBusyError, InvalidInputError, KeyBusyError, OutdialError, RateLimitedError
+from outdial.core.errors import (
+    ImportBusyError,
+    InvalidInputError,
+    KeyBusyError,
+    OutdialError,
+    RateLimitedError,
+    StopReportNotReadyError,
+)
 from support.wire import CAMPAIGN_ID, CONTACT_ID, CONVERSATION_ID, INSTANCE_ID, LIST_ID
 
 
@@ -37,7 +44,7 @@ class TestErrors:
     @pytest.mark.parametrize("kind", NAMED, ids=lambda kind: kind.__name__)
     def test_what_is_worth_another_try_says_so(self, kind):
         # what another process is doing just now is over in a moment
-        busy = kind in {ImportBusyError, KeyBusyError}
+        busy = kind in {ImportBusyError, KeyBusyError, StopReportNotReadyError}
         assert kind.retryable is (kind.status in {429, 503} or busy)
 
     def test_several_problems_are_told_at_once(self):

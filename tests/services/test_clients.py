@@ -61,7 +61,7 @@ async def test_nobody_hands_out_what_he_has_not(database, secret_box, tenants):
             database, iid=tenants.one.iid, client_id=strong, scopes=configuring, granting=configuring, actor="test"
         )
     access = await clients.client_access(database, secret_box, strong)
-    assert (access.secrets, access.scopes) == ((tenants.one.client_secret,), ALL)
+    assert (access.secrets, access.scopes) == ((tenants.one.client_secret,), clients.FIRST_SCOPES)
 
 
 async def test_others_clients_do_not_exist(database, secret_box, tenants):
