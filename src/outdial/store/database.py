@@ -226,9 +226,9 @@ class Database:
         return _Lent(self._lend, self._take_back)
 
     async def _take_back(self, connection: PoolConnectionProxy[asyncpg.Record], *, sound: bool) -> None:
+        wanted = sound and not self._waiting and not self._closing
         # one that was left within a transaction is the pool's to put right
-        whole = sound and not connection.is_in_transaction()
-        if whole and not self._waiting and not self._closing and not _is_closed(connection):
+        if wanted and not _is_closed(connection) and not connection.is_in_transaction():
             self._idle.append(connection)
         else:
             await self._pool.release(connection)
