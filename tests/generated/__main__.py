@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import structlog
 
-from generated.run import WALK, Found, generate
+from generated.run import EMERGENCY, WALK, Found, generate
 from generated.server import running
 from generated.things import Things
 from outdial.embedded_postgres import EmbeddedPostgres
@@ -47,15 +47,21 @@ def rounds(things: Things, cases: int, seed: int) -> Found:
             told = sent
             print(f"{time.monotonic() - began:6.0f} s  {sent:7,} cases  {shown} failures", flush=True)
 
+    def once(*phases: str, examples: int, only: str = "", operator: bool = False) -> None:
+        all_found.add(
+            generate(things, phases=phases, examples=examples, seed=seed, tell=tell, only=only, operator=operator)
+        )
+        tell(Found())
+        things.tidy()
+
     # what can be enumerated is, once; then paths through links; all the rest is drawn
-    all_found.add(generate(things, phases=("examples", "coverage"), examples=1, seed=seed, tell=tell))
-    all_found.add(generate(things, phases=("stateful",), examples=50, seed=seed, tell=tell, only=WALK))
+    once("examples", "coverage", examples=1)
+    once("examples", "coverage", "fuzzing", examples=100, only=EMERGENCY, operator=True)
+    once("stateful", examples=50, only=WALK)
     operations = max(1, len(all_found.by_operation))
     while all_found.cases < cases:
         seed += 1
-        share = min(200, max(10, -(-(cases - all_found.cases) // operations)))
-        all_found.add(generate(things, phases=("fuzzing",), examples=share, seed=seed, tell=tell))
-    tell(Found())
+        once("fuzzing", examples=min(100, max(10, -(-(cases - all_found.cases) // operations))))
     return all_found
 
 
@@ -64,8 +70,8 @@ def main() -> int:
     words = sys.argv[1:]
     cases = int(words[0]) if words else 20_000
     seed = int(words[1]) if len(words) > 1 else 1
-    # what each request does is no news here; what fails is
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    # what each request does is no news here, emergency stops included; what fails is told below
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     print(f"{cases:,} cases, seed {seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="outdial-fuzz-") as temporary:
         folder = Path(temporary)

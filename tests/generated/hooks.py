@@ -4,6 +4,7 @@ cannot say (that an end comes after its start). A part that is wrong on purpose 
 from __future__ import annotations
 
 import re
+from itertools import count
 from typing import Any, Final
 from zlib import crc32
 
@@ -24,7 +25,8 @@ _TAKES_AWAY: Final = re.compile(r"^DELETE |/(revoke|rotate|finish|cancel)$|^PATC
 """Operations that leave the thing in another state than they found it."""
 _ID: Final = re.compile("[a-z]{2,3}-[0-9a-f]{7,8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _ONE_IN: Final = 8
-"""So many requests keep what was generated: ids nobody has, somebody else's application."""
+"""So many requests keep the ids that were generated, which nobody has; half of them somebody else's application too."""
+_EMERGENCY: Final = "/api/outdial/emergency-stop"
 
 
 def register_formats() -> None:
@@ -38,10 +40,12 @@ def register_formats() -> None:
 
 
 class Mender:
-    """Mends requests; ``things`` are those that are there."""
+    """Mends requests; ``things`` are those that are there, and ``operator`` says that the operator asks."""
 
-    def __init__(self, things: Things) -> None:
+    def __init__(self, things: Things, *, operator: bool = False) -> None:
         self._things = things
+        self._operator = operator
+        self._turns = count(1)
         self._owner = things.server.owner
         self._answered: set[str] = set()
         """Ids and names of lists in answers so far: a link may have brought them into a request."""
@@ -56,12 +60,16 @@ class Mender:
         """Mend what is not wrong on purpose."""
         # what a link has brought is the answer of an earlier request
         linked = case.meta is not None and isinstance(case.meta.phase.data, StatefulPhaseData)
-        stays = crc32(f"{case.operation.label} {case.path_parameters} {case.query}".encode(errors="replace")) % _ONE_IN
+        drawn = f"{case.operation.label} {case.path_parameters} {case.query} {case.body}"
+        share, stays = divmod(crc32(drawn.encode(errors="replace")), _ONE_IN)
         own = not linked and stays == 0
         # where the body is wrong too, the credentials would be all that is ever refused
         further = _is_wrong(case, ParameterLocation.BODY)
-        if (further or not _is_wrong(case, ParameterLocation.PATH)) and not own:
-            self._path(case, linked=linked)
+        if further or not _is_wrong(case, ParameterLocation.PATH):
+            if not own or share % 2:
+                self._application(case)
+            if not own:
+                self._path(case, linked=linked)
         if further or not _is_wrong(case, ParameterLocation.HEADER):
             self._headers(case)
         if not _is_wrong(case, ParameterLocation.QUERY):
@@ -71,15 +79,28 @@ class Mender:
         if _is_wrong(case, ParameterLocation.BODY):
             self._let_the_body_be_read(case)
         else:
-            self._body(case, linked=linked)
+            self._body(case, own=own, linked=linked)
+        if self._operator and case.path.startswith(_EMERGENCY):
+            self._emergency(case)
+
+    def _emergency(self, case: Case) -> None:
+        """Let three of four find something to do: a run to stop, an emergency stop to lift; the others find it done."""
+        lifts = case.path.endswith("/lift")
+        in_force = lifts is (next(self._turns) % 4 > 0)
+        self._things.emergency(in_force=in_force)
+        if not in_force and not lifts:
+            self._things.dialed_list()
+
+    def _application(self, case: Case) -> None:
+        known = {"iid": self._owner.iid, "accountId": self._owner.account_id}
+        case.path_parameters.update({name: known[name] for name in known if name in case.path_parameters})
 
     def _path(self, case: Case, *, linked: bool) -> None:
-        known = {"iid": self._owner.iid, "accountId": self._owner.account_id}
         takes_away = _TAKES_AWAY.search(case.operation.label) is not None
         for name in case.path_parameters:
-            if name in known:
-                case.path_parameters[name] = known[name]
-            elif case.operation.label.endswith("/events"):
+            if name in {"iid", "accountId"}:
+                continue
+            if case.operation.label.endswith("/events"):
                 # nobody runs imports here, so one that has not ended would be followed for an hour
                 case.path_parameters[name] = self._things.known("endedImportId")
             elif not linked or case.path_parameters[name] not in self._answered:
@@ -111,7 +132,7 @@ class Mender:
         if "enableSchedule" in case.query:
             case.query["enableSchedule"] = "true"
 
-    def _body(self, case: Case, *, linked: bool) -> None:
+    def _body(self, case: Case, *, own: bool, linked: bool) -> None:
         if "enableSchedule" in case.query and not _is_wrong(case, ParameterLocation.QUERY):
             sets = isinstance(case.body, dict) and "startDateTime" in case.body
             case.query["enableSchedule"] = "true" if sets else "false"
@@ -124,6 +145,13 @@ class Mender:
                 body["contactLists"] = [LIST]
         if "contact_list_name" in body and not (linked and body["contact_list_name"] in self._answered):
             body["contact_list_name"] = LIST
+        if linked and "name" in body:
+            # a name that is taken would end the walk
+            body["name"] = self._things.unused("Walked")
+        if "/stops/" in case.path and not own:
+            # something is under way that it stops
+            dialed = self._things.dialed_list()
+            body |= {name: value for name, value in dialed.items() if name in body}
         if "startDateTime" in body:
             body |= {"startDateTime": "2040-03-01 09:00:00", "endDateTime": "2199-06-01 00:00:00"}
         if "timeZoneOffset" in body:

@@ -15,8 +15,10 @@ import httpx
 import schemathesis
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import Status, events, from_schema
+from schemathesis.schemas import BaseSchema
 
 from generated.hooks import Mender, register_formats
+from generated.server import OPERATOR
 from generated.things import Things, token
 
 _CONFIG: Final = tomllib.loads(Path(__file__).with_name("schemathesis.toml").read_text())
@@ -27,7 +29,9 @@ WALK: Final = (
     r"|^(GET|DELETE) /campaign/api/v2/public/\{iid\}/campaign/\{campaignId\}$"
     r"|^POST /api/1\.1/|^GET /api/outdial/runs/\{instanceId\}(/attempts)?$"
 )
-"""Operations of the walk from a contact list to a campaign that was stopped and deleted."""
+"""Operations of random walks from a contact list to a campaign that was stopped and deleted."""
+EMERGENCY: Final = " /api/outdial/emergency-stop"
+"""Operations of the operator."""
 
 
 @dataclass
@@ -59,17 +63,49 @@ def generate(
     seed: int,
     tell: Callable[[Found], object] = lambda found: None,
     only: str = "",
+    operator: bool = False,
 ) -> Found:
     """Send generated requests, ``examples`` for each operation in the phase that draws them, and check each answer.
 
     ``tell`` hears how far it is after each operation; ``only`` is a pattern of those
-    that are asked, like ``GET /health``.
+    that are asked, like ``GET /health``; ``operator``: whoever runs the installation asks,
+    instead of the client that may do everything else.
     """
+    document = _part(fetch(things), only)
+    if "stateful" in phases:
+        document = _of_one_application(document, things.server.owner.iid)
+    auth = OPERATOR if operator else token(things.server)
+    schema = loaded(things, document, auth=auth, phases=phases, examples=examples, seed=seed)
+    found = Found()
+    with mended(Mender(things, operator=operator)):
+        for event in from_schema(schema).execute():
+            if isinstance(event, events.ScenarioFinished):
+                _gather(found, event, things.server.owner.iid)
+                tell(found)
+            elif isinstance(event, events.NonFatalError):
+                found.failures.append(f"{event.label}: {event.info.title}: {event.info.message}")
+            elif isinstance(event, events.FatalError):
+                raise event.exception
+    if operator:
+        # what comes after starts campaigns
+        things.emergency(in_force=False)
+    return found
+
+
+def fetch(things: Things) -> dict[str, Any]:
+    """Return the document that the server shows."""
+    return httpx.get(f"{things.server.url}/openapi.json", timeout=30).json()
+
+
+def loaded(
+    things: Things, document: dict[str, Any], *, auth: str, phases: tuple[str, ...] = (), examples: int, seed: int
+) -> BaseSchema:
+    """Return the document, ready to generate requests of."""
     register_formats()
     settings = {
         **_CONFIG,
         "seed": seed,
-        "headers": {"auth": token(things.server)},
+        "headers": {"auth": auth},
         "base-url": things.server.url,
         "phases": {
             **_CONFIG["phases"],
@@ -82,22 +118,7 @@ def generate(
             "database": "none",
         },
     }
-    document = httpx.get(f"{things.server.url}/openapi.json", timeout=30).json()
-    document = _part(document, only)
-    if "stateful" in phases:
-        document = _of_one_application(document, things.server.owner.iid)
-    schema = schemathesis.openapi.from_dict(document, config=SchemathesisConfig.from_dict(settings))
-    found = Found()
-    with _mended(Mender(things)):
-        for event in from_schema(schema).execute():
-            if isinstance(event, events.ScenarioFinished):
-                _gather(found, event, things.server.owner.iid)
-                tell(found)
-            elif isinstance(event, events.NonFatalError):
-                found.failures.append(f"{event.label}: {event.info.title}: {event.info.message}")
-            elif isinstance(event, events.FatalError):
-                raise event.exception
-    return found
+    return schemathesis.openapi.from_dict(document, config=SchemathesisConfig.from_dict(settings))
 
 
 def _part(document: dict[str, Any], only: str) -> dict[str, Any]:
@@ -129,7 +150,9 @@ def _of_one_application(document: dict[str, Any], iid: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _mended(mender: Mender) -> Iterator[None]:
+def mended(mender: Mender) -> Iterator[None]:
+    """Have requests mended before they are sent."""
+
     # Schemathesis knows these hooks for the whole process only
     def before_call(context: Any, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
         mender.mend(case)

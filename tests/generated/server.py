@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from pydantic import SecretStr
 
 from outdial.api.app import ApiParts, create_app
 from outdial.config import Settings
@@ -25,6 +26,7 @@ from support.wire import furnish
 from waiting import until
 
 DNC_LIST = "Never Call"
+OPERATOR = "0123456789abcdef0123456789abcdef"
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,13 @@ def running(dsn: str, folder: Path) -> Iterator[Server]:
 
 async def _serve(dsn: str, folder: Path, begun: Future[Server], done: threading.Event) -> None:
     try:
-        settings = Settings(_env_file=None, data_dir=folder, rate_limit_per_minute=0, permit_ttl_seconds=0.5)
+        settings = Settings(
+            _env_file=None,
+            data_dir=folder,
+            rate_limit_per_minute=0,
+            permit_ttl_seconds=0.5,
+            operator_token=SecretStr(OPERATOR),
+        )
         secrets = SecretBox(base64.urlsafe_b64encode(os.urandom(32)).decode())
         async with contextlib.AsyncExitStack() as stack:
             database = await Database.open(dsn, pool_size=10)
@@ -67,6 +75,8 @@ async def _serve(dsn: str, folder: Path, begun: Future[Server], done: threading.
             serving = asyncio.create_task(server._serve())
             await until(lambda: server.started)
             owner = await access.create_application(database, secrets, account="Acme", name="Support")
+            async with database.connection() as connection:
+                await connection.execute("UPDATE clients SET scopes = scopes || 'account_stop'::text")
             await furnish(database, secrets, owner.iid)
             await dnc.add_numbers(
                 database,

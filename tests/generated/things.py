@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import httpx
 
-from generated.server import Server
+from generated.server import OPERATOR, Server
 from outdial.tokens import sign
 from sounds import wav
-from support.wire import ever_open
+from support.wire import CALLER_ID, ever_open
 
 LIST: Final = "Recent Buyers"
 RECORDING: Final = wav(bytes(1600), rate=8000)
@@ -52,6 +52,8 @@ class Things:
         self.campaigns_below = f"/campaign/api/v1/public/{server.owner.iid}/campaign"
         self._done("POST", f"{self.campaigns_below}/contactList/createContactList", json=_list_body(LIST))
         self._add_contact(LIST)
+        self._dialed: tuple[str, str] | None = None
+        """A campaign and its list, which is started whenever a run is needed."""
 
     def known(self, kind: str) -> str:
         """Return the id of one that is there, made earlier where enough are."""
@@ -64,6 +66,15 @@ class Things:
     def fresh(self, kind: str) -> str:
         """Return the id of one that nobody else will ask for: its request takes it away."""
         return self._make[kind]()
+
+    def tidy(self) -> None:
+        """Delete the contact lists that generated requests have made and no campaign has: an account may have 1,000."""
+        path = f"{self.campaigns_below}/contactList"
+        for found in self._done("POST", f"{path}/getAllListDetails", params={"type": "call"})["data"]:
+            if found["name"] != LIST and found["_id"] not in self._made["contactListId"]:
+                answer = self._http.delete(f"{path}/{found['_id']}")
+                # 409: a campaign has it
+                assert answer.status_code in {200, 409}, f"DELETE {path}: {answer.status_code} {answer.text}"
 
     def close(self) -> None:
         self._http.close()
@@ -92,6 +103,29 @@ class Things:
                 "POST", f"{self.campaigns_below}/trigger/{campaign_id}?campaignType=voice&trigger={trigger}", json={}
             )
         return said["campaignInstanceId"]
+
+    def dialed_list(self) -> dict[str, str]:
+        """Have a run that is under way; return how a stop may name it, by the fields of the bodies of stops."""
+        if self._dialed is None:
+            name = self.unused("List that is dialed")
+            path = f"{self.campaigns_below}/contactList/createContactList"
+            list_id = self._done("POST", path, json=_list_body(name))["data"]["_id"]
+            self._add_contact(name)
+            self._dialed = self.campaign(contact_list=name), list_id
+        campaign_id, list_id = self._dialed
+        path = f"{self.campaigns_below}/trigger/{campaign_id}"
+        answer = self._http.post(path, params={"campaignType": "voice", "trigger": "play"}, json={})
+        # 409: nothing has stopped it since
+        assert answer.status_code in {200, 409}, f"POST {path}: {answer.status_code} {answer.text}"
+        return {"contactListId": list_id, "callerId": CALLER_ID}
+
+    def emergency(self, *, in_force: bool) -> None:
+        """Have an emergency stop in force, or none."""
+        if self._as_operator("GET", "")["inForce"] and not in_force:
+            self._as_operator("POST", "/lift", json={"reason": "over"})
+        elif in_force:
+            # one that is in force is joined
+            self._as_operator("POST", "", json={"reason": "drill"})
 
     def client(self) -> str:
         body = {"name": self.unused("client"), "scopes": ["campaign_management"]}
@@ -132,6 +166,9 @@ class Things:
     def _add_contact(self, list_name: str) -> None:
         body = {"contact_list_name": list_name, "data": [{"phoneNumber": "+15550100101"}]}
         self._done("POST", f"/api/1.1/public/{self.server.owner.iid}/campaign/contactList/addContacts", json=body)
+
+    def _as_operator(self, method: str, below: str, **more: Any) -> dict[str, Any]:
+        return self._done(method, f"/api/outdial/emergency-stop{below}", headers={"auth": OPERATOR}, **more)
 
     def _done(self, method: str, path: str, **more: Any) -> dict[str, Any]:
         answer = self._http.request(method, path, **more)

@@ -116,7 +116,9 @@ class PreCallFetchBody(Body):
     model_config = example(url="https://crm.example.net/pre-call", headers={"Authorization": "Bearer 9f2c"})
 
     url: Annotated[str, told(format="web-address", maxLength=pre_calls.LONGEST_URL)]
-    headers: Annotated[dict[HeaderName, HeaderValue], told(maxProperties=pre_calls.MOST_HEADERS)] = {}
+    headers: Annotated[
+        dict[HeaderName, HeaderValue], told(maxProperties=pre_calls.MOST_HEADERS, additionalProperties=False)
+    ] = {}
     """Sent with each question; kept encrypted, never shown."""
 
 
