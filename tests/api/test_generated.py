@@ -17,10 +17,6 @@ SURFACES = {
     "v2": "/v2/public/",
     "outdial's own": " /api/outdial/| /[a-z]+$",
 }
-LISTS = "/campaign/api/v2/public/{iid}/campaign/contactList/"
-CAMPAIGNS = "/campaign/api/v2/public/{iid}/campaign"
-ADD = "POST /api/1.1/public/{iid}/campaign/contactList/addContacts"
-TRIGGER = f"POST {CAMPAIGNS}/trigger/{{campaignId}}"
 
 
 @pytest.fixture
@@ -49,7 +45,7 @@ def test_the_operator_s_answers_are_what_the_document_says(things):
         things, phases=("examples", "coverage", "fuzzing"), examples=20, seed=1, only=EMERGENCY, operator=True
     )
     assert not found.failures, "\n\n".join(found.failures)
-    assert found.statuses[200] > found.cases / 4, found.statuses
+    assert not found.never_done
     # wrong bodies, and nothing to lift; nobody was refused for the token
     assert {200, 404, 412} <= set(found.statuses), found.statuses
     assert 401 not in found.statuses

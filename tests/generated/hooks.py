@@ -61,7 +61,8 @@ class Mender:
         """Mend what is not wrong on purpose."""
         # what a link has brought is the answer of an earlier request
         linked = case.meta is not None and isinstance(case.meta.phase.data, StatefulPhaseData)
-        drawn = f"{case.operation.label} {case.path_parameters} {case.query} {case.body}"
+        body = "" if isinstance(case.body, NotSet) else case.body
+        drawn = f"{case.operation.label} {case.path_parameters} {case.query} {body}"
         share, stays = divmod(crc32(drawn.encode(errors="replace")), _ONE_IN)
         own = not linked and stays == 0
         # where the body is wrong too, the credentials would be all that is ever refused

@@ -40,17 +40,31 @@ class Found:
 
     cases: int = 0
     by_operation: Counter[str] = field(default_factory=Counter)
-    statuses: Counter[int] = field(default_factory=Counter)
+    answers: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """By operation and status."""
     failures: list[str] = field(default_factory=list)
     """What is wrong, with a request that shows it."""
     transitions: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Which operation followed on which by a link that brought its values."""
 
+    @property
+    def statuses(self) -> Counter[int]:
+        """Answers of all operations."""
+        found: Counter[int] = Counter()
+        for (_, status), count in self.answers.items():
+            found[status] += count
+        return found
+
+    @property
+    def never_done(self) -> set[str]:
+        """Operations that answered no request with 200."""
+        return {operation for operation in self.by_operation if (operation, 200) not in self.answers}
+
     def add(self, other: Found) -> None:
         """Add what another run found."""
         self.cases += other.cases
         self.by_operation += other.by_operation
-        self.statuses += other.statuses
+        self.answers += other.answers
         self.failures += other.failures
         self.transitions += other.transitions
 
@@ -184,7 +198,7 @@ def _gather(found: Found, event: events.ScenarioFinished, iid: str) -> None:
         if node.is_transition_applied and node.parent_id in recorder.cases:
             found.transitions[label(recorder.cases[node.parent_id].value), label(node.value)] += 1
         if interaction is not None and interaction.response is not None:
-            found.statuses[interaction.response.status_code] += 1
+            found.answers[label(node.value), interaction.response.status_code] += 1
     seen = set()
     for case_id, checks in recorder.checks.items():
         for check in checks:
