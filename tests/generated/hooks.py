@@ -105,6 +105,10 @@ class Mender:
             if case.operation.label.endswith("/events"):
                 # nobody runs imports here, so one that has not ended would be followed for an hour
                 case.path_parameters[name] = self._things.known("endedImportId")
+            elif not linked and (verb := _verb(case)):
+                case.path_parameters[name] = self._things.campaign_to(verb)
+            elif case.operation.label.startswith("DELETE ") and case.path.endswith("/pre-call-fetch"):
+                case.path_parameters[name] = self._things.fetching_campaign()
             elif not linked or case.path_parameters[name] not in self._answered:
                 case.path_parameters[name] = self._things.fresh(name) if takes_away else self._things.known(name)
 
@@ -119,6 +123,9 @@ class Mender:
     def _query(self, case: Case, *, own: bool) -> None:
         if "accountId" in case.query:
             case.query["accountId"] = self._owner.account_id
+        if "trigger" in case.query and not own:
+            # what is not built would be all that is ever said
+            case.query["campaignType"] = "voice"
         if "campaignName" in case.query and not own:
             case.query["campaignName"] = name = self._things.unused("Scheduled")
             case.query["campaignId"] = self._things.campaign(name)
@@ -180,6 +187,14 @@ class Mender:
 
 def _is_wrong(case: Case, location: ParameterLocation) -> bool:
     return case.meta is not None and case.meta.is_negative_at(location)
+
+
+def _verb(case: Case) -> str:
+    """Return what is asked of a campaign: to start (``play``), ``stop``, ``pause`` or ``resume``; or nothing."""
+    if case.operation.method.upper() != "POST" or "{campaignId}" not in case.path:
+        return ""
+    verb = case.query.get("trigger") if "trigger" in case.query else case.path.rpartition("/")[2]
+    return verb if verb in {"play", "stop", "pause", "resume"} else ""
 
 
 def _campaign(body: dict[str, Any], *, voice: bool) -> None:

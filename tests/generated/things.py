@@ -119,6 +119,27 @@ class Things:
         assert answer.status_code in {200, 409}, f"POST {path}: {answer.status_code} {answer.text}"
         return {"contactListId": list_id, "callerId": CALLER_ID}
 
+    def campaign_to(self, verb: str) -> str:
+        """Return a campaign that can do so now: start (``play``), ``stop``, ``pause`` or ``resume``."""
+        self.dialed_list()
+        assert self._dialed is not None
+        campaign_id, _ = self._dialed
+        below = f"/api/outdial/campaigns/{campaign_id}"
+        # it may have been paused since
+        self._done("POST", f"{below}/stop", json={})
+        if verb != "play":
+            self.dialed_list()
+        if verb == "resume":
+            self._done("POST", f"{below}/pause", json={})
+        return campaign_id
+
+    def fetching_campaign(self) -> str:
+        """A campaign that asks before each call."""
+        campaign_id = self.campaign()
+        path = f"/api/outdial/campaigns/{campaign_id}/pre-call-fetch"
+        self._done("PUT", path, json={"url": "https://192.0.2.9/before"})
+        return campaign_id
+
     def emergency(self, *, in_force: bool) -> None:
         """Have an emergency stop in force, or none."""
         if self._as_operator("GET", "")["inForce"] and not in_force:
