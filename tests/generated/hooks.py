@@ -194,7 +194,7 @@ def _verb(case: Case) -> str:
     if case.operation.method.upper() != "POST" or "{campaignId}" not in case.path:
         return ""
     verb = case.query.get("trigger") if "trigger" in case.query else case.path.rpartition("/")[2]
-    return verb if verb in {"play", "stop", "pause", "resume"} else ""
+    return verb if isinstance(verb, str) and verb in {"play", "stop", "pause", "resume"} else ""
 
 
 def _campaign(body: dict[str, Any], *, voice: bool) -> None:
