@@ -94,6 +94,12 @@ class TestAsking:
         assert (answer.call, answer.problem) == (False, PreCallProblem.UNREACHABLE)
         assert answer.reason
 
+    @pytest.mark.parametrize("host", ["xn--a.example.com", "a..example.com", "a" * 64 + ".example.com"])
+    async def test_a_host_that_no_resolver_can_be_asked_about(self, host):
+        """What somebody has set must not raise: it would end the life of the node, and so everybody's calls."""
+        answer = await ask(f"http://{host}/ask")
+        assert (answer.call, answer.problem) == (False, PreCallProblem.UNREACHABLE)
+
     async def test_redirects_are_not_followed(self, system):
         system.answer = lambda _asked: web.Response(status=307, headers={"Location": system.url})
         answer = await ask(system.url)
@@ -163,6 +169,25 @@ async def attempts_of(stage):
 
 
 class TestRuns:
+    async def test_an_address_nobody_can_ask_ends_no_life(
+        self, database, secret_box, engine, engines, tmp_path, system
+    ):
+        """One tenant's address, set by an earlier version; another tenant's calls go on."""
+        stage = await prepared(database, secret_box, system, phones(2))
+        other = await set_stage(database, secret_box, phones(3, area=556), account="Other")
+        async with database.connection() as connection:
+            await connection.execute("UPDATE pre_call_fetches SET url = 'http://xn--a.example.com/ask'")
+        async with dialing(stage, engine, tmp_path, engines=engines) as node:
+            run = await start(stage)
+
+            async def over() -> bool:
+                return node.done() or (await runs.progress(database, run.id)).run.state is RunState.COMPLETED
+
+            await until(over)
+            assert not node.done()
+            await start(other)
+            await until(lambda: len(engine.sent) == 3)
+
     async def test_only_who_may_be_called_is(self, database, secret_box, engine, engines, tmp_path, system):
         numbers = phones(12)
         skipped, broken = set(numbers[:4]), numbers[4]

@@ -122,6 +122,8 @@ async def test_another_application_s_campaign_is_unknown(stage, secret_box):
         ("https://crm.example.net/#x", "fragment"),
         ("https://u:p@crm.example.net/", "credentials"),
         ("https://999.1.1.1/", "`url`"),
+        # looks encoded (RFC 3492) and is not
+        ("https://xn--a.example.net/", "must be an address"),
         ("https://crm.example.net/" + "x" * 2000, "at most 2000"),
     ],
 )

@@ -74,7 +74,8 @@ class PreCall:
             answer = no_reply(
                 PreCallProblem.TIMEOUT, f"no reply within {FETCH_SECONDS:g} seconds", seconds=_since(began)
             )
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            # ValueError: a host that no resolver can be asked about; whatever an address is, it ends no node's life
             answer = _unreachable(error, seconds=_since(began))
         else:
             answer = read_reply(contact, status=status, body=reply, seconds=_since(began))

@@ -116,6 +116,8 @@ def _url_problems(url: str) -> list[str]:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
+        # a name that begins like an encoded one, and is none, cannot be asked about
+        (host or "").encode().decode("idna")
     except ValueError:
         return [_NO_URL]
     if not host or parts.scheme not in {"http", "https"} or not _URL.fullmatch(url):
