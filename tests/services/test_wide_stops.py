@@ -13,8 +13,10 @@ from outdial.core.model import ConnectedCalls, DoneReason, EngineKind, RunContac
 from outdial.core.wide_stop import StopScope
 from outdial.services import dnc, runs, trunks, wide_stops
 from outdial.services.engines import Engines
+from outdial.services.stop import stop
 from outdial.services.trunks import TrunkDraft
 from outdial.store import engines as engines_store
+from outdial.store import runs as runs_store
 from outdial.store import schedules as schedules_store
 from scheduling import enable
 from waiting import until
@@ -243,6 +245,28 @@ class TestProof:
         ).items
         assert found.stopped_at is None
         assert {each.state for each in found.runs} == {"stopped", "stopping"}
+
+    async def test_what_was_not_committed_everywhere_is_not_called_stopped(self, stage, engines, database):
+        """Its process dies between two commits: one run is stopped by others, the next dials on."""
+        first = await start(stage)
+        second = await start(stage, await another(stage, "other", area=556))
+        async with database.transaction() as held:
+            await runs_store.lock_run(held, second.id)
+            pressed = asyncio.create_task(stop_account(stage, engines))
+
+            async def committed() -> bool:
+                return await state(stage, first) is RunState.STOPPING
+
+            await until(committed)
+            pressed.cancel()
+            await asyncio.gather(pressed, return_exceptions=True)
+        await stop(database, engines, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="outdial")
+        assert await state(stage, second) is RunState.ACTIVE
+        (found,) = (
+            await wide_stops.list_wide_stops(database, account_id=stage.owner.account_id, skip=0, limit=10)
+        ).items
+        assert [each.state for each in found.runs] == ["stopped"]
+        assert found.stopped_at is None
 
 
 class TestNumbers:

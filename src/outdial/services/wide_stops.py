@@ -177,6 +177,8 @@ async def stop_target(
     async with database.connection() as connection:
         found = await store.in_scope(connection, target)
     runs = [run for run in await _at_once(found, asking.commit) if run is not None]
+    async with database.connection() as connection:
+        await store.committed(connection, stop_id)
     problems = [problem for problem in await _at_once(runs, asking.prove) if problem is not None]
     if problems:
         raise StopNotProvenError(
@@ -379,7 +381,9 @@ async def list_wide_stops(
 
 def _view(row: WideStopRow, runs: tuple[RunStop, ...], schedules: tuple[str, ...]) -> WideStop:
     reports = [run.report for run in runs if run.report is not None]
-    over = len(reports) == len(runs) and (row.proven_at is not None or bool(runs))
+    # of one whose process died before all was committed, the runs that are noted are not all
+    settled = row.proven_at is not None or (row.committed_at is not None and bool(runs))
+    over = settled and len(reports) == len(runs)
     stopped_at = None
     if over:
         # of a number, and where nothing ran, the record itself has the instant

@@ -21,6 +21,8 @@ class WideStopRow:
     requested_at: datetime
     requested_by: str
     number_report: dict[str, int] | None
+    committed_at: datetime | None
+    """When all its runs had been taken to ``stopping`` and noted; None also of a number's stop, which has none."""
     proven_at: datetime | None
     """Of a number's stop and of one that found nothing to stop; of others each run has its own instant."""
 
@@ -111,6 +113,13 @@ async def add_schedule(connection: Connection, stop_id: str, campaign_id: str) -
         "INSERT INTO wide_stop_schedules (wide_stop_id, campaign_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
         stop_id,
         campaign_id,
+    )
+
+
+async def committed(connection: Connection, stop_id: str) -> None:
+    """Note that every run which is to be stopped is noted."""
+    await connection.execute(
+        "UPDATE wide_stops SET committed_at = coalesce(committed_at, clock_timestamp()) WHERE id = $1", stop_id
     )
 
 
@@ -211,5 +220,6 @@ def _row(row: asyncpg.Record) -> WideStopRow:
         requested_at=row["requested_at"],
         requested_by=row["requested_by"],
         number_report=row["number_report"],
+        committed_at=row["committed_at"],
         proven_at=row["proven_at"],
     )

@@ -14,6 +14,8 @@ CREATE TABLE wide_stops (
     requested_by text NOT NULL,
     -- what a number's stop did, once it is proven: {cancelled, hung_up, connected, contacts_removed}
     number_report jsonb,
+    -- from here on nothing of it is claimed: every run it was to stop is noted
+    committed_at timestamptz,
     proven_at timestamptz,
     CHECK ((scope = 'everything') = (account_id IS NULL))
 );
