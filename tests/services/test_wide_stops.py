@@ -11,13 +11,14 @@ from engines import TTL_SECONDS, simulated
 from outdial.core.errors import InvalidInputError, NotFoundError, StopNotProvenError
 from outdial.core.model import ConnectedCalls, DoneReason, EngineKind, RunContactState, RunState
 from outdial.core.wide_stop import StopScope
-from outdial.services import dnc, runs, trunks, wide_stops
+from outdial.services import campaigns, dnc, runs, trunks, wide_stops
 from outdial.services.engines import Engines
 from outdial.services.stop import stop
 from outdial.services.trunks import TrunkDraft
 from outdial.store import engines as engines_store
 from outdial.store import runs as runs_store
 from outdial.store import schedules as schedules_store
+from runs import waits_for_a_lock
 from scheduling import enable
 from waiting import until
 
@@ -174,9 +175,9 @@ class TestReach:
 
 class TestProof:
     async def test_no_call_leaves_afterwards_and_everybody_is_somewhere(self, stage, engine, engines, tmp_path):
-        campaigns = [await another(stage, f"c{number}", area=560 + number) for number in range(5)]
+        others = [await another(stage, f"c{number}", area=560 + number) for number in range(5)]
         async with dialing(stage, engine, tmp_path, engines=engines):
-            started = [await start(stage), *[await start(stage, each) for each in campaigns]]
+            started = [await start(stage), *[await start(stage, each) for each in others]]
             await until(lambda: len(engine.sent) > 30)
             stopped = await stop_account(stage, engines)
             sent = len(engine.sent)
@@ -245,6 +246,23 @@ class TestProof:
         ).items
         assert found.stopped_at is None
         assert {each.state for each in found.runs} == {"stopped", "stopping"}
+
+    async def test_a_campaign_deleted_meanwhile_does_not_keep_the_others_from_being_stopped(
+        self, stage, engines, database, monkeypatch
+    ):
+        monkeypatch.setattr(wide_stops, "AT_ONCE", 1)
+        started = [await start(stage), await start(stage, await another(stage, "other", area=556))]
+        # they are committed in this order
+        first, second = sorted(started, key=lambda run: run.campaign_id)
+        async with database.transaction() as held:
+            await runs_store.lock_run(held, first.id)
+            pressed = asyncio.create_task(stop_account(stage, engines))
+            await until(lambda: waits_for_a_lock(database))
+            await stop(database, engines, iid=stage.owner.iid, campaign_id=second.campaign_id, actor="test")
+            await campaigns.delete_campaign(database, iid=stage.owner.iid, campaign_id=second.campaign_id, actor="test")
+        stopped = await pressed
+        assert [each.instance_id for each in stopped.runs] == [first.instance_id]
+        assert stopped.stopped_at is not None
 
     async def test_what_was_not_committed_everywhere_is_not_called_stopped(self, stage, engines, database):
         """Its process dies between two commits: one run is stopped by others, the next dials on."""

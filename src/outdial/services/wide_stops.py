@@ -215,8 +215,8 @@ class _Asking:
                     options=self.options,
                     keep_schedule=self.keep_schedules,
                 )
-            except ConflictError:
-                # it has completed meanwhile
+            except (ConflictError, NotFoundError):
+                # it has completed meanwhile, and perhaps its campaign was deleted
                 over = None
             if schedule is not None and schedule.enabled and not self.keep_schedules:
                 await store.add_schedule(connection, self.stop_id, found.campaign_id)
