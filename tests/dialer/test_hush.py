@@ -10,6 +10,7 @@ import pytest
 from dialing import dialing, phones, set_stage, with_rules
 from engines import TTL_SECONDS, simulated
 from outdial.core.model import RunState
+from outdial.dialer.calls import Calls
 from outdial.services import emergency, runs
 from outdial.services.emergency import EmergencySwitch
 from outdial.store.database import Database
@@ -113,3 +114,23 @@ async def test_the_file_stops_a_dialing_node_and_becomes_an_emergency(stage, eng
         assert len(engine.sent) == sent
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def test_a_node_that_cannot_hush_does_not_dial_on(stage, engines, tmp_path, monkeypatch):
+    """Whatever breaks the look for emergencies, it does not end without a word."""
+
+    over: list[bool] = []
+
+    def broken(_calls: Calls) -> None:
+        raise RuntimeError("broken switch")
+
+    monkeypatch.setattr(Calls, "hang_up_unanswered", broken)
+    async with simulated(speed=1.0) as engine:
+        with pytest.raises(RuntimeError, match="broken switch"):
+            async with dialing(stage, engine, tmp_path, engines=engines) as node:
+                await start(stage)
+                await until(lambda: len(engine.sent) > 5)
+                EmergencySwitch(tmp_path / "emergency-stop").pull("smoke")
+                await until(node.done)
+                over.append(True)
+    assert over

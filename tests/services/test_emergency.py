@@ -145,6 +145,10 @@ async def _insert_run(connection, stage) -> str:
     )
 
 
+def test_a_file_that_cannot_be_looked_for_counts_as_off(tmp_path):
+    assert not EmergencySwitch(tmp_path / ("a" * 300) / "emergency-stop").on
+
+
 async def test_schedules_begin_nothing_and_stay(stage, engines, switch):
     await enable(stage)
     await declare(stage, engines)

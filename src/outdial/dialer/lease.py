@@ -62,8 +62,10 @@ class LeaseKeeper:
         self._leaving = False
 
     async def run(self) -> None:
-        """Keep the lease until the node's life is over. Raises what a worker raised."""
+        """Keep the lease until the node's life is over. Raises what a worker, or the look for emergencies, raised."""
         hushing = asyncio.create_task(self._hush())
+        # a node whose dead man's switch is broken must not dial
+        hushing.add_done_callback(self._worked)
         try:
             await self._keep()
         finally:

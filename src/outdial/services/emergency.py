@@ -53,7 +53,11 @@ class EmergencySwitch:
     @property
     def on(self) -> bool:
         """Whether the file is there. A folder that cannot be read counts as off: it says nothing."""
-        return self.path.exists()
+        try:
+            self.path.stat()
+        except (OSError, ValueError):
+            return False
+        return True
 
     def pull(self, reason: str) -> None:
         """Write the file. Raises OSError."""
