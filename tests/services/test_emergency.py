@@ -203,6 +203,26 @@ class TestKeeping:
         await lift(stage, kept)
         assert (await start(stage)).state is RunState.ACTIVE
 
+    async def test_what_is_lifted_this_moment_is_not_declared_again(self, stage, engines, switch, database):
+        """The keeper has seen it in force and unfinished, and somebody lifts it."""
+        await start(stage)
+        async with database.transaction() as connection:
+            stop_id = new_id()
+            await wide_stops_store.insert(connection, stop_id, emergency._EVERYTHING, actor="operator")
+            await store.declare(connection, stop_id, reason="dead", actor="operator")
+        async with database.transaction() as starting:
+            await store.hold(starting)
+            looking = asyncio.create_task(emergency._look(database, engines, switch))
+
+            async def has_looked() -> bool:
+                return looking.done() or await waits_for_a_lock(database)
+
+            await until(has_looked)
+            await lift(stage, switch)
+        await looking
+        assert await emergency.in_force(database) is None
+        assert len(await emergency.emergencies(database)) == 1
+
     async def test_what_a_process_that_died_declared_is_finished(self, stage, engines, switch, database):
         run = await start(stage)
         other = await start(

@@ -97,7 +97,13 @@ async def declare(
             await wide_stops_store.insert(connection, stop_id, _EVERYTHING, actor=actor)
             emergency = await store.declare(connection, stop_id, reason=reason, actor=actor)
             _log.error("emergency_stop_declared", by=actor, reason=reason)
-    stop = await stop_target(
+    return Declared(emergency, await _stop_everything(database, engines, emergency, actor=actor, options=options))
+
+
+async def _stop_everything(
+    database: Database, engines: Engines, emergency: Emergency, *, actor: str, options: StopOptions
+) -> WideStop:
+    return await stop_target(
         database,
         engines,
         _EVERYTHING,
@@ -106,7 +112,6 @@ async def declare(
         stop_id=emergency.wide_stop_id,
         keep_schedules=True,
     )
-    return Declared(emergency, stop)
 
 
 async def lift(database: Database, switch: EmergencySwitch, *, reason: str, actor: str) -> Emergency:
@@ -167,4 +172,5 @@ async def _look(database: Database, engines: Engines, switch: EmergencySwitch) -
     if asked and emergency is None:
         await declare(database, engines, reason=f"the file {switch.path} is there", actor=FILE_ACTOR)
     elif unfinished and emergency is not None:
-        await declare(database, engines, reason=emergency.reason, actor=emergency.declared_by)
+        # not declared once more: it may be lifted this moment
+        await _stop_everything(database, engines, emergency, actor=emergency.declared_by, options=StopOptions())
