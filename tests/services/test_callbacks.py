@@ -256,6 +256,20 @@ class TestKeeping:
         found = await row(stage, run, contact_id)
         assert (found["state"], found["done_reason"], found["callback_at"]) == ("done", "dnc", None)
 
+    async def test_a_wish_for_later_outlives_a_look_that_did_not_see_it(self, stage, run, node):
+        """Seen outside calling hours, put off until they open; asked meanwhile to be called later than that."""
+        contact_id = (await due(stage, run))[0].contact_id
+        opens = datetime.now(UTC) + timedelta(hours=1)
+        assert await ask(stage, run, (contact_id, timedelta(hours=5))) == [None]
+        async with stage.database.connection() as connection:
+            verdict, _ = await reserve.reserve(
+                connection, run, node, Reservation((), [(contact_id, opens)], (), (), 10, 10, None)
+            )
+        assert verdict is Verdict.RESERVED
+        found = await row(stage, run, contact_id)
+        assert found["callback_at"] > opens
+        assert found["not_before"] == found["callback_at"]
+
     async def test_a_wish_waits_for_bookings_under_way(self, stage, run, node):
         """A booking that does not see the wish would write over it."""
         contact_id = (await due(stage, run))[0].contact_id

@@ -75,7 +75,8 @@ BEGIN
                             AND c.state IN ('pending', 'waiting') FOR UPDATE SKIP LOCKED) found
      WHERE rc.ctid = found.place;
     UPDATE run_contacts rc
-       SET state = 'waiting', not_before = d.not_before, updated_at = clock_timestamp(), changed_by = p_node_id
+       -- one who has asked to be called later since the look keeps that
+       SET state = 'waiting', not_before = greatest(d.not_before, rc.callback_at), updated_at = clock_timestamp(), changed_by = p_node_id
       FROM unnest(p_deferred, p_deferred_to) AS d (contact_id, not_before)
      CROSS JOIN LATERAL (SELECT c.ctid AS place FROM run_contacts c
                           WHERE c.run_id = p_run_id AND c.contact_id = d.contact_id
