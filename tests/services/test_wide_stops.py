@@ -16,6 +16,7 @@ from outdial.services.engines import Engines
 from outdial.services.stop import stop
 from outdial.services.trunks import TrunkDraft
 from outdial.store import engines as engines_store
+from outdial.store import run_contacts as run_contacts_store
 from outdial.store import runs as runs_store
 from outdial.store import schedules as schedules_store
 from runs import waits_for_a_lock
@@ -246,6 +247,31 @@ class TestProof:
         ).items
         assert found.stopped_at is None
         assert {each.state for each in found.runs} == {"stopped", "stopping"}
+
+    async def test_a_run_that_was_being_started_is_stopped_with_the_others(self, stage, engines, monkeypatch):
+        """Whoever has pressed start before somebody else pressed stop must not dial after the stop's answer."""
+        reached, go_on = asyncio.Event(), asyncio.Event()
+        load_lot = run_contacts_store.load_lot
+
+        async def slow(*args, **more):
+            reached.set()
+            await go_on.wait()
+            return await load_lot(*args, **more)
+
+        monkeypatch.setattr(run_contacts_store, "load_lot", slow)
+        starting = asyncio.create_task(start(stage))
+        await reached.wait()
+        pressed = asyncio.create_task(stop_account(stage, engines))
+
+        async def waits_or_is_over() -> bool:
+            return pressed.done() or await waits_for_a_lock(stage.database)
+
+        await until(waits_or_is_over)
+        go_on.set()
+        run = await starting
+        stopped = await pressed
+        assert [each.instance_id for each in stopped.runs] == [run.instance_id]
+        assert await state(stage, run) is RunState.STOPPED
 
     async def test_a_campaign_deleted_meanwhile_does_not_keep_the_others_from_being_stopped(
         self, stage, engines, database, monkeypatch

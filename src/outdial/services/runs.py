@@ -64,7 +64,7 @@ PATIENCE_SECONDS: Final = 0.5
 """How much longer than a healthy engine takes a pause waits for one."""
 
 IDLE_SECONDS: Final = 2.0
-"""How long a resume may fall silent while it holds the run's lock."""
+"""How long a start or a resume may fall silent while a stop would have to wait for it."""
 
 LOT: Final = 2_000
 """Contacts a node reads per transaction afterwards, some 40 ms: a stop waits for the lot under way."""
@@ -108,6 +108,8 @@ async def start(database: Database, secrets: SecretBox, *, iid: str, campaign_id
     """Begin a run of a campaign because somebody asks for it. Raises ConflictError when a schedule will start it, and
     NotFoundError; else as :func:`begin`."""
     async with database.transaction() as connection:
+        # frozen in the middle of this, the process must not hold up a stop
+        await store.limit_idle(connection, IDLE_SECONDS)
         campaign = await campaigns_store.by_id(connection, iid, campaign_id, lock=True)
         if campaign is None:
             raise NotFoundError(f"There is no campaign with the id {campaign_id}.")
@@ -129,6 +131,8 @@ async def begin(connection: Connection, secrets: SecretBox, campaign: Campaign, 
     NothingToDialError.
     """
     await _require_no_emergency(connection)
+    # a wider stop that is asked for from here on waits, and finds the run
+    await emergencies_store.starting(connection, campaign.account_id)
     require_startable(campaign)
     latest = await store.latest_run(connection, campaign.id)
     if latest is not None and latest.state in LIVE_RUN_STATES:

@@ -34,6 +34,7 @@ from outdial.services.fields import is_storable
 from outdial.services.stop import StopOptions, StopReport
 from outdial.store import attempts as attempts_store
 from outdial.store import contacts as contacts_store
+from outdial.store import emergencies as emergencies_store
 from outdial.store import runs as runs_store
 from outdial.store import schedules as schedules_store
 from outdial.store import wide_stops as store
@@ -174,6 +175,11 @@ async def stop_target(
         async with database.connection() as connection:
             await store.insert(connection, stop_id, target, actor=actor)
     asking = _Asking(database, engines, stop_id, actor, options, keep_schedules=keep_schedules)
+    if target.account_id is not None:
+        # whatever was being started when this was asked for is found below; a declared emergency has waited already
+        async with database.transaction() as connection:
+            await runs_store.limit_idle(connection, engines.ttl_seconds)
+            await emergencies_store.let_starts_end(connection, target.account_id)
     async with database.connection() as connection:
         found = await store.in_scope(connection, target)
     runs = [run for run in await _at_once(found, asking.commit) if run is not None]

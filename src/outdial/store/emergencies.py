@@ -32,6 +32,16 @@ async def hold(connection: Connection) -> None:
     await connection.execute("SELECT pg_advisory_xact_lock_shared($1, 0)", _LOCK)
 
 
+async def starting(connection: Connection, account_id: str) -> None:
+    """Let whoever stops runs of the account wait until commit (:func:`let_starts_end`)."""
+    await connection.execute("SELECT pg_advisory_xact_lock_shared($1, hashtext($2))", _LOCK, account_id)
+
+
+async def let_starts_end(connection: Connection, account_id: str) -> None:
+    """Wait for every run of the account that is being started; a later statement sees it."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", _LOCK, account_id)
+
+
 async def freeze(connection: Connection) -> None:
     """Let no run become active until commit."""
     await connection.execute("SELECT pg_advisory_xact_lock($1, 0)", _LOCK)
