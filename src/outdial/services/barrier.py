@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -160,6 +160,21 @@ async def silence(
     )
 
 
+async def nothing_waits_for_the_line(engines: Engines, database: Database, run: Run, engine_id: str) -> bool:
+    """Whether no call of the run that was cancelled before this is asked can leave the engine any more.
+
+    Over TCP and TLS that takes some seconds to know. Raises EngineUnavailableError.
+    """
+    async with database.connection() as connection:
+        # the run may be active: how long it has been so says nothing of its calls
+        target = replace(await target_of(connection, run, engines), age_seconds=0.0)
+    if target.transport is Transport.UDP:
+        return True
+    row = (await engines.rows([engine_id]))[engine_id]
+    asking = _Engine(engines, row, target, Wishes(), target.committed, database)
+    return await asking.nothing_waits_for_the_line(await engines.control(engine_id))
+
+
 class _Engine:
     """One engine that is to become silent. What was cancelled is kept over every try."""
 
@@ -214,7 +229,7 @@ class _Engine:
                 if clock.boottime() >= self._deadline:
                     return self._found(silent=False, problem=f"A permit may still be put at the engine {control.id}.")
                 await asyncio.sleep(LOOK_SECONDS)
-        if self._target.transport is not Transport.UDP and not await self._nothing_waits_for_the_line(control):
+        if self._target.transport is not Transport.UDP and not await self.nothing_waits_for_the_line(control):
             return self._found(
                 silent=False,
                 problem=f"The line of the trunk is down at the engine {control.id}: a call that was cancelled before "
@@ -222,7 +237,7 @@ class _Engine:
             )
         return self._found(silent=True, quiesced_at=clock.now())
 
-    async def _nothing_waits_for_the_line(self, control: EngineControl) -> bool:
+    async def nothing_waits_for_the_line(self, control: EngineControl) -> bool:
         """Whether no INVITE can be waiting for a TCP or TLS connection any more, asked until the deadline.
 
         A connection that was up at an instant after the last call was placed has sent what waited for it; and nothing

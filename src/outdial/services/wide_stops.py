@@ -27,7 +27,7 @@ from outdial.core.model import AttemptState, ConnectedCalls, Disposition, DoneRe
 from outdial.core.paging import Page
 from outdial.core.phone import mask, parse_phone
 from outdial.core.wide_stop import StopScope, StopTarget
-from outdial.services import dnc
+from outdial.services import barrier, dnc
 from outdial.services import stop as stops
 from outdial.services.engines import Engines
 from outdial.services.fields import is_storable
@@ -47,6 +47,9 @@ AT_ONCE: Final = 4
 
 NUMBER_SECONDS: Final = 3.0
 """How long a number's calls are cancelled before that is given up for now, beyond two leases of a dead node."""
+
+RESERVED_SECONDS: Final = 5.0
+"""Longest time between a reservation and its call, beyond which it is put back."""
 
 _LOOK_SECONDS: Final = 0.02
 
@@ -274,6 +277,7 @@ async def stop_number(
         )
     calls = _NumberCalls(database, engines, account_id, number, actor)
     cancelled, hung_up, left = await calls.end(connected)
+    await calls.require_lines()
     async with database.connection() as connection:
         removed = await store.remove_number(connection, account_id, number, actor=actor)
         report = NumberReport(cancelled=cancelled, hung_up=hung_up, connected=left, contacts_removed=removed)
@@ -323,6 +327,24 @@ class _NumberCalls:
                     "Ask again."
                 )
             await asyncio.sleep(_LOOK_SECONDS)
+
+    async def require_lines(self) -> None:
+        """Raise StopNotProvenError while a call that was cancelled may leave when its connection comes up."""
+        seconds = barrier.INVITE_SECONDS + RESERVED_SECONDS
+        async with self.database.connection() as connection:
+            found = await store.may_wait_for_a_line(connection, self.account_id, self.phone, seconds=seconds)
+            asked = [(await runs_store.by_id(connection, run_id), engine_id) for run_id, engine_id in found]
+        for run, engine_id in asked:
+            try:
+                if await barrier.nothing_waits_for_the_line(self.engines, self.database, run, engine_id):
+                    continue
+                problem = f"the line of the trunk is down at the engine {engine_id}"
+            except EngineUnavailableError as error:
+                problem = error.message
+            raise StopNotProvenError(
+                f"{mask(self.phone)} is on the do-not-call list, but a call to it that was cancelled before it rang "
+                f"may leave yet: {problem}. Ask again."
+            )
 
     async def _live(self) -> Sequence[NumberCall]:
         async with self.database.connection() as connection:

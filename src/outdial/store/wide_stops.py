@@ -194,6 +194,27 @@ async def calls_to(connection: Connection, account_id: str, phone: str) -> list[
     return [NumberCall(**row) for row in rows]
 
 
+async def may_wait_for_a_line(
+    connection: Connection, account_id: str, phone: str, *, seconds: float
+) -> list[tuple[int, str]]:
+    """Return run and engine of each call to a number, live or over, that was reserved within so many seconds over a
+    trunk of TCP or TLS, and of which nobody has heard that it left."""
+    rows = await connection.fetch(
+        """
+        SELECT DISTINCT a.run_id, a.engine_id FROM attempts a
+          JOIN trunks t ON t.id = a.trunk_id AND t.transport <> 'udp'
+          JOIN engines e ON e.id = a.engine_id AND e.retired_at IS NULL
+         WHERE a.account_id = $1 AND a.phone = $2 AND a.dialed_at IS NOT NULL
+           AND a.ringing_at IS NULL AND a.answered_at IS NULL AND a.sip_code IS NULL
+           AND a.reserved_at > clock_timestamp() - $3 * interval '1 second'
+        """,
+        account_id,
+        phone,
+        seconds,
+    )
+    return [(row["run_id"], row["engine_id"]) for row in rows]
+
+
 async def remove_number(connection: Connection, account_id: str, phone: str, *, actor: str) -> int:
     """Take a number out of everything pending: its contacts in live runs of the account are done. Return how many."""
     rows = await connection.fetch(
