@@ -56,7 +56,20 @@ class TestAsking:
         assert (await ask(system.url.replace("127.0.0.1", "localhost"))).call
 
     @pytest.mark.parametrize(
-        "host", ["127.0.0.1", "localhost", "[::1]", "10.0.0.1", "169.254.169.254", "[::ffff:10.0.0.1]"]
+        "host",
+        [
+            "127.0.0.1",
+            "localhost",
+            "[::1]",
+            "10.0.0.1",
+            "169.254.169.254",
+            "[::ffff:10.0.0.1]",
+            # by NAT64, by 6to4, IPv4-compatible, site-local
+            "[64:ff9b::a9fe:a9fe]",
+            "[2002:a00:1::1]",
+            "[::7f00:1]",
+            "[fec0::1]",
+        ],
     )
     async def test_private_addresses_are_not_asked(self, system, host):
         answer = await ask(system.url.replace("127.0.0.1", host), private_hosts=())

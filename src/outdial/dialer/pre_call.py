@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -29,6 +29,9 @@ from outdial.core.pre_call import (
 
 STALL_SECONDS: Final = 0.5
 """An exchange that took so much longer than it may was held up here: that is nobody's answer."""
+
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+"""RFC 6052: a gateway sends what goes there to the IPv4 address in the last 32 bits."""
 
 _log = structlog.get_logger()
 
@@ -134,11 +137,22 @@ def _require_allowed(host: str, addresses: Iterable[str], private_hosts: frozens
             address = ip_address(text.partition("%")[0])
         except ValueError:
             continue
-        mapped = getattr(address, "ipv4_mapped", None)
-        if not (mapped or address).is_global:
+        if not _is_public(address):
             raise PrivateAddressError(
                 f"{host} is a private address; name it in OUTDIAL_PRE_CALL_PRIVATE_HOSTS to allow it"
             )
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Whether it is an address of the Internet, and leads nowhere else by what it carries."""
+    if isinstance(address, IPv4Address):
+        return address.is_global and not address.is_multicast
+    if address in _NAT64:
+        return _is_public(IPv4Address(int(address) & 0xFFFF_FFFF))
+    inner = address.ipv4_mapped or address.sixtofour
+    if inner is not None:
+        return _is_public(inner)
+    return address.is_global and not (address.is_multicast or address.is_site_local or int(address) >> 32 == 0)
 
 
 def _unreachable(error: Exception, *, seconds: float) -> PreCallAnswer:
