@@ -15,6 +15,7 @@ from outdial.services.emergency import EmergencySwitch
 from outdial.services.engines import Engines
 from outdial.services.wide_stops import new_id
 from outdial.store import emergencies as store
+from outdial.store import run_contacts as run_contacts_store
 from outdial.store import wide_stops as wide_stops_store
 from runs import waits_for_a_lock
 from scheduling import enable, fall_due, happened, look
@@ -130,6 +131,39 @@ async def test_a_start_under_way_is_seen_or_sees(stage, engines, database):
         campaign_run = await _insert_run(starting, stage)
     declared = await declaring
     assert [run.instance_id for run in declared.stop.runs] == [campaign_run]
+
+
+@pytest.mark.parametrize("lifted", [False, True])
+async def test_a_long_start_holds_no_emergency_up(stage, engines, database, switch, monkeypatch, secret_box, lifted):
+    """Somebody starts a campaign whose contacts take a while to read; everybody else's calls stop meanwhile."""
+    other = await set_stage(database, secret_box, phones(5, area=556), account="Other")
+    run = await start(other)
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    load_lot = run_contacts_store.load_lot
+
+    async def slow(*args, **more):
+        reached.set()
+        await go_on.wait()
+        return await load_lot(*args, **more)
+
+    monkeypatch.setattr(run_contacts_store, "load_lot", slow)
+    starting = asyncio.create_task(start(stage))
+    await reached.wait()
+    declaring = asyncio.create_task(declare(stage, engines))
+
+    async def declared_or_waits() -> bool:
+        return declaring.done() or await waits_for_a_lock(database)
+
+    await until(declared_or_waits)
+    held_up = not declaring.done()
+    if lifted and not held_up:
+        await lift(stage, switch)
+    go_on.set()
+    begun = await asyncio.gather(starting, return_exceptions=True)
+    await declaring
+    assert await state(other, run) is RunState.STOPPED
+    assert not held_up
+    assert isinstance(begun[0], EmergencyStopError)
 
 
 async def _insert_run(connection, stage) -> str:

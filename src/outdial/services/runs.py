@@ -130,7 +130,7 @@ async def begin(connection: Connection, secrets: SecretBox, campaign: Campaign, 
     has no flow, or no trunk has its caller ID), InUseError (another live run dials one of its lists),
     NothingToDialError.
     """
-    await _require_no_emergency(connection)
+    await _refuse_in_emergency(connection)
     # a wider stop that is asked for from here on waits, and finds the run
     await emergencies_store.starting(connection, campaign.account_id)
     require_startable(campaign)
@@ -154,6 +154,8 @@ async def begin(connection: Connection, secrets: SecretBox, campaign: Campaign, 
     await schedules_store.forget_stop(connection, campaign.id)
     completed = await store.calls_completed(connection, campaign.id)
     await store.announce(connection, run.id)
+    # only now, for a moment: reading contacts takes as long as it takes, and everybody's emergency stop waits for this
+    await _require_no_emergency(connection)
     return StartedRun(await store.by_id(connection, run.id), completed)
 
 
@@ -261,7 +263,12 @@ async def resume(database: Database, *, iid: str, campaign_id: str, actor: str) 
 async def _require_no_emergency(connection: Connection) -> None:
     """Let none be declared until commit. Raises EmergencyStopError when one is in force."""
     await emergencies_store.hold(connection)
-    emergency = await emergencies_store.in_force(connection)
+    await _refuse_in_emergency(connection)
+
+
+async def _refuse_in_emergency(connection: Connection) -> None:
+    """Raise EmergencyStopError when one is in force, or was since this transaction began."""
+    emergency = await emergencies_store.in_force(connection, since_begin=True)
     if emergency is not None:
         raise EmergencyStopError(
             f"An emergency stop is in force since {emergency.declared_at:%Y-%m-%d %H:%M:%S} UTC, declared by "

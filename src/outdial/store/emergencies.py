@@ -47,9 +47,14 @@ async def freeze(connection: Connection) -> None:
     await connection.execute("SELECT pg_advisory_xact_lock($1, 0)", _LOCK)
 
 
-async def in_force(connection: Connection) -> Emergency | None:
-    """Return the emergency stop that is in force, None when there is none."""
-    row = await connection.fetchrow("SELECT * FROM emergency_stops WHERE lifted_at IS NULL")
+async def in_force(connection: Connection, *, since_begin: bool = False) -> Emergency | None:
+    """Return the emergency stop that is in force, None when there is none; with ``since_begin`` also one that was
+    lifted since the transaction began."""
+    row = await connection.fetchrow(
+        "SELECT * FROM emergency_stops WHERE lifted_at IS NULL OR ($1 AND lifted_at > transaction_timestamp())"
+        " ORDER BY id DESC LIMIT 1",
+        since_begin,
+    )
     return None if row is None else Emergency(**row)
 
 
