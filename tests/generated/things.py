@@ -193,6 +193,9 @@ class Things:
 
     def _done(self, method: str, path: str, **more: Any) -> dict[str, Any]:
         answer = self._http.request(method, path, **more)
+        if answer.status_code == 503:
+            # a machine so busy that a transaction fell silent; "ask again", it says
+            answer = self._http.request(method, path, **more)
         assert answer.status_code == 200, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json()
 
