@@ -45,7 +45,7 @@ class Desk:
 
 @pytest.fixture
 async def desk(data):
-    """A campaign of fifteen hundred, which outlasts all typing, a dialer with the simulated engine that is up, and a terminal."""
+    """A campaign that outlasts all typing, a dialer with the simulated engine that is up, and a terminal."""
     with Program("dialer", data_dir=data, engine="simulated", permit_ttl_seconds=1.0, node_name="night") as dialer:
         await until(lambda: "outdial is ready" in dialer.stderr, seconds=60)
         async with open_context(Settings(_env_file=None, data_dir=data)) as context:
