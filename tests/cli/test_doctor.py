@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from outdial import doctor
-from support.asterisk import asterisk  # noqa: F401 - a fixture
+from support.asterisk import module_asterisk as asterisk  # noqa: F401 - a fixture
 from support.commands import Outcome, invoke
 from support.programs import free_port, processes_of
 

@@ -19,7 +19,8 @@ from outdial.store.attempts import AttemptNews
 from outdial.telephony.asterisk import AsteriskEngine
 from outdial.telephony.engine import OriginateResult, OutgoingCall, Permit, TrunkAddress
 from sounds import tone, wav
-from support.asterisk import asterisk, connected_engine  # noqa: F401 - a fixture
+from support.asterisk import connected_engine
+from support.asterisk import module_asterisk as asterisk  # noqa: F401 - a fixture
 from support.relay import Relay, relay_to
 from support.sip_peer import SipPeer
 from values import KEY, TRUNK

@@ -19,7 +19,8 @@ from outdial.store import engines as engines_store
 from outdial.store import nodes, trunks
 from outdial.store.nodes import NodeRow
 from outdial.telephony.engine import OriginateResult, OutgoingCall, Permit, TrunkAddress
-from support.asterisk import asterisk, connected_engine  # noqa: F401 - a fixture
+from support.asterisk import connected_engine
+from support.asterisk import module_asterisk as asterisk  # noqa: F401 - a fixture
 from support.sip_peer import SipPeer
 from telephony.test_lines import Carrier
 from values import KEY

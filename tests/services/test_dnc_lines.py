@@ -14,7 +14,8 @@ from outdial.services import dnc, runs
 from outdial.telephony.engine import OriginateResult, OutgoingCall, Permit, TrunkAddress
 from services.test_barrier_lines import serve, tcp_trunk
 from services.test_number_lines import carrier, dialing, reserved  # noqa: F401 - a fixture
-from support.asterisk import asterisk, connected_engine  # noqa: F401 - a fixture
+from support.asterisk import connected_engine
+from support.asterisk import module_asterisk as asterisk  # noqa: F401 - a fixture
 from values import KEY
 from waiting import until
 

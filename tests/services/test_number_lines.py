@@ -20,7 +20,8 @@ from outdial.store.attempts import AttemptNews, ContactNews
 from outdial.store.reserve import Reservation
 from outdial.telephony.engine import OriginateResult, OutgoingCall, Permit, TrunkAddress
 from services.test_barrier_lines import TTL, serve, tcp_trunk
-from support.asterisk import asterisk, connected_engine  # noqa: F401 - a fixture
+from support.asterisk import connected_engine
+from support.asterisk import module_asterisk as asterisk  # noqa: F401 - a fixture
 from support.sip_peer import SipPeer
 from telephony.test_lines import Carrier
 from values import KEY

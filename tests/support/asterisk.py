@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -29,7 +30,18 @@ def require_asterisk(settings: Settings) -> None:
 @pytest.fixture(scope="session")
 def asterisk(tmp_path_factory) -> Iterator[ManagedAsterisk]:
     """A managed Asterisk that runs for the whole session; leave it as you found it."""
-    settings = Settings(data_dir=tmp_path_factory.mktemp("asterisk"), _env_file=None)
+    yield from _managed(tmp_path_factory.mktemp("asterisk"))
+
+
+@pytest.fixture(scope="module")
+def module_asterisk(tmp_path_factory) -> Iterator[ManagedAsterisk]:
+    """One for the tests of a module that imports it: to pytest the same fixture imported twice is two; those of a
+    session live until its end, and the ranges of RTP ports are few."""
+    yield from _managed(tmp_path_factory.mktemp("asterisk"))
+
+
+def _managed(folder: Path) -> Iterator[ManagedAsterisk]:
+    settings = Settings(data_dir=folder, _env_file=None)
     require_asterisk(settings)
     managed = ManagedAsterisk(settings)
     asyncio.run(managed.start())
