@@ -178,7 +178,7 @@ class Mender:
         if "headers" in body and isinstance(body["headers"], dict):
             # names that differ in case only are one name
             body["headers"] = {name: body["headers"][name] for name in {n.lower(): n for n in body["headers"]}.values()}
-        if "mapping" in body:
+        if isinstance(body.get("mapping"), dict):
             body["mapping"] = {column: word for word, column in {v: k for k, v in body["mapping"].items()}.items()}
         if body.get("createList") is False:
             body["listName"] = LIST
