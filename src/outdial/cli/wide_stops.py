@@ -9,7 +9,7 @@ import typer
 
 from outdial.cli import output
 from outdial.cli.options import Json
-from outdial.cli.running import FAILED, actor, in_context, load_settings
+from outdial.cli.running import FAILED, Result, actor, in_context, load_settings
 from outdial.context import Context
 from outdial.core.errors import DatabaseUnavailableError, InvalidInputError, StartupError
 from outdial.core.model import ConnectedCalls, RingingCalls
@@ -193,8 +193,8 @@ def emergency_stop(
     _tell_emergency(declared, as_json=as_json)
 
 
-def _with_engines(work: Callable[[Context, Engines], Awaitable[WideStop | Declared]]) -> WideStop | Declared:
-    async def opened(context: Context) -> WideStop | Declared:
+def _with_engines(work: Callable[[Context, Engines], Awaitable[Result]]) -> Result:
+    async def opened(context: Context) -> Result:
         engines = Engines(context.database, context.secrets, ttl_seconds=context.settings.permit_ttl_seconds)
         try:
             return await work(context, engines)
@@ -204,22 +204,20 @@ def _with_engines(work: Callable[[Context, Engines], Awaitable[WideStop | Declar
     return in_context(opened)
 
 
-def _tell(stop: WideStop | Declared, *, as_json: bool) -> None:
-    assert isinstance(stop, WideStop)  # noqa: S101 - its caller made one
+def _tell(stop: WideStop, *, as_json: bool) -> None:
     if as_json:
         output.print_json(stop.as_json())
     else:
         output.print_fields(_fields(stop))
 
 
-def _tell_emergency(declared: WideStop | Declared | None, *, as_json: bool) -> None:
+def _tell_emergency(declared: Declared | None, *, as_json: bool) -> None:
     if declared is None:
         if as_json:
             output.print_json({"inForce": False})
         else:
             output.say("No emergency stop is in force.")
         return
-    assert isinstance(declared, Declared)  # noqa: S101 - its caller made one
     if as_json:
         output.print_json(
             {"inForce": True, "emergency": output.plain(declared.emergency), "stop": declared.stop.as_json()}
