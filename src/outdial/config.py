@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+from typing import Final
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_HEP_KEY: Final = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 
 def default_data_dir() -> Path:
@@ -87,9 +91,44 @@ class Settings(BaseSettings):
         description="Bearer token of whoever runs this installation, for the emergency stop by API; unset = that is "
         "refused",
     )
+    watchdog_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Port of `outdial watchdog`: UDP for the engines' SIP traffic (HEP), TCP for its /metrics and "
+        "/ready; the managed Asterisk sends it there. Unset = nothing is watched",
+    )
+    watchdog_host: str = Field(
+        default="127.0.0.1", description="Address the watchdog binds, and the managed Asterisk sends to; an IP address"
+    )
+    watchdog_key: SecretStr | None = Field(
+        default=None,
+        description="Key of the engines' HEP packets (`capture_password` of hep.conf), 16–64 letters, digits, _ and -; "
+        "unset = made of the secret key, for a managed Asterisk",
+    )
+    watchdog_tolerance_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=60,
+        description="How far the engines' clocks may be from the database's; 0 where all run on one machine",
+    )
+    watchdog_webhook: str | None = Field(
+        default=None, pattern="^https?://", description="Address that every alarm is sent to (POST); unset = none"
+    )
+    watchdog_webhook_secret: SecretStr | None = Field(
+        default=None, description="Secret those are signed with, `whsec_` and base64, as Standard Webhooks has it"
+    )
     node_name: str | None = Field(default=None, description="Name of this dialer node; unset = host name and pid")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="Least level logged")
     log_json: bool = Field(default=False, description="Log lines as JSON")
+
+    @field_validator("watchdog_key")
+    @classmethod
+    def _is_hep_key(cls, value: SecretStr | None) -> SecretStr | None:
+        # Asterisk's configuration has no quoting
+        if value is not None and not _HEP_KEY.fullmatch(value.get_secret_value()):
+            raise ValueError("it must have 16 to 64 letters, digits, _ and -")
+        return value
 
     @property
     def private_hosts(self) -> frozenset[str]:

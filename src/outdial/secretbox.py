@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import hmac
 import os
 from pathlib import Path
 
@@ -29,16 +31,21 @@ class WrongSecretKeyError(OutdialError):
 class SecretBox:
     """Fernet (AES-128-CBC + HMAC-SHA256) with one key."""
 
-    __slots__ = ("_fernet",)
+    __slots__ = ("_fernet", "_key")
 
     def __init__(self, key: str) -> None:
         try:
             self._fernet = Fernet(key)
+            self._key = base64.urlsafe_b64decode(key)
         except (ValueError, binascii.Error):
             raise StartupError(
                 "The secret key is not valid: it must be 32 bytes in URL-safe base64. Make one with: "
                 'python3 -c "import base64,os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())"'
             ) from None
+
+    def derive(self, purpose: str) -> str:
+        """Return 32 hex digits that belong to the key and the purpose, and from which nobody finds the key."""
+        return hmac.new(self._key, purpose.encode(), hashlib.sha256).hexdigest()[:32]
 
     def encrypt(self, text: str) -> bytes:
         return self._fernet.encrypt(text.encode())
@@ -52,6 +59,12 @@ class SecretBox:
                 "A secret in the database was encrypted with another key: set OUTDIAL_SECRET_KEY to the key in use "
                 f"when it was stored, or put the {KEY_FILE} of that data folder back."
             ) from None
+
+
+def hep_key(settings: Settings, secrets: SecretBox) -> str:
+    """Return the key of HEP packets: whoever shares the secret key need not be told it."""
+    given = settings.watchdog_key
+    return secrets.derive("hep") if given is None else given.get_secret_value()
 
 
 def load_secret_box(settings: Settings) -> SecretBox:

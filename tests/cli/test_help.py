@@ -25,7 +25,7 @@ ALL = commands("outdial", ROOT)
 
 def test_the_commands_are_these():
     assert {name.removeprefix("outdial ") for name, _ in ALL} == {
-        *("demo", "serve", "dialer", "migrate"),
+        *("demo", "serve", "dialer", "watchdog", "alarms", "migrate"),
         *("client create", "client list", "client change", "client rotate", "client revoke"),
         *("app create", "app list", "trunk add", "trunk list", "trunk remove", "flow add", "flow list"),
         *("dnc add", "dnc remove", "dnc list", "contacts import"),

@@ -15,6 +15,7 @@ from outdial.core.errors import StartupError
 from outdial.telephony.asterisk import AsteriskEngine
 from outdial.telephony.managed import ManagedAsterisk
 from outdial.telephony.program import find_asterisk
+from support.programs import free_port
 
 
 def require_asterisk(settings: Settings) -> None:
@@ -40,8 +41,16 @@ def module_asterisk(tmp_path_factory) -> Iterator[ManagedAsterisk]:
     yield from _managed(tmp_path_factory.mktemp("asterisk"))
 
 
-def _managed(folder: Path) -> Iterator[ManagedAsterisk]:
-    settings = Settings(data_dir=folder, _env_file=None)
+@pytest.fixture(scope="module")
+def watched_asterisk(tmp_path_factory) -> Iterator[tuple[ManagedAsterisk, Settings]]:
+    """One that tells a watchdog what it sends, and the settings both share."""
+    settings = Settings(data_dir=tmp_path_factory.mktemp("asterisk"), watchdog_port=free_port(), _env_file=None)
+    for managed in _managed(settings.data_dir, watchdog_port=settings.watchdog_port):
+        yield managed, settings
+
+
+def _managed(folder: Path, **more: object) -> Iterator[ManagedAsterisk]:
+    settings = Settings(data_dir=folder, _env_file=None, **more)
     require_asterisk(settings)
     managed = ManagedAsterisk(settings)
     asyncio.run(managed.start())

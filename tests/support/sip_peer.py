@@ -144,6 +144,9 @@ class SipPeer:
         self._repeats: Timers = {}
         self._answers: dict[str, Callable[[], None]] = {}
         self._tags = 0
+        self._dialogs: dict[str, tuple[_Request, Send]] = {}
+        self.renewed: set[str] = set()
+        """Call-IDs whose re-INVITE of ours was answered."""
 
     @classmethod
     async def start(
@@ -216,6 +219,11 @@ class SipPeer:
                 count += 1
         return count
 
+    def renew(self, call_id: str) -> None:
+        """Send a re-INVITE within an answered call's dialog."""
+        request, send = self._dialogs[call_id]
+        send(self._own_request(request, call_id, "INVITE", 2, self._sdp()))
+
     # Behaviour
 
     def by_suffix(self, number: str) -> Behaviour:
@@ -277,6 +285,12 @@ class SipPeer:
 
     def _receive(self, data: bytes, at: int, send: Send, source: int) -> None:
         if data.startswith(b"SIP/2.0"):
+            answer = _Request(data)
+            call_id = answer.headers["call-id"]
+            if data.startswith(b"SIP/2.0 200") and answer.headers["cseq"] == "2 INVITE":
+                send(self._own_request(self._dialogs[call_id][0], call_id, "ACK", 2))
+                self.renewed.add(call_id)
+                self.changed.set()
             return
         if not data.strip():
             return
@@ -342,6 +356,7 @@ class SipPeer:
         call.status, call.answered_at = 200, time.time_ns()
         call.responded_at = call.responded_at or call.answered_at
         self._say(request, 200, key, send, sdp=True, repeat=True)
+        self._dialogs[call.call_id] = (request, send)
         if behaviour.hang_up_seconds is not None:
             self._later(call.call_id, behaviour.hang_up_seconds, lambda: self._bye(call, request, send))
 
@@ -350,21 +365,27 @@ class SipPeer:
         self._say(request, status, key, send, repeat=True)
 
     def _bye(self, call: Call, request: _Request, send: Send) -> None:
+        call.ended_at = time.time_ns()
+        send(self._own_request(request, call.call_id, "BYE", 1))
+
+    def _own_request(self, request: _Request, call_id: str, method: str, number: int, body: str = "") -> bytes:
+        """Return a request of ours within the dialog that a request of theirs began."""
         contact = re.search(r"<([^>]+)>", request.headers["contact"])
         assert contact is not None
-        call.ended_at = time.time_ns()
-        branch = f"z9hG4bKbye{self._tags}{call.at}"
+        branch = f"z9hG4bK{method}{self._tags}{self.calls[call_id].at}"
         lines = [
-            f"BYE {contact.group(1)} SIP/2.0",
+            f"{method} {contact.group(1)} SIP/2.0",
             f"Via: SIP/2.0/{self.transport.upper()} {self._literal}:{self.port};branch={branch}",
             f"From: {request.headers['to']}",
             f"To: {request.headers['from']}",
-            f"Call-ID: {call.call_id}",
-            "CSeq: 1 BYE",
+            f"Call-ID: {call_id}",
+            f"CSeq: {number} {method}",
+            f"Contact: <sip:peer@{self._literal}:{self.port};transport={self.transport}>",
             "Max-Forwards: 70",
-            "Content-Length: 0",
+            *(["Content-Type: application/sdp"] if body else []),
+            f"Content-Length: {len(body)}",
         ]
-        send("\r\n".join([*lines, "", ""]).encode())
+        return "\r\n".join([*lines, "", body]).encode()
 
     def _on_ack(self, call_id: str, at: int) -> None:
         call = self.calls.get(call_id)

@@ -24,6 +24,7 @@ from outdial.cli import (
     settings,
     stops,
     trunks,
+    watchdog,
     wide_stops,
 )
 from outdial.cli.demo import demo
@@ -59,6 +60,8 @@ def root(
 app.command(epilog="Example: outdial demo --contacts 60 --stop-after 5 --json")(demo)
 app.command(epilog="Example: outdial serve")(servers.serve)
 app.command(epilog="Example: OUTDIAL_DATABASE_URL=postgresql://… outdial dialer")(servers.dialer)
+app.command(epilog="Example: OUTDIAL_WATCHDOG_PORT=9060 outdial watchdog --json")(watchdog.watchdog)
+app.command(epilog="Example: outdial alarms --json")(watchdog.alarms)
 app.command(epilog="Example: outdial migrate")(servers.migrate)
 app.add_typer(applications.app, name="app")
 app.add_typer(clients.app, name="client")

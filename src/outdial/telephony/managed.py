@@ -26,6 +26,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from hashlib import sha256
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -36,11 +37,12 @@ from outdial.clock import boottime
 from outdial.config import Settings
 from outdial.core.errors import EngineUnavailableError, StartupError
 from outdial.locks import FileLock
+from outdial.secretbox import hep_key, load_secret_box
 from outdial.telephony import managed_config, managed_files
 from outdial.telephony.ari import AriHttp
 from outdial.telephony.call_records import count_started, find_record
 from outdial.telephony.engine import CallRecord, TrunkAddress
-from outdial.telephony.managed_config import ARI_USER, CARRIER_HOST, Layout, Ports
+from outdial.telephony.managed_config import ARI_USER, CARRIER_HOST, Layout, Ports, Watchdog
 from outdial.telephony.program import find_asterisk
 
 _log = structlog.get_logger()
@@ -284,7 +286,22 @@ class ManagedAsterisk:
             ports=ports,
             password=password,
             max_files=managed_files.max_files(),
+            watchdog=self._watchdog(),
         )
+
+    def _watchdog(self) -> Watchdog | None:
+        """Return where SIP traffic is to be told, None where nobody watches. Raises StartupError."""
+        settings = self._settings
+        if settings.watchdog_port is None:
+            return None
+        try:
+            host = ip_address(settings.watchdog_host)
+        except ValueError:
+            raise StartupError(
+                f"OUTDIAL_WATCHDOG_HOST must be an IP address, not {settings.watchdog_host!r}."
+            ) from None
+        key = hep_key(settings, load_secret_box(settings))
+        return Watchdog(str(host), settings.watchdog_port, key, self._engine_id)
 
     def _digest(self, layout: Layout) -> str:
         files = managed_config.render(replace(layout, password=""))

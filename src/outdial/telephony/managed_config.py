@@ -85,6 +85,9 @@ _MODULES: Final = (
 _OPTIONAL_MODULES: Final = ("res_websocket_client", "res_cdrel_custom")
 """Only some versions have, and then need, them."""
 
+_WATCHING_MODULES: Final = ("res_hep", "res_hep_pjsip")
+"""Only where a watchdog is to hear what is sent."""
+
 _EMPTY: Final = (
     *("indications", "ccss", "codecs", "dsp", "features", "acl", "udptl", "stasis", "amd", "manager"),
     *("websocket_client", "pjsip_notify"),
@@ -105,6 +108,17 @@ class Ports:
 
 
 @dataclass(frozen=True, slots=True)
+class Watchdog:
+    """Where the SIP traffic is told."""
+
+    host: str
+    port: int
+    key: str
+    name: str
+    """What this Asterisk calls itself there: the engine's id."""
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """Folders and numbers of one managed instance."""
 
@@ -117,6 +131,8 @@ class Layout:
     ports: Ports
     password: str
     max_files: int
+    watchdog: Watchdog | None = None
+    """None = nobody is told of it."""
 
     @property
     def conf(self) -> Path:
@@ -125,26 +141,45 @@ class Layout:
 
 def render(layout: Layout) -> dict[str, str]:
     """Return every file of the configuration folder by name."""
-    return dict.fromkeys((f"{name}.conf" for name in _EMPTY), "") | {
-        "asterisk.conf": _asterisk(layout),
-        "modules.conf": _modules(layout.program.modules),
-        "logger.conf": "[general]\n[logfiles]\nconsole = notice,warning,error\n",
-        "http.conf": _http(layout),
-        "ari.conf": _ari(layout),
-        "sorcery.conf": _SORCERY,
-        "pjproject.conf": "[startup]\ntype = startup\nlog_level = 1\n",
-        "pjsip.conf": _pjsip(layout),
-        "rtp.conf": _rtp(layout.ports),
-        "extensions.conf": _extensions(),
-        "cdr.conf": "[general]\nenable = no\n",
-        "cel.conf": "[general]\nenable = yes\nevents = CHAN_START,ANSWER,HANGUP\n",
-        "cel_custom.conf": _RECORDS,
-    }
+    watching = {} if layout.watchdog is None else {"hep.conf": _hep(layout.watchdog)}
+    return (
+        dict.fromkeys((f"{name}.conf" for name in _EMPTY), "")
+        | watching
+        | {
+            "asterisk.conf": _asterisk(layout),
+            "modules.conf": _modules(layout.program.modules, watched=layout.watchdog is not None),
+            "logger.conf": "[general]\n[logfiles]\nconsole = notice,warning,error\n",
+            "http.conf": _http(layout),
+            "ari.conf": _ari(layout),
+            "sorcery.conf": _SORCERY,
+            "pjproject.conf": "[startup]\ntype = startup\nlog_level = 1\n",
+            "pjsip.conf": _pjsip(layout),
+            "rtp.conf": _rtp(layout.ports),
+            "extensions.conf": _extensions(),
+            "cdr.conf": "[general]\nenable = no\n",
+            "cel.conf": "[general]\nenable = yes\nevents = CHAN_START,ANSWER,HANGUP\n",
+            "cel_custom.conf": _RECORDS,
+        }
+    )
 
 
-def _modules(folder: Path) -> str:
+def _modules(folder: Path, *, watched: bool) -> str:
     optional = (name for name in _OPTIONAL_MODULES if (folder / f"{name}.so").exists())
-    return "[modules]\nautoload = no\n" + "".join(f"load = {name}.so\n" for name in (*optional, *_MODULES))
+    wanted = (*optional, *_MODULES, *(_WATCHING_MODULES if watched else ()))
+    return "[modules]\nautoload = no\n" + "".join(f"load = {name}.so\n" for name in wanted)
+
+
+def _hep(watchdog: Watchdog) -> str:
+    address = ip_address(watchdog.host)
+    host = f"[{address}]" if address.version == 6 else str(address)  # noqa: PLR2004 - IPv6
+    return f"""\
+[general]
+enabled = yes
+capture_address = {host}:{watchdog.port}
+capture_password = {watchdog.key}
+capture_name = {watchdog.name}
+uuid_type = call-id
+"""
 
 
 def _asterisk(layout: Layout) -> str:

@@ -70,6 +70,8 @@ def endpoint_fields(trunk: Trunk, address: TrunkAddress, name: str) -> Fields:
         "aors": name,
         "transport": transport_name(trunk.transport, address.host),
         "context": CONTEXT,
+        # the SDP's session name, which no carrier reads: by it the watchdog tells which permit an INVITE went through
+        "sdp_session": name,
         "disallow": "all",
         "allow": CODECS,
         "direct_media": "no",
