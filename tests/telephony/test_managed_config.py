@@ -12,7 +12,7 @@ import pytest
 
 from outdial.telephony import managed_config, managed_files
 from outdial.telephony.loopback import RULES
-from outdial.telephony.managed_config import Layout, render
+from outdial.telephony.managed_config import Layout, Watchdog, render
 
 
 @pytest.fixture
@@ -74,6 +74,18 @@ def test_the_api_answers_nobody_without_it(layout):
 def test_another_password_is_the_only_difference(layout):
     first, second = render(layout), render(replace(layout, password="another"))
     assert {name for name in first if first[name] != second[name]} == {"ari.conf"}
+
+
+def test_only_a_watched_one_tells_what_it_sends(layout):
+    assert "hep.conf" not in render(layout)
+    assert "res_hep" not in render(layout)["modules.conf"]
+    watched = replace(layout, watchdog=Watchdog("127.0.0.1", 9060, "key-of-hep-packets", "ast-1"))
+    files = render(watched)
+    assert "load = res_hep.so\nload = res_hep_pjsip.so\n" in files["modules.conf"]
+    assert "capture_address = 127.0.0.1:9060\ncapture_password = key-of-hep-packets\n" in files["hep.conf"]
+    assert "capture_name = ast-1\n" in files["hep.conf"]
+    six = render(replace(layout, watchdog=Watchdog("::1", 9060, "key-of-hep-packets", "ast-1")))
+    assert "capture_address = [::1]:9060\n" in six["hep.conf"]
 
 
 def test_nothing_is_loaded_that_listens_by_itself(layout):

@@ -76,7 +76,7 @@ class Alarms:
         """Have one raised; never waits."""
         _log.error(
             "watchdog_alarm",
-            breaches=list(verdict.breaches),
+            breaches=[breach.value for breach in verdict.breaches],
             run_id=None if seen.permission is None else seen.permission.run_id,
             attempt_id=None if verdict.attempt is None else verdict.attempt.id,
             engine=seen.engine_name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from typing import Final
 
@@ -67,9 +68,10 @@ class Fence:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS))
         url = f"{engine.url.rstrip('/').removesuffix('/ari')}/ari/{path}"
-        auth = aiohttp.BasicAuth(engine.username, engine.password)
+        credentials = base64.b64encode(f"{engine.username}:{engine.password}".encode()).decode()
+        headers = {"Authorization": f"Basic {credentials}"}
         try:
-            async with self._session.request(method, url, auth=auth) as response:
+            async with self._session.request(method, url, headers=headers) as response:
                 return response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._silent_until[engine.id] = boottime() + REST_SECONDS
