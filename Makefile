@@ -48,6 +48,9 @@ ATTEMPTS ?= 500000
 bench-exports: .venv/dev ## measure the memory that files of a run of CONTACTS and ATTEMPTS take
 	$(BIN)/python -m bench.exports $(CONTACTS) $(ATTEMPTS)
 
+bench-watchdog: .venv/dev ## measure how many packets and INVITEs the watchdog takes
+	$(BIN)/python -m bench.watchdog
+
 CASES ?= 20000
 fuzz: .venv/dev ## CASES generated requests over the API document, checked answer by answer
 	$(BIN)/python tests/generated $(CASES)
@@ -55,4 +58,4 @@ fuzz: .venv/dev ## CASES generated requests over the API document, checked answe
 docs: .venv/dev ## write the generated reference pages
 	$(BIN)/python scripts/docs.py
 
-.PHONY: help install run check test nemesis nemesis-broken model fuzz bench bench-api bench-import bench-exports docs
+.PHONY: help install run check test nemesis nemesis-broken model fuzz bench bench-api bench-import bench-exports bench-watchdog docs

@@ -52,6 +52,8 @@ async def examine(settings: Settings, tell: Callable[[Finding], None]) -> None:
     """Look at one thing after the other; what cannot be looked at because another thing is broken is left out."""
     tell(_folder(settings))
     tell(await _port(settings))
+    if settings.watchdog_port is not None:
+        tell(await _watchdog(settings, settings.watchdog_port))
     async with AsyncExitStack() as stack:
         context: Context | None = None
         try:
@@ -119,6 +121,27 @@ async def _is_outdial(settings: Settings) -> bool:
             return "version" in await response.json()
     except (aiohttp.ClientError, TimeoutError, ValueError):
         return False
+
+
+async def _watchdog(settings: Settings, port: int) -> Finding:
+    where = f"{settings.watchdog_host} port {port}"
+    host = f"[{settings.watchdog_host}]" if ":" in settings.watchdog_host else settings.watchdog_host
+    timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(f"http://{host}:{port}/ready") as response,
+        ):
+            problems = (await response.json()).get("problems", [])
+    except (aiohttp.ClientError, TimeoutError, ValueError):
+        return Finding(
+            "watchdog",
+            ok=False,
+            detail=f"nothing answers at {where} (OUTDIAL_WATCHDOG_PORT): what is dialed is not watched",
+            remedy="Start it with: outdial watchdog",
+        )
+    detail = f"{where}: {' '.join(problems) or 'it hears and judges'}"
+    return Finding("watchdog", ok=not problems, detail=detail, remedy="See docs/how-to/watch-the-wire.md.")
 
 
 async def _database(context: Context) -> Sequence[Finding]:

@@ -51,6 +51,12 @@ def test_where_all_is_well_every_check_says_what_it_saw(outdial, asterisk, monke
     assert not processes_of(tmp_path / "data"), "what it started it has ended"
 
 
+def test_a_watchdog_that_does_not_answer_is_told(outdial, monkeypatch):
+    monkeypatch.setenv("OUTDIAL_ENGINE", "simulated")
+    monkeypatch.setenv("OUTDIAL_WATCHDOG_PORT", str(free_port()))
+    assert "Start it with: outdial watchdog" in wrong(outdial("doctor", "--json"))["watchdog"]
+
+
 def test_people_see_a_line_for_each_and_remedies_under_what_fails(outdial, monkeypatch):
     monkeypatch.setenv("OUTDIAL_ENGINE", "simulated")
     with socket.create_server(("127.0.0.1", 0)) as taken:

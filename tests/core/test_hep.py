@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hep_packets import chunk, packet
@@ -74,12 +74,14 @@ def test_chunks_of_other_vendors_and_unknown_ones_are_passed_over():
     assert found.payload == b"ours"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=2000))
 @example(b"HEP3" + struct.pack("!H", 6))
 def test_no_bytes_are_an_exception(data):
     assert isinstance(decode(data), HepProblem)
 
 
+@settings(deadline=None)
 @given(st.data(), st.integers(0, 3))
 def test_a_packet_with_bytes_changed_is_a_packet_or_a_problem(data, changes):
     raw = bytearray(packet(b"INVITE sip:+15550000110@127.0.0.1 SIP/2.0\r\n\r\n"))
@@ -92,6 +94,7 @@ def test_a_packet_with_bytes_changed_is_a_packet_or_a_problem(data, changes):
         address_text(found.destination)
 
 
+@settings(deadline=None)
 @given(
     payload=st.binary(max_size=500),
     microseconds=st.integers(0, 2**32 * 1_000_000 - 1),

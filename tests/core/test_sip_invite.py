@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hep_packets import MARK, invite
@@ -60,6 +60,7 @@ def test_what_is_kept_can_be_stored_and_shown():
     assert len(clean("9" * 1000)) == 256
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=500))
 def test_no_bytes_are_an_exception(data):
     read_invite(data)

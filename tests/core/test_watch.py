@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hep_packets import MARK
@@ -201,6 +201,7 @@ def test_every_breach_has_a_sentence():
     assert SENTENCES.keys() == set(Breach)
 
 
+@settings(deadline=None)
 @given(
     phone=st.from_regex(r"\+[1-9][0-9]{1,14}", fullmatch=True),
     number_format=st.sampled_from(NumberFormat),
@@ -219,6 +220,7 @@ def test_what_no_trunk_writes_is_no_number(number):
 # What outdial does in order, at any instants: reserve, send, and then end, pause, stop, list in any way it may.
 
 
+@settings(deadline=None)
 @given(
     wait=st.floats(0, 5),
     after=st.floats(0, 100),

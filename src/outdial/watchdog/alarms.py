@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 
-from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError
+from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError, OutdialError
 from outdial.core.phone import mask
 from outdial.core.watch import SENTENCES, Breach, Facts, Permission, Sighting, Verdict
 from outdial.secretbox import SecretBox
@@ -143,7 +143,8 @@ class Alarms:
         wanted = unwanted(seen.permission, raised.verdict.breaches)
         try:
             found = await self._where(seen)
-        except DatabaseUnavailableError as error:
+        except OutdialError as error:
+            # away, or encrypted with another key
             found = self._engines
             problems.append(error.message)
         if not found:

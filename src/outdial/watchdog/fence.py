@@ -46,13 +46,22 @@ class Fence:
             raise EngineUnavailableError(f"The Asterisk {engine.id} did not answer a moment ago.")
         # the ones known by name first: a list takes longer the more there are
         removed = [name for name in names if await self._remove(engine, name)]
-        status, body = await self._ask(engine, "GET", "endpoints/PJSIP")
-        listed = msgspec.json.decode(body, type=list[_Endpoint]) if status == 200 else []  # noqa: PLR2004 - HTTP: OK
-        for each in listed:
+        for each in await self._listed(engine):
             permission = read_permission(each.resource)
             if permission is not None and wanted(permission) and await self._remove(engine, permission.name):
                 removed.append(permission.name)
         return removed
+
+    async def _listed(self, engine: WatchedEngine) -> list[_Endpoint]:
+        status, body = await self._ask(engine, "GET", "endpoints/PJSIP")
+        if status == 404:  # noqa: PLR2004 - HTTP: not found, as it answers when it has none
+            return []
+        try:
+            return msgspec.json.decode(body, type=list[_Endpoint])
+        except msgspec.DecodeError as error:
+            raise EngineUnavailableError(
+                f"The Asterisk {engine.id} answered {status} to a look at its permits."
+            ) from error
 
     async def _remove(self, engine: WatchedEngine, name: str) -> bool:
         """Remove one permit, its contact first: without it nothing gets through. Return whether it was there."""

@@ -31,6 +31,8 @@ PAUSES: Final = (1.0, 5.0, 30.0, 120.0, 600.0)
 
 MOST_WAITING: Final = 1000
 
+_DELIVERED: Final = range(200, 300)
+
 LAST_SECONDS: Final = 5.0
 """How long the watchdog, asked to end, goes on sending."""
 
@@ -131,7 +133,8 @@ class Webhook:
         }
         try:
             async with session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
-                if response.ok:
+                # a redirection is none: what is signed is sent to nobody else
+                if response.status in _DELIVERED:
                     return True
                 problem = f"HTTP {response.status}"
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
