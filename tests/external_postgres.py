@@ -29,8 +29,10 @@ def programs() -> Path:
 class Server:
     """One that can be ended as a crash would, and started again on the same port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, program: Path | None = None) -> None:
+        """``program`` is run in place of PostgreSQL's own ``postgres``."""
         self._folder, self._data, self._log = folder, folder / "data", folder / "log"
+        self._program = program or programs() / "postgres"
         self._account: account.Account
         self.port = 0
 
@@ -64,7 +66,7 @@ class Server:
         # to a file: the server would keep a pipe open
         with self._log.open("ab") as log:
             await self._account.launch(
-                self._data, programs() / "postgres", "-D", str(self._data), *words, output=log.fileno(), keep=()
+                self._data, self._program, "-D", str(self._data), *words, output=log.fileno(), keep=()
             )
         began = time.monotonic()
         while time.monotonic() - began < START_SECONDS:
