@@ -2,8 +2,8 @@
 
 Two nodes share the managed Asterisk of their data folder, as on one machine; the third has an Asterisk somebody else
 runs, behind a relay. Each process reaches the database by a relay of its own. Some relays listen behind a link that can
-lose packets, where this machine lets one be made. Every process but the carrier has a wall clock of its own, where there
-is a C compiler. What ends is started again, as a service manager would.
+lose packets, where this machine lets one be made. Parts, engines and the database have wall clocks of their own, where
+there is a C compiler. What ends is started again, as a service manager would.
 """
 
 from __future__ import annotations

@@ -62,8 +62,6 @@ def build(folder: Path) -> Path | None:
     if found is None:
         return None
     library = folder / "shifted_clock.so"
-    subprocess.run(
-        [found, "-O2", "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-ldl", "-lpthread"], check=True
-    )
+    subprocess.run([found, "-O2", "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-ldl", "-lpthread"], check=True)
     library.chmod(0o755)
     return library

@@ -216,7 +216,7 @@ class Forwarder:
 
 def far_port(packet: bytes, *, there: bool) -> int:
     """The port at the far end of a TCP packet, 0 of any other."""
-    if packet[0] >> 4 != 4 or packet[9] != _TCP:  # noqa: PLR2004 - IPv4
+    if packet[0] >> 4 != 4 or packet[9] != _TCP:
         return 0
     begin = (packet[0] & 15) * 4 + (2 if there else 0)
     return int.from_bytes(packet[begin : begin + 2])

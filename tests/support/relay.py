@@ -9,7 +9,6 @@ import socket
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
-
 MOST_PIECES = 4
 TROUBLE_SECONDS = 0.5
 POLL_SECONDS = 0.02
