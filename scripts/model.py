@@ -3,8 +3,8 @@
 ``python scripts/model.py`` (or ``make model``) checks all of it and ends with 1 when a promise is broken, a variant
 breaks none, or a configuration was not explored whole (``--partly`` lets that pass); ``--megabytes`` and ``--seconds``
 are the limits of one exploration. ``python scripts/model.py VARIANT`` tells how one variant breaks, step by step;
-``--write`` writes that of every variant to docs/explanation/stop/variants.md. Needs spin, which is obtained without root
-like sipp, and a C compiler.
+``--write`` writes that of every variant to docs/explanation/stop/variants.md. Needs spin, which is obtained without
+root like sipp, and a C compiler.
 """
 
 from __future__ import annotations
