@@ -30,7 +30,7 @@ nemesis: .venv/dev ## try to break the stop for MINUTES, SEED=… repeats a plan
 nemesis-broken: .venv/dev ## show that the same suite catches outdial with one guard taken out
 	$(BIN)/pytest -s tests/nemesis/test_broken_builds.py
 
-model: .venv/dev ## check the Promela model of the stop with Spin, in wide bounds
+model: .venv/dev ## check the Promela model of the stop with Spin, whole, in wide bounds (8 GB at most)
 	$(BIN)/python scripts/model.py
 
 bench: .venv/dev ## measure; prints a table of ratios

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -15,8 +16,6 @@ from outdial import embedded_postgres
 from outdial.embedded_postgres import account
 
 START_SECONDS = 60.0
-GONE_SECONDS = 1.0
-"""A server of which nothing is to be seen after that has ended at once."""
 
 
 def programs() -> Path:
@@ -29,8 +28,10 @@ def programs() -> Path:
 class Server:
     """One that can be ended as a crash would, and started again on the same port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, program: Path | None = None) -> None:
+        """``program`` is run in place of PostgreSQL's own ``postgres``."""
         self._folder, self._data, self._log = folder, folder / "data", folder / "log"
+        self._program = program or programs() / "postgres"
         self._account: account.Account
         self.port = 0
 
@@ -61,17 +62,30 @@ class Server:
         still live."""
         options = {"listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": "", "fsync": "off"}
         words = (word for name, value in options.items() for word in ("-c", f"{name}={value}"))
-        # to a file: the server would keep a pipe open
-        with self._log.open("ab") as log:
-            await self._account.launch(
-                self._data, programs() / "postgres", "-D", str(self._data), *words, output=log.fileno(), keep=()
-            )
+        # what it holds open as long as any process of it lives
+        told, tell = os.pipe()
+        os.set_blocking(told, False)
+        try:
+            try:
+                # to a file: the server would keep a pipe open
+                with self._log.open("ab") as log:
+                    await self._account.launch(
+                        self._data, self._program, "-D", str(self._data), *words, output=log.fileno(), keep=(tell,)
+                    )
+            finally:
+                os.close(tell)
+            return await self._until_it_answers(told)
+        finally:
+            os.close(told)
+
+    async def _until_it_answers(self, told: int) -> bool:
         began = time.monotonic()
         while time.monotonic() - began < START_SECONDS:
+            ended = _is_at_its_end(told)
             try:
                 connection = await asyncpg.connect(self.address, timeout=5)
             except (OSError, asyncpg.PostgresError, TimeoutError):
-                if time.monotonic() - began > GONE_SECONDS and not self.pids():
+                if ended:
                     return False
                 await asyncio.sleep(0.02)
             else:
@@ -96,6 +110,13 @@ class Server:
     def said(self) -> str:
         """What it wrote."""
         return self._log.read_text(errors="replace")
+
+
+def _is_at_its_end(pipe: int) -> bool:
+    try:
+        return os.read(pipe, 1) == b""
+    except BlockingIOError:
+        return False
 
 
 @contextmanager

@@ -95,3 +95,16 @@ async def test_a_length_that_is_not_declared_is_counted():
 async def test_a_million_digits_of_length_are_no_trouble():
     with pytest.raises(TooLargeError):
         await read_json(request(b"{}", headers={"content-length": "9" * 5000}))
+
+
+async def test_a_client_that_hangs_up_in_its_body_is_no_failure_of_ours():
+    messages = [
+        {"type": "http.request", "body": b"{", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive():
+        return messages.pop(0)
+
+    with pytest.raises(BadRequestError, match="hung up"):
+        await read_json(Request({"type": "http", "method": "POST", "headers": []}, receive))

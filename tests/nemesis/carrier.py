@@ -1,7 +1,7 @@
 """The carrier, a process of its own, so that nothing else keeps it from answering; and the handle on it.
 
 ``python -m nemesis.carrier`` prints its port, then does what it is told, a line at a time: ``mode NAME`` switches what
-it does with calls from now on, ``write FILE`` writes all it has seen.
+it does with calls from now on, ``write FILE`` writes all it has seen, ``fresh FILE`` the calls that are new since then.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import uvloop
@@ -38,6 +39,7 @@ async def serve() -> None:
     words = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(words), sys.stdin)
     print(peer.port, flush=True)
+    told = 0
     while line := (await words.readline()).decode().split(maxsplit=1):
         match line:
             case ["mode", name]:
@@ -45,6 +47,11 @@ async def serve() -> None:
                 peer.choose = peer.by_suffix if mode is None else lambda _number, mode=mode: mode
             case ["write", path]:
                 Path(path.strip()).write_text(json.dumps([_seen(call) for call in peer.calls.values()]))
+            case ["fresh", path]:
+                # in the order in which they began
+                fresh = list(islice(peer.calls.values(), told, None))
+                told += len(fresh)
+                Path(path.strip()).write_text(json.dumps([_seen(call) for call in fresh]))
             case _:
                 raise ValueError(f"the carrier does not know: {line}")
         print("done", flush=True)
@@ -81,6 +88,11 @@ class Carrier:
     def seen(self, scratch: Path) -> list[Call]:
         """Every call so far."""
         self.tell("write", scratch)
+        return [Call(**row) for row in json.loads(scratch.read_text())]
+
+    def fresh(self, scratch: Path) -> list[Call]:
+        """Every call that began since this was asked last; how it went on is not seen."""
+        self.tell("fresh", scratch)
         return [Call(**row) for row in json.loads(scratch.read_text())]
 
     def close(self) -> None:

@@ -28,11 +28,11 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
+from functools import cache, cached_property
+from itertools import islice, pairwise
 from typing import Any
 
-from nemesis.evidence import SECOND, Ask, Call, Evidence
+from nemesis.evidence import SECOND, Ask, Call, Evidence, Injected
 
 Row = dict[str, Any]
 
@@ -41,6 +41,15 @@ SETTLE = 3 * SECOND
 
 ENDED_SLACK = SECOND // 4
 """An engine tells that a call is over some milliseconds before its INVITE leaves; only a stop waits for that."""
+
+DISTURBING = (
+    (("kill", "freeze", "cut", "stall", "slow"), SETTLE),
+    # a connection whose packets were lost waits as long again before it sends them once more (RFC 6298 section 5.5)
+    (("lossy", "mute", "deaf"), SETTLE + 4 * SECOND),
+    # what was to last until an instant of the clock that was ahead lasts by so much longer
+    (("clock",), SETTLE + 6 * SECOND),
+)
+"""Faults that let a stop be answered 503, and for how long after they are over."""
 
 LOST = ("database", "postgres")
 GIVEN_BACK = 10 * SECOND
@@ -155,17 +164,43 @@ class Found:
         """When it was written down that the attempt was over."""
         return next((row["at"] for row in self.moves[attempt["id"]] if row["to_state"] in FINAL), None)
 
+    @cached_property
+    def _deaths(self) -> dict[int, list[int]]:
+        """Engine's port → when it was killed."""
+        found = defaultdict(list)
+        for one in sorted(self.evidence.faults, key=lambda one: one.begin):
+            if one.kind == "kill-asterisk" and one.target in self.evidence.engines:
+                found[self.evidence.engines[one.target]].append(one.begin)
+        return found
+
     def died(self, engine_port: int, after: int) -> int | None:
         """When the engine with that port was killed first after an instant: its calls ended then."""
-        names = {name for name, port in self.evidence.engines.items() if port == engine_port}
-        return min(
-            (
-                one.begin
-                for one in self.evidence.faults
-                if one.kind == "kill-asterisk" and one.target in names and one.begin > after
-            ),
-            default=None,
-        )
+        deaths = self._deaths.get(engine_port, [])
+        place = bisect_right(deaths, after)
+        return deaths[place] if place < len(deaths) else None
+
+    @cached_property
+    def _faults(self) -> list[Injected]:
+        return sorted(self.evidence.faults, key=lambda one: one.begin)
+
+    @cached_property
+    def _longest(self) -> int:
+        """The longest any fault took, of those that are over."""
+        return max((one.end - one.begin for one in self._faults if one.end is not None), default=0)
+
+    @cached_property
+    def _not_over(self) -> list[Injected]:
+        return [one for one in self._faults if one.end is None]
+
+    def faults_between(self, begin: int, end: int) -> Iterator[Injected]:
+        """Faults that began before ``end`` and were not over before ``begin``."""
+        first = bisect_right(self._faults, begin - self._longest - 1, key=lambda one: one.begin)
+        for one in islice(self._faults, first, None):
+            if one.begin >= end:
+                break
+            if one.end is not None and one.end > begin:
+                yield one
+        yield from (one for one in self._not_over if one.begin < end)
 
 
 def was_sent(attempt: Row) -> bool:
@@ -335,18 +370,21 @@ def no_false_answer_to_a_stop(found: Found) -> Iterator[Violation]:
             continue
         done = {node["node_id"] for node in report["nodes"] if node["outcome"] == "acknowledged"}
         # a reservation whose answer a node never heard is given back seconds later; nothing was sent for it
-        if struck(found.evidence, ask, ("asterisk", "engine"), settle=GIVEN_BACK):
+        if struck(found, ask, ("asterisk", "engine"), settle=GIVEN_BACK):
             # calls died with their engine, and nobody knows yet how
             continue
-        lost = struck(found.evidence, ask, LOST, settle=GIVEN_BACK)
+        lost = struck(found, ask, LOST, settle=GIVEN_BACK)
         open_ = {"dialing", "ringing"} | (set() if lost else {"reserved"})
         for attempt in live[run_id]:
             state = _state_at(found, attempt, ask.received)
             if attempt["node_id"] in done and state in open_ and not _was_over(found, attempt, ask.received):
                 what = f"an attempt of a node that had acknowledged the stop was {state} at the 200"
                 yield Violation(6, what, ask.received, run_id, attempt["phone"], ask.campaign_id)
+
+
+def no_503_for_nothing(found: Found) -> Iterator[Violation]:
     for ask in found.evidence.asks:
-        if ask.word in STOPS and ask.status == 503 and not disturbed(found.evidence, ask):
+        if ask.word in STOPS and ask.status == 503 and not disturbed(found, ask):
             yield Violation(
                 6,
                 f"a stop was answered 503 while nothing was disturbed: {ask.body}",
@@ -358,28 +396,35 @@ def no_false_answer_to_a_stop(found: Found) -> Iterator[Violation]:
 def _was_over(found: Found, attempt: Row, at: int) -> bool:
     """Whether an attempt's call had ended by then, though that was written down a moment later: of two stops at once
     the one that answers first may not know of what the other has cancelled."""
-    if attempt["ended_at"] is None or attempt["ended_at"] > at:
+    if attempt["ended_at"] is None:
+        return False
+    # the carrier's word alone where the node's, the engine's or the database's may have been written by a wrong clock
+    stepped = struck(found, Ask(0, "", "", "", at), ("clock",), settle=SETTLE)
+    if attempt["ended_at"] > at and not stepped:
         return False
     calls = found.calls_of[attempt["id"]]
     return bool(calls) and all(call.responded_at is None or (call.ended_at or at + 1) <= at for call in calls)
 
 
-def disturbed(evidence: Evidence, ask: Ask) -> bool:
+def disturbed(found: Found, ask: Ask) -> bool:
     """Whether anything but the carrier was struck, or had been until three seconds before, while the stop was asked; or
     the machine itself had no time."""
-    starved = any(begin < (ask.received or ask.sent) and end + SETTLE > ask.sent for begin, end in evidence.starved)
-    return starved or struck(evidence, ask, ("kill", "freeze", "cut", "stall", "slow"), settle=SETTLE)
+    until = ask.received or ask.sent
+    starved = any(begin < until and end + SETTLE > ask.sent for begin, end in found.evidence.starved)
+    return starved or any(struck(found, ask, words, settle=settle) for words, settle in DISTURBING)
 
 
-def struck(evidence: Evidence, ask: Ask, words: tuple[str, ...], *, settle: int) -> bool:
+def struck(found: Found, ask: Ask, words: tuple[str, ...], *, settle: int) -> bool:
     """Whether a fault one of whose words, its target's included, is among these was not over for so long when the stop
     was asked."""
-    return any(
-        one.begin < (ask.received or ask.sent)
-        and (one.end is None or one.end + settle > ask.sent)
-        and not {*one.kind.split("-"), *one.target.split("-")}.isdisjoint(words)
-        for one in evidence.faults
-    )
+    near = found.faults_between(ask.sent - settle, ask.received or ask.sent)
+    return any(not _words(one.kind, one.target).isdisjoint(words) for one in near)
+
+
+@cache
+def _words(kind: str, target: str) -> frozenset[str]:
+    # a clock that is stepped takes neither calls nor answers away
+    return frozenset({"clock"} if kind.startswith("clock-") else {*kind.split("-"), *target.split("-")})
 
 
 def _state_at(found: Found, attempt: Row, at: int) -> str | None:
@@ -456,7 +501,7 @@ def nothing_fails_inside(found: Found) -> Iterator[Violation]:
             yield Violation(10, f"{ask.word} was answered 500: {ask.body}", ask.received, campaign_id=ask.campaign_id)
     for at, name, code in found.evidence.fell:
         # one that is being started while its database or its engine is away says so and ends
-        if not struck(found.evidence, Ask(0, "", "", name, at), (*LOST, "asterisk", "engine"), settle=STARTED):
+        if not struck(found, Ask(0, "", "", name, at), (*LOST, "asterisk", "engine"), settle=STARTED):
             yield Violation(10, f"{name} ended by itself with {code}", at)
 
 
@@ -467,6 +512,7 @@ CHECKS: tuple[Callable[[Found], Iterator[Violation]], ...] = (
     every_attempt_ends_once,
     nobody_is_called_too_often,
     no_false_answer_to_a_stop,
+    no_503_for_nothing,
     do_not_call_is_obeyed,
     a_paused_run_is_silent,
     calls_are_attempts,

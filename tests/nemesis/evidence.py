@@ -1,13 +1,16 @@
 """What was seen, by eyes that are not outdial's: the carrier's record, the clients' log, the faults, the tables.
 
-All instants are CLOCK_REALTIME in nanoseconds; carrier, clients, engines and database share one machine and so one
-clock. The tables are read with plain SQL.
+All instants are CLOCK_REALTIME in nanoseconds, of the machine's clock, which carrier and clients read. The database's
+own may be stepped: what it wrote meanwhile is set right by the boot time that was noted beside it. What a node wrote by
+its clock (``dialed_at``, ``ringing_at``, ``answered_at``, ``ended_at`` of attempts) is left as it is. The tables are
+read with plain SQL.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,8 @@ from typing import Any
 import asyncpg
 
 SECOND = 1_000_000_000
+OFF = SECOND // 20
+"""A note of boot time is up to a hundredth of a second early, and late by what lies between a row and its trigger."""
 
 
 @dataclass(slots=True)
@@ -130,8 +135,8 @@ class Evidence:
         )
 
 
-def _ns(column: str) -> str:
-    return f"(extract(epoch FROM {column}) * 1000000)::bigint * 1000 AS {column}"
+def _ns(column: str, name: str = "") -> str:
+    return f"(extract(epoch FROM {column}) * 1000000)::bigint * 1000 AS {name or column}"
 
 
 TABLES = {
@@ -149,8 +154,10 @@ TABLES = {
         SELECT c.list_id, c.phone, cl.campaign_id
           FROM contacts c LEFT JOIN campaign_lists cl ON cl.list_id = c.list_id""",
     "history": f"""
-        SELECT id, {_ns("at")}, run_id, attempt_id, action, from_state, to_state, actor, reason FROM history
-         WHERE action IN ('run', 'attempt') ORDER BY id""",
+        SELECT h.id, {_ns("h.at", "at")}, h.run_id, h.attempt_id, h.action, h.from_state, h.to_state, h.actor, h.reason,
+               (i.boot * 1000000000)::bigint AS boot
+          FROM history h LEFT JOIN nemesis_instants i ON i.history_id = h.id
+         WHERE h.action IN ('run', 'attempt') ORDER BY h.id""",
 }
 
 
@@ -162,3 +169,29 @@ async def read_tables(dsn: str, evidence: Evidence) -> None:
             setattr(evidence, name, [dict(row) for row in await connection.fetch(statement)])
     finally:
         await connection.close()
+    set_right(evidence, booted=time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+
+
+def set_right(evidence: Evidence, *, booted: int) -> None:
+    """Put right what the database wrote while its clock was stepped; ``booted`` is when the machine was booted."""
+    stepped = [
+        (one.begin - SECOND, SECOND + (one.end or one.begin + 60 * SECOND))
+        for one in evidence.faults
+        if one.kind == "clock-postgres"
+    ]
+    reserved: dict[str, int] = {}
+    started: dict[int, int] = {}
+    for row in evidence.history:
+        boot = row.pop("boot")
+        if boot is None or abs(row["at"] - (true := booted + boot)) < OFF:
+            continue
+        if any(begin < true < end for begin, end in stepped):
+            row["at"] = true
+            if row["to_state"] == "reserved":
+                reserved[row["attempt_id"]] = true
+            if row["action"] == "run" and row["from_state"] is None:
+                started[row["run_id"]] = true
+    for attempt in evidence.attempts:
+        attempt["reserved_at"] = reserved.get(attempt["id"], attempt["reserved_at"])
+    for run in evidence.runs:
+        run["started_at"] = started.get(run["id"], run["started_at"])

@@ -1,7 +1,7 @@
 """Does the faults of the plan, notes when each began and when all was well again, and mends everything at the end.
 
 The machine's clock is not touched: stepping it would strike everything else that runs here, this suite's own eyes above
-all. What an engine's wrong clock does is shown in tests/telephony/test_parts.py.
+all. What is stepped is the wall clock of one node, API process or engine, or of the database (support.clocks).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from nemesis.carrier import USUAL
 from nemesis.evidence import Injected
 from nemesis.plan import APIS, DIALERS, MOST_AT_ONCE, PROCESSES, Fault
 from nemesis.world import World
+from support.link import WELL
 from support.relay import Relay
 
 SLOW_SECONDS = 0.15
@@ -79,11 +80,13 @@ class Injector:
             self.done.append(entry)
             how, _, what = fault.kind.partition("-")
             try:
+                if fault.step:
+                    entry.note = f"by {fault.step:+.3f} s "
                 await self._strike(how, what, fault, entry)
                 if how != "carrier" and not await self._world.until_well(
                     *self._concerned(fault.target), seconds=WELL_SECONDS
                 ):
-                    entry.note = f"not well again within {WELL_SECONDS:.0f} s"
+                    entry.note += f"not well again within {WELL_SECONDS:.0f} s"
             finally:
                 entry.end = time.time_ns()
 
@@ -112,14 +115,32 @@ class Injector:
                 await asyncio.sleep(fault.seconds)
                 self._thaw(fault.target)
             case "cut" | "stall" | "slow":
-                relay = self._world.engine_relay if what == "engine" else self._world.relays[fault.target]
-                await _disturb(relay, how, fault.seconds)
+                await _disturb(self._relay(what, fault.target), how, fault.seconds)
+            case "lossy" | "mute" | "deaf":
+                relay = self._relay(what, fault.target)
+                self._world.let(relay, how)
+                await asyncio.sleep(fault.seconds)
+                self._world.let(relay, WELL)
+            case "clock":
+                await self._step_clock(fault, entry)
             case "carrier":
                 self._world.carrier.tell("mode", what)
                 await asyncio.sleep(fault.seconds)
                 self._world.carrier.tell("mode", USUAL)
             case _:
                 raise ValueError(fault.kind)
+
+    def _relay(self, what: str, target: str) -> Relay:
+        return self._world.engine_relay if what == "engine" else self._world.relays[target]
+
+    async def _step_clock(self, fault: Fault, entry: Injected) -> None:
+        clock = self._world.clocks.get(fault.target)
+        if clock is None:
+            entry.note = "not possible here"
+            return
+        clock.set(fault.step)
+        await asyncio.sleep(fault.seconds)
+        clock.set(0.0)
 
     async def _kill(self, fault: Fault) -> None:
         world = self._world
@@ -174,6 +195,9 @@ class Injector:
         for relay in (self._world.engine_relay, *self._world.relays.values()):
             relay.shut, relay.delay_seconds = False, 0.0
             relay.go_on()
+            self._world.let(relay, WELL)
+        for clock in self._world.clocks.values():
+            clock.set(0.0)
         self._world.carrier.tell("mode", USUAL)
         self._moments.struck.set()
         self._world.kept_down.clear()

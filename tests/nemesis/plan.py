@@ -17,6 +17,8 @@ APIS = ("api-1", "api-2")
 ENGINES = ("asterisk-a", "asterisk-b")
 PROCESSES = (*DIALERS, *APIS)
 """Each reaches the database by a relay of its own."""
+LINKED = ("dialer-3", "api-2")
+"""Those two reach the database, and everybody reaches the third node's engine, by a link that can lose packets."""
 
 CALM_EVERY = 5
 CALM_SECONDS = (7.0, 10.0)
@@ -53,6 +55,20 @@ KINDS = (
     Kind("cut-database", PROCESSES, 0.0, 2.0, 4),
     Kind("stall-database", PROCESSES, 0.05, 3.0, 4),
     Kind("slow-database", PROCESSES, 1.0, 3.0, 2),
+    # packets: lost, late, doubled and out of order; none gets there; none comes back
+    Kind("lossy-engine", ("asterisk-b",), 0.5, 4.0, 4),
+    Kind("mute-engine", ("asterisk-b",), 0.2, 3.0, 2),
+    Kind("deaf-engine", ("asterisk-b",), 0.2, 3.0, 2),
+    Kind("lossy-database", LINKED, 0.5, 4.0, 4),
+    Kind("mute-database", LINKED, 0.2, 3.0, 2),
+    Kind("deaf-database", LINKED, 0.2, 3.0, 2),
+    # one wall clock is stepped, and back to right at the end. An engine's must not be stepped back while it cannot be
+    # reached (docs/explanation/stop.md, what remains): whatever strikes its connections has it for a target too, and a
+    # target has one fault at a time
+    Kind("clock-dialer", DIALERS, 0.2, 5.0, 3),
+    Kind("clock-api", APIS, 0.2, 5.0, 2),
+    Kind("clock-asterisk", ("asterisk-b",), 0.2, 5.0, 4),
+    Kind("clock-postgres", ("postgres",), 0.2, 4.0, 3),
     *(
         Kind(f"carrier-{mode}", ("carrier",), 1.0, 4.0, 1)
         for mode in ("busy", "unavailable", "rings", "silent", "late-ringing", "late-answer", "crossing", "challenge")
@@ -73,6 +89,17 @@ class Fault:
     kind: str
     target: str
     seconds: float
+    step: float = 0.0
+    """By how many seconds a clock is stepped."""
+
+
+STEPS = (0.1, 6.0)
+"""How far, either way. An engine's clock that is off by half a second is not dialed by."""
+
+
+def _fault(dice: random.Random, at: float, kind: str, target: str, seconds: float) -> Fault:
+    step = dice.choice((-1, 1)) * dice.uniform(*STEPS) if kind.startswith("clock-") else 0.0
+    return Fault(round(at, 3), kind, target, round(seconds, 3), round(step, 3))
 
 
 def faults(seed: int, seconds: float, kinds: tuple[Kind, ...] = KINDS) -> tuple[Fault, ...]:
@@ -92,7 +119,7 @@ def faults(seed: int, seconds: float, kinds: tuple[Kind, ...] = KINDS) -> tuple[
             if len(active) < MOST_AT_ONCE and all(one.target != target for one in active):
                 break
             at = min(one.at + one.seconds for one in active) + 0.501
-        planned.append(Fault(round(at, 3), kind.name, target, round(length, 3)))
+        planned.append(_fault(dice, at, kind.name, target, length))
     return tuple(one for one in planned if one.at < seconds)
 
 
@@ -101,7 +128,7 @@ def one_of_each(seed: int, kinds: tuple[Kind, ...], *, first: float, apart: floa
     dice = random.Random(f"{seed} one of each")
     order = dice.sample(kinds, len(kinds))
     return tuple(
-        Fault(round(first + place * apart, 3), kind.name, dice.choice(kind.targets), round(min(kind.longest, 0.8), 3))
+        _fault(dice, first + place * apart, kind.name, dice.choice(kind.targets), min(kind.longest, 0.8))
         for place, kind in enumerate(order)
     )
 

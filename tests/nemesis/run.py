@@ -14,6 +14,7 @@ from nemesis import plan
 from nemesis.clients import Client, owners_needed
 from nemesis.evidence import Evidence, Injected, read_tables
 from nemesis.injector import Injector, Moments
+from nemesis.looks import BrokenError, Looker
 from nemesis.plan import PROCESSES, Fault, Story
 from nemesis.world import TTL_SECONDS, World, world
 from support.programs import COMMAND
@@ -59,6 +60,9 @@ async def play(
     owners = owners_needed(clients, seconds)
     async with world(folder, command=command, ttl_seconds=ttl_seconds, owners=owners) as made:
         tell("the world is up")
+        for sentence in made.without:
+            tell(sentence)
+        evidence.fell = made.fell
         evidence.engines = made.engine_ports()
         injector = Injector(made, moments)
         evidence.faults = injector.done
@@ -66,13 +70,18 @@ async def play(
         living = [asyncio.create_task(client.run()) for client in people]
         striking = asyncio.create_task(injector.run(faults))
         pulse = asyncio.create_task(_pulse(evidence.starved))
+        looking = asyncio.create_task(Looker(evidence, made.carrier, folder / "fresh.json", tell).run())
         try:
             # clients go on until they are told; one that ends has failed, or had no more stories
             when = asyncio.FIRST_COMPLETED if whole_plan else asyncio.FIRST_EXCEPTION
-            await asyncio.wait([striking, *living], timeout=seconds, return_when=when)
-            for task in (striking, *living):
+            await asyncio.wait([striking, looking, *living], timeout=seconds, return_when=when)
+            for task in (striking, looking, *living):
                 if task.done():
-                    task.result()
+                    try:
+                        task.result()
+                    except BrokenError as error:
+                        tell(f"this ends here: {error}")
+            looking.cancel()
             tell("no more faults")
             await _end_faults(striking, injector, made)
             tell("all is well again")
@@ -82,12 +91,11 @@ async def play(
                 await asyncio.gather(*living)
             tell("the clients have finished")
         finally:
-            for task in (striking, pulse, *living):
+            for task in (striking, pulse, looking, *living):
                 task.cancel()
-            await asyncio.gather(striking, pulse, *living, return_exceptions=True)
+            await asyncio.gather(striking, pulse, looking, *living, return_exceptions=True)
             injector.mend()
         evidence.quiesced = await _rest(made)
-        evidence.fell = made.fell
         tell("everything is at rest")
         evidence.calls = made.carrier.seen(folder / "carrier.json")
         await read_tables(made.dsn, evidence)

@@ -9,7 +9,8 @@ import pytest
 
 from nemesis import account
 from nemesis.checks import check
-from nemesis.evidence import SECOND, Ask, Call, Evidence, Injected
+from nemesis.evidence import SECOND, Ask, Call, Evidence, Injected, set_right
+from nemesis.looks import look
 
 NODE = "n" * 32
 NUMBER, OTHER = "+12010000001", "+12010000002"
@@ -338,6 +339,97 @@ def test_calls_end_with_the_engine_that_was_killed():
     two_live_calls(evidence)
     evidence.faults.append(Injected("kill-asterisk", "asterisk-a", at(1.45), at(2.0)))
     assert 2 not in {one.rule for one in check(evidence)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "settle"),
+    [("lossy-engine", "asterisk-b", 6.0), ("deaf-database", "api-2", 6.0), ("clock-postgres", "postgres", 8.0)],
+)
+def test_what_was_lost_or_stepped_may_take_its_time_and_no_more(kind, target, settle):
+    evidence = right()
+    a_503_for_nothing(evidence)
+    evidence.faults.append(Injected(kind, target, at(-20), at(2.0 - settle)))
+    assert check(evidence) == []
+    evidence.faults[-1].end = at(2.0 - settle - 3.0)
+    assert {one.rule for one in check(evidence)} == {6}
+
+
+@pytest.mark.parametrize("target", ["asterisk-a", "postgres"])
+def test_a_clock_that_is_stepped_excuses_no_attempt_that_rings_at_the_200(target):
+    evidence = right()
+    ringing_at_the_200(evidence)
+    evidence.faults.append(Injected("kill-asterisk", "asterisk-a", at(2.5), at(2.6)))
+    assert check(evidence) == []
+    evidence.faults[-1].kind, evidence.faults[-1].target = f"clock-{target.split('-')[0]}", target
+    assert {one.rule for one in check(evidence)} == {6}
+
+
+def test_an_end_by_a_wrong_clock_is_believed_the_carrier():
+    evidence = right()
+    ringing_at_the_200(evidence)
+    evidence.calls[0].cancelled_at = evidence.calls[0].ended_at = at(2.95)
+    evidence.attempts[0]["ended_at"] = at(4.0)
+    assert {one.rule for one in check(evidence)} == {6}
+    evidence.faults.append(Injected("clock-dialer", "dialer-1", at(2.0), at(2.5)))
+    assert check(evidence) == []
+    evidence.calls[0].ended_at = at(3.04)
+    assert {one.rule for one in check(evidence)} == {6}
+
+
+def test_a_process_that_falls_when_a_clock_is_stepped_has_no_excuse():
+    evidence = right()
+    a_process_that_fell(evidence)
+    evidence.faults.append(Injected("clock-postgres", "postgres", at(0.5), at(1)))
+    assert {one.rule for one in check(evidence)} == {10}
+
+
+def test_what_a_stepped_database_wrote_is_set_right():
+    evidence, booted = right(), at(-500)
+    evidence.faults.append(Injected("clock-postgres", "postgres", at(0.9), at(2.0), "by +5.000 s "))
+    true = [row["at"] for row in evidence.history]
+    for row in evidence.history:
+        # noted a moment early
+        row["boot"] = row["at"] - booted - SECOND // 200
+        if at(0.9) < row["at"] < at(2.0):
+            row["at"] += 5 * SECOND
+    for row in evidence.attempts:
+        row["reserved_at"] += 5 * SECOND
+    set_right(evidence, booted=booted)
+    assert check(evidence) == []
+    # what was right is left as it was, to the nanosecond
+    assert [before - row["at"] for before, row in zip(true, evidence.history, strict=True)] == [
+        SECOND // 200 if at(0.9) < before < at(2.0) else 0 for before in true
+    ]
+
+
+def test_a_look_sees_a_call_between_a_stop_and_the_next_start():
+    evidence = right()
+    assert look(evidence) == []
+    late_call(evidence)
+    assert {one.rule for one in look(evidence)} == {1}
+    again = Ask(0, "start", CAMPAIGN, "api-1", at(2.95), at(3.1), 200, {})
+    evidence.asks.append(again)
+    assert look(evidence) == []
+    # the one that may be carried out at any time is no other campaign's
+    again.campaign_id = "another"
+    again.received = None
+    assert {one.rule for one in look(evidence)} == {1}
+
+
+def test_a_look_sees_a_call_of_a_campaign_that_is_paused():
+    evidence = right()
+    dialed_while_paused(evidence)
+    assert {one.rule for one in look(evidence)} == {8}
+    evidence.asks[-1].sent = at(0.95)
+    assert look(evidence) == []
+
+
+@pytest.mark.parametrize("spoil", [dialed_though_listed, a_503_for_nothing, an_inner_failure, a_process_that_fell])
+def test_a_look_sees_what_needs_no_tables(spoil):
+    evidence = right()
+    spoil(evidence)
+    seen = Evidence(calls=evidence.calls, asks=evidence.asks, faults=evidence.faults, fell=evidence.fell)
+    assert look(seen)
 
 
 def test_the_evidence_is_the_same_when_it_is_read_again(tmp_path):

@@ -31,6 +31,19 @@ def test_faults_overlap_by_two_at_most_and_leave_calm_spells():
         assert {kind.name for kind in plan.KINDS if not kind.name.startswith("carrier-")} <= kinds
 
 
+def test_clocks_are_stepped_either_way_and_never_an_engine_that_is_out_of_reach():
+    for seed in range(30):
+        planned = plan.faults(seed, 900)
+        stepped = [one for one in planned if one.kind.startswith("clock-")]
+        assert {one.step > 0 for one in stepped} == {True, False}
+        assert all(plan.STEPS[0] <= abs(one.step) <= plan.STEPS[1] for one in stepped)
+        assert all(one.step == 0.0 for one in planned if one not in stepped)
+    # one target has one fault at a time, and whatever keeps an engine from being reached has the engine for a target
+    for kind in plan.KINDS:
+        if kind.name.endswith(("-engine", "-asterisk")):
+            assert set(kind.targets) <= set(plan.ENGINES)
+
+
 def test_one_of_each_is_one_of_each():
     planned = plan.one_of_each(5, plan.CHEAP, first=1.0, apart=1.0)
     assert sorted(one.kind for one in planned) == sorted(kind.name for kind in plan.CHEAP)

@@ -1,8 +1,9 @@
 """The world the suite plays in: PostgreSQL, two Asterisks, three dialer nodes, two API processes, and the carrier.
 
 Two nodes share the managed Asterisk of their data folder, as on one machine; the third has an Asterisk somebody else
-runs, behind a relay. Each process reaches the database by a relay of its own. What ends is started again, as a service
-manager would.
+runs, behind a relay. Each process reaches the database by a relay of its own. Some relays listen behind a link that can
+lose packets, where this machine lets one be made. Parts, engines and the database have wall clocks of their own, where
+there is a C compiler. What ends is started again, as a service manager would.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ import asyncpg
 
 import external_postgres
 from nemesis.carrier import Carrier
-from nemesis.plan import ALL_DIALERS, APIS, DIALERS, PROCESSES
+from nemesis.plan import ALL_DIALERS, APIS, DIALERS, ENGINES, LINKED, PROCESSES
 from outdial.config import Settings
 from outdial.secretbox import SecretBox
 from outdial.services import access, flows, trunks
@@ -33,8 +35,12 @@ from outdial.services.trunks import TrunkDraft
 from outdial.store import migrations
 from outdial.store.database import Database
 from outdial.telephony.managed import ManagedAsterisk
+from outdial.telephony.program import find_asterisk
 from outdial.tokens import sign
 from sounds import tone, wav
+from support import clocks
+from support.clocks import Clock
+from support.link import WELL, Link, NoLinkError
 from support.programs import COMMAND, Program, end_all_of, free_port
 from support.relay import Relay
 
@@ -54,6 +60,18 @@ BEGIN
     RETURN NEW;
 END $$;
 CREATE TRIGGER nemesis_rules BEFORE INSERT OR UPDATE ON campaigns FOR EACH ROW EXECUTE FUNCTION nemesis_rules();
+"""
+
+# When a row of history was written by a clock that nobody steps, in hundredths of a second since boot.
+_INSTANTS = """
+CREATE TABLE nemesis_instants (history_id bigint NOT NULL, boot numeric NOT NULL);
+CREATE FUNCTION nemesis_instant() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO nemesis_instants VALUES (NEW.id, split_part(pg_read_file('/proc/uptime'), ' ', 1)::numeric);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER nemesis_instant AFTER INSERT ON history FOR EACH ROW WHEN (NEW.action IN ('run', 'attempt'))
+    EXECUTE FUNCTION nemesis_instant();
 """
 
 
@@ -80,6 +98,12 @@ class World:
         self._parts: dict[str, Part] = {}
         self.relays: dict[str, Relay] = {}
         self.engine_relay: Relay
+        self.clocks: dict[str, Clock] = {}
+        """Part, engine or the database → its wall clock; empty where there is no C compiler."""
+        self.link: Link | None = None
+        """What some relays listen behind; None where this machine lets none be made."""
+        self.without: list[str] = []
+        """What there is not, and what does in its place."""
         self.postgres: external_postgres.Server
         self.carrier: Carrier
         self.foreign: ManagedAsterisk
@@ -112,6 +136,13 @@ class World:
     def engine_ports(self) -> dict[str, int]:
         """Engine → port its calls come from."""
         return {"asterisk-a": self._managed_state()["ports"]["sip"], "asterisk-b": self.foreign.sip_address.port}
+
+    def let(self, relay: Relay, how: str) -> None:
+        """Have what is said by a relay fare so: see support.link."""
+        if self.link is not None and relay.host != "127.0.0.1":
+            self.link.let(how, relay.port)
+        else:
+            relay.trouble = "" if how == WELL else how
 
     def pids(self, target: str) -> list[int]:
         """The processes of a part, an engine or the database."""
@@ -194,7 +225,8 @@ class World:
         (self.folder / "logs").mkdir(parents=True)
         database = self.folder / "postgres"
         database.mkdir()
-        self.postgres = external_postgres.Server(database)
+        self._make_clocks()
+        self.postgres = external_postgres.Server(database, self._with_clock("postgres", database / "bin"))
         await self.postgres.make()
         stack.push_async_callback(self.postgres.stop)
         if not await self.postgres.start():
@@ -204,18 +236,26 @@ class World:
         )
         self.carrier = Carrier()
         stack.callback(self.carrier.close)
-        self.foreign = ManagedAsterisk(Settings(_env_file=None, data_dir=self.folder / "b"))
+        asterisks = await self._asterisks()
+        self.foreign = ManagedAsterisk(
+            Settings(_env_file=None, data_dir=self.folder / "b", asterisk_command=asterisks["asterisk-b"])
+        )
         stack.push_async_callback(self.foreign.stop)
         address = await self.foreign.start()
-        self.engine_relay = await _relay(stack, address.url)
+        listening = self._make_link(stack)
+        self.engine_relay = await _relay(stack, address.url, listening.get("asterisk-b"))
         for name in PROCESSES:
-            self.relays[name] = await _relay(stack, f"tcp://127.0.0.1:{self.postgres.port}")
+            self.relays[name] = await _relay(stack, f"tcp://127.0.0.1:{self.postgres.port}", listening.get(name))
         secret = base64.urlsafe_b64encode(os.urandom(32)).decode()
         await self._furnish(SecretBox(secret), owners)
         common = {"secret_key": secret, "permit_ttl_seconds": ttl_seconds, "rate_limit_per_minute": 0}
+        if asterisks["asterisk-a"] is not None:
+            common["asterisk_command"] = asterisks["asterisk-a"]
         foreign = {"asterisk_url": self.engine_relay.url, "asterisk_user": address.username}
         for name in PROCESSES:
-            own: dict[str, object] = {"data_dir": self.folder / "a", "database_url": self._by(self.relays[name].port)}
+            own: dict[str, object] = {"data_dir": self.folder / "a", "database_url": self._by(self.relays[name])}
+            if name in self.clocks:
+                own |= self.clocks[name].environment
             if name == DIALERS[-1]:
                 own |= {**foreign, "asterisk_password": address.password, "data_dir": self.folder / "c"}
             if name in APIS:
@@ -231,8 +271,41 @@ class World:
         keeper = asyncio.create_task(self._keep())
         stack.push_async_callback(_cancel, keeper)
 
-    def _by(self, port: int) -> str:
-        return self.dsn.replace(f":{self.postgres.port}/", f":{port}/")
+    def _by(self, relay: Relay) -> str:
+        return self.dsn.replace(f"127.0.0.1:{self.postgres.port}/", f"{relay.host}:{relay.port}/")
+
+    def _make_clocks(self) -> None:
+        folder = self.folder / "clocks"
+        folder.mkdir()
+        library = clocks.build(folder)
+        if library is None:
+            self.without.append("no C compiler: no clock is stepped")
+            return
+        for name in (*PROCESSES, *ENGINES, "postgres"):
+            self.clocks[name] = Clock(library, folder / name)
+
+    def _with_clock(self, name: str, folder: Path) -> Path | None:
+        if name not in self.clocks:
+            return None
+        return self.clocks[name].wrap(folder / name, (external_postgres.programs() / name,))
+
+    async def _asterisks(self) -> dict[str, Path | None]:
+        """Engine → its program, with a clock of its own and not that of the process that starts it."""
+        if not self.clocks:
+            return dict.fromkeys(ENGINES)
+        program = await find_asterisk(Settings(_env_file=None))
+        return {name: self.clocks[name].wrap_asterisk(self.folder / "engines" / name, program) for name in ENGINES}
+
+    def _make_link(self, stack: contextlib.AsyncExitStack) -> dict[str, socket.socket]:
+        """Whose relay listens behind the link → where."""
+        behind = ("asterisk-b", *LINKED)
+        try:
+            self.link = Link(len(behind))
+        except NoLinkError as error:
+            self.without.append(f"{error}; relays stall and clump what they hand on in its place")
+            return {}
+        stack.callback(self.link.close)
+        return dict(zip(behind, self.link.sockets, strict=True))
 
     async def _furnish(self, secrets: SecretBox, owners: int) -> None:
         """Applications, each of an account of its own, with trunks and a flow."""
@@ -249,6 +322,7 @@ class World:
                 self.owners.append(owner)
             async with database.connection() as connection:
                 await connection.execute(_FAST_RULES)
+                await connection.execute(_INSTANTS)
         finally:
             await database.close()
 
@@ -282,9 +356,9 @@ class World:
             await asyncio.to_thread(program.end, 20)
 
 
-async def _relay(stack: contextlib.AsyncExitStack, url: str) -> Relay:
+async def _relay(stack: contextlib.AsyncExitStack, url: str, listening: socket.socket | None) -> Relay:
     relay = Relay(url)
-    await relay.open()
+    await relay.open(listening)
     stack.push_async_callback(relay.close)
     return relay
 

@@ -50,3 +50,29 @@ def test_without_one_guard_a_promise_is_broken(name):
     found = model.explore(f"-D{name} {model.VARIANTS[name]}", shortest=True)
     assert found.broken != ""
     assert found.story
+
+
+@pytest.mark.parametrize(
+    ("whole", "broken", "caught", "words", "code"),
+    [
+        (True, "", "a", [], 0),
+        (False, "", "a", [], 1),
+        (False, "", "a", ["--partly"], 0),
+        (True, "a", "a", ["--partly"], 1),
+        (True, "", "", ["--partly"], 1),
+    ],
+)
+def test_it_succeeds_only_with_everything_explored_whole_held_and_caught(
+    monkeypatch, whole, broken, caught, words, code
+):
+    def explored(flags, *, shortest, **limits):
+        return model.Explored(1, 1, 0.0, whole, caught if shortest else broken, ())
+
+    monkeypatch.setattr(model, "explore", explored)
+    assert model.main(words) == code
+
+
+def test_an_exploration_that_its_limits_end_is_not_whole():
+    found = model.explore("", shortest=False, megabytes=300)
+    assert not found.whole
+    assert not found.broken

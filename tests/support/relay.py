@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
+import socket
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
+
+MOST_PIECES = 4
+TROUBLE_SECONDS = 0.5
+POLL_SECONDS = 0.02
 
 
 class Relay:
@@ -21,17 +27,28 @@ class Relay:
         """Let new connections say nothing either, until :meth:`go_on`."""
         self.delay_seconds = 0.0
         """How late everything is handed on, each way."""
+        self.trouble = ""
+        """``lossy``: each way by itself, what is said arrives in pieces and clumps, late; ``mute``: nothing arrives
+        there; ``deaf``: nothing comes back."""
 
     @property
     def url(self) -> str:
         """Where it is reached, in place of what it hands on to."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def host(self) -> str:
+        """The address on which it listens."""
+        return self._address()[0]
 
     @property
     def port(self) -> int:
-        """Where it listens, on the loopback address."""
+        """The port on which it listens."""
+        return self._address()[1]
+
+    def _address(self) -> tuple[str, int]:
         assert self._server is not None
-        return self._server.sockets[0].getsockname()[1]
+        return self._server.sockets[0].getsockname()[:2]
 
     def stall(self) -> None:
         """From now on keep what the connections there are have to say; new ones are not touched."""
@@ -69,17 +86,23 @@ class Relay:
         self._links[task] = (flowing, writer, to_there)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pour(reader, to_there, flowing))
-                group.create_task(self._pour(there, writer, flowing))
+                group.create_task(self._pour(reader, to_there, flowing, blocked_by="mute"))
+                group.create_task(self._pour(there, writer, flowing, blocked_by="deaf"))
         finally:
             del self._links[task]
 
-    async def _pour(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flowing: asyncio.Event) -> None:
+    async def _pour(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flowing: asyncio.Event, *, blocked_by: str
+    ) -> None:
         try:
             while data := await reader.read(65536):
                 await flowing.wait()
                 if self.delay_seconds:
                     await asyncio.sleep(self.delay_seconds)
+                while self.trouble == blocked_by:  # noqa: ASYNC110 - it ends within seconds, and nobody counts them
+                    await asyncio.sleep(POLL_SECONDS)
+                if self.trouble == "lossy":
+                    data = await self._in_pieces(data, writer)
                 writer.write(data)
                 await writer.drain()
         except (OSError, RuntimeError):
@@ -88,9 +111,21 @@ class Relay:
         finally:
             writer.close()
 
-    async def open(self) -> None:
-        """Begin to listen."""
-        self._server = await asyncio.start_server(self._link, "127.0.0.1", 0)
+    async def _in_pieces(self, data: bytes, writer: asyncio.StreamWriter) -> bytes:
+        """Hand on a part, in pieces at odd times, and return the rest after a while: more has gathered behind it."""
+        for _ in range(random.randrange(MOST_PIECES)):
+            piece = random.randint(0, len(data))
+            writer.write(data[:piece])
+            data = data[piece:]
+            await asyncio.sleep(random.random() ** 2 * TROUBLE_SECONDS)
+        return data
+
+    async def open(self, listening: socket.socket | None = None) -> None:
+        """Begin to listen: there, or on a port of the loopback address."""
+        if listening is not None:
+            self._server = await asyncio.start_server(self._link, sock=listening)
+        else:
+            self._server = await asyncio.start_server(self._link, "127.0.0.1", 0)
 
     async def close(self) -> None:
         """Cut everything and listen no more."""

@@ -6,7 +6,7 @@ import codecs
 from typing import Any, Final
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from outdial.core.errors import BadRequestError, InvalidInputError, TooLargeError
 
@@ -42,7 +42,8 @@ async def read_json(request: Request) -> Any:
 
 
 async def read_body(request: Request, *, largest: int = LARGEST_BODY) -> bytes:
-    """Return the body as it was sent; it can be asked for again. Raises TooLargeError."""
+    """Return the body as it was sent; it can be asked for again. Raises TooLargeError, and BadRequestError when the
+    client hung up before all of it was there."""
     kept: bytes | None = getattr(request.state, "body", None)
     if kept is None:
         kept = request.state.body = await _read(request, largest)
@@ -55,10 +56,14 @@ async def _read(request: Request, largest: int) -> bytes:
     if declared.isascii() and declared.isdigit() and int(declared[:20]) > largest:
         raise too_large
     data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > largest:
-            raise too_large
+    try:
+        async for chunk in request.stream():
+            data += chunk
+            if len(data) > largest:
+                raise too_large
+    except ClientDisconnect:
+        # nobody hears this: it is for the log, where it is no failure of ours
+        raise BadRequestError("The client hung up before its whole body had arrived.") from None
     return bytes(data)
 
 

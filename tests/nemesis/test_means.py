@@ -1,0 +1,192 @@
+"""What the suite disturbs with does what it says: clocks of single processes, links that lose packets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+import pytest
+
+from nemesis.world import World
+from outdial.config import Settings
+from outdial.telephony.ari import AriHttp
+from outdial.telephony.managed import ManagedAsterisk
+from outdial.telephony.program import find_asterisk
+from support import clocks
+from support.clocks import Clock
+from support.link import DEAF, LOSSY, MUTE, WELL, Link, NoLinkError, far_port
+from support.relay import Relay
+
+pytestmark = pytest.mark.timeout(120)
+
+SECONDS = 120.0
+SOON = 5.0
+
+
+@pytest.fixture
+def clock(tmp_path) -> Clock:
+    library = clocks.build(tmp_path)
+    if library is None:
+        pytest.skip("no C compiler")
+    return Clock(library, tmp_path / "clock")
+
+
+TELL = """
+import sys, time
+for _ in sys.stdin:
+    print(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), time.monotonic(), flush=True)
+    time.sleep(0.01)
+"""
+
+
+def test_a_process_has_its_wall_clock_stepped_and_nothing_else(clock):
+    process = subprocess.Popen(
+        [sys.executable, "-c", TELL], env=clock.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+
+        def off() -> list[float]:
+            own = (time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), time.monotonic())
+            process.stdin.write("\n")
+            process.stdin.flush()
+            said = map(float, process.stdout.readline().split())
+            return [told - real for told, real in zip(said, own, strict=True)]
+
+        off()
+        for step in (0.0, SECONDS, -SECONDS, 0.0):
+            clock.set(step)
+            wall, *others = off()
+            # the question takes its time
+            assert step <= wall < step + SOON
+            assert all(0 <= other < SOON for other in others)
+
+
+async def test_an_asterisk_has_its_wall_clock_stepped(clock, stage, tmp_path):
+    program = clock.wrap_asterisk(tmp_path / "engine", await find_asterisk(Settings(_env_file=None)))
+    asterisk = ManagedAsterisk(Settings(_env_file=None, data_dir=stage, asterisk_command=program))
+    address = await asterisk.start()
+    ari = AriHttp(address.url, address.username, address.password, timeout_seconds=20)
+    try:
+        for step in (0.0, SECONDS, -SECONDS, 0.0):
+            clock.set(step)
+            before = time.time()
+            said = (await ari.request("GET", "asterisk/ping")).decode(dict)["timestamp"]
+            off = datetime.fromisoformat(said).timestamp() - before
+            assert step - 0.1 < off < step + SOON
+    finally:
+        await ari.close()
+        await asterisk.stop()
+
+
+WAIT = """
+import ctypes, sys, time
+libc = ctypes.CDLL(None)
+class Timespec(ctypes.Structure):
+    _fields_ = [("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long)]
+condition, mutex = ctypes.create_string_buffer(64), ctypes.create_string_buffer(64)
+libc.pthread_mutex_lock(mutex)
+until = Timespec(int(time.time()) + 60, 0)
+print("waits", flush=True)
+code = libc.pthread_cond_timedwait(condition, mutex, ctypes.byref(until))
+print(code, time.time() - until.seconds, flush=True)
+"""
+
+
+def test_who_waits_for_an_instant_wakes_when_the_clock_is_stepped_over_it(clock):
+    process = subprocess.Popen([sys.executable, "-c", WAIT], env=clock.environment, stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout.readline() == "waits\n"
+        clock.set(SECONDS)
+        code, late = process.stdout.readline().split()
+    # ETIMEDOUT
+    assert code == "110"
+    assert 0 <= float(late) < SECONDS
+
+
+@contextlib.asynccontextmanager
+async def echo(how: str) -> AsyncIterator[tuple[World, Relay]]:
+    """A relay to a server that says everything again, behind a link or not."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                said.extend(data)
+                writer.write(data)
+        writer.close()
+
+    said = bytearray()
+    async with contextlib.AsyncExitStack() as stack:
+        made = World.__new__(World)
+        made.link = None
+        if how == "link":
+            try:
+                made.link = Link(1)
+            except NoLinkError as error:
+                pytest.skip(str(error))
+            stack.callback(made.link.close)
+        server = await stack.enter_async_context(await asyncio.start_server(serve, "127.0.0.1", 0))
+        relay = Relay(f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        await relay.open(made.link.sockets[0] if made.link else None)
+        stack.push_async_callback(relay.close)
+        relay.said = said
+        yield made, relay
+
+
+@pytest.mark.parametrize("how", ["link", "relay"])
+async def test_what_is_said_over_a_lossy_link_arrives_late_and_whole(how):
+    words = bytes(place % 251 for place in range(100_000))
+    async with echo(how) as (made, relay):
+        reader, writer = await asyncio.open_connection(relay.host, relay.port)
+        began = time.monotonic()
+        writer.write(words)
+        assert await reader.readexactly(len(words)) == words
+        quick = time.monotonic() - began
+        made.let(relay, LOSSY)
+        began = time.monotonic()
+        for place in range(0, len(words), 10_000):
+            writer.write(words[place : place + 10_000])
+            assert await reader.readexactly(10_000) == words[place : place + 10_000]
+        assert time.monotonic() - began > quick
+        made.let(relay, WELL)
+        writer.close()
+
+
+@pytest.mark.parametrize("how", ["link", "relay"])
+async def test_one_way_may_be_dead_and_the_other_not(how):
+    async with echo(how) as (made, relay):
+        reader, writer = await asyncio.open_connection(relay.host, relay.port)
+        writer.write(b"a")
+        assert await reader.readexactly(1) == b"a"
+
+        made.let(relay, DEAF)
+        writer.write(b"b")
+        async with asyncio.timeout(30):
+            while relay.said != b"ab":  # noqa: ASYNC110 - another connection's bytes
+                await asyncio.sleep(0.01)
+        answer = asyncio.ensure_future(reader.readexactly(1))
+        await asyncio.wait([answer], timeout=0.3)
+        assert not answer.done()
+        made.let(relay, WELL)
+        assert await answer == b"b"
+
+        made.let(relay, MUTE)
+        writer.write(b"c")
+        answer = asyncio.ensure_future(reader.readexactly(1))
+        await asyncio.wait([answer], timeout=0.3)
+        assert relay.said == b"ab"
+        made.let(relay, WELL)
+        assert await answer == b"c"
+        writer.close()
+
+
+def test_a_packets_port_at_the_far_end_is_read():
+    head = bytes([0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 198, 18, 0, 1, 198, 18, 0, 2])
+    assert far_port(head + b"\x12\x34\x56\x78", there=True) == 0x5678
+    assert far_port(head + b"\x12\x34\x56\x78", there=False) == 0x1234
+    udp = bytes([*head[:9], 17, *head[10:]])
+    assert far_port(udp + b"\x12\x34\x56\x78", there=True) == 0
