@@ -27,6 +27,8 @@ from scheduling import enable, fall_due
 from scheduling import look as look_at_schedules
 from waiting import until
 
+pytestmark = pytest.mark.timeout(120)
+
 KILLED = """
 import asyncio, sys
 from outdial.secretbox import SecretBox
