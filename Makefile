@@ -36,6 +36,9 @@ model: .venv/dev ## check the Promela model of the stop with Spin, whole, in wid
 bench: .venv/dev ## measure; prints a table of ratios
 	$(BIN)/python -m bench
 
+bench-stop: .venv/dev ## measure the stop alone, with its engine answering and frozen
+	$(BIN)/python -m bench stop unreachable
+
 bench-api: .venv/dev ## measure the API beside a bare endpoint with the same SQL
 	$(BIN)/python -m bench.api
 
@@ -58,4 +61,5 @@ fuzz: .venv/dev ## CASES generated requests over the API document, checked answe
 docs: .venv/dev ## write the generated reference pages
 	$(BIN)/python scripts/docs.py
 
-.PHONY: help install run check test nemesis nemesis-broken model fuzz bench bench-api bench-import bench-exports bench-watchdog docs
+.PHONY: help install run check test nemesis nemesis-broken model fuzz bench bench-stop bench-api bench-import bench-exports \
+	bench-watchdog docs

@@ -1,6 +1,6 @@
 """`make bench`: what outdial costs and how fast it stops, each row beside its yardstick of the same sitting.
 
-`python -m bench [row …]` takes only some of: stop cpu throughput memory claim api
+`python -m bench [row …]` takes only some of: stop unreachable cpu throughput memory claim api
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import statistics
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -21,15 +20,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import structlog
 
 from bench.api import api
-from bench.place import TTL_SECONDS, Place, end, environment, machine, place
+from bench.common import BUSY, RINGING, Row, numbers, own_node, quantiles, start, until
+from bench.place import Place, end, environment, machine, place
+from bench.unreachable import unreachable
 
-from dialing import RULES, dialing, set_stage, with_rules  # isort: skip - found through bench.place
+from dialing import RULES, set_stage, with_rules  # isort: skip - found through bench.place
 from engines import simulated  # isort: skip
 from support.asterisk import connected_engine  # isort: skip
 from telephony.conftest import TRUNK, listening  # isort: skip
 
 from outdial import clock
-from outdial.core.ids import stasis_app
 from outdial.core.model import CallingHours, RunContactState
 from outdial.dialer.claim import claim
 from outdial.dialer.outcomes import Known, ended
@@ -43,47 +43,7 @@ from outdial.telephony.engine import CallEnded, CallRinging, OriginateResult, Tr
 
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
 
-Row = tuple[str, str, str, str, str]
 ROUNDS = 30
-RINGING = "180"
-BUSY = "486"
-
-
-def numbers(count: int, suffix: str, *, area: int) -> list[str]:
-    return [f"+1{area}{number:04d}{suffix}" for number in range(count)]
-
-
-def quantiles(seconds: list[float]) -> tuple[float, float]:
-    ordered = sorted(seconds)
-    return statistics.median(ordered), ordered[min(len(ordered) - 1, round(0.99 * len(ordered)))]
-
-
-async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], seconds: float = 120) -> None:
-    async with asyncio.timeout(seconds):
-        while True:
-            answer = condition()
-            if (await answer) if asyncio.iscoroutine(answer) else answer:
-                return
-            await asyncio.sleep(0.005)
-
-
-async def own_node(found: Place, stage, stack: AsyncExitStack):
-    """A dialer in this process at the managed Asterisk."""
-    node_id = uuid.uuid4().hex
-    engine = await stack.enter_async_context(connected_engine(found.asterisk, stasis_app(node_id)))
-    await until(lambda: engine.up)
-    await stack.enter_async_context(
-        dialing(
-            stage,
-            engine,
-            found.settings.data_dir,
-            engines=found.engines,
-            address=found.asterisk.address,
-            ttl_seconds=TTL_SECONDS,
-            node_id=node_id,
-        )
-    )
-    return engine
 
 
 async def bare_cancel(found: Place, count: int) -> list[float]:
@@ -155,12 +115,6 @@ async def stops(found: Place) -> list[Row]:
             )
         )
     return rows
-
-
-async def start(stage):
-    return await runs.start(
-        stage.database, stage.secrets, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="bench"
-    )
 
 
 async def cpu(found: Place) -> list[Row]:
@@ -416,7 +370,15 @@ async def requests(found: Place) -> list[Row]:
     return [row async for row in api(found.context, found.folder)]
 
 
-ROWS = {"stop": stops, "cpu": cpu, "throughput": throughput, "memory": memory, "claim": claims, "api": requests}
+ROWS = {
+    "stop": stops,
+    "unreachable": unreachable,
+    "cpu": cpu,
+    "throughput": throughput,
+    "memory": memory,
+    "claim": claims,
+    "api": requests,
+}
 
 
 async def main(wanted: list[str]) -> None:

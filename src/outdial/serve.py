@@ -21,7 +21,7 @@ from outdial.config import Settings
 from outdial.context import Context, open_context
 from outdial.dialer import Dialer
 from outdial.listening import listen, url_of
-from outdial.services import emergency, evidence_keeper, import_keeper, imports, schedules
+from outdial.services import emergency, evidence_keeper, import_keeper, imports, schedules, wide_stop_keeper
 from outdial.services.emergency import EmergencySwitch
 from outdial.services.engines import Engines
 from outdial.services.stop import resume_stops
@@ -100,6 +100,8 @@ async def serving(settings: Settings, *, dialer: bool, api: bool) -> AsyncIterat
             parts.append(await stack.enter_async_context(_beside(lives, name="dialer")))
         resuming = resume_stops(context.database, engines)
         parts.append(await stack.enter_async_context(_beside(resuming, name="resume stops")))
+        going_on = wide_stop_keeper.keep(context.database, engines)
+        parts.append(await stack.enter_async_context(_beside(going_on, name="wide stops")))
         watching = emergency.keep(context.database, engines, EmergencySwitch.of(settings))
         parts.append(await stack.enter_async_context(_beside(watching, name="emergency")))
         scheduling = schedules.keep(context.database, context.secrets, ttl_seconds=settings.permit_ttl_seconds)

@@ -15,7 +15,7 @@ from outdial import clock
 from outdial.core.errors import EngineUnavailableError
 from outdial.core.model import AttemptState, Disposition, DoneReason, RunContactState
 from outdial.dialer import calls as module
-from outdial.dialer.calls import Calls, Flow
+from outdial.dialer.calls import Calls, Flow, Messages
 from outdial.dialer.outcomes import Known
 from outdial.store.attempts import AttemptNews
 from outdial.telephony.engine import OriginateResult, OutgoingCall, Permit, TrunkAddress
@@ -51,11 +51,13 @@ class Phone:
     book: Noted
     over: list[str] = field(default_factory=list)
 
-    async def place(self, number: str, *, flow: Flow | None = None, ring_seconds: int = 30) -> str:
+    async def place(
+        self, number: str, *, flow: Flow | None = None, courtesy: Flow | None = None, ring_seconds: int = 30
+    ) -> str:
         attempt_id = uuid.uuid4().hex
         self.calls.reserve(
             Known(attempt_id=attempt_id, number=1, rules=with_rules(max_attempts=2), by="n1"),
-            flow,
+            Messages(flow, courtesy),
             lambda: self.over.append(attempt_id),
         )
         self.result = await self.calls.originate(
@@ -180,7 +182,9 @@ async def test_without_a_permit_nothing_was_sent(phone, flow):
 
 async def test_what_is_put_back_before_it_was_placed_was_never_sent(phone, flow):
     attempt_id = uuid.uuid4().hex
-    phone.calls.reserve(Known(attempt_id=attempt_id, number=1, rules=with_rules(), by="n1"), flow, lambda: None)
+    phone.calls.reserve(
+        Known(attempt_id=attempt_id, number=1, rules=with_rules(), by="n1"), Messages(flow), lambda: None
+    )
     assert attempt_id in phone.calls
     phone.calls.put_back(attempt_id, "the gate was closed")
     phone.calls.put_back(attempt_id, "again")
@@ -261,7 +265,7 @@ async def test_a_call_is_hung_up_even_if_it_was_not_there_yet(phone, flow, monke
     async with asyncio.TaskGroup() as group:
         placing = group.create_task(phone.place(RINGS, flow=flow))
         await until(lambda: len(phone.calls) == 1)
-        phone.calls.hang_up_unanswered()
+        phone.calls.hang_up_unanswered("test")
         await until(lambda: late.hung_up == [False, False])
         late.go_on.set()
     assert phone.result is OriginateResult.ACCEPTED
@@ -356,7 +360,7 @@ async def test_an_adopted_conversation_hears_its_flow_to_the_end(phone, flow, mo
 async def test_at_the_end_everything_can_be_hung_up(phone, flow):
     ids = [await phone.place(number, flow=Flow(flow.audio, 600.0)) for number in (ANSWERS, RINGS, RINGS)]
     await until(lambda: AttemptState.ANSWERED in phone.book.of(ids[0]))
-    phone.calls.hang_up_unanswered()
+    phone.calls.hang_up_unanswered("test")
     await until(lambda: len(phone.calls) == 1)
     assert ids[0] in phone.calls
     phone.calls.hang_up_all()

@@ -13,11 +13,11 @@ from dialer.test_calls import Noted
 from dialing import with_rules
 from outdial import clock
 from outdial.core.model import AttemptState, Disposition, DoneReason
-from outdial.dialer.calls import Calls, Flow
+from outdial.dialer.calls import Calls, Flow, Messages
 from outdial.dialer.outcomes import Known
 from outdial.store.attempts import AttemptNews
 from outdial.telephony.asterisk import AsteriskEngine
-from outdial.telephony.engine import OriginateResult, OutgoingCall, Permit, TrunkAddress
+from outdial.telephony.engine import CancelResult, OriginateResult, OutgoingCall, Permit, TrunkAddress
 from sounds import tone, wav
 from support.asterisk import connected_engine
 from support.asterisk import module_asterisk as asterisk  # noqa: F401 - a fixture
@@ -27,7 +27,7 @@ from values import KEY, TRUNK
 from waiting import until
 
 RUN_ID = 900_001
-ANSWERS, RINGS, PUTS_DOWN = "+15550100001", "+15550100180", "+15550100487"
+ANSWERS, RINGS, PUTS_DOWN, CROSSES = "+15550100001", "+15550100180", "+15550100487", "+15550100201"
 
 
 @dataclass
@@ -52,17 +52,17 @@ class Phone:
             )
         )
 
-    def reserve(self, flow: Flow | None) -> str:
+    def reserve(self, flow: Flow | None, courtesy: Flow | None = None) -> str:
         attempt_id = uuid.uuid4().hex
         known = Known(attempt_id=attempt_id, number=1, rules=with_rules(max_attempts=2), by="n1")
-        self.calls.reserve(known, flow, lambda: None)
+        self.calls.reserve(known, Messages(flow, courtesy), lambda: None)
         return attempt_id
 
     async def originate(self, attempt_id: str, number: str) -> OriginateResult:
         return await self.calls.originate(OutgoingCall(attempt_id, RUN_ID, 1, KEY, number, "+15550100999", 30))
 
-    async def place(self, number: str, flow: Flow | None) -> str:
-        attempt_id = self.reserve(flow)
+    async def place(self, number: str, flow: Flow | None, courtesy: Flow | None = None) -> str:
+        attempt_id = self.reserve(flow, courtesy)
         assert await self.originate(attempt_id, number) is OriginateResult.ACCEPTED
         return attempt_id
 
@@ -126,6 +126,46 @@ async def test_one_we_hang_up_on_in_the_middle_was_reached(phone, flow):
     phone.calls.hang_up_all()
     news = await phone.ended(attempt_id)
     assert (news.disposition, news.reason) == (Disposition.ANSWERED_HUMAN, "")
+
+
+async def test_one_who_answers_before_the_cancel_arrives_hears_the_courtesy_message(phone, flow, tmp_path, monkeypatch):
+    sorry = tmp_path / "sorry.wav"
+    sorry.write_bytes(wav(tone(440, rate=8000, seconds=1.0), rate=8000))
+    cancel, said = phone.engine.cancel, []
+
+    async def late(call_id: str) -> CancelResult:
+        (seen,) = phone.peer.calls.values()
+        await phone.peer.until(lambda: seen.acknowledged_at is not None)
+        said.append(await cancel(call_id))
+        return said[-1]
+
+    monkeypatch.setattr(phone.engine, "cancel", late)
+    phone.peer.ring_seconds = 1.0
+    attempt_id = await phone.place(ANSWERS, flow, Flow(sorry, 1.0))
+    await until(lambda: AttemptState.RINGING in phone.book.of(attempt_id))
+    phone.peer.audio_packets()
+    phone.calls.hang_up_unanswered("hushed")
+    news = await phone.ended(attempt_id)
+    assert said == [CancelResult.ANSWERED]
+    assert (news.disposition, news.contact.done_reason) == (Disposition.ANSWERED_HUMAN, DoneReason.REACHED)
+    assert news.reason == "answered as it was cancelled (hushed): heard the courtesy message"
+    # a second of sound, not the two of the flow
+    assert 40 <= phone.peer.audio_packets() <= 60
+    (seen,) = phone.peer.calls.values()
+    assert seen.cancelled_at is None
+    await phone.peer.until(lambda: seen.bye_at is not None)
+
+
+async def test_an_answer_that_crosses_the_cancel_is_ended_by_the_engine_and_nobody_hears_of_it(phone, flow):
+    """Whatever message there is: the channel is gone when the 200 OK arrives."""
+    attempt_id = await phone.place(CROSSES, flow, flow)
+    await until(lambda: AttemptState.RINGING in phone.book.of(attempt_id))
+    phone.calls.hang_up_unanswered("hushed")
+    news = await phone.ended(attempt_id)
+    assert (news.disposition, news.answered_at, news.reason) == (Disposition.CANCELLED, None, "hushed")
+    (seen,) = phone.peer.calls.values()
+    await phone.peer.until(lambda: seen.bye_at is not None)
+    assert (seen.cancelled_at is None, seen.acknowledged_at is None) == (False, False)
 
 
 async def test_one_who_answers_while_there_is_no_stream_was_abandoned(phone, flow):

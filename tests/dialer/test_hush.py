@@ -4,12 +4,14 @@ database for longer than a lease."""
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
 from dialing import dialing, phones, set_stage, with_rules
 from engines import TTL_SECONDS, simulated
 from outdial.core.model import RunState
+from outdial.dialer import outcomes
 from outdial.dialer.calls import Calls
 from outdial.services import emergency, runs
 from outdial.services.emergency import EmergencySwitch
@@ -31,7 +33,7 @@ async def door(dsn):
 async def stage(database, secret_box):
     """Half of the phones ring for ever, half answer and listen."""
     numbers = [*phones(20, last="80"), *phones(20, last="10", area=556)]
-    return await set_stage(database, secret_box, numbers, rules=with_rules(max_attempts=1), seconds=60)
+    return await set_stage(database, secret_box, numbers, rules=with_rules(max_attempts=2), seconds=60)
 
 
 async def start(stage):
@@ -68,6 +70,28 @@ async def test_without_the_database_what_rings_is_cancelled_and_who_talks_goes_o
         await until(only_talk, seconds=4 * TTL_SECONDS + 2)
         assert len(engine.sent) == 40
         door.shut = False
+
+        async def booked() -> bool:
+            async with stage.database.connection() as connection:
+                return await connection.fetchval("SELECT count(*) FROM attempts WHERE state = 'ended'") >= 20
+
+        await until(booked)
+        async with stage.database.connection() as connection:
+            rows = await connection.fetch(
+                """
+                SELECT a.disposition, a.change_reason, c.state, c.attempts_count,
+                       c.not_before - a.ended_at AS pause, h.reason
+                  FROM attempts a JOIN run_contacts c USING (run_id, contact_id)
+                  JOIN history h ON h.attempt_id = a.id AND h.to_state = 'ended'
+                 WHERE a.phone LIKE '%80'
+                """
+            )
+        assert len(rows) == 20
+        for row in rows:
+            # somebody's phone rang: it counts, and what is left of their attempts comes after the usual pause
+            assert (row["disposition"], row["state"], row["attempts_count"]) == ("cancelled", "waiting", 1)
+            assert row["pause"] > timedelta(seconds=50)
+            assert row["change_reason"] == row["reason"] == outcomes.AWAY
 
 
 async def test_the_file_works_without_the_database(stage, door, engines, tmp_path):
@@ -121,7 +145,7 @@ async def test_a_node_that_cannot_hush_does_not_dial_on(stage, engines, tmp_path
 
     over: list[bool] = []
 
-    def broken(_calls: Calls) -> None:
+    def broken(_calls: Calls, _reason: str = "") -> None:
         raise RuntimeError("broken switch")
 
     monkeypatch.setattr(Calls, "hang_up_unanswered", broken)

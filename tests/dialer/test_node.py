@@ -19,7 +19,7 @@ from outdial.core.model import EngineKind, RunState
 from outdial.dialer import adoption as adoption_module
 from outdial.dialer.adoption import Adoption, process_is_gone, this_host
 from outdial.dialer.book import Book
-from outdial.dialer.calls import Calls
+from outdial.dialer.calls import Calls, Messages
 from outdial.dialer.chores import Chores, complete
 from outdial.dialer.lease import LeaseKeeper, flow_of
 from outdial.dialer.node import Node
@@ -132,7 +132,7 @@ async def fetch(database, statement, *arguments):
 @contextlib.asynccontextmanager
 async def working(node, run, stage):
     """A worker at work; its gate is opened by the test."""
-    worker = Worker(node, run, stage.trunk, await flow_of(node, run))
+    worker = Worker(node, run, stage.trunk, Messages(await flow_of(node, run.flow_id)))
     task = asyncio.create_task(worker.work())
     try:
         yield worker, task

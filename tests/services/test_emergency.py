@@ -118,7 +118,7 @@ async def test_the_database_refuses_whoever_forgets_to_ask(stage, engines, datab
     run = await start(stage)
     await declare(stage, engines)
     async with database.connection() as connection:
-        with pytest.raises(asyncpg.RaiseError, match="emergency stop is in force"):
+        with pytest.raises(asyncpg.PostgresError, match="emergency stop is in force"):
             await connection.execute("UPDATE runs SET state = 'active' WHERE id = $1", run.id)
 
 
@@ -164,6 +164,19 @@ async def test_a_long_start_holds_no_emergency_up(stage, engines, database, swit
     assert await state(other, run) is RunState.STOPPED
     assert not held_up
     assert isinstance(begun[0], EmergencyStopError)
+
+
+async def test_one_declared_between_the_look_and_the_run_is_told_as_one_seen(stage, engines, monkeypatch):
+    """The database's own refusal, a start's last but one line, is the same error with the same words."""
+    starting = store.starting
+
+    async def declared_meanwhile(connection, account_id):
+        await declare(stage, engines)
+        await starting(connection, account_id)
+
+    monkeypatch.setattr(store, "starting", declared_meanwhile)
+    with pytest.raises(EmergencyStopError, match="declared by operator: wrong recording"):
+        await start(stage)
 
 
 async def _insert_run(connection, stage) -> str:

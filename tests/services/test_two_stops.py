@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
+from datetime import timedelta
+
+import asyncpg
+import pytest
 
 from dialing import phones, set_stage
 from outdial import clock
-from outdial.core.campaign import RunAction
+from outdial.core.canonical import read
 from outdial.core.model import AttemptState, EngineKind, RunContactState
-from outdial.services import runs
+from outdial.services import runs, signed_reports
 from outdial.services import stop as stops
 from outdial.services.barrier import NodeOutcome, Silence, Wishes
 from outdial.store import attempts, engines, nodes, reserve
 from outdial.store import runs as runs_store
+from outdial.store import stops as store
 from outdial.store.attempts import AttemptNews, ContactNews
 from outdial.store.nodes import NodeRow
 from outdial.store.reserve import Reservation
@@ -36,15 +42,28 @@ async def commit(database, run, *cancelled: str):
 
 async def test_what_the_slower_one_cancelled_is_counted(database, secret_box):
     """The faster one found these calls gone, before anybody had booked them."""
+    run, ringing = await ringing_and_stopping(database, secret_box, 3)
+    faster = await commit(database, run)
+    assert faster.report.cancelled_count == 0
+    slower = await commit(database, run, *ringing)
+    assert slower.report.cancelled_count == 3
+    assert slower.report.stopped_at == faster.report.stopped_at
+    assert await stops.report_of(database, run.id) == slower.report
+    # whoever has cancelled nothing changes nothing
+    assert (await commit(database, run)).report == slower.report
+
+
+async def ringing_and_stopping(database, secret_box, count: int):
+    """A run that is stopping, with calls that its node has booked as ringing."""
     stage = await set_stage(database, secret_box, phones(5))
     run = (await runs.start(database, secret_box, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="test")).run
-    ringing = [uuid.uuid4().hex for _ in range(3)]
+    ringing = [uuid.uuid4().hex for _ in range(count)]
     async with database.connection() as connection:
         await engines.put(
             connection, secret_box, engine_id="e1", kind=EngineKind.SIMULATED, url=None, username=None, password=None
         )
         await nodes.register(connection, NodeRow("n1", "n1", "h", 1, "app", "e1"), ttl_seconds=60)
-        people = await reserve.candidates(connection, run, 3)
+        people = await reserve.candidates(connection, run, count)
         wanted = [(one.contact_id, attempt_id) for one, attempt_id in zip(people, ringing, strict=True)]
         await reserve.reserve(connection, run, "n1", Reservation((), (), wanted, (), 10, 10, None))
         await attempts.book(
@@ -63,12 +82,69 @@ async def test_what_the_slower_one_cancelled_is_counted(database, secret_box):
         )
     async with database.transaction() as connection:
         await runs_store.lock_run(connection, run.id)
-        run = await runs.move_locked(connection, run, RunAction.STOP, "supervisor")
-    faster = await commit(database, run)
-    assert faster.report.cancelled_count == 0
-    slower = await commit(database, run, *ringing)
-    assert slower.report.cancelled_count == 3
-    assert slower.report.stopped_at == faster.report.stopped_at
-    assert await stops.report_of(database, run.id) == slower.report
-    # whoever has cancelled nothing changes nothing
-    assert (await commit(database, run)).report == slower.report
+        return await stops.commit_stopping(connection, run, actor="supervisor"), ringing
+
+
+async def signed(database, secret_box, run) -> dict:
+    async with database.connection() as connection:
+        present = await runs_store.by_id(connection, run.id)
+    return read(await signed_reports.signed_report(database, secret_box, present))
+
+
+async def test_what_comes_to_light_before_the_signature_is_in_both(database, secret_box):
+    """The nodes book some calls only after the stop has ended, and nobody has stopped it twice."""
+    run, ringing = await ringing_and_stopping(database, secret_box, 3)
+    assert (await commit(database, run)).report.cancelled_count == 0
+    async with database.connection() as connection:
+        await attempts.book(connection, [stops._cancelled(one, "n1", clock.now()) for one in ringing])
+    document = await signed(database, secret_box, run)
+    assert document["counts"]["cancelled"] == 3
+    stored = await stops.report_of(database, run.id)
+    assert (stored.cancelled_count, stored.never_reached_count) == (3, document["counts"]["contacts"]["neverReached"])
+
+
+async def test_what_comes_to_light_after_the_signature_is_an_addendum(database, secret_box, monkeypatch):
+    run, ringing = await ringing_and_stopping(database, secret_box, 3)
+    await commit(database, run)
+    # how they ended was waited for, in vain
+    monkeypatch.setattr(signed_reports, "SETTLE", timedelta())
+    document = await signed(database, secret_box, run)
+    assert document["counts"]["outcomes"]["unsettled"] == 3
+    stored = await stops.report_of(database, run.id)
+    late = await commit(database, run, *ringing)
+    assert late.report == stored == await stops.report_of(database, run.id)
+    assert await signed(database, secret_box, run) == document
+    assert stored.cancelled_count == document["counts"]["cancelled"] == 0
+    await commit(database, run, *ringing)
+    async with database.connection() as connection:
+        (row,) = await connection.fetch("SELECT actor, to_state, detail FROM history WHERE action = 'stop_report'")
+        assert tuple(row) == ("supervisor", "addendum", {"cancelled_count": 3, "signed_cancelled_count": 0})
+        # whoever tries it some other way
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="signed and stays"):
+            await store.store_report(connection, run.id, late.report.as_json() | {"cancelled_count": 3})
+
+
+async def test_who_counts_again_while_it_is_being_signed_is_waited_for(database, secret_box, monkeypatch):
+    """The signature is made of what was stored before, and is thrown away."""
+    run, ringing = await ringing_and_stopping(database, secret_box, 3)
+    await commit(database, run)
+    monkeypatch.setattr(signed_reports, "SETTLE", timedelta())
+    made = signed_reports._signed
+    again: list[asyncio.Task] = []
+
+    def slowly(*args):
+        if not again:
+            again.append(asyncio.ensure_future(commit(database, run, *ringing)))
+        return made(*args)
+
+    lock_run = runs_store.lock_run
+
+    async def second(connection, run_id):
+        if again and not again[0].done() and asyncio.current_task() is not again[0]:
+            await again[0]
+        await lock_run(connection, run_id)
+
+    monkeypatch.setattr(signed_reports, "_signed", slowly)
+    monkeypatch.setattr(runs_store, "lock_run", second)
+    document = await signed(database, secret_box, run)
+    assert document["counts"]["cancelled"] == 3 == (await stops.report_of(database, run.id)).cancelled_count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -19,6 +20,8 @@ from outdial.store import engines as engines_store
 from outdial.store import run_contacts as run_contacts_store
 from outdial.store import runs as runs_store
 from outdial.store import schedules as schedules_store
+from outdial.store import wide_stops as store
+from outdial.telephony.engine import CallState
 from runs import waits_for_a_lock
 from scheduling import enable
 from waiting import until
@@ -363,6 +366,29 @@ class TestNumbers:
             assert (number.hung_up, number.connected) == (0, 1)
         else:
             assert (number.hung_up, number.connected) == (1, 0)
+
+    async def test_a_conversation_that_nobody_has_booked_yet_is_not_cut(
+        self, stage, engine, engines, tmp_path, database, monkeypatch
+    ):
+        """The database says that it rings; the engine knows better."""
+        phone = phones(1, last="10", area=559)[0]
+        talking = await add_campaign(database, stage.owner, [phone], list_name="talk", name="talk", rules=with_rules())
+        async with dialing(stage, engine, tmp_path, engines=engines):
+            run = await start(stage, talking)
+
+            async def talks() -> bool:
+                return (await runs.progress(database, run.id)).answered == 1
+
+            await until(talks)
+            calls_to = store.calls_to
+
+            async def behind(*args):
+                return [replace(call, state="ringing") for call in await calls_to(*args)]
+
+            monkeypatch.setattr(store, "calls_to", behind)
+            number = (await self.press(stage, engines, phone)).number
+            assert (number.cancelled, number.hung_up, number.connected) == (0, 0, 1)
+            assert [call.state for call in await engine.calls(run.id)] == [CallState.ANSWERED]
 
     async def test_an_engine_that_cannot_be_asked_is_no_proof(
         self, stage, engine, engines, tmp_path, database, secret_box, monkeypatch

@@ -184,7 +184,7 @@ class TestOtherProcesses:
         control = AsteriskControl(engine_id="x", url="http://127.0.0.1:9", username="u", password="p")
         for work in (
             *(control.fence(1, [(1, KEY)]), control.calls(1), control.permits(), control.hang_up("x")),
-            *(control.probe(), control.line_up("tr-1", TrunkAddress("192.0.2.1", 5060))),
+            *(control.cancel("x"), control.probe(), control.line_up("tr-1", TrunkAddress("192.0.2.1", 5060))),
         ):
             with pytest.raises(EngineUnavailableError, match=r"127\.0\.0\.1:9 does not answer"):
                 await work

@@ -13,6 +13,7 @@ from outdial.telephony.engine import (
     CallEnded,
     CallRinging,
     CallState,
+    CancelResult,
     OriginateResult,
     PlaybackEnded,
 )
@@ -193,6 +194,24 @@ class TestCalls:
         assert ended.sip_code is None
         assert ended.cause in (None, 16)
         assert await line.engine.calls(line.run_id) == []
+
+    async def test_one_that_rings_can_be_cancelled_on_condition(self, line):
+        call = line.call(RINGS)
+        await line.engine.originate(call)
+        await line.heard(call.id, CallRinging)
+        assert await line.engine.cancel(call.id) is CancelResult.CANCELLED
+        ended = await line.heard(call.id, CallEnded)
+        assert (ended.sip_code, ended.cause in (None, 16)) == (None, True)
+        assert await line.engine.cancel(call.id) is CancelResult.GONE
+
+    async def test_one_that_is_answered_is_left_alone_by_a_cancel(self, line):
+        call = line.call(ANSWERS)
+        await line.engine.originate(call)
+        await line.heard(call.id, CallAnswered)
+        assert await line.engine.cancel(call.id) is CancelResult.ANSWERED
+        (found,) = await line.engine.calls(line.run_id)
+        assert found.state is CallState.ANSWERED
+        await line.settle(call.id)
 
     async def test_one_the_person_ends_is_told(self, line):
         call = line.call(HANGS_UP)

@@ -72,6 +72,7 @@ class TestFrozen:
             heard.engine.permits(),
             heard.engine.fence(1),
             heard.engine.hang_up("x"),
+            heard.engine.cancel("x"),
             heard.engine.probe(),
             heard.engine.remove_permit(1, 1, KEY),
             heard.engine.line_up("tr-1", TrunkAddress("192.0.2.1", 5060)),

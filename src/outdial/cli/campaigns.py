@@ -287,6 +287,7 @@ def _definition(campaign: Campaign) -> Mapping[str, object]:
         "contact lists": ", ".join(campaign.list_names),
         "do-not-call list": campaign.dnc_list_name or "the account's only",
         "flow": campaign.flow_name or "–",
+        "courtesy message": campaign.courtesy_flow_name or "–",
         "caller ID": rules.caller_id,
         "calling hours": f"{len(rules.calling_hours.windows)} windows a week, {rules.calling_hours.zone}",
         "attempts": f"{rules.max_attempts}, {rules.retry_seconds // 60} min apart, ringing {rules.ring_seconds} s",

@@ -12,6 +12,7 @@ from outdial.cli import (
     campaigns,
     clients,
     contacts,
+    courtesy,
     dnc,
     engines,
     flows,
@@ -73,6 +74,7 @@ app.add_typer(imports.app, name="import")
 app.add_typer(campaigns.app, name="campaign")
 app.add_typer(schedules.app, name="schedule")
 app.add_typer(pre_calls.app, name="pre-call")
+app.add_typer(courtesy.app, name="courtesy")
 wide_stops.app.command(epilog="Example: outdial stop report 'Spring calls' --output stop.json")(stops.report)
 wide_stops.app.command("never-reached", epilog="Example: outdial stop never-reached 'Spring calls' people.csv")(
     stops.never_reached

@@ -15,6 +15,7 @@ from outdial.cli.running import FAILED, actor, in_context
 from outdial.context import Context
 from outdial.services import dnc
 from outdial.services.dnc import DncChange, DncEntry
+from outdial.services.engines import Engines
 
 app = typer.Typer(
     help="Do-not-call lists. Without --list it is the account's own, which counts for every campaign of the account; "
@@ -56,16 +57,21 @@ def add(
 
     async def work(context: Context) -> DncChange:
         owner, of_iid = await _owner(context, account, iid, list_name)
-        return await dnc.add_numbers(
-            context.database,
-            account_id=owner,
-            iid=of_iid,
-            list_name=list_name,
-            phones=numbers,
-            reason=reason,
-            actor=actor(),
-            default_region=context.settings.default_region,
-        )
+        engines = Engines(context.database, context.secrets, ttl_seconds=context.settings.permit_ttl_seconds)
+        try:
+            return await dnc.add_numbers(
+                context.database,
+                account_id=owner,
+                iid=of_iid,
+                list_name=list_name,
+                phones=numbers,
+                reason=reason,
+                actor=actor(),
+                default_region=context.settings.default_region,
+                engines=engines,
+            )
+        finally:
+            await engines.close()
 
     _tell(in_context(work), numbers, done="added", not_needed="there already", as_json=as_json)
 

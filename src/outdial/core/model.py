@@ -410,6 +410,9 @@ class Campaign:
     run: Run | None = None
     """Latest run."""
     schedule: CampaignSchedule | None = None
+    courtesy_flow_id: str | None = None
+    """What whoever answers a call hears that we have cancelled; None: they are hung up on at once."""
+    courtesy_flow_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,6 +438,8 @@ class Run:
     ended_at: datetime | None
     loaded: bool
     """All contacts of its lists are run contacts; before that the run cannot complete."""
+    courtesy_flow_id: str | None = None
+    """The campaign's, as it was at the start."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from outdial import clock
 from outdial.config import Settings
 from outdial.core import ids
 from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError
+from outdial.dialer import outcomes
 from outdial.dialer.adoption import Adoption, this_host
 from outdial.dialer.book import Book
 from outdial.dialer.calls import Calls
@@ -151,7 +152,7 @@ class Dialer:
             # the calls are another node's now, and so is the word about them
             tasks["lease"].cancel()
             return
-        node.calls.hang_up_unanswered()
+        node.calls.hang_up_unanswered(outcomes.LEAVING)
         await self._until_quiet(GOODBYE_SECONDS)
         node.calls.hang_up_all()
         await self._until_quiet(LAST_WORDS_SECONDS)

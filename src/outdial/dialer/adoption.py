@@ -156,7 +156,7 @@ class Adoption:
 
     async def _flow(self, run: Run) -> Flow | None:
         try:
-            return await flow_of(self._node, run)
+            return await flow_of(self._node, run.flow_id)
         except DatabaseUnavailableError:
             raise
         except OutdialError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,7 @@ from outdial.telephony.engine import (
     CallEnded,
     CallRinging,
     CallState,
+    CancelResult,
     Engine,
     EngineDown,
     EngineEvent,
@@ -58,13 +59,24 @@ class Flow:
         self.duration_seconds = duration_seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """What whoever answers a call of a run hears."""
+
+    flow: Flow | None
+    courtesy: Flow | None = None
+    """If we have cancelled it; None: nothing, and the call is ended at once."""
+
+
 class _Call:
     """One attempt of this node between its reservation and its end."""
 
-    def __init__(self, known: Known, flow: Flow | None, on_end: Callable[[], None]) -> None:
+    def __init__(self, known: Known, messages: Messages, on_end: Callable[[], None]) -> None:
         self.known = known
-        self.flow = flow
+        self.messages = messages
         self.on_end = on_end
+        self.run_id: int | None = None
+        """Its run, once it was placed."""
         self.in_flight = False
         """Its originate has not returned yet, or its outcome is unknown."""
         self.since: float | None = None
@@ -82,6 +94,7 @@ class Calls:
         self._calls: dict[str, _Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._hanging_up: set[str] = set()
+        self._cancelling: set[str] = set()
         self._missing: set[str] = set()
         """Attempts whose call was not at the engine at the last look."""
         self.up_since: float | None = None
@@ -89,14 +102,14 @@ class Calls:
 
     # What the node does
 
-    def reserve(self, known: Known, flow: Flow | None, on_end: Callable[[], None]) -> None:
+    def reserve(self, known: Known, messages: Messages, on_end: Callable[[], None]) -> None:
         """Take an attempt that is reserved in the database; ``on_end`` is called once when it is over."""
-        self._calls[known.attempt_id] = _Call(known, flow, on_end)
+        self._calls[known.attempt_id] = _Call(known, messages, on_end)
 
     def adopt(self, known: Known, flow: Flow | None) -> None:
         """Take an attempt of a dead node whose call lives: what rings is cancelled, a conversation is ended once its
         message must be over."""
-        self.reserve(known, flow, _nobody)
+        self.reserve(known, Messages(flow), _nobody)
         call = self._calls[known.attempt_id]
         call.since = clock.boottime()
         if known.answered_at is None:
@@ -126,6 +139,7 @@ class Calls:
         """Place a reserved call. The request is written before this first suspends."""
         call = self._calls[outgoing.id]
         call.in_flight = True
+        call.run_id = outgoing.run_id
         call.since = clock.boottime()
         permit = permit_name(outgoing.run_id, outgoing.epoch, outgoing.key)
         call.known = replace(call.known, dialed_at=clock.now(), permit=permit)
@@ -152,11 +166,36 @@ class Calls:
             self._hanging_up.add(attempt_id)
             self._spawn(self._hang_up(attempt_id))
 
-    def hang_up_unanswered(self) -> None:
-        """Cancel every call that is not answered."""
+    def hang_up_unanswered(self, reason: str = "") -> None:
+        """Cancel every call that is not answered. With a reason that is written down, and whoever answers one all the
+        same hears the courtesy message, if there is one and the engine can be heard."""
         for call in list(self._calls.values()):
             if call.known.answered_at is None and call.since is not None:
-                self.hang_up(call.known.attempt_id)
+                call.known = replace(call.known, cancelled=call.known.cancelled or reason)
+                if call.messages.courtesy is None or not self._engine.up:
+                    self.hang_up(call.known.attempt_id)
+                elif call.known.attempt_id not in self._cancelling:
+                    self._cancelling.add(call.known.attempt_id)
+                    self._spawn(self._cancel(call, call.messages.courtesy))
+
+    def with_courtesy(self) -> frozenset[int]:
+        """Return the runs of calls that are not answered and that nobody has cancelled yet, and that would hear a
+        courtesy message then."""
+        return frozenset(call.run_id for call in self._open_to_courtesy() if call.run_id is not None)
+
+    def cancelled_elsewhere(self, run_id: int, reason: str) -> None:
+        """Hear that a stop cancels the run's calls that are not answered: who answers all the same hears the courtesy
+        message."""
+        for call in self._open_to_courtesy():
+            if call.run_id == run_id:
+                call.known = replace(call.known, cancelled=reason)
+
+    def _open_to_courtesy(self) -> list[_Call]:
+        return [
+            call
+            for call in self._calls.values()
+            if call.messages.courtesy is not None and call.known.answered_at is None and not call.known.cancelled
+        ]
 
     def hang_up_all(self) -> None:
         """End every call."""
@@ -221,13 +260,19 @@ class Calls:
     def _answered(self, call: _Call, at: datetime) -> None:
         if call.known.answered_at is not None:
             return
-        call.known = replace(call.known, answered_at=at)
+        message = call.messages.flow
+        if call.known.cancelled:
+            message = call.messages.courtesy
+            seconds = None if message is None else message.duration_seconds
+            call.known = outcomes.crossed(call.known, at=at, courtesy_seconds=seconds)
+        else:
+            call.known = replace(call.known, answered_at=at)
         self._advance(call, AttemptState.ANSWERED)
-        if call.flow is None:
+        if message is None:
             self.hang_up(call.known.attempt_id)
             return
-        self._end_after(call, call.flow.duration_seconds)
-        self._spawn(self._play(call, call.flow.audio))
+        self._end_after(call, message.duration_seconds)
+        self._spawn(self._play(call, message.audio))
 
     def _unheard(self, call: _Call, reason: str) -> None:
         _log.error("flow_not_played", attempt_id=call.known.attempt_id, reason=reason)
@@ -254,6 +299,7 @@ class Calls:
         call.on_end()
 
     def _end_after(self, call: _Call, seconds: float) -> None:
+        _disarm(call)
         call.timer = asyncio.get_running_loop().call_later(
             seconds + PLAYBACK_GRACE_SECONDS, self.hang_up, call.known.attempt_id
         )
@@ -278,6 +324,23 @@ class Calls:
                 await asyncio.sleep(HANG_UP_RETRY_SECONDS)
         finally:
             self._hanging_up.discard(attempt_id)
+
+    async def _cancel(self, call: _Call, courtesy: Flow) -> None:
+        """Cancel a call until the engine has done it, or says that it is answered: what it hears then is on its way."""
+        attempt_id = call.known.attempt_id
+        try:
+            while attempt_id in self._calls and call.known.answered_at is None:
+                in_flight = call.in_flight
+                with contextlib.suppress(EngineUnavailableError):
+                    result = await self._engine.cancel(attempt_id)
+                    if result is CancelResult.ANSWERED and call.known.answered_at is None:
+                        # should the event that says so be lost, nobody is kept on the line
+                        self._end_after(call, courtesy.duration_seconds)
+                    if result is not CancelResult.GONE or not in_flight:
+                        return
+                await asyncio.sleep(HANG_UP_RETRY_SECONDS)
+        finally:
+            self._cancelling.discard(attempt_id)
 
     async def _end_stranger(self, call_id: str) -> None:
         """End a call nobody here asked for: placed by a node that was frozen, and thawed after it was given up."""

@@ -14,7 +14,8 @@ import structlog
 from outdial import clock
 from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError, OutdialError
 from outdial.core.model import EngineKind, RingingCalls, Run, RunState
-from outdial.dialer.calls import Flow
+from outdial.dialer import outcomes
+from outdial.dialer.calls import Flow, Messages
 from outdial.dialer.node import Node
 from outdial.dialer.worker import Worker
 from outdial.services import barrier
@@ -26,6 +27,7 @@ from outdial.store import pre_calls as pre_calls_store
 from outdial.store import runs as runs_store
 from outdial.store import stops as stops_store
 from outdial.store import trunks as trunks_store
+from outdial.store.database import Connection
 
 RENEWALS_PER_TTL: Final = 4
 """Lease and permits are renewed this often within their life, so that one lost renewal closes nothing."""
@@ -131,6 +133,7 @@ class LeaseKeeper:
                     connection, self._node.id, ttl_seconds=self._node.ttl_seconds, engine_up=engine.up
                 )
                 live = await runs_store.live_runs(connection)
+                await self._learn_of_stops(connection, live)
                 if engine.up:
                     await engines_store.seen(connection, engine.id, clock_offset_seconds=engine.clock_offset_seconds)
         except DatabaseUnavailableError as error:
@@ -146,6 +149,15 @@ class LeaseKeeper:
             self._node.over.set()
             return
         self._apply([] if self._node.switch.on else live, boot, wall)
+
+    async def _learn_of_stops(self, connection: Connection, live: list[Run]) -> None:
+        """Tell the calls whose run is being stopped, or was, so that whoever answers one hears its courtesy message;
+        where there is none nothing is asked. A stop that ends conversations, or lets phones ring, cancels none."""
+        goes_on = {run.id for run in live if run.state in (RunState.ACTIVE, RunState.PAUSED)}
+        ended = self._node.calls.with_courtesy() - goes_on
+        for run_id, stored in (await stops_store.options_of(connection, ended) if ended else {}).items():
+            if msgspec.convert(stored, barrier.Wishes).spares_answered:
+                self._node.calls.cancelled_elsewhere(run_id, outcomes.STOPPED)
 
     async def _hush(self) -> None:
         """Cancel what rings while the file of the emergency stop is there, or the database has been away for a lease:
@@ -163,7 +175,7 @@ class LeaseKeeper:
                 if not self._hushed:
                     _log.error("node_hushed", reason="emergency stop" if emergency else "database away for a lease")
                 # again and again: a call whose request was under way shows a moment later
-                node.calls.hang_up_unanswered()
+                node.calls.hang_up_unanswered(outcomes.EMERGENCY if emergency else outcomes.AWAY)
             self._hushed = emergency or away
             await asyncio.sleep(node.ttl_seconds / RENEWALS_PER_TTL)
 
@@ -200,14 +212,14 @@ class LeaseKeeper:
             async with self._node.database.connection() as connection:
                 trunk = await trunks_store.by_id(connection, self._node.secrets, run.trunk_id)
                 fetch = await pre_calls_store.of_campaign(connection, self._node.secrets, run.campaign_id)
-            flow = await flow_of(self._node, run)
+            messages = Messages(await flow_of(self._node, run.flow_id), await self._courtesy_of(run))
         except OutdialError as error:
             _log.error("run_cannot_be_served", run_id=run.id, reason=error.message)
             await asyncio.sleep(RETRY_SECONDS)
             return
         if self._leaving:
             return
-        worker = Worker(self._node, run, trunk, flow, fetch)
+        worker = Worker(self._node, run, trunk, messages, fetch)
         task = asyncio.get_running_loop().create_task(worker.work())
         task.add_done_callback(self._worked)
         self._served[run.id] = _Served(worker, task)
@@ -216,6 +228,16 @@ class LeaseKeeper:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failure = error
             self._wake.set()
+
+    async def _courtesy_of(self, run: Run) -> Flow | None:
+        """Return the run's courtesy message; one that cannot be had keeps nobody from being called."""
+        try:
+            return await flow_of(self._node, run.courtesy_flow_id)
+        except DatabaseUnavailableError:
+            raise
+        except OutdialError as error:
+            _log.error("courtesy_message_missing", run_id=run.id, reason=error.message)
+            return None
 
     async def _drop(self, run_id: int, served: _Served, run: Run | None) -> None:
         """Acknowledge that nothing of the run is in flight here any more."""
@@ -243,7 +265,7 @@ class LeaseKeeper:
         while True:
             try:
                 wishes = await self._wishes(run)
-                if await barrier.quiet(engine, run.id, wishes, ttl_seconds=self._node.ttl_seconds):
+                if await barrier.quiet(engine, run, wishes, ttl_seconds=self._node.ttl_seconds):
                     return
             except (EngineUnavailableError, DatabaseUnavailableError) as error:
                 # nobody else can ask it, so nothing is acknowledged before it answers
@@ -259,16 +281,16 @@ class LeaseKeeper:
         return barrier.Wishes() if stored is None else msgspec.convert(stored, barrier.Wishes)
 
 
-async def flow_of(node: Node, run: Run) -> Flow | None:
-    """Return what the run's answered calls hear, its recording written where the engine reads it.
+async def flow_of(node: Node, flow_id: str | None) -> Flow | None:
+    """Return what calls hear by a flow, its recording written where the engine reads it; None where there is none.
 
     Raises DatabaseUnavailableError, FileError.
     """
-    if run.flow_id is None:
+    if flow_id is None:
         return None
     async with node.database.connection() as connection:
-        flow = await flows_store.by_id(connection, run.flow_id)
+        flow = await flows_store.by_id(connection, flow_id)
     if flow is None:
         return None
-    audio = await flows_service.audio_file(node.database, run.flow_id, node.audio_dir)
+    audio = await flows_service.audio_file(node.database, flow_id, node.audio_dir)
     return Flow(audio, flow.duration_seconds)

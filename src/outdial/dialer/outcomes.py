@@ -17,6 +17,26 @@ NORMAL_CLEARING: Final = 16
 """Q.850: the cause of an unanswered call that our side ended (measured); no carrier's final answer maps to it."""
 
 
+COURTESY_SLACK_SECONDS: Final = 0.1
+"""By how much the engine's instants of an answer and an end may be nearer than the message is long."""
+
+STOPPED: Final = "stop"
+"""Why a call was cancelled: a stop of its run."""
+
+EMERGENCY: Final = "its node cancelled it: an emergency stop was asked for"
+
+# Such a call has left, and a phone may have rung: for the law, which counts how often a person is called, that was an
+# attempt, so it counts here too, whoever is to blame for the database. Nobody was reached and nobody has stopped the
+# run: what is left of the contact's attempts follows, after the usual pause.
+AWAY: Final = (
+    "its node cancelled it: it could not reach the database for the time of a lease, so no stop could have been heard; "
+    "the phone may have rung, so it counts as an attempt, and the contact is tried again as after any other"
+)
+LEAVING: Final = "its node cancelled it: it was asked to end"
+
+_CROSSED: Final = "answered as it was cancelled"
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """What is known so far about an attempt that has not ended."""
@@ -37,6 +57,10 @@ class Known:
     """What was said before the call, where that was asked for."""
     unheard: str = ""
     """Why whoever answered heard nothing; empty when there was nothing in the way."""
+    cancelled: str = ""
+    """Why we are cancelling it, or were when it was answered; empty while we are not."""
+    courtesy_seconds: float | None = None
+    """How long the courtesy message sounds that whoever answered hears; None: it is none, but the flow."""
 
 
 def progress(known: Known) -> AttemptNews:
@@ -49,6 +73,7 @@ def progress(known: Known) -> AttemptNews:
         dialed_at=known.dialed_at,
         ringing_at=known.ringing_at,
         answered_at=known.answered_at,
+        reason="" if known.courtesy_seconds is None else f"{_CROSSED} ({known.cancelled}): hears the courtesy message",
         pre_call=known.pre_call,
         contact=ContactNews(RunContactState.DIALING),
     )
@@ -71,7 +96,29 @@ def ended(
         sip_code=sip_code,
         cancelled_by_us=cancelled_by_us,
     )
-    return _final(known, disposition, at=at, cause=cause, sip_code=sip_code, reason=reason or known.unheard)
+    return _final(
+        known, disposition, at=at, cause=cause, sip_code=sip_code, reason=reason or _reason(known, disposition, at=at)
+    )
+
+
+def _reason(known: Known, disposition: Disposition, *, at: datetime) -> str:
+    """Return what there is to say of an end beyond its disposition."""
+    if known.courtesy_seconds is not None and known.answered_at is not None:
+        if known.unheard:
+            return f"{_CROSSED} ({known.cancelled}): {known.unheard}"
+        heard = max((at - known.answered_at).total_seconds(), 0.0)
+        # what has sounded is known by the clock alone: an engine tells the end of a message and of its call alike
+        whole = heard >= known.courtesy_seconds - COURTESY_SLACK_SECONDS
+        told = "heard the courtesy message" if whole else f"ended {heard:.1f} s into the courtesy message"
+        return f"{_CROSSED} ({known.cancelled}): {told}"
+    return known.unheard or (known.cancelled if disposition is Disposition.CANCELLED else "")
+
+
+def crossed(known: Known, *, at: datetime, courtesy_seconds: float | None) -> Known:
+    """Return what is known after the engine says that a call is up which we are cancelling: there is a courtesy message
+    of so many seconds, or whoever answered hears nothing and is hung up on."""
+    known = replace(known, answered_at=at, courtesy_seconds=courtesy_seconds)
+    return known if courtesy_seconds is not None else replace(known, unheard=f"{_CROSSED} ({known.cancelled})")
 
 
 def failed(known: Known, *, at: datetime) -> AttemptNews:

@@ -17,7 +17,7 @@ from outdial.core.model import Run, RunState, Trunk
 from outdial.core.permit import Gate, gate_until, may_dial, silent_after
 from outdial.core.phone import written_for
 from outdial.core.pre_call import LEAD, PreCallContact, PreCallFetch
-from outdial.dialer.calls import Flow
+from outdial.dialer.calls import Messages
 from outdial.dialer.claim import LATE_SECONDS, NO_LEAD, Claim, Place, claim
 from outdial.dialer.node import Node
 from outdial.dialer.outcomes import Known
@@ -42,12 +42,12 @@ class Worker:
     """Dials one run while its gate is open. Made by the node's lease keeper, which alone opens the gate."""
 
     def __init__(
-        self, node: Node, run: Run, trunk: Trunk, flow: Flow | None, fetch: PreCallFetch | None = None
+        self, node: Node, run: Run, trunk: Trunk, messages: Messages, fetch: PreCallFetch | None = None
     ) -> None:
         self._node = node
         self._run = run
         self._trunk = trunk
-        self._flow = flow
+        self._messages = messages
         self._pre_call = None if fetch is None else PreCall(fetch, private_hosts=node.private_hosts)
         self._lead = LEAD if fetch is not None else NO_LEAD
         self._gate: Gate | None = None
@@ -228,7 +228,7 @@ class Worker:
             rules=self._run.rules,
             by=self._node.id,
         )
-        self._node.calls.reserve(known, self._flow, self._wake.set)
+        self._node.calls.reserve(known, self._messages, self._wake.set)
 
     async def _claim(self, *, many: bool) -> Claim:
         """Claim, and take what is reserved in the same step in which it stops being asked for."""

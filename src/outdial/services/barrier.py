@@ -22,7 +22,7 @@ from outdial.store import trunks as trunks_store
 from outdial.store.database import Connection, Database, server_time
 from outdial.store.engines import EngineRow
 from outdial.store.nodes import Serving
-from outdial.telephony.engine import LINE_SECONDS, CallState, EngineControl, LiveCall, TrunkAddress
+from outdial.telephony.engine import LINE_SECONDS, CallState, CancelResult, EngineControl, LiveCall, TrunkAddress
 
 QUIET_SECONDS: Final = 0.02
 """Between the two empty listings that make an engine quiet: an INVITE was seen up to 3 ms after its channel was gone
@@ -55,6 +55,11 @@ class Wishes:
 
     ringing: RingingCalls = RingingCalls.CANCEL
     connected: ConnectedCalls = ConnectedCalls.KEEP
+
+    @property
+    def spares_answered(self) -> bool:
+        """Whether a call that was answered before it could be cancelled goes on, to hear a courtesy message."""
+        return self.ringing is RingingCalls.CANCEL and self.connected is ConnectedCalls.KEEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +197,7 @@ class _Engine:
         self._target = target
         self._deadline = deadline
         self._database = database
-        self._quiesce = _Quiesce(target.run.id, wishes, ttl_seconds=target.ttl_seconds)
+        self._quiesce = _Quiesce(target.run, wishes, ttl_seconds=target.ttl_seconds)
         self._fenced_at: datetime | None = None
 
     async def silence(self) -> Silence:
@@ -294,9 +299,11 @@ async def _nodes_are_done(database: Database, target: Target, engine_id: str, *,
 class _Quiesce:
     """Ends what is to end, and looks until nothing is left that could still send an INVITE."""
 
-    def __init__(self, run_id: int, wishes: Wishes, *, ttl_seconds: float) -> None:
-        self._run_id = run_id
+    def __init__(self, run: Run, wishes: Wishes, *, ttl_seconds: float) -> None:
+        self._run_id = run.id
         self._wishes = wishes
+        self._looks_again = wishes.spares_answered and run.courtesy_flow_id is not None
+        """Whether it matters if a call was answered since the listing: looking costs a request for each."""
         self._ttl_seconds = ttl_seconds
         self._dialing_since: dict[str, float] = {}
         self.cancelled: set[str] = set()
@@ -319,17 +326,28 @@ class _Quiesce:
         answered = {call.id for call in calls if call.state is CallState.ANSWERED}
         unanswered = {call.id: call.state for call in calls if call.state is not CallState.ANSWERED}
         ending = answered if self._wishes.connected is ConnectedCalls.HANG_UP else set()
+        cancelling: set[str] = set()
         if self._wishes.ringing is RingingCalls.CANCEL:
             self.cancelled |= unanswered.keys()
-            ending = ending | unanswered.keys()
+            cancelling = set(unanswered)
             left = bool(unanswered)
         else:
             dialing = [id_ for id_, state in unanswered.items() if state is CallState.DIALING]
             # each is looked at, so that they are waited for side by side and not one after the other
             left = bool([id_ for id_ in dialing if self._may_be_unsent(id_)])
         self.hung_up |= ending & answered
-        await asyncio.gather(*(control.hang_up(call_id) for call_id in ending))
+        await asyncio.gather(
+            *(control.hang_up(call_id) for call_id in ending),
+            *(self._cancel(control, call_id) for call_id in cancelling),
+        )
         return left or bool(ending)
+
+    async def _cancel(self, control: EngineControl, call_id: str) -> None:
+        if not self._looks_again:
+            await control.hang_up(call_id)
+        elif await control.cancel(call_id) is CancelResult.ANSWERED:
+            # a conversation now: its INVITE has left, and the next listing shows it answered
+            self.cancelled.discard(call_id)
 
     def _may_be_unsent(self, call_id: str) -> bool:
         """Whether the INVITE of a call that is to ring on may not have left yet; it leaves within milliseconds, or on
@@ -338,13 +356,13 @@ class _Quiesce:
         return clock.boottime() - since < self._ttl_seconds
 
 
-async def quiet(control: EngineControl, run_id: int, wishes: Wishes, *, ttl_seconds: float) -> bool:
+async def quiet(control: EngineControl, run: Run, wishes: Wishes, *, ttl_seconds: float) -> bool:
     """Fence and quiesce one engine from the process it lives in; False when calls of the run still show after one TTL.
 
     Raises EngineUnavailableError.
     """
-    await control.fence(run_id)
-    quiesced = _Quiesce(run_id, wishes, ttl_seconds=ttl_seconds)
+    await control.fence(run.id)
+    quiesced = _Quiesce(run, wishes, ttl_seconds=ttl_seconds)
     return await quiesced.until_quiet(control, clock.boottime() + ttl_seconds)
 
 

@@ -104,6 +104,7 @@ async def clone_campaign(
         if not await store.insert(connection, row, actor=actor):
             raise NotFoundError(f"There is no application {iid} in this account.")
         await pre_calls.copy(connection, campaign_id, to=row.id)
+        await store.copy_courtesy(connection, campaign_id, to=row.id)
         return await _campaign(connection, iid, row.id)
 
 

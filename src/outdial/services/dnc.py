@@ -15,7 +15,9 @@ from outdial.core import ids
 from outdial.core.errors import ConflictError, InvalidInputError, NotFoundError
 from outdial.core.model import DncEntry, DncList
 from outdial.core.phone import parse_phone
+from outdial.services import barrier, lines
 from outdial.services.access import require_application
+from outdial.services.engines import Engines
 from outdial.services.fields import LONGEST_DESCRIPTION, is_storable, line_problems, name_problems, require
 from outdial.store import access as access_store
 from outdial.store import dnc as store
@@ -58,18 +60,32 @@ async def add_numbers(
     reason: str = "",
     actor: str,
     default_region: str | None = None,
+    engines: Engines | None = None,
+    lines_later: bool = False,
 ) -> DncChange:
     """Put numbers on the account-wide list (``iid`` None) or on a named one of the application, made on first use.
 
     When this returns none of them will be dialed any more: calls that were being placed have left before, or are told
-    in ``problems`` when that is still open after some seconds. Numbers that cannot be read are told, the others added.
+    in ``problems`` when that is still open after some seconds, as it is while they wait for the broken connection of a
+    TCP or TLS trunk. ``engines`` is who tells of that; without it every such call that nobody has heard of yet counts
+    as open. ``lines_later``: the caller asks about those himself. Numbers that cannot be read are told, the others
+    added.
     Raises InvalidInputError, and NotFoundError for an unknown account or another account's application.
     """
     _check_names(iid, list_name, reason=reason)
     async with database.transaction() as connection:
         list_id = await _made_list(connection, account_id, iid, list_name)
     return await _add(
-        database, account_id, list_id, phones, reason=reason, expires_at=None, actor=actor, region=default_region
+        database,
+        account_id,
+        list_id,
+        phones,
+        reason=reason,
+        expires_at=None,
+        actor=actor,
+        region=default_region,
+        engines=engines,
+        lines_later=lines_later,
     )
 
 
@@ -83,6 +99,8 @@ async def _add(
     expires_at: datetime | None,
     actor: str,
     region: str | None,
+    engines: Engines | None,
+    lines_later: bool = False,
 ) -> DncChange:
     problems: list[str] = []
     changed = unchanged = 0
@@ -100,6 +118,12 @@ async def _add(
             problems.append(
                 f"{still_open} of the numbers were being called already, and whether the call has left is not known "
                 "yet; they are on the list."
+            )
+        waiting = "" if lines_later else await lines.waited_for(database, engines, account_id, distinct)
+        if waiting:
+            problems.append(
+                "A call to one of the numbers that was placed before waits for the connection of its trunk and may "
+                f"leave yet, for {barrier.INVITE_SECONDS:.0f} s at most: {waiting}. They are on the list."
             )
     return DncChange(changed=changed, unchanged=unchanged, problems=tuple(problems))
 
@@ -198,6 +222,7 @@ async def add_to_list(
     expires_at: datetime | None = None,
     actor: str,
     default_region: str | None = None,
+    engines: Engines | None = None,
 ) -> DncChange:
     """Put numbers on a list, for good or until an instant; a number that is on it longer stays so.
 
@@ -217,6 +242,7 @@ async def add_to_list(
         expires_at=expires_at,
         actor=actor,
         region=default_region,
+        engines=engines,
     )
 
 
@@ -233,6 +259,16 @@ async def remove_from_list(
     """Take numbers off a list. Raises NotFoundError."""
     found = await get_list(database, account_id=account_id, iid=iid, list_id=list_id)
     return await _remove(database, found.id, phones, actor=actor, region=default_region)
+
+
+async def require_owner(connection: Connection, account_id: str) -> None:
+    """Raise NotFoundError when there is no such account."""
+    await _check_owner(connection, account_id, None)
+
+
+def require_reason(reason: str) -> None:
+    """Raise InvalidInputError for what cannot be a reason."""
+    _check_names(None, None, reason=reason)
 
 
 def _check_names(iid: str | None, list_name: str | None, *, reason: str = "") -> None:

@@ -183,7 +183,7 @@ async def _insert(connection: Connection, secrets: SecretBox, campaign: Campaign
     account_list = await dnc_store.account_list(
         connection, campaign.account_id, new_id=ids.contact_list_id(uuid.uuid4())
     )
-    return await store.insert_run(
+    run = await store.insert_run(
         connection,
         instance_id=ids.instance_id(uuid.uuid4()),
         campaign_id=campaign.id,
@@ -192,10 +192,16 @@ async def _insert(connection: Connection, secrets: SecretBox, campaign: Campaign
         rules=campaign.rules,
         trunk_id=trunk.id,
         flow_id=campaign.flow_id,
+        courtesy_flow_id=campaign.courtesy_flow_id,
         dnc_list_ids=[account_list, *([] if campaign.dnc_list_id is None else [campaign.dnc_list_id])],
         max_concurrent_calls=None,
         actor=actor,
     )
+    if run is None:
+        # declared since it was looked for above
+        await _refuse_in_emergency(connection)
+        raise EmergencyStopError("An emergency stop was in force at that instant: ask again.")
+    return run
 
 
 async def _load_first(connection: Connection, run: Run) -> None:

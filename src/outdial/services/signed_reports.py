@@ -6,7 +6,7 @@ or goes on as was asked; calls of a node that died are waited for, :data:`SETTLE
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from outdial.store import runs as runs_store
 from outdial.store import seals
 from outdial.store import signed_reports as store
 from outdial.store import signing_keys as keys_store
+from outdial.store import stops as stops_store
 from outdial.store.database import Connection, Database
 from outdial.store.signed_reports import CallAtStop
 
@@ -38,6 +39,9 @@ TRIES: Final = 20
 
 LATELY: Final = timedelta(days=7)
 """How old a stop is at most whose report is signed without being asked for."""
+
+IDLE_SECONDS: Final = 2.0
+"""How long a signature may fall silent while it holds the run's lock."""
 
 PAGE: Final = 200
 """Seals read at a time."""
@@ -81,11 +85,33 @@ async def signed_report(database: Database, secrets: SecretBox, run: Run) -> byt
             continue
         document, signed_at = _document(facts), clock.now()
         text = _signed(document, key, private, signed_at)
-        async with database.connection() as connection:
-            await store.insert(connection, run.id, key_id=key.id, head=facts.head, document=text, signed_at=signed_at)
+        async with database.transaction() as connection:
+            await runs_store.limit_idle(connection, IDLE_SECONDS)
+            # whoever counts late cancels holds it too: what is signed is what is stored, from here on for ever
+            await runs_store.lock_run(connection, run.id)
             kept = await store.read(connection, run.id)
-        assert kept is not None  # noqa: S101 - if not this one, then another process's
-        return kept
+            if kept is not None:
+                return kept
+            if await stops_store.read_report(connection, run.id) == facts.report:
+                await stops_store.store_report(connection, run.id, _final_report(facts, document))
+                await store.insert(
+                    connection, run.id, key_id=key.id, head=facts.head, document=text, signed_at=signed_at
+                )
+                return text
+        # somebody has counted again meanwhile
+        facts = await _complete(database, run)
+
+
+def _final_report(facts: _Facts, document: dict[str, Json]) -> StopReport:
+    """Return the report that is stored with the run, its counts those that are signed: at the end of the stop some
+    calls were not booked yet. How many conversations went on is of that end and stays."""
+    counts = document["counts"]
+    return replace(
+        msgspec.convert(facts.report, StopReport),
+        cancelled_count=counts["cancelled"],
+        retries_cancelled_count=counts["contacts"]["retriesCancelled"],
+        never_reached_count=counts["contacts"]["neverReached"],
+    )
 
 
 async def sign_missing(database: Database, secrets: SecretBox, *, limit: int = 100) -> list[int]:

@@ -313,7 +313,7 @@ async def _commit_stopped(
         )
         present = await runs_store.by_id(connection, run.id)
         if present.state is RunState.STOPPED:
-            return StoppedRun(present, await _recounted(connection, run.id, silences))
+            return StoppedRun(present, await _recounted(connection, run.id, silences, actor=actor))
         await store.release_lists(connection, run.id)
         moved = await runs.move_locked(connection, present, RunAction.CONFIRM_STOPPED, actor)
         numbers = await store.counts(connection, run.id)
@@ -346,15 +346,28 @@ async def _commit_stopped(
     return StoppedRun(moved, report)
 
 
-async def _recounted(connection: Connection, run_id: int, silences: Sequence[Silence]) -> StopReport:
+async def _recounted(connection: Connection, run_id: int, silences: Sequence[Silence], *, actor: str) -> StopReport:
     """Return the report of a stop that another process has committed, with what this one has cancelled counted too: the
-    other found these calls gone, and nobody had booked them yet."""
+    other found these calls gone, and nobody had booked them yet.
+
+    Once it is signed it stays as it is (a trigger sees to that as well), and what comes to light is told in the
+    history, beside the rows of the attempts themselves: whoever has the signed report finds it after its last seal.
+    """
     report = _report_from(await store.read_report(connection, run_id))
     if not any(one.cancelled for one in silences):
         return report
     counted = replace(report, cancelled_count=(await store.counts(connection, run_id)).cancelled_count)
-    if counted != report:
-        await store.store_report(connection, run_id, counted)
+    if counted == report:
+        return report
+    if await store.is_signed(connection, run_id):
+        await store.add_late_facts(
+            connection,
+            run_id,
+            {"cancelled_count": counted.cancelled_count, "signed_cancelled_count": report.cancelled_count},
+            actor=actor,
+        )
+        return report
+    await store.store_report(connection, run_id, counted)
     return counted
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -27,13 +27,14 @@ from outdial.core.model import AttemptState, ConnectedCalls, Disposition, DoneRe
 from outdial.core.paging import Page
 from outdial.core.phone import mask, parse_phone
 from outdial.core.wide_stop import StopScope, StopTarget
-from outdial.services import barrier, dnc
+from outdial.services import dnc, lines
 from outdial.services import stop as stops
 from outdial.services.engines import Engines
 from outdial.services.fields import is_storable
 from outdial.services.stop import StopOptions, StopReport
 from outdial.store import attempts as attempts_store
 from outdial.store import contacts as contacts_store
+from outdial.store import dnc as dnc_store
 from outdial.store import emergencies as emergencies_store
 from outdial.store import runs as runs_store
 from outdial.store import schedules as schedules_store
@@ -41,15 +42,13 @@ from outdial.store import wide_stops as store
 from outdial.store.attempts import AttemptNews, ContactNews
 from outdial.store.database import Database
 from outdial.store.wide_stops import NumberCall, ToStop, WideStopRow
+from outdial.telephony.engine import CancelResult
 
 AT_ONCE: Final = 4
 """Runs whose stops are committed or proven at the same time: each takes a database connection or two."""
 
 NUMBER_SECONDS: Final = 3.0
 """How long a number's calls are cancelled before that is given up for now, beyond two leases of a dead node."""
-
-RESERVED_SECONDS: Final = 5.0
-"""Longest time between a reservation and its call, beyond which it is put back."""
 
 _LOOK_SECONDS: Final = 0.02
 
@@ -176,18 +175,9 @@ async def stop_target(
     if stop_id is None:
         stop_id = new_id()
         async with database.connection() as connection:
-            await store.insert(connection, stop_id, target, actor=actor)
+            await store.insert(connection, stop_id, target, actor=actor, options=asdict(options))
     asking = _Asking(database, engines, stop_id, actor, options, keep_schedules=keep_schedules)
-    if target.account_id is not None:
-        # whatever was being started when this was asked for is found below; a declared emergency has waited already
-        async with database.transaction() as connection:
-            await runs_store.limit_idle(connection, engines.ttl_seconds)
-            await emergencies_store.let_starts_end(connection, target.account_id)
-    async with database.connection() as connection:
-        found = await store.in_scope(connection, target)
-    runs = [run for run in await _at_once(found, asking.commit) if run is not None]
-    async with database.connection() as connection:
-        await store.committed(connection, stop_id)
+    runs = await asking.commit_all(target)
     problems = [problem for problem in await _at_once(runs, asking.prove) if problem is not None]
     if problems:
         raise StopNotProvenError(
@@ -207,7 +197,23 @@ class _Asking:
     stop_id: str
     actor: str
     options: StopOptions
-    keep_schedules: bool
+    keep_schedules: bool = False
+    asked_at: datetime | None = None
+    """When it was asked for, of one that is gone on with: what somebody has started since goes on."""
+
+    async def commit_all(self, target: StopTarget) -> list[Run]:
+        """Take every run the target reaches to ``stopping`` and note it."""
+        if target.account_id is not None:
+            # whatever was being started when this was asked for is found below; a declared emergency has waited already
+            async with self.database.transaction() as connection:
+                await runs_store.limit_idle(connection, self.engines.ttl_seconds)
+                await emergencies_store.let_starts_end(connection, target.account_id)
+        async with self.database.connection() as connection:
+            found = await store.in_scope(connection, target, asked_at=self.asked_at)
+        runs = [run for run in await _at_once(found, self.commit) if run is not None]
+        async with self.database.connection() as connection:
+            await store.committed(connection, self.stop_id)
+        return runs
 
     async def commit(self, found: ToStop) -> Run | None:
         """Take the campaign's run to ``stopping`` and note it; None when nothing of it is live any more."""
@@ -215,6 +221,7 @@ class _Asking:
             await runs_store.limit_idle(connection, self.engines.ttl_seconds)
             planned = await schedules_store.of_campaigns(connection, [found.campaign_id])
             schedule = planned.get(found.campaign_id)
+            keep_schedule = self.keep_schedules or found.keep_schedule
             try:
                 over = await stops.commit_stop(
                     connection,
@@ -222,12 +229,12 @@ class _Asking:
                     found.campaign_id,
                     actor=self.actor,
                     options=self.options,
-                    keep_schedule=self.keep_schedules,
+                    keep_schedule=keep_schedule,
                 )
             except (ConflictError, NotFoundError):
                 # it has completed meanwhile, and perhaps its campaign was deleted
                 over = None
-            if schedule is not None and schedule.enabled and not self.keep_schedules:
+            if schedule is not None and schedule.enabled and not keep_schedule:
                 await store.add_schedule(connection, self.stop_id, found.campaign_id)
             if not isinstance(over, Run):
                 return None
@@ -264,17 +271,50 @@ async def stop_number(
     """
     number = parse_phone(phone, default_region)
     stop_id = new_id()
-    change = await dnc.add_numbers(
-        database, account_id=account_id, phones=[number], reason=reason, actor=actor, default_region=default_region
-    )
-    target = StopTarget(StopScope.NUMBER, number, account_id)
+    options = StopOptions(connected=connected)
     async with database.connection() as connection:
-        await store.insert(connection, stop_id, target, actor=actor)
+        await dnc.require_owner(connection, account_id)
+        dnc.require_reason(reason)
+        target = StopTarget(StopScope.NUMBER, number, account_id)
+        await store.insert(connection, stop_id, target, actor=actor, options=asdict(options) | {"reason": reason})
+    await _list_number(database, stop_id, account_id, number, reason=reason, actor=actor)
+    await _end_number(database, engines, stop_id, account_id, number, connected=connected, actor=actor)
+    return await wide_stop(database, stop_id)
+
+
+async def _list_number(
+    database: Database, stop_id: str, account_id: str, number: str, *, reason: str, actor: str
+) -> None:
+    """Put the number on the account's do-not-call list, for good. Raises StopNotProvenError."""
+    change = await dnc.add_numbers(
+        # its lines are asked about once its calls are cancelled
+        database,
+        account_id=account_id,
+        phones=[number],
+        reason=reason,
+        actor=actor,
+        lines_later=True,
+    )
+    async with database.connection() as connection:
+        await store.committed(connection, stop_id)
     if change.problems:
         raise StopNotProvenError(
             f"{mask(number)} is on the do-not-call list, but whether a call to it that was being placed has left is "
             "not known yet. Ask again."
         )
+
+
+async def _end_number(
+    database: Database,
+    engines: Engines,
+    stop_id: str,
+    account_id: str,
+    number: str,
+    *,
+    connected: ConnectedCalls,
+    actor: str,
+) -> None:
+    """End the calls to a number that is listed, and take it out of everything pending. Raises StopNotProvenError."""
     calls = _NumberCalls(database, engines, account_id, number, actor)
     cancelled, hung_up, left = await calls.end(connected)
     await calls.require_lines()
@@ -282,7 +322,40 @@ async def stop_number(
         removed = await store.remove_number(connection, account_id, number, actor=actor)
         report = NumberReport(cancelled=cancelled, hung_up=hung_up, connected=left, contacts_removed=removed)
         await store.proven(connection, stop_id, number_report=report)
-    return await wide_stop(database, stop_id)
+
+
+async def go_on(database: Database, engines: Engines, row: WideStopRow) -> bool:
+    """Go on with a stop whose process has died, or has given up; return whether all is shown.
+
+    Of a caller ID, a list or an account only what was left is committed: ``stop.resume_stops`` proves its runs.
+    What somebody has started since, or has taken off the do-not-call list again, is left alone. Raises
+    StopNotProvenError, DatabaseUnavailableError.
+    """
+    target, actor = row.target, row.requested_by
+    if target.scope is StopScope.NUMBER:
+        return await _go_on_with_number(database, engines, row)
+    if row.committed_at is None:
+        options = msgspec.convert(row.options, StopOptions)
+        await _Asking(database, engines, row.id, actor, options, asked_at=row.requested_at).commit_all(target)
+    async with database.connection() as connection:
+        if any(run.report is None for run in await store.runs_of(connection, row.id)):
+            return False
+        await store.proven(connection, row.id)
+    return True
+
+
+async def _go_on_with_number(database: Database, engines: Engines, row: WideStopRow) -> bool:
+    account_id, number, actor = row.target.account_id, row.target.value, row.requested_by
+    assert account_id is not None and number is not None  # noqa: S101, PT018 - of every number's stop
+    if row.committed_at is None:
+        await _list_number(database, row.id, account_id, number, reason=row.options["reason"], actor=actor)
+    async with database.connection() as connection:
+        listed = await dnc_store.listed_count(connection, account_id, [number])
+    if not listed:
+        return False
+    connected = msgspec.convert(row.options, StopOptions).connected
+    await _end_number(database, engines, row.id, account_id, number, connected=connected, actor=actor)
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +383,10 @@ class _NumberCalls:
                     continue
                 ended = cancelled if call.state in _UNANSWERED else hung_up
                 try:
-                    if await self._hang_up(call):
+                    result = await self._end(call, keeps=keeps)
+                    if result is CancelResult.ANSWERED:
+                        kept += 1
+                    elif result is CancelResult.CANCELLED:
                         ended.add(call.attempt_id)
                         problem = "a call to it is being cancelled"
                     elif call.attempt_id in ended:
@@ -330,17 +406,8 @@ class _NumberCalls:
 
     async def require_lines(self) -> None:
         """Raise StopNotProvenError while a call that was cancelled may leave when its connection comes up."""
-        seconds = barrier.INVITE_SECONDS + RESERVED_SECONDS
-        async with self.database.connection() as connection:
-            found = await store.may_wait_for_a_line(connection, self.account_id, self.phone, seconds=seconds)
-            asked = [(await runs_store.by_id(connection, run_id), engine_id) for run_id, engine_id in found]
-        for run, engine_id in asked:
-            try:
-                if await barrier.nothing_waits_for_the_line(self.engines, self.database, run, engine_id):
-                    continue
-                problem = f"the line of the trunk is down at the engine {engine_id}"
-            except EngineUnavailableError as error:
-                problem = error.message
+        problem = await lines.waited_for(self.database, self.engines, self.account_id, [self.phone])
+        if problem:
             raise StopNotProvenError(
                 f"{mask(self.phone)} is on the do-not-call list, but a call to it that was cancelled before it rang "
                 f"may leave yet: {problem}. Ask again."
@@ -350,8 +417,17 @@ class _NumberCalls:
         async with self.database.connection() as connection:
             return await store.calls_to(connection, self.account_id, self.phone)
 
-    async def _hang_up(self, call: NumberCall) -> bool:
-        return await (await self.engines.control(call.engine_id)).hang_up(call.attempt_id)
+    async def _end(self, call: NumberCall, *, keeps: bool) -> CancelResult:
+        """End the call, or leave it alone when it is a conversation that is to be kept.
+
+        The engine decides that: what the database says is behind it by the 50 ms for which news is gathered, by more
+        when node or database are slow, and a conversation must not be cut for it. The reverse harms nobody: one that is
+        over may count as one that goes on.
+        """
+        control = await self.engines.control(call.engine_id)
+        if keeps:
+            return await control.cancel(call.attempt_id)
+        return CancelResult.CANCELLED if await control.hang_up(call.attempt_id) else CancelResult.GONE
 
     async def _book(self, call: NumberCall) -> None:
         """Book a call that the engine has no more, in case its node does not."""

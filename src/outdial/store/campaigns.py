@@ -18,11 +18,12 @@ from outdial.store.database import Connection
 _COLUMNS: Final = """
 SELECT c.id, c.iid, c.account_id, c.name, c.description, c.priority, c.mode, c.rules, c.flow_id, f.name AS flow_name,
        l.ids AS list_ids, l.names AS list_names, c.dnc_list_id, d.name AS dnc_list_name, c.state, c.api_version,
-       c.queue_name, c.max_skips, c.created_at, c.updated_at
+       c.queue_name, c.max_skips, c.created_at, c.updated_at, c.courtesy_flow_id, k.name AS courtesy_flow_name
 """
 _FROM: Final = """
   FROM campaigns c
   LEFT JOIN flows f ON f.id = c.flow_id
+  LEFT JOIN flows k ON k.id = c.courtesy_flow_id
   LEFT JOIN dnc_lists d ON d.id = c.dnc_list_id
  CROSS JOIN LATERAL (
        SELECT coalesce(array_agg(n.id ORDER BY cl.position), '{}') AS ids,
@@ -125,6 +126,8 @@ def _campaign(row: asyncpg.Record) -> Campaign:
         max_skips=row["max_skips"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        courtesy_flow_id=row["courtesy_flow_id"],
+        courtesy_flow_name=row["courtesy_flow_name"],
     )
 
 
@@ -309,3 +312,29 @@ async def flow_named(connection: Connection, iid: str, name: str) -> str | None:
         name,
     )
     return flow_id
+
+
+async def set_courtesy(connection: Connection, campaign_id: str, flow_id: str | None, *, actor: str) -> None:
+    """Give a campaign, which the caller has locked, its courtesy message, another or none; write down who did."""
+    await connection.execute(
+        """
+        WITH new AS (
+            UPDATE campaigns SET courtesy_flow_id = $2, updated_at = now() WHERE id = $1 RETURNING id, account_id)
+        INSERT INTO history (account_id, campaign_id, action, to_state, actor, detail)
+        SELECT account_id, id, 'courtesy_message', CASE WHEN $2::text IS NULL THEN 'removed' ELSE 'set' END, $3,
+               jsonb_strip_nulls(jsonb_build_object('flow_id', $2::text))
+          FROM new
+        """,
+        campaign_id,
+        flow_id,
+        actor,
+    )
+
+
+async def copy_courtesy(connection: Connection, campaign_id: str, *, to: str) -> None:
+    """Give another campaign the same courtesy message."""
+    await connection.execute(
+        "UPDATE campaigns SET courtesy_flow_id = (SELECT courtesy_flow_id FROM campaigns WHERE id = $1) WHERE id = $2",
+        campaign_id,
+        to,
+    )

@@ -73,8 +73,8 @@ async def user_of(connection: Connection, flow_id: str) -> str | None:
     name: str | None = await connection.fetchval(
         """
         SELECT c.name FROM campaigns c
-         WHERE (c.flow_id = $1 AND c.deleted_at IS NULL)
-            OR EXISTS (SELECT FROM runs r WHERE r.campaign_id = c.id AND r.flow_id = $1
+         WHERE ($1 IN (c.flow_id, c.courtesy_flow_id) AND c.deleted_at IS NULL)
+            OR EXISTS (SELECT FROM runs r WHERE r.campaign_id = c.id AND $1 IN (r.flow_id, r.courtesy_flow_id)
                           AND r.state IN ('active', 'paused', 'stopping'))
          ORDER BY c.created_at LIMIT 1
         """,

@@ -20,6 +20,9 @@ from outdial.store.database import Connection
 RUNS_CHANNEL: Final = "outdial_runs"
 """NOTIFY with a run's id whenever its state changes; a wake-up only, since notices can be lost."""
 
+_IN_EMERGENCY: Final = "OD001"
+"""SQLSTATE of the trigger that lets no run become active while an emergency stop is in force."""
+
 _RAISES_EPOCH: Final = frozenset(
     (before, after) for (before, action), after in RUN_MOVES.items() if action in RAISES_EPOCH
 )
@@ -44,6 +47,7 @@ def run_of(row: asyncpg.Record) -> Run:
         updated_at=row["updated_at"],
         ended_at=row["ended_at"],
         loaded=row["loaded_at"] is not None,
+        courtesy_flow_id=row["courtesy_flow_id"],
     )
 
 
@@ -80,29 +84,38 @@ async def insert_run(
     rules: DialingRules,
     trunk_id: str,
     flow_id: str | None,
+    courtesy_flow_id: str | None,
     dnc_list_ids: Sequence[str],
     max_concurrent_calls: int | None,
     actor: str,
-) -> Run:
-    """Begin a run, active at epoch 1."""
-    row = await connection.fetchrow(
-        """
-        INSERT INTO runs (instance_id, campaign_id, account_id, iid, state, rules, trunk_id, flow_id, dnc_list_ids,
-                          max_concurrent_calls, changed_by, change_reason)
-        VALUES ($1, $2, $3, $4, 'active', $5, $6, $7, $8, $9, $10, 'start')
-        RETURNING *
-        """,
-        instance_id,
-        campaign_id,
-        account_id,
-        iid,
-        rules,
-        trunk_id,
-        flow_id,
-        list(dnc_list_ids),
-        max_concurrent_calls,
-        actor,
-    )
+) -> Run | None:
+    """Begin a run, active at epoch 1; None: an emergency stop is in force, and the transaction may go on."""
+    try:
+        # a savepoint: what the trigger refuses must not take the words for it along
+        async with connection.transaction():
+            row = await connection.fetchrow(
+                """
+                INSERT INTO runs (instance_id, campaign_id, account_id, iid, state, rules, trunk_id, flow_id,
+                                  courtesy_flow_id, dnc_list_ids, max_concurrent_calls, changed_by, change_reason)
+                VALUES ($1, $2, $3, $4, 'active', $5, $6, $7, $8, $9, $10, $11, 'start')
+                RETURNING *
+                """,
+                instance_id,
+                campaign_id,
+                account_id,
+                iid,
+                rules,
+                trunk_id,
+                flow_id,
+                courtesy_flow_id,
+                list(dnc_list_ids),
+                max_concurrent_calls,
+                actor,
+            )
+    except asyncpg.PostgresError as error:
+        if error.sqlstate != _IN_EMERGENCY:
+            raise
+        return None
     assert row is not None  # noqa: S101 - RETURNING
     return run_of(row)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -35,6 +36,16 @@ async def remember_options(connection: Connection, run_id: int, options: Any) ->
 async def read_options(connection: Connection, run_id: int) -> Any:
     """Return what was stored, None when nothing was."""
     return await connection.fetchval("SELECT stop_options FROM runs WHERE id = $1", run_id)
+
+
+async def options_of(connection: Connection, run_ids: Collection[int]) -> dict[int, Any]:
+    """Return what was stored of those runs that are stopping or stopped, by run."""
+    rows = await connection.fetch(
+        "SELECT id, coalesce(stop_options, '{}') AS options FROM runs"
+        " WHERE id = ANY ($1::bigint[]) AND state IN ('stopping', 'stopped')",
+        list(run_ids),
+    )
+    return {row["id"]: row["options"] for row in rows}
 
 
 async def read_report(connection: Connection, run_id: int) -> Any:
@@ -129,3 +140,25 @@ async def release_lists(connection: Connection, run_id: int) -> None:
 async def store_report(connection: Connection, run_id: int, report: Any) -> None:
     """Keep the report with the run."""
     await connection.execute("UPDATE runs SET stop_report = $2 WHERE id = $1", run_id, report)
+
+
+async def is_signed(connection: Connection, run_id: int) -> bool:
+    """Whether the report of the run's stop is signed; the caller holds the run's lock, as does whoever signs."""
+    signed: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM signed_reports WHERE run_id = $1)", run_id)
+    return signed
+
+
+async def add_late_facts(connection: Connection, run_id: int, facts: dict[str, int], *, actor: str) -> None:
+    """Tell in the history what became known of a stop whose report is signed already; the same is told once."""
+    await connection.execute(
+        """
+        INSERT INTO history (account_id, campaign_id, run_id, action, from_state, to_state, actor, reason, detail)
+        SELECT r.account_id, r.campaign_id, r.id, 'stop_report', 'signed', 'addendum', $3,
+               'known after the report was signed', $2
+          FROM runs r WHERE r.id = $1
+           AND NOT EXISTS (SELECT FROM history h WHERE h.run_id = r.id AND h.action = 'stop_report' AND h.detail = $2)
+        """,
+        run_id,
+        facts,
+        actor,
+    )

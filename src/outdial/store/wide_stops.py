@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import asyncpg
@@ -22,9 +23,11 @@ class WideStopRow:
     requested_by: str
     number_report: dict[str, int] | None
     committed_at: datetime | None
-    """When all its runs had been taken to ``stopping`` and noted; None also of a number's stop, which has none."""
+    """When all its runs had been taken to ``stopping`` and noted, or its number was on the do-not-call list."""
     proven_at: datetime | None
     """Of a number's stop and of one that found nothing to stop; of others each run has its own instant."""
+    options: Any
+    """What it was asked for with; None of one from before that was kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class ToStop:
 
     iid: str
     campaign_id: str
+    keep_schedule: bool = False
+    """Somebody has switched its schedule on since the stop was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +61,24 @@ class NumberCall:
     state: str
 
 
-# a run dials the lists it was started with; a schedule will dial those the campaign has now
+# a run dials the lists it was started with; a schedule will dial those the campaign has now. With an instant: what has
+# been started or switched on by somebody since is not meant, and what a schedule has started since is
 _IN_SCOPE: Final = """
-SELECT c.iid, c.id AS campaign_id FROM campaigns c
+SELECT c.iid, c.id AS campaign_id, later.enabled AS keep_schedule FROM campaigns c
+ CROSS JOIN LATERAL (
+       SELECT $5::timestamptz IS NOT NULL
+              AND EXISTS (SELECT FROM history h WHERE h.campaign_id = c.id AND h.run_id IS NULL
+                             AND h.action = 'schedule' AND h.reason = 'enable' AND h.at > $5) AS enabled) later
  WHERE ($1::text IS NULL OR c.account_id = $1) AND ($2::text IS NULL OR c.iid = $2)
    AND (EXISTS (SELECT FROM runs r WHERE r.campaign_id = c.id AND r.state IN ('active', 'paused', 'stopping')
+                   AND ($5 IS NULL OR r.started_at <= $5
+                        OR (NOT later.enabled
+                            AND EXISTS (SELECT FROM schedule_occurrences o WHERE o.run_id = r.id)))
                    AND CASE $3 WHEN 'caller_id' THEN r.rules ->> 'caller_id' = $4
                                WHEN 'contact_list' THEN EXISTS (SELECT FROM run_lists l
                                                                  WHERE l.run_id = r.id AND l.list_id = $4)
                                ELSE true END)
-        OR EXISTS (SELECT FROM schedules s WHERE s.campaign_id = c.id AND s.enabled
+        OR EXISTS (SELECT FROM schedules s WHERE s.campaign_id = c.id AND s.enabled AND NOT later.enabled
                       AND CASE $3 WHEN 'caller_id' THEN c.rules ->> 'caller_id' = $4
                                   WHEN 'contact_list' THEN EXISTS (SELECT FROM campaign_lists l
                                                                     WHERE l.campaign_id = c.id AND l.list_id = $4)
@@ -74,12 +87,14 @@ SELECT c.iid, c.id AS campaign_id FROM campaigns c
 """
 
 
-async def insert(connection: Connection, stop_id: str, target: StopTarget, *, actor: str) -> None:
-    """Write down that somebody asks, and the history of it; that of everything is told by its emergency."""
+async def insert(connection: Connection, stop_id: str, target: StopTarget, *, actor: str, options: Any = None) -> None:
+    """Write down that somebody asks, and the history of it; that of everything is told by its emergency. With options
+    it is gone on with when its process dies (:func:`unfinished`)."""
     await connection.execute(
         """
         WITH asked AS (
-            INSERT INTO wide_stops (id, scope, value, account_id, iid, requested_by) VALUES ($1, $2, $3, $4, $5, $6))
+            INSERT INTO wide_stops (id, scope, value, account_id, iid, requested_by, options)
+            VALUES ($1, $2, $3, $4, $5, $6, $7))
         INSERT INTO history (account_id, action, to_state, actor, detail)
         SELECT $4, 'wide_stop', 'asked', $6,
                jsonb_build_object('id', $1::text, 'scope', $2::text, 'value', $3::text)
@@ -91,12 +106,29 @@ async def insert(connection: Connection, stop_id: str, target: StopTarget, *, ac
         target.account_id,
         target.iid,
         actor,
+        options,
     )
 
 
-async def in_scope(connection: Connection, target: StopTarget) -> list[ToStop]:
-    """Return the campaigns with a live run or a schedule that the target reaches."""
-    rows = await connection.fetch(_IN_SCOPE, target.account_id, target.iid, target.scope, target.value)
+async def unfinished(connection: Connection, *, older_than: timedelta) -> list[WideStopRow]:
+    """Return the stops that were asked for so long ago, and of which not all is shown yet that is to be; those of
+    everything are their emergency's."""
+    rows = await connection.fetch(
+        """
+        SELECT * FROM wide_stops
+         WHERE proven_at IS NULL AND options IS NOT NULL AND scope <> 'everything'
+           AND requested_at < clock_timestamp() - $1::interval
+         ORDER BY requested_at
+        """,
+        older_than,
+    )
+    return [_row(row) for row in rows]
+
+
+async def in_scope(connection: Connection, target: StopTarget, *, asked_at: datetime | None = None) -> list[ToStop]:
+    """Return the campaigns with a live run or a schedule that the target reaches; with an instant only what somebody
+    who asked then can have meant."""
+    rows = await connection.fetch(_IN_SCOPE, target.account_id, target.iid, target.scope, target.value, asked_at)
     return [ToStop(**row) for row in rows]
 
 
@@ -195,21 +227,23 @@ async def calls_to(connection: Connection, account_id: str, phone: str) -> list[
 
 
 async def may_wait_for_a_line(
-    connection: Connection, account_id: str, phone: str, *, seconds: float
+    connection: Connection, account_id: str, phones: Sequence[str], *, seconds: float
 ) -> list[tuple[int, str]]:
-    """Return run and engine of each call to a number, live or over, that was reserved within so many seconds over a
-    trunk of TCP or TLS, and of which nobody has heard that it left."""
+    """Return run and engine of each call to one of the numbers, live or over, that was reserved within so many seconds
+    over a trunk of TCP or TLS, and of which nobody has heard that it left."""
     rows = await connection.fetch(
         """
-        SELECT DISTINCT a.run_id, a.engine_id FROM attempts a
-          JOIN trunks t ON t.id = a.trunk_id AND t.transport <> 'udp'
+        SELECT DISTINCT a.run_id, a.engine_id FROM runs r
+          JOIN trunks t ON t.id = r.trunk_id AND t.transport <> 'udp'
+          JOIN attempts a ON a.run_id = r.id AND a.reserved_at > clock_timestamp() - $3 * interval '1 second'
           JOIN engines e ON e.id = a.engine_id AND e.retired_at IS NULL
-         WHERE a.account_id = $1 AND a.phone = $2 AND a.dialed_at IS NOT NULL
+         WHERE r.account_id = $1
+           AND (r.ended_at IS NULL OR r.ended_at > clock_timestamp() - $3 * interval '1 second')
+           AND a.phone = ANY ($2::text[]) AND a.dialed_at IS NOT NULL
            AND a.ringing_at IS NULL AND a.answered_at IS NULL AND a.sip_code IS NULL
-           AND a.reserved_at > clock_timestamp() - $3 * interval '1 second'
         """,
         account_id,
-        phone,
+        list(phones),
         seconds,
     )
     return [(row["run_id"], row["engine_id"]) for row in rows]
@@ -243,4 +277,5 @@ def _row(row: asyncpg.Record) -> WideStopRow:
         number_report=row["number_report"],
         committed_at=row["committed_at"],
         proven_at=row["proven_at"],
+        options=row["options"],
     )

@@ -32,6 +32,7 @@ from outdial.telephony.engine import (
     CallRecord,
     CallRinging,
     CallState,
+    CancelResult,
     EngineDown,
     EngineEvent,
     EngineUp,
@@ -145,6 +146,15 @@ class AsteriskControl:
     async def hang_up(self, call_id: str) -> bool:
         """End one call; False when the engine does not have it."""
         return self._expect(await self._request("DELETE", f"channels/{call_id}"), NOT_FOUND).ok
+
+    async def cancel(self, call_id: str) -> CancelResult:
+        """End one call, unless Asterisk says that it is up: asked right before, since a DELETE knows no condition."""
+        reply = self._expect(await self._request("GET", f"channels/{call_id}"), NOT_FOUND)
+        if not reply.ok:
+            return CancelResult.GONE
+        if _CALL_STATES.get(reply.decode(ChannelInfo).state) is CallState.ANSWERED:
+            return CancelResult.ANSWERED
+        return CancelResult.CANCELLED if await self.hang_up(call_id) else CancelResult.GONE
 
     async def line_up(self, trunk_id: str, address: TrunkAddress) -> bool:
         """Whether the line's probe is there and its last OPTIONS was answered."""

@@ -81,6 +81,18 @@ class CallRecord:
     """Q.850 cause; the SIP status is not kept."""
 
 
+class CancelResult(StrEnum):
+    """What became of a call that was to be cancelled."""
+
+    CANCELLED = "cancelled"
+    """The engine has given it up. Where the 200 OK crosses the CANCEL it acknowledges that and hangs up by itself, and
+    tells nobody (measured): its channel is gone."""
+    ANSWERED = "answered"
+    """It is a conversation, and was left alone."""
+    GONE = "gone"
+    """The engine does not have it."""
+
+
 class OriginateResult(StrEnum):
     """What became of one originate request."""
 
@@ -201,6 +213,14 @@ class EngineControl(Protocol):
 
     async def hang_up(self, call_id: str) -> bool:
         """End one call: CANCEL when unanswered, BYE when answered. False when the engine does not have it."""
+        ...
+
+    async def cancel(self, call_id: str) -> CancelResult:
+        """End one call unless it is answered, by the engine's word at that moment and not by a listing's.
+
+        Asterisk cannot do both in one step: who answers between its look and its hang-up, one request apart, is hung up
+        at once.
+        """
         ...
 
     async def line_up(self, trunk_id: str, address: TrunkAddress) -> bool:

@@ -25,6 +25,7 @@ from outdial.telephony.engine import (
     CallRecord,
     CallRinging,
     CallState,
+    CancelResult,
     EngineDown,
     EngineEvent,
     EngineUp,
@@ -269,6 +270,17 @@ class SimulatedEngine:
             return False
         self._end(call, NORMAL_CLEARING, None)
         return True
+
+    async def cancel(self, call_id: str) -> CancelResult:
+        """End one call unless it is answered."""
+        await self._reachable()
+        call = self._calls.get(call_id)
+        if call is None:
+            return CancelResult.GONE
+        if call.state is CallState.ANSWERED:
+            return CancelResult.ANSWERED
+        self._end(call, NORMAL_CLEARING, None)
+        return CancelResult.CANCELLED
 
     async def play(self, call_id: str, audio: Path) -> None:
         """Stay silent for as long as the WAV would sound."""

@@ -122,6 +122,15 @@ class PreCallFetchBody(Body):
     """Sent with each question; kept encrypted, never shown."""
 
 
+class CourtesyMessageBody(Body):
+    """What whoever answers a call hears although it was being cancelled."""
+
+    model_config = example(flow="Sorry")
+
+    flow: Name
+    """A flow of the application, by its name or id."""
+
+
 class NewImportBody(Body):
     """Begin an import of contacts."""
 

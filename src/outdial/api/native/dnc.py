@@ -73,6 +73,7 @@ class DncRoutes:
     def __init__(self, parts: ApiParts) -> None:
         self._database = parts.database
         self._region = parts.settings.default_region
+        self._engines = parts.engines
 
     def add_to(self, routes: Routes) -> None:
         """Add them."""
@@ -168,8 +169,9 @@ class DncRoutes:
     async def add(self, request: Request, caller: Caller) -> Response:
         """Put up to 5000 numbers on a list. When this answers, none of them will be called any more.
 
-        Numbers that cannot be read are named in `problems`, the others added. A number that is on the list longer stays
-        so: adding never shortens.
+        Numbers that cannot be read are named in `problems`, the others added. So is a call to one of them that was
+        placed before and waits for the broken connection of its trunk: it may leave yet. A number that is on the list
+        longer stays so: adding never shortens.
         """
         body = parse(DncNumbersBody, await read_json(request))
         change = await dnc.add_to_list(
@@ -182,6 +184,7 @@ class DncRoutes:
             expires_at=body.expires_at,
             actor=caller.client_id,
             default_region=self._region,
+            engines=self._engines,
         )
         return JsonReply(dnc_change_view(change))
 

@@ -8,6 +8,7 @@ from outdial.api.errors import NATIVE
 from outdial.api.idempotency import Idempotency
 from outdial.api.native.applications import ApplicationRoutes
 from outdial.api.native.campaigns import CampaignActions
+from outdial.api.native.courtesy import CourtesyRoutes
 from outdial.api.native.dnc import DncRoutes
 from outdial.api.native.door import Door, OperatorDoor
 from outdial.api.native.emergency import EmergencyRoutes
@@ -37,6 +38,7 @@ def routers(
         ("Stops", WideStopRoutes(parts, stops), door),
         ("Emergency stop", EmergencyRoutes(parts, stops), operator),
         ("Pre-call fetches", PreCallRoutes(parts), door),
+        ("Courtesy messages", CourtesyRoutes(parts), door),
         ("Runs", RunRoutes(parts), door),
         ("Evidence", EvidenceRoutes(parts), door),
         ("Imports", ImportRoutes(parts), door),
