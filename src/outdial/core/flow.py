@@ -5,10 +5,17 @@ People write them, see ``core.flow_document``; they are played by ``core.flow_pl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
+
+LANGUAGE: Final = "language"
+"""Variable that chooses the language a call begins in."""
+
+TEMPLATE: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?:\|([^{}]*))?\}")
+"""``{name}`` or ``{name|otherwise}`` in a text."""
 
 MOST_STEPS: Final = 200
 """Steps of one flow."""
@@ -203,6 +210,31 @@ def targets(step: Step) -> tuple[str, ...]:
         case SetResult() | SetLanguage() | OptOut() | HangUp():
             named.append(step.next)
     return tuple(dict.fromkeys(name for name in named if name is not None))
+
+
+def variables_of(plan: FlowPlan) -> frozenset[str]:
+    """Return the names of what a flow wants to know of its contact."""
+    wanted: set[str] = set()
+    for step in plan.steps.values():
+        for prompt in prompts(step):
+            if isinstance(prompt, Speech):
+                wanted.update(found[1] for found in TEMPLATE.finditer(prompt.text))
+        if isinstance(step, Webhook):
+            wanted.update(step.send)
+    if any(len(files) > 1 for files in plan.sounds.values()) or any(
+        isinstance(prompt, Speech) for step in plan.steps.values() for prompt in prompts(step)
+    ):
+        wanted.add(LANGUAGE)
+    return frozenset(wanted)
+
+
+def texts(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is known of a contact as the texts a flow can say: of its fields, those that are one value."""
+    return {
+        name: ("yes" if value else "no") if isinstance(value, bool) else str(value)
+        for name, value in fields.items()
+        if isinstance(value, str | int | float)
+    }
 
 
 def prompts(step: Step) -> tuple[Prompt, ...]:

@@ -20,6 +20,7 @@ from outdial.core.flow import (
     MOST_DIGITS,
     MOST_SOUNDS,
     MOST_STEPS,
+    TEMPLATE,
     Agent,
     FlowPlan,
     Gather,
@@ -48,7 +49,6 @@ _LANGUAGE: Final = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _SIP: Final = re.compile(r"sips?:[A-Za-z0-9_.!~*'()&=+$,;?/%-]+@[A-Za-z0-9.\[\]:-]+")
 _NUMBER: Final = re.compile(r"\+[1-9][0-9]{6,14}")
-_VARIABLE: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*(\|[^{}]*)?\}")
 
 
 class _WrongError(ValueError):
@@ -108,7 +108,7 @@ def _names(value: Any) -> tuple[str, ...]:
 
 def _speech(value: Any) -> str:
     text: str = _text(LONGEST_TEXT)(value)
-    if re.search(r"[{}]", _VARIABLE.sub("", text)):
+    if re.search(r"[{}]", TEMPLATE.sub("", text)):
         raise _WrongError("has a brace that belongs to no {variable}; write {name} or {name|otherwise}")
     return text
 

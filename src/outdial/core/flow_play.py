@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from outdial.core.flow import (
+    LANGUAGE,
+    TEMPLATE,
     Agent,
     FlowPlan,
     Gather,
@@ -36,7 +38,6 @@ MOST_TAKEN: Final = 300
 
 END_KEY: Final = "#"
 
-_TEMPLATE: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?:\|([^{}]*))?\}")
 _LONGEST_VALUE: Final = 500
 """Characters of a variable that are spoken or sent."""
 
@@ -233,9 +234,10 @@ class Turn:
 def begin(plan: FlowPlan, variables: Mapping[str, str], *, machine: bool = False) -> Turn:
     """Begin a flow on a call that was answered, by a machine or not.
 
-    ``variables`` are what is known of the contact; one named ``language`` chooses the language where the flow has it.
+    ``variables`` are what is known of the contact; that of the name ``core.flow.LANGUAGE`` chooses the language, where
+    the flow has it.
     """
-    state = FlowState(plan.start, variables, _language(plan, variables.get("language")))
+    state = FlowState(plan.start, variables, _language(plan, variables.get(LANGUAGE)))
     return _go(plan, state, plan.machine_start if machine and plan.machine_start is not None else plan.start)
 
 
@@ -355,7 +357,7 @@ def filled(text: str, variables: Mapping[str, str]) -> str:
     def value(found: re.Match[str]) -> str:
         return variables.get(found[1], "").strip()[:_LONGEST_VALUE] or found[2] or ""
 
-    return _TEMPLATE.sub(value, text)
+    return TEMPLATE.sub(value, text)
 
 
 def _language(plan: FlowPlan, wanted: str | None) -> str:

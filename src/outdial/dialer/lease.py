@@ -14,13 +14,12 @@ import structlog
 from outdial import clock
 from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError, OutdialError
 from outdial.core.model import EngineKind, RingingCalls, Run, RunState
-from outdial.dialer.calls import Flow
+from outdial.dialer.flow_player import PlayableFlow, PlayableSound
 from outdial.dialer.node import Node
 from outdial.dialer.worker import Worker
 from outdial.services import barrier
 from outdial.services import flows as flows_service
 from outdial.store import engines as engines_store
-from outdial.store import flows as flows_store
 from outdial.store import nodes as nodes_store
 from outdial.store import pre_calls as pre_calls_store
 from outdial.store import runs as runs_store
@@ -259,16 +258,13 @@ class LeaseKeeper:
         return barrier.Wishes() if stored is None else msgspec.convert(stored, barrier.Wishes)
 
 
-async def flow_of(node: Node, run: Run) -> Flow | None:
-    """Return what the run's answered calls hear, its recording written where the engine reads it.
+async def flow_of(node: Node, run: Run) -> PlayableFlow | None:
+    """Return what the run's answered calls hear, its recordings written where the engine reads them.
 
     Raises DatabaseUnavailableError, FileError.
     """
     if run.flow_id is None:
         return None
-    async with node.database.connection() as connection:
-        flow = await flows_store.by_id(connection, run.flow_id)
-    if flow is None:
-        return None
-    audio = await flows_service.audio_file(node.database, run.flow_id, node.audio_dir)
-    return Flow(audio, flow.duration_seconds)
+    found = await flows_service.to_play(node.database, run.flow_id, node.audio_dir)
+    sounds = {file: PlayableSound(path, seconds) for file, (path, seconds) in found.files.items()}
+    return PlayableFlow(run.flow_id, found.plan, sounds)
