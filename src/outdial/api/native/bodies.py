@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from outdial.api.numbers import Whole
@@ -188,6 +188,32 @@ class TrunkFields(Body):
     calls_per_second: Annotated[
         float, told(minimum=trunks.LEAST_CALLS_PER_SECOND, maximum=trunks.MOST_CALLS_PER_SECOND)
     ] = 1.0
+
+
+class NewFlowBody(Body):
+    """A flow of several steps."""
+
+    model_config = example(
+        name="Reminder",
+        document={
+            "start": "ask",
+            "steps": {
+                "ask": {
+                    "gather": {"say": "Hello {first_name|there}. Press 1 to confirm, 9 for no more calls.", "tries": 2},
+                    "choices": {"1": "confirmed", "9": "leave"},
+                },
+                "confirmed": {"result": "confirmed"},
+                "leave": {"opt_out": "account"},
+            },
+        },
+        sounds={},
+    )
+
+    name: Name
+    document: dict[str, Any]
+    """`start`, `steps` and, where wanted, `language`, `sounds` and `machine_start`; see docs/how-to/write-a-flow.md."""
+    sounds: dict[str, Base64Bytes] = Field(default_factory=dict)
+    """The WAV files that the document names, in base64, by those names."""
 
 
 class NewTrunkBody(TrunkFields):

@@ -11,7 +11,7 @@ from outdial.api.auth import Caller
 from outdial.api.body import read_body, read_json
 from outdial.api.json_reply import JsonReply
 from outdial.api.links import Link
-from outdial.api.native.bodies import CallerIdBody, NewTrunkBody, TrunkBody
+from outdial.api.native.bodies import CallerIdBody, NewFlowBody, NewTrunkBody, TrunkBody
 from outdial.api.native.routes import Operation, Routes, Upload
 from outdial.api.native.views import (
     All,
@@ -34,7 +34,9 @@ from outdial.services.trunks import TrunkDraft
 LARGEST_RECORDING: Final = 32 * 1024 * 1024
 """Bytes: ten minutes at 8 kHz take a third of it."""
 
-_FLOW: Final = FlowView(id="cf-11111111-2222-4333-8444-555555555555", name="Hello", duration_seconds=7.25)
+_FLOW: Final = FlowView(
+    id="cf-11111111-2222-4333-8444-555555555555", name="Hello", duration_seconds=7.25, document=flows.MESSAGE
+)
 _TRUNK: Final = TrunkView(
     id="tr-11111111-2222-4333-8444-555555555555",
     name="Main",
@@ -86,6 +88,21 @@ class FlowRoutes:
                 self.add,
                 Operation("Add a flow", scope, FlowView, _FLOW, _WAV, query={"name": _FLOW_NAME}, links=_AFTER_FLOW),
             ),
+            (
+                "POST",
+                "/flows/documents",
+                self.add_document,
+                Operation(
+                    "Add a flow of several steps",
+                    scope,
+                    FlowView,
+                    _FLOW,
+                    NewFlowBody,
+                    refused=frozenset({501}),
+                    links=_AFTER_FLOW,
+                    largest=LARGEST_RECORDING,
+                ),
+            ),
             ("GET", "/flows/{flowId}", self.flow, Operation("Get a flow", scope, FlowView, _FLOW)),
             ("DELETE", "/flows/{flowId}", self.remove, Operation("Remove a flow", scope, FlowView, _FLOW)),
         ):
@@ -102,6 +119,15 @@ class FlowRoutes:
         name = query_value(request, "name") or ""
         recording = await read_body(request, largest=LARGEST_RECORDING)
         added = await flows.add_flow(self._database, caller.iid, name, recording, actor=caller.client_id)
+        return JsonReply(flow_view(added))
+
+    async def add_document(self, request: Request, caller: Caller) -> Response:
+        """Add a flow of several steps, with the recordings it plays. Recordings of more than 32 MB together are for
+        `outdial flow add`."""
+        body = parse(NewFlowBody, await read_json(request, largest=LARGEST_RECORDING))
+        added = await flows.add_flow_document(
+            self._database, caller.iid, body.name, body.document, body.sounds, actor=caller.client_id
+        )
         return JsonReply(flow_view(added))
 
     async def flow(self, request: Request, caller: Caller) -> Response:
