@@ -48,7 +48,7 @@ def play(plan: FlowPlan, variables: Mapping[str, str], *, machine: bool, quiet: 
             happened = _follows(action) or happened
         for each in happened:
             turn = advance(plan, turn.state, each)
-            if any(not isinstance(action, Wait | Hush) for action in turn.actions):
+            if not isinstance(each, Key) or any(not isinstance(action, Wait | Hush) for action in turn.actions):
                 break
         else:
             # no key, or not enough of them

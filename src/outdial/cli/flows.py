@@ -68,9 +68,7 @@ def add(
     if as_json:
         output.print_json(added)
     else:
-        output.say(
-            f"Flow {added.name} added, {len(added.document['steps'])} steps, {added.duration_seconds:.1f} s of sound."
-        )
+        output.say(f"Flow {added.name} added, {added.duration_seconds:.1f} s of sound.")
 
 
 @app.command(epilog="Example: outdial flow check reminder.yaml")
@@ -114,10 +112,10 @@ def try_out(
         output.say(f"The call is over. Steps: {' → '.join(state.path)}. Result: {state.result or 'none'}.")
 
 
-@app.command(epilog="Example: outdial flow schema > flow.schema.json")
-def schema() -> None:
+@app.command(epilog="Example: outdial flow schema")
+def schema(*, as_json: Json = False) -> None:
     """Print the JSON Schema of flows, for editors that help their author."""
-    output.say(json.dumps(flow_document.schema(), indent=2))
+    output.say(json.dumps(flow_document.schema(), indent=None if as_json else 2))
 
 
 def _document(file: Path) -> Any:

@@ -151,7 +151,7 @@ class FlowPlayer:
                 self._desk.end(unheard)
             case StartRecording() | StartTransfer() | StartAgent() | Ask():
                 # no flow with such a step can be added: services.flows
-                raise NotImplementedError(f"{action} cannot be done")
+                raise TypeError(f"{action} cannot be done")
             case _:
                 assert_never(action)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from outdial.api.numbers import Whole
@@ -57,6 +57,7 @@ def told(**schema: Any) -> Any:
 Name = Annotated[str, told(**NAME)]
 Reason = Annotated[str, told(**line(LONGEST_DESCRIPTION))]
 Phone = Annotated[str, told(**PHONE)]
+Base64 = Annotated[str, told(contentEncoding="base64")]
 Host = Annotated[str, WithJsonSchema({"anyOf": _HOST_KINDS})]
 MappedName = Annotated[str, told(maxLength=LONGEST_CELL)]
 FromDomain = Annotated[str, WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 0}, *_HOST_KINDS]})]
@@ -212,7 +213,7 @@ class NewFlowBody(Body):
     name: Name
     document: dict[str, Any]
     """`start`, `steps` and, where wanted, `language`, `sounds` and `machine_start`; see docs/how-to/write-a-flow.md."""
-    sounds: dict[str, Base64Bytes] = Field(default_factory=dict)
+    sounds: dict[str, Base64] = Field(default_factory=dict)
     """The WAV files that the document names, in base64, by those names."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Final
 
 from starlette.requests import Request
@@ -27,6 +28,7 @@ from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
 from outdial.api.query import query_value
 from outdial.api.texts import NAME
+from outdial.core.errors import InvalidInputError
 from outdial.core.model import Scope
 from outdial.services import flows, trunks
 from outdial.services.trunks import TrunkDraft
@@ -125,8 +127,9 @@ class FlowRoutes:
         """Add a flow of several steps, with the recordings it plays. Recordings of more than 32 MB together are for
         `outdial flow add`."""
         body = parse(NewFlowBody, await read_json(request, largest=LARGEST_RECORDING))
+        sounds = {file: _from_base64(file, text) for file, text in body.sounds.items()}
         added = await flows.add_flow_document(
-            self._database, caller.iid, body.name, body.document, body.sounds, actor=caller.client_id
+            self._database, caller.iid, body.name, body.document, sounds, actor=caller.client_id
         )
         return JsonReply(flow_view(added))
 
@@ -140,6 +143,13 @@ class FlowRoutes:
             self._database, iid=caller.iid, flow_id=request.path_params["flowId"], actor=caller.client_id
         )
         return JsonReply(flow_view(removed))
+
+
+def _from_base64(file: str, text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise InvalidInputError([f"`sounds.{file}` must be base64 (RFC 4648)."]) from None
 
 
 class TrunkRoutes:
