@@ -12,7 +12,7 @@ PAGE = (Path(__file__).parent.parent / "docs" / "how-to" / "write-a-flow.md").re
 
 
 def test_its_example_is_a_flow():
-    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
+    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     assert len(read_flow(read_document(text)).steps) == 6
 
 
