@@ -168,9 +168,10 @@ async def dialing(
     ttl_seconds: float = 1.0,
     database: Database | None = None,
     node_id: str | None = None,
+    speech_command: str = "",
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Run one dialer node beside the block."""
-    settings = settings_for(folder, ttl_seconds=ttl_seconds)
+    settings = settings_for(folder, ttl_seconds=ttl_seconds, speech_command=speech_command)
     own = engines or Engines(stage.database, stage.secrets, ttl_seconds=ttl_seconds)
     dialer = Dialer(
         settings=settings,

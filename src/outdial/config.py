@@ -81,6 +81,11 @@ class Settings(BaseSettings):
         description="Hosts of pre-call fetches, separated by commas, that may be private addresses, e.g. crm.internal; "
         "all others must be public",
     )
+    speech_command: str = Field(
+        default="espeak-ng -v {language} --stdin --stdout",
+        description="Program that speaks the texts of flows: it reads a text and writes a WAV; `{language}` stands for "
+        "the text's language; empty = none",
+    )
     emergency_stop_file: Path | None = Field(
         default=None,
         description="File whose being there is an emergency stop; unset = emergency-stop in the data folder",

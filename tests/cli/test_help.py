@@ -27,7 +27,18 @@ def test_the_commands_are_these():
     assert {name.removeprefix("outdial ") for name, _ in ALL} == {
         *("demo", "serve", "dialer", "watchdog", "alarms", "migrate"),
         *("client create", "client list", "client change", "client rotate", "client revoke"),
-        *("app create", "app list", "trunk add", "trunk list", "trunk remove", "flow add", "flow list"),
+        *(
+            "app create",
+            "app list",
+            "trunk add",
+            "trunk list",
+            "trunk remove",
+            "flow add",
+            "flow check",
+            "flow test",
+            "flow schema",
+            "flow list",
+        ),
         *("dnc add", "dnc remove", "dnc list", "contacts import"),
         *("import list", "import show", "import errors", "import resume", "import cancel"),
         *("campaign list", "campaign show", "campaign start", "campaign pause", "campaign resume", "campaign stop"),
@@ -49,7 +60,7 @@ def test_each_says_what_it_does_and_what_each_word_means(name, command):
 
 @pytest.mark.parametrize(("name", "command"), ALL, ids=[name for name, _ in ALL])
 def test_each_has_an_example_that_it_understands(name, command, tmp_path):
-    for file in ("people.csv", "reminder.wav", "stop.json", "key.pem", "spring.jsonl"):
+    for file in ("people.csv", "reminder.wav", "reminder.yaml", "stop.json", "key.pem", "spring.jsonl"):
         (tmp_path / file).write_bytes(b"")
     example = command.epilog.removeprefix("Example: ")
     words = [word for word in shlex.split(example) if not word.startswith("OUTDIAL_")]

@@ -85,5 +85,7 @@ class TestFlows:
         assert "WAV" in done.stderr
 
     def test_a_name_comes_once(self, outdial, created, audio):
-        assert outdial("flow", "add", "--name", "Chime", "--audio", audio).stdout == "Flow Chime added, 2.5 s.\n"
+        assert (
+            outdial("flow", "add", "--name", "Chime", "--audio", audio).stdout == "Flow Chime added, 2.5 s of sound.\n"
+        )
         assert outdial("flow", "add", "--name", "Chime", "--audio", audio).code == 1

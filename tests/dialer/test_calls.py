@@ -11,11 +11,13 @@ import pytest
 
 from dialing import with_rules
 from engines import simulated
+from flows import lasting, message, nobody_opts_out, silent
 from outdial import clock
 from outdial.core.errors import EngineUnavailableError
 from outdial.core.model import AttemptState, Disposition, DoneReason, RunContactState
 from outdial.dialer import calls as module
-from outdial.dialer.calls import Calls, Flow, Messages
+from outdial.dialer.calls import Calls, Messages
+from outdial.dialer.flow_player import PlayableFlow
 from outdial.dialer.outcomes import Known
 from outdial.store.attempts import AttemptNews
 from outdial.telephony.engine import OriginateResult, OutgoingCall, Permit, TrunkAddress
@@ -52,7 +54,12 @@ class Phone:
     over: list[str] = field(default_factory=list)
 
     async def place(
-        self, number: str, *, flow: Flow | None = None, courtesy: Flow | None = None, ring_seconds: int = 30
+        self,
+        number: str,
+        *,
+        flow: PlayableFlow | None = None,
+        courtesy: PlayableFlow | None = None,
+        ring_seconds: int = 30,
     ) -> str:
         attempt_id = uuid.uuid4().hex
         self.calls.reserve(
@@ -77,7 +84,7 @@ async def phone():
             Permit(1, 1, KEY, TRUNK, TrunkAddress("127.0.0.1", 5060), clock.now() + timedelta(minutes=5))
         )
         book = Noted()
-        calls = Calls(engine, book, ttl_seconds=0.2)
+        calls = Calls(engine, book, silent(), nobody_opts_out(), ttl_seconds=0.2)
         task = asyncio.create_task(calls.run())
         await until(lambda: calls.up_since is not None)
         yield Phone(engine, calls, book)
@@ -87,10 +94,10 @@ async def phone():
 
 
 @pytest.fixture
-def flow(tmp_path) -> Flow:
+def flow(tmp_path) -> PlayableFlow:
     path = tmp_path / "hello.wav"
     path.write_bytes(wav(tone(440, rate=8000, seconds=1.0), rate=8000))
-    return Flow(path, 1.0)
+    return message(path, 1.0)
 
 
 async def test_an_answered_call_hears_its_flow_and_is_hung_up(phone, flow):
@@ -124,7 +131,7 @@ async def test_without_a_flow_whoever_answers_is_not_kept_waiting(phone):
 
 
 async def test_a_flow_whose_file_is_gone_ends_the_call(phone, tmp_path):
-    news = await phone.ended(await phone.place(ANSWERS, flow=Flow(tmp_path / "missing.wav", 1.0)))
+    news = await phone.ended(await phone.place(ANSWERS, flow=message(tmp_path / "missing.wav", 1.0)))
     # who picked up heard nothing; called again they are not
     assert (news.disposition, news.contact.done_reason) == (Disposition.ABANDONED, DoneReason.REACHED)
     assert news.reason == "the flow could not be played"
@@ -132,11 +139,11 @@ async def test_a_flow_whose_file_is_gone_ends_the_call(phone, tmp_path):
 
 @pytest.mark.parametrize("error", [EngineUnavailableError("no answer"), FileNotFoundError(2, "No such file")])
 async def test_a_flow_that_cannot_even_be_asked_for_ends_the_call(phone, flow, monkeypatch, error):
-    async def fails(_call_id, _audio) -> None:
+    async def fails(_call_id, _audio, _playback_id) -> None:
         raise error
 
     monkeypatch.setattr(phone.engine, "play", fails)
-    news = await phone.ended(await phone.place(ANSWERS, flow=Flow(flow.audio, 600.0)))
+    news = await phone.ended(await phone.place(ANSWERS, flow=lasting(flow, 600.0)))
     assert (news.disposition, news.reason) == (Disposition.ABANDONED, f"the flow could not be played: {error}")
 
 
@@ -158,16 +165,16 @@ async def test_a_call_answered_while_nobody_heard_of_it_was_abandoned(phone, flo
 async def test_an_end_of_the_flow_that_nobody_told_is_made_up_for(phone, flow, monkeypatch):
     monkeypatch.setattr(module, "PLAYBACK_GRACE_SECONDS", 0.1)
 
-    async def never_ends(_call_id, _audio) -> None:
+    async def never_ends(_call_id, _audio, _playback_id) -> None:
         return
 
     monkeypatch.setattr(phone.engine, "play", never_ends)
-    attempt_id = await phone.place(ANSWERS, flow=Flow(flow.audio, 0.1))
+    attempt_id = await phone.place(ANSWERS, flow=lasting(flow, 0.1))
     assert (await phone.ended(attempt_id)).disposition is Disposition.ANSWERED_HUMAN
 
 
 async def test_a_person_who_hangs_up_first_was_reached(phone, flow):
-    news = await phone.ended(await phone.place(HANGS_UP, flow=Flow(flow.audio, 60.0)))
+    news = await phone.ended(await phone.place(HANGS_UP, flow=lasting(flow, 60.0)))
     assert (news.disposition, news.contact.done_reason) == (Disposition.ANSWERED_HUMAN, DoneReason.REACHED)
 
 
@@ -204,7 +211,7 @@ async def test_a_lost_event_stream_lets_nobody_pick_up(phone, flow):
 
 
 async def test_an_end_that_was_missed_is_found_when_the_stream_is_back(phone, flow):
-    attempt_id = await phone.place(HANGS_UP, flow=Flow(flow.audio, 60.0))
+    attempt_id = await phone.place(HANGS_UP, flow=lasting(flow, 60.0))
     await until(lambda: AttemptState.ANSWERED in phone.book.of(attempt_id))
     phone.engine.disconnect()
 
@@ -350,7 +357,7 @@ async def test_an_adopted_conversation_hears_its_flow_to_the_end(phone, flow, mo
     began = clock.now()
     phone.calls.adopt(
         Known(talking, 1, with_rules(), "n1", state=AttemptState.ANSWERED, dialed_at=began, answered_at=began),
-        Flow(flow.audio, 0.4),
+        lasting(flow, 0.4),
     )
     news = await phone.ended(talking)
     assert news.disposition is Disposition.ANSWERED_HUMAN
@@ -358,7 +365,7 @@ async def test_an_adopted_conversation_hears_its_flow_to_the_end(phone, flow, mo
 
 
 async def test_at_the_end_everything_can_be_hung_up(phone, flow):
-    ids = [await phone.place(number, flow=Flow(flow.audio, 600.0)) for number in (ANSWERS, RINGS, RINGS)]
+    ids = [await phone.place(number, flow=lasting(flow, 600.0)) for number in (ANSWERS, RINGS, RINGS)]
     await until(lambda: AttemptState.ANSWERED in phone.book.of(ids[0]))
     phone.calls.hang_up_unanswered("test")
     await until(lambda: len(phone.calls) == 1)
@@ -372,7 +379,7 @@ async def test_a_call_that_ended_while_it_was_being_adopted_is_found_out(phone, 
     began = clock.now()
     phone.calls.adopt(
         Known(gone, 1, with_rules(), "n1", state=AttemptState.ANSWERED, dialed_at=began, answered_at=began),
-        Flow(flow.audio, 600.0),
+        lasting(flow, 600.0),
     )
     await phone.calls.reconcile()
     # one look alone could be ahead of an event that is on its way

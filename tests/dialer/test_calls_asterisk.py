@@ -11,9 +11,11 @@ import pytest
 
 from dialer.test_calls import Noted
 from dialing import with_rules
+from flows import message, nobody_opts_out, silent
 from outdial import clock
 from outdial.core.model import AttemptState, Disposition, DoneReason
-from outdial.dialer.calls import Calls, Flow, Messages
+from outdial.dialer.calls import Calls, Messages
+from outdial.dialer.flow_player import PlayableFlow
 from outdial.dialer.outcomes import Known
 from outdial.store.attempts import AttemptNews
 from outdial.telephony.asterisk import AsteriskEngine
@@ -52,7 +54,7 @@ class Phone:
             )
         )
 
-    def reserve(self, flow: Flow | None, courtesy: Flow | None = None) -> str:
+    def reserve(self, flow: PlayableFlow | None, courtesy: PlayableFlow | None = None) -> str:
         attempt_id = uuid.uuid4().hex
         known = Known(attempt_id=attempt_id, number=1, rules=with_rules(max_attempts=2), by="n1")
         self.calls.reserve(known, Messages(flow, courtesy), lambda: None)
@@ -61,7 +63,7 @@ class Phone:
     async def originate(self, attempt_id: str, number: str) -> OriginateResult:
         return await self.calls.originate(OutgoingCall(attempt_id, RUN_ID, 1, KEY, number, "+15550100999", 30))
 
-    async def place(self, number: str, flow: Flow | None, courtesy: Flow | None = None) -> str:
+    async def place(self, number: str, flow: PlayableFlow | None, courtesy: PlayableFlow | None = None) -> str:
         attempt_id = self.reserve(flow, courtesy)
         assert await self.originate(attempt_id, number) is OriginateResult.ACCEPTED
         return attempt_id
@@ -79,7 +81,7 @@ async def phone(asterisk):  # noqa: F811 - the fixture
         connected_engine(asterisk, f"test-{uuid.uuid4().hex}", url=relay.url) as engine,
     ):
         book = Noted()
-        calls = Calls(engine, book, ttl_seconds=2.0)
+        calls = Calls(engine, book, silent(), nobody_opts_out(), ttl_seconds=2.0)
         task = asyncio.create_task(calls.run())
         await until(lambda: calls.up_since is not None)
         opened = Phone(engine, calls, book, relay, peer)
@@ -96,15 +98,15 @@ async def phone(asterisk):  # noqa: F811 - the fixture
 
 
 @pytest.fixture
-def flow(tmp_path) -> Flow:
+def flow(tmp_path) -> PlayableFlow:
     tmp_path.chmod(0o755)
     path = tmp_path / "hello.wav"
     path.write_bytes(wav(tone(440, rate=8000, seconds=2.0), rate=8000))
-    return Flow(path, 2.0)
+    return message(path, 2.0)
 
 
 async def test_a_flow_that_cannot_be_played_leaves_its_call_abandoned(phone, tmp_path):
-    attempt_id = await phone.place(ANSWERS, Flow(tmp_path / "missing.wav", 2.0))
+    attempt_id = await phone.place(ANSWERS, message(tmp_path / "missing.wav", 2.0))
     news = await phone.ended(attempt_id)
     assert (news.disposition, news.reason) == (Disposition.ABANDONED, "the flow could not be played")
     assert news.contact.done_reason is DoneReason.REACHED
@@ -141,7 +143,7 @@ async def test_one_who_answers_before_the_cancel_arrives_hears_the_courtesy_mess
 
     monkeypatch.setattr(phone.engine, "cancel", late)
     phone.peer.ring_seconds = 1.0
-    attempt_id = await phone.place(ANSWERS, flow, Flow(sorry, 1.0))
+    attempt_id = await phone.place(ANSWERS, flow, message(sorry, 1.0))
     await until(lambda: AttemptState.RINGING in phone.book.of(attempt_id))
     phone.peer.audio_packets()
     phone.calls.hang_up_unanswered("hushed")

@@ -7,8 +7,8 @@ import pytest
 from dialer.test_calls import ANSWERS, RINGS, flow, phone  # noqa: F401 - fixtures
 from dialing import dialing, set_stage
 from engines import simulated
+from flows import lasting, message
 from outdial.core.model import AttemptState, ConnectedCalls, Disposition, DoneReason, RingingCalls
-from outdial.dialer.calls import Flow
 from outdial.services import campaigns, courtesy, flows, runs
 from outdial.services.stop import StopOptions, stop
 from outdial.telephony.engine import CallState, CancelResult
@@ -38,7 +38,7 @@ class TestANode:
 
     async def test_the_message_is_heard_instead_of_the_flow(self, phone, flow, answered, monkeypatch):  # noqa: F811
         said = late(phone.engine, monkeypatch, until_answered=answered)
-        attempt_id = await phone.place(ANSWERS, flow=Flow(flow.audio, LONG), courtesy=flow)
+        attempt_id = await phone.place(ANSWERS, flow=lasting(flow, LONG), courtesy=flow)
         phone.calls.hang_up_unanswered("hushed")
         # asked again and again, as a hushed node does
         phone.calls.hang_up_unanswered("hushed")
@@ -55,7 +55,7 @@ class TestANode:
 
     async def test_who_puts_down_in_the_middle_is_not_said_to_have_heard_it(self, phone, flow, answered, monkeypatch):  # noqa: F811
         late(phone.engine, monkeypatch, until_answered=answered)
-        attempt_id = await phone.place(ANSWERS, courtesy=Flow(flow.audio, LONG))
+        attempt_id = await phone.place(ANSWERS, courtesy=lasting(flow, LONG))
         phone.calls.hang_up_unanswered("hushed")
         await until(lambda: answered(attempt_id))
         phone.calls.hang_up_all()
@@ -70,7 +70,7 @@ class TestANode:
             return await hang_up(call_id)
 
         monkeypatch.setattr(phone.engine, "hang_up", held)
-        attempt_id = await phone.place(ANSWERS, flow=Flow(flow.audio, LONG))
+        attempt_id = await phone.place(ANSWERS, flow=lasting(flow, LONG))
         phone.calls.hang_up_unanswered("hushed")
         news = await phone.ended(attempt_id)
         assert (news.disposition, news.reason) == (Disposition.ABANDONED, "answered as it was cancelled (hushed)")
@@ -83,7 +83,7 @@ class TestANode:
 
     async def test_a_message_that_cannot_be_played_is_said(self, phone, answered, monkeypatch, tmp_path):  # noqa: F811
         late(phone.engine, monkeypatch, until_answered=answered)
-        attempt_id = await phone.place(ANSWERS, courtesy=Flow(tmp_path / "missing.wav", 1.0))
+        attempt_id = await phone.place(ANSWERS, courtesy=message(tmp_path / "missing.wav", 1.0))
         phone.calls.hang_up_unanswered("hushed")
         news = await phone.ended(attempt_id)
         assert (news.disposition, news.reason) == (

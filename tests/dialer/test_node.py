@@ -12,6 +12,7 @@ from datetime import timedelta
 import pytest
 
 from dialing import phones, set_stage, with_rules
+from flows import silent
 from outdial import clock
 from outdial.core.errors import EngineUnavailableError
 from outdial.core.ids import stasis_app
@@ -23,6 +24,7 @@ from outdial.dialer.calls import Calls, Messages
 from outdial.dialer.chores import Chores, complete
 from outdial.dialer.lease import LeaseKeeper, flow_of
 from outdial.dialer.node import Node
+from outdial.dialer.opt_outs import OptOuts
 from outdial.dialer.worker import Worker
 from outdial.services import runs
 from outdial.services.emergency import EmergencySwitch
@@ -80,10 +82,10 @@ async def note(connection, run, engine, node_id: str, key: str, *, seconds: floa
 async def node_at(database, secret_box, engine, tmp_path, node_id="n1") -> AsyncIterator[Node]:
     """A node whose book is kept and whose events are heard; nothing else of it runs."""
     await register(database, secret_box, engine.id, node_id)
-    book = Book(database)
-    calls = Calls(engine, book, ttl_seconds=TTL)
+    book, opt_outs = Book(database), OptOuts(database)
+    calls = Calls(engine, book, silent(), opt_outs, ttl_seconds=TTL)
     resolver = TrunkResolver()
-    tasks = [asyncio.create_task(book.run()), asyncio.create_task(calls.run())]
+    tasks = [asyncio.create_task(part.run()) for part in (book, opt_outs, calls)]
     await until(lambda: calls.up_since is not None)
     yield Node(
         id=node_id,
@@ -92,6 +94,7 @@ async def node_at(database, secret_box, engine, tmp_path, node_id="n1") -> Async
         engine=engine,
         calls=calls,
         book=book,
+        opt_outs=opt_outs,
         resolver=resolver,
         ttl_seconds=TTL,
         audio_dir=tmp_path / "audio",

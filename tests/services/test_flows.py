@@ -6,11 +6,31 @@ import asyncio
 import io
 import os
 import wave
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from outdial.core.errors import ConflictError, FileError, InUseError, InvalidInputError, NotFoundError
-from outdial.services.flows import add_flow, audio_file, get_flow, list_flows, remove_flow
+from outdial.core.errors import (
+    ConflictError,
+    FileError,
+    InUseError,
+    InvalidInputError,
+    NotBuiltError,
+    NotFoundError,
+    TooLargeError,
+)
+from outdial.services.flows import (
+    LARGEST_DOCUMENT,
+    MESSAGE_FILE,
+    add_flow,
+    add_flow_document,
+    get_flow,
+    list_flows,
+    read_document,
+    remove_flow,
+    to_play,
+)
 from outdial.store import campaigns as campaigns_store
 from outdial.store import flows as store
 from runs import insert_campaign, insert_run, waits_for_a_lock
@@ -19,6 +39,11 @@ from tenants import make_tenants
 from waiting import until
 
 RECORDING = wav(tone(440, rate=16_000, seconds=0.5), rate=16_000)
+
+
+async def audio_file(database, flow_id: str, folder: Path) -> Path:
+    """Where the one recording of a flow is."""
+    return (await to_play(database, flow_id, folder)).files[MESSAGE_FILE][0]
 
 
 @pytest.fixture
@@ -70,7 +95,8 @@ async def test_the_file_is_readable_by_all_and_written_once(database, tenants, t
     (path,) = set(paths)
     assert path.stat().st_mode & 0o777 == 0o644
     assert folder.stat().st_mode & 0o777 == 0o755
-    assert [file.name for file in folder.iterdir()] == [f"{flow.id}.wav"]
+    assert [file.name for file in folder.iterdir()] == [path.name]
+    assert path.name.startswith(f"{flow.id}-")
     path.write_bytes(b"mine")
     assert (await audio_file(database, flow.id, folder)).read_bytes() == b"mine"
 
@@ -101,7 +127,7 @@ async def test_a_removed_flow_is_gone_and_its_recording_too(database, tenants, t
         with pytest.raises(NotFoundError):
             await call
     async with database.connection() as connection:
-        assert await connection.fetchval("SELECT audio FROM flows") == b""
+        assert await connection.fetchval("SELECT count(*) FROM flow_sounds") == 0
         # runs of old still say what they played
         assert await store.by_id(connection, flow.id) == flow
         rows = await connection.fetch("SELECT to_state, actor FROM history WHERE action = 'flow' ORDER BY id")
@@ -154,3 +180,89 @@ async def test_a_flow_that_is_being_removed_is_found_by_no_campaign(database, te
         await until(lambda: waits_for_a_lock(database))
         await store.mark_removed(connection, flow.id)
     assert await finding is None
+
+
+# Several steps
+
+MENU: dict[str, Any] = {
+    "start": "ask",
+    "sounds": {"ask": {"en": "ask-en.wav", "es": "ask-es.wav"}},
+    "steps": {
+        "ask": {"gather": {"play": "ask"}, "choices": {"1": "yes", "9": "leave"}},
+        "yes": {"result": "yes"},
+        "leave": {"opt_out": "account"},
+    },
+}
+SOUNDS = {"ask-en.wav": RECORDING, "ask-es.wav": wav(tone(660, rate=8000, seconds=0.25), rate=8000)}
+
+
+async def test_a_document_becomes_a_flow_with_its_recordings(database, tenants, tmp_path):
+    flow = await add_flow_document(database, tenants.one.iid, "Menu", MENU, SOUNDS)
+    assert (flow.document, flow.duration_seconds) == (MENU, 0.75)
+    assert await get_flow(database, tenants.one.iid, flow.id) == flow
+    played = await to_play(database, flow.id, tmp_path / "sounds")
+    assert set(played.plan.steps) == {"ask", "yes", "leave"}
+    assert {file: seconds for file, (_, seconds) in played.files.items()} == {"ask-en.wav": 0.5, "ask-es.wav": 0.25}
+    frames = {}
+    for file, (path, _) in played.files.items():
+        with wave.open(str(path)) as opened:
+            frames[file] = opened.getnframes()
+    assert frames == {"ask-en.wav": 4000, "ask-es.wav": 2000}
+
+
+async def test_all_that_is_wrong_with_a_flow_is_said_at_once(database, tenants):
+    sounds = {"ask-en.wav": b"mp3", "more.wav": RECORDING}
+    with pytest.raises(InvalidInputError) as refused:
+        await add_flow_document(database, tenants.one.iid, "", MENU, sounds)
+    name, *files = refused.value.problems
+    assert "name" in name
+    assert [problem.partition(":")[0] for problem in files] == [
+        "The file ask-es.wav is missing",
+        "The file more.wav belongs to no sound of the flow.",
+        "ask-en.wav",
+    ]
+    with pytest.raises(InvalidInputError, match="`start` is missing"):
+        await add_flow_document(database, tenants.one.iid, "", {}, {})
+    assert await list_flows(database, tenants.one.iid) == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "value"),
+    [
+        ("record", {"say": "One?"}),
+        ("transfer", "+15550100001"),
+        ("agent", "ws://agent.example/"),
+        ("webhook", "http://crm.example/"),
+    ],
+)
+async def test_a_step_that_no_dialer_can_take_is_refused_and_not_skipped_on_the_call(database, tenants, verb, value):
+    document = {"start": "a", "steps": {"a": {verb: value}}}
+    with pytest.raises(NotBuiltError, match=f"`{verb}` cannot be played yet"):
+        await add_flow_document(database, tenants.one.iid, "Flow", document, {})
+
+
+class TestDocuments:
+    def test_may_be_yaml(self):
+        assert read_document("start: a\nsteps: {a: {say: Hello}}") == {"start": "a", "steps": {"a": {"say": "Hello"}}}
+
+    def test_may_be_json(self):
+        assert read_document('{"start": "a"}') == {"start": "a"}
+
+    @pytest.mark.parametrize(
+        ("text", "sentence"),
+        [
+            ("start: [a", "neither YAML nor JSON in line 1, column 10"),
+            ("a: b: c", "neither YAML nor JSON in line 1, column 5"),
+            ("!!python/object/apply:os.system [ls]", "neither YAML nor JSON in line 1, column 1"),
+            ("a: \x00", "neither YAML nor JSON"),
+            ("[" * 5000, "neither YAML nor JSON"),
+            ("a: 2026-13-45", "neither YAML nor JSON"),
+        ],
+    )
+    def test_say_where_they_are_none(self, text, sentence):
+        with pytest.raises(InvalidInputError, match=sentence):
+            read_document(text)
+
+    def test_are_bounded(self):
+        with pytest.raises(TooLargeError, match="256 thousand"):
+            read_document(" " * (LARGEST_DOCUMENT + 1))

@@ -52,7 +52,7 @@ async def tenants(database):
             ACCOUNT,
         )
         await connection.execute(
-            "INSERT INTO flows (id, iid, name, audio, duration_seconds) VALUES ('cf-1', $1, 'Hello', '', 1)", IID
+            "INSERT INTO flows (id, iid, name, document, duration_seconds) VALUES ('cf-1', $1, 'Hello', '{}', 1)", IID
         )
         await connection.execute(
             "INSERT INTO dnc_lists (id, account_id, iid, name) VALUES ('cl-9', $2, $1, 'Never')", IID, ACCOUNT

@@ -135,7 +135,7 @@ class TestTrunks:
             call = await place(line, "+15550100001")
             await line.heard(call.id, CallAnswered)
             peer.audio_packets()
-            await line.engine.play(call.id, sound)
+            await line.engine.play(call.id, sound, f"{call.id}-1")
             await line.heard(call.id, PlaybackEnded)
             # a second of sound is fifty packets of 20 ms
             assert 40 <= peer.audio_packets() <= 60

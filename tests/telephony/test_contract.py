@@ -14,6 +14,7 @@ from outdial.telephony.engine import (
     CallRinging,
     CallState,
     CancelResult,
+    KeyPressed,
     OriginateResult,
     PlaybackEnded,
 )
@@ -24,6 +25,7 @@ from waiting import until
 ANSWERS = "+15550100001"
 BUSY = "+15550100070"
 RINGS = "+15550100080"
+PRESSES = "+15550100450"
 REJECTS = "+15550100090"
 NOT_FOUND = "+15550100093"
 HANGS_UP = "+15550100096"
@@ -236,7 +238,7 @@ class TestCalls:
         call = line.call(ANSWERS)
         await line.engine.originate(call)
         answered = await line.heard(call.id, CallAnswered)
-        await line.engine.play(call.id, sound)
+        await line.engine.play(call.id, sound, f"{call.id}-1")
         played = await line.heard(call.id, PlaybackEnded)
         assert not played.failed
         assert (played.at - answered.at).total_seconds() >= 0.25
@@ -246,12 +248,41 @@ class TestCalls:
         call = line.call(ANSWERS)
         await line.engine.originate(call)
         await line.heard(call.id, CallAnswered)
-        await line.engine.play(call.id, tmp_path / "missing.wav")
+        await line.engine.play(call.id, tmp_path / "missing.wav", f"{call.id}-1")
         assert (await line.heard(call.id, PlaybackEnded)).failed
         await line.settle(call.id)
 
     async def test_playing_to_somebody_who_is_gone_is_no_error(self, line, tmp_path):
-        await line.engine.play(uuid.uuid4().hex, tmp_path / "hello.wav")
+        await line.engine.play(uuid.uuid4().hex, tmp_path / "hello.wav", "nobody-1")
+
+    async def test_what_is_played_can_be_broken_off(self, line, tmp_path):
+        tmp_path.chmod(0o755)
+        sound = tmp_path / "long.wav"
+        sound.write_bytes(wav(tone(440, rate=8000, seconds=30.0), rate=8000))
+        call = line.call(ANSWERS)
+        await line.engine.originate(call)
+        await line.heard(call.id, CallAnswered)
+        await line.engine.play(call.id, sound, f"{call.id}-1")
+        await line.engine.stop_playing(f"{call.id}-1")
+        ended = await line.heard(call.id, PlaybackEnded, seconds=10)
+        assert (ended.playback_id, ended.failed) == (f"{call.id}-1", False)
+        # what comes next is told by its own id
+        await line.engine.play(call.id, tmp_path / "missing.wav", f"{call.id}-2")
+        await until(lambda: len(line.of(call.id, PlaybackEnded)) == 2)
+        assert line.of(call.id, PlaybackEnded)[1].playback_id == f"{call.id}-2"
+        await line.settle(call.id)
+
+    async def test_breaking_off_what_is_over_is_no_error(self, line):
+        await line.engine.stop_playing("nothing-1")
+
+    async def test_a_key_that_the_person_presses_is_told(self, line):
+        call = line.call(PRESSES)
+        await line.engine.originate(call)
+        pressed = await line.heard(call.id, KeyPressed)
+        assert pressed.key == "4"
+        answered = await line.heard(call.id, CallAnswered)
+        assert pressed.at > answered.at
+        await line.settle(call.id)
 
     async def test_calls_are_listed_by_run(self, line):
         other = type(line)(line.engine, line.address)

@@ -17,13 +17,13 @@ DEEPEST: Final = 32
 """Levels of objects and lists within one another; no documented body has more than five."""
 
 
-async def read_json(request: Request) -> Any:
+async def read_json(request: Request, *, largest: int = LARGEST_BODY) -> Any:
     """Return the decoded body, ``{}`` when there is none or it is ``null``, whatever its content type says.
 
     Raises TooLargeError, BadRequestError for what is not JSON, InvalidInputError for text with NUL characters and for
     documents nested too deep.
     """
-    data = (await read_body(request)).removeprefix(codecs.BOM_UTF8)
+    data = (await read_body(request, largest=largest)).removeprefix(codecs.BOM_UTF8)
     if not data.strip():
         return {}
     try:

@@ -241,6 +241,14 @@ class FileError(OutdialError):
     code = "file"
 
 
+class SpeechUnavailableError(OutdialError):
+    """A text cannot be spoken: there is no voice, or the program that is to speak fails."""
+
+    code = "speech_unavailable"
+    status = 503
+    wire_code = 503
+
+
 class FileElsewhereError(FileError):
     """What has arrived of an upload is at a server with another data folder; the rest belongs there too."""
 

@@ -7,6 +7,7 @@ are the database's own integers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, time
 from enum import StrEnum
@@ -284,12 +285,15 @@ class Trunk:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What an answered call hears: for now one recorded message."""
+    """What an answered call hears."""
 
     id: str
     iid: str
     name: str
     duration_seconds: float
+    """Of all its recordings together; texts that are spoken are not in it."""
+    document: Mapping[str, Any]
+    """As its author wrote it, see ``core.flow_document``."""
 
 
 @dataclass(frozen=True, slots=True)

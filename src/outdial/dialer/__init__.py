@@ -20,6 +20,7 @@ from outdial.dialer.calls import Calls
 from outdial.dialer.chores import Chores
 from outdial.dialer.lease import LeaseKeeper
 from outdial.dialer.node import Node
+from outdial.dialer.opt_outs import OptOuts
 from outdial.secretbox import SecretBox
 from outdial.services import barrier
 from outdial.services.emergency import EmergencySwitch
@@ -31,6 +32,7 @@ from outdial.store.nodes import NodeRow
 from outdial.telephony.engine import Engine
 from outdial.telephony.managed import EngineAddress
 from outdial.telephony.resolver import TrunkResolver
+from outdial.telephony.speech import Voice
 
 GOODBYE_SECONDS: Final = 5.0
 """How long conversations may go on when the process is asked to end."""
@@ -65,17 +67,20 @@ class Dialer:
         self._address = address
         self._resolver = TrunkResolver()
         ttl = settings.permit_ttl_seconds
-        book = Book(database)
+        book, opt_outs = Book(database), OptOuts(database)
+        audio_dir = settings.data_dir.resolve() / "audio"
+        voice = Voice(settings.speech_command, audio_dir)
         self._node = Node(
             id=node_id,
             database=database,
             secrets=secrets,
             engine=engine,
-            calls=Calls(engine, book, ttl_seconds=ttl),
+            calls=Calls(engine, book, voice, opt_outs, ttl_seconds=ttl),
             book=book,
+            opt_outs=opt_outs,
             resolver=self._resolver,
             ttl_seconds=ttl,
-            audio_dir=settings.data_dir.resolve() / "audio",
+            audio_dir=audio_dir,
             switch=EmergencySwitch.of(settings),
             private_hosts=settings.private_hosts,
         )
@@ -97,21 +102,23 @@ class Dialer:
         }
         loop = asyncio.get_running_loop()
         book = loop.create_task(node.book.run(), name="book")
+        opt_outs = loop.create_task(node.opt_outs.run(), name="opt-outs")
         tasks = {name: loop.create_task(coroutine, name=name) for name, coroutine in work.items()}
         over = loop.create_task(node.over.wait(), name="life over")
         try:
             with self._engines.own(node.engine):
                 try:
-                    await asyncio.wait({book, over, *tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait({book, opt_outs, over, *tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     # also when the events have ended: another node has our calls now
                     if tasks["calls"].done():
                         node.over.set()
                     await self._leave(keeper, tasks)
         finally:
-            for task in (book, over, *tasks.values()):
+            every = (book, opt_outs, over, *tasks.values())
+            for task in every:
                 task.cancel()
-            results = await asyncio.gather(book, over, *tasks.values(), return_exceptions=True)
+            results = await asyncio.gather(*every, return_exceptions=True)
             await node.calls.close()
             await self._resolver.close()
         for result in results:
@@ -159,6 +166,7 @@ class Dialer:
         tasks["lease"].cancel()
         try:
             async with asyncio.timeout(LAST_WORDS_SECONDS):
+                await node.opt_outs.flush()
                 await node.book.flush()
                 await self._say_goodbye()
         except (TimeoutError, DatabaseUnavailableError, EngineUnavailableError) as error:

@@ -15,7 +15,7 @@ from outdial import clock
 from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError, OutdialError
 from outdial.core.model import Attempt, AttemptState, Run
 from outdial.dialer import outcomes
-from outdial.dialer.calls import Flow
+from outdial.dialer.flow_player import PlayableFlow
 from outdial.dialer.lease import flow_of
 from outdial.dialer.node import Node
 from outdial.dialer.outcomes import Known
@@ -154,7 +154,7 @@ class Adoption:
         self._complained.discard(dead.id)
         return True
 
-    async def _flow(self, run: Run) -> Flow | None:
+    async def _flow(self, run: Run) -> PlayableFlow | None:
         try:
             return await flow_of(self._node, run.flow_id)
         except DatabaseUnavailableError:

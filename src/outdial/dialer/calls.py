@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
 from outdial import clock
-from outdial.core.errors import EngineUnavailableError, OutdialError
+from outdial.core.errors import EngineUnavailableError
+from outdial.core.flow import texts
 from outdial.core.ids import permit_name
 from outdial.core.model import AttemptState
 from outdial.core.pre_call import PreCallAnswer
 from outdial.dialer import outcomes
 from outdial.dialer.book import Book
+from outdial.dialer.flow_player import PLAYBACK_GRACE_SECONDS, Desk, FlowPlayer, PlayableFlow
+from outdial.dialer.opt_outs import OptOuts
 from outdial.dialer.outcomes import Known
 from outdial.store.attempts import AttemptNews
 from outdial.telephony.engine import (
@@ -31,16 +33,15 @@ from outdial.telephony.engine import (
     EngineDown,
     EngineEvent,
     EngineUp,
+    KeyPressed,
     OriginateResult,
     OutgoingCall,
     PlaybackEnded,
 )
+from outdial.telephony.speech import Voice
 
 HANG_UP_RETRY_SECONDS: Final = 0.5
 """Before a call that should end is hung up again, when the engine did not answer or may not have it yet."""
-
-PLAYBACK_GRACE_SECONDS: Final = 5.0
-"""A call whose message should have ended this long ago is hung up: the event that says so was lost."""
 
 _STATES: Final = {
     CallState.DIALING: AttemptState.DIALING,
@@ -51,20 +52,12 @@ _STATES: Final = {
 _log = structlog.get_logger()
 
 
-class Flow:
-    """What an answered call hears: the file, and how long it sounds."""
-
-    def __init__(self, audio: Path, duration_seconds: float) -> None:
-        self.audio = audio
-        self.duration_seconds = duration_seconds
-
-
 @dataclass(frozen=True, slots=True)
 class Messages:
     """What whoever answers a call of a run hears."""
 
-    flow: Flow | None
-    courtesy: Flow | None = None
+    flow: PlayableFlow | None
+    courtesy: PlayableFlow | None = None
     """If we have cancelled it; None: nothing, and the call is ended at once."""
 
 
@@ -77,6 +70,10 @@ class _Call:
         self.on_end = on_end
         self.run_id: int | None = None
         """Its run, once it was placed."""
+        self.variables: Mapping[str, str] = {}
+        """What its flow may say of the contact."""
+        self.player: FlowPlayer | None = None
+        """Once it is answered."""
         self.in_flight = False
         """Its originate has not returned yet, or its outcome is unknown."""
         self.since: float | None = None
@@ -87,9 +84,11 @@ class _Call:
 class Calls:
     """Every attempt this node answers for."""
 
-    def __init__(self, engine: Engine, book: Book, *, ttl_seconds: float) -> None:
+    def __init__(self, engine: Engine, book: Book, voice: Voice, opt_outs: OptOuts, *, ttl_seconds: float) -> None:
         self._engine = engine
         self._book = book
+        self._voice = voice
+        self._opt_outs = opt_outs
         self._ttl_seconds = ttl_seconds
         self._calls: dict[str, _Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -106,9 +105,9 @@ class Calls:
         """Take an attempt that is reserved in the database; ``on_end`` is called once when it is over."""
         self._calls[known.attempt_id] = _Call(known, messages, on_end)
 
-    def adopt(self, known: Known, flow: Flow | None) -> None:
+    def adopt(self, known: Known, flow: PlayableFlow | None) -> None:
         """Take an attempt of a dead node whose call lives: what rings is cancelled, a conversation is ended once its
-        message must be over."""
+        message must be over. Where a flow of several steps stood, nobody knows: that is ended at once."""
         self.reserve(known, Messages(flow), _nobody)
         call = self._calls[known.attempt_id]
         call.since = clock.boottime()
@@ -116,7 +115,11 @@ class Calls:
             self.hang_up(known.attempt_id)
             return
         heard = (clock.now() - known.answered_at).total_seconds()
-        self._end_after(call, max(0.0, (0.0 if flow is None else flow.duration_seconds) - heard))
+        seconds = 0.0 if flow is None else flow.message_seconds
+        if seconds == 0.0:
+            self.hang_up(known.attempt_id)
+            return
+        self._end_after(call, max(0.0, seconds - heard))
 
     def put_back(self, attempt_id: str, reason: str) -> None:
         """End an attempt of which nothing was ever sent."""
@@ -131,9 +134,16 @@ class Calls:
         if call is None:
             return False
         call.known = replace(call.known, pre_call=answer)
+        call.variables = {**texts(answer.data), **call.variables}
         if not answer.call:
             self._finish(call, outcomes.skipped(call.known, at=clock.now()))
         return answer.call
+
+    def inform(self, attempt_id: str, variables: Mapping[str, str]) -> None:
+        """Take what the flow of a reserved attempt may say of its contact."""
+        call = self._calls.get(attempt_id)
+        if call is not None:
+            call.variables = variables
 
     async def originate(self, outgoing: OutgoingCall) -> OriginateResult:
         """Place a reserved call. The request is written before this first suspends."""
@@ -213,6 +223,8 @@ class Calls:
         """Stop following: what is left is for whoever takes this node's calls over."""
         for call in self._calls.values():
             _disarm(call)
+            if call.player is not None:
+                call.player.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -243,40 +255,56 @@ class Calls:
                     _log.error("unknown_call_answered", attempt_id=event.call_id)
                     self._spawn(self._end_stranger(event.call_id))
 
-    def _tell(self, call: _Call, event: CallRinging | CallAnswered | PlaybackEnded | CallEnded) -> None:
+    def _tell(self, call: _Call, event: CallRinging | CallAnswered | PlaybackEnded | KeyPressed | CallEnded) -> None:
         match event:
             case CallRinging(at=at):
                 call.known = replace(call.known, ringing_at=at)
                 self._advance(call, AttemptState.RINGING)
             case CallAnswered(at=at):
                 self._answered(call, at)
-            case PlaybackEnded(call_id=call_id, failed=failed):
-                if failed:
-                    self._unheard(call, "the flow could not be played")
-                self.hang_up(call_id)
+            case PlaybackEnded(playback_id=playback_id, failed=failed):
+                if call.player is not None:
+                    call.player.playback_ended(playback_id, failed=failed)
+                else:
+                    # taken over from another node: it has heard its message
+                    self.hang_up(call.known.attempt_id)
+            case KeyPressed(key=key):
+                if call.player is not None:
+                    call.player.key(key)
             case CallEnded():
                 self._ended(call, event)
 
     def _answered(self, call: _Call, at: datetime) -> None:
         if call.known.answered_at is not None:
             return
-        message = call.messages.flow
+        flow = call.messages.flow
         if call.known.cancelled:
-            message = call.messages.courtesy
-            seconds = None if message is None else message.duration_seconds
+            flow = call.messages.courtesy
+            seconds = None if flow is None else flow.message_seconds
             call.known = outcomes.crossed(call.known, at=at, courtesy_seconds=seconds)
         else:
             call.known = replace(call.known, answered_at=at)
         self._advance(call, AttemptState.ANSWERED)
-        if message is None:
+        if flow is None:
             self.hang_up(call.known.attempt_id)
             return
-        self._end_after(call, message.duration_seconds)
-        self._spawn(self._play(call, message.audio))
+        # from here on the flow's own end ends the call
+        _disarm(call)
+        desk = Desk(
+            engine=self._engine,
+            voice=self._voice,
+            spawn=self._spawn,
+            opt_out=lambda scope: self._opt_outs.put(call.known.attempt_id, scope),
+            end=lambda unheard: self._flow_over(call, unheard),
+        )
+        call.player = FlowPlayer(call.known.attempt_id, flow, call.variables, desk)
+        call.player.begin()
 
-    def _unheard(self, call: _Call, reason: str) -> None:
-        _log.error("flow_not_played", attempt_id=call.known.attempt_id, reason=reason)
-        call.known = replace(call.known, unheard=reason)
+    def _flow_over(self, call: _Call, unheard: str) -> None:
+        if unheard:
+            _log.error("flow_not_played", attempt_id=call.known.attempt_id, reason=unheard)
+            call.known = replace(call.known, unheard=unheard)
+        self.hang_up(call.known.attempt_id)
 
     def _ended(self, call: _Call, event: CallEnded) -> None:
         ours = event.sip_code is None and event.cause in (None, outcomes.NORMAL_CLEARING)
@@ -295,7 +323,7 @@ class Calls:
         if self._calls.pop(call.known.attempt_id, None) is None:
             return
         _disarm(call)
-        self._book.put(news)
+        self._book.put(news if call.player is None else replace(news, flow=call.player.close()))
         call.on_end()
 
     def _end_after(self, call: _Call, seconds: float) -> None:
@@ -305,13 +333,6 @@ class Calls:
         )
 
     # What takes time
-
-    async def _play(self, call: _Call, audio: Path) -> None:
-        try:
-            await self._engine.play(call.known.attempt_id, audio)
-        except (OutdialError, OSError) as error:
-            self._unheard(call, f"the flow could not be played: {error}")
-            await self._hang_up(call.known.attempt_id)
 
     async def _hang_up(self, attempt_id: str) -> None:
         try:
@@ -325,7 +346,7 @@ class Calls:
         finally:
             self._hanging_up.discard(attempt_id)
 
-    async def _cancel(self, call: _Call, courtesy: Flow) -> None:
+    async def _cancel(self, call: _Call, courtesy: PlayableFlow) -> None:
         """Cancel a call until the engine has done it, or says that it is answered: what it hears then is on its way."""
         attempt_id = call.known.attempt_id
         try:
@@ -335,7 +356,7 @@ class Calls:
                     result = await self._engine.cancel(attempt_id)
                     if result is CancelResult.ANSWERED and call.known.answered_at is None:
                         # should the event that says so be lost, nobody is kept on the line
-                        self._end_after(call, courtesy.duration_seconds)
+                        self._end_after(call, courtesy.message_seconds)
                     if result is not CancelResult.GONE or not in_flight:
                         return
                 await asyncio.sleep(HANG_UP_RETRY_SECONDS)

@@ -15,13 +15,13 @@ from outdial import clock
 from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError, OutdialError
 from outdial.core.model import EngineKind, RingingCalls, Run, RunState
 from outdial.dialer import outcomes
-from outdial.dialer.calls import Flow, Messages
+from outdial.dialer.calls import Messages
+from outdial.dialer.flow_player import PlayableFlow, PlayableSound
 from outdial.dialer.node import Node
 from outdial.dialer.worker import Worker
 from outdial.services import barrier
 from outdial.services import flows as flows_service
 from outdial.store import engines as engines_store
-from outdial.store import flows as flows_store
 from outdial.store import nodes as nodes_store
 from outdial.store import pre_calls as pre_calls_store
 from outdial.store import runs as runs_store
@@ -229,7 +229,7 @@ class LeaseKeeper:
             self._failure = error
             self._wake.set()
 
-    async def _courtesy_of(self, run: Run) -> Flow | None:
+    async def _courtesy_of(self, run: Run) -> PlayableFlow | None:
         """Return the run's courtesy message; one that cannot be had keeps nobody from being called."""
         try:
             return await flow_of(self._node, run.courtesy_flow_id)
@@ -281,16 +281,13 @@ class LeaseKeeper:
         return barrier.Wishes() if stored is None else msgspec.convert(stored, barrier.Wishes)
 
 
-async def flow_of(node: Node, flow_id: str | None) -> Flow | None:
-    """Return what calls hear by a flow, its recording written where the engine reads it; None where there is none.
+async def flow_of(node: Node, flow_id: str | None) -> PlayableFlow | None:
+    """Return what calls hear by a flow, its recordings written where the engine reads them; None where there is none.
 
     Raises DatabaseUnavailableError, FileError.
     """
     if flow_id is None:
         return None
-    async with node.database.connection() as connection:
-        flow = await flows_store.by_id(connection, flow_id)
-    if flow is None:
-        return None
-    audio = await flows_service.audio_file(node.database, flow_id, node.audio_dir)
-    return Flow(audio, flow.duration_seconds)
+    found = await flows_service.to_play(node.database, flow_id, node.audio_dir)
+    sounds = {file: PlayableSound(path, seconds) for file, (path, seconds) in found.files.items()}
+    return PlayableFlow(flow_id, found.plan, sounds)

@@ -9,6 +9,7 @@ from typing import Final
 
 from outdial.dialer.book import Book
 from outdial.dialer.calls import Calls
+from outdial.dialer.opt_outs import OptOuts
 from outdial.secretbox import SecretBox
 from outdial.services.emergency import EmergencySwitch
 from outdial.store.database import Database
@@ -30,6 +31,7 @@ class Node:
     engine: Engine
     calls: Calls
     book: Book
+    opt_outs: OptOuts
     resolver: TrunkResolver
     ttl_seconds: float
     audio_dir: Path

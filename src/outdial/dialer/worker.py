@@ -13,6 +13,7 @@ import structlog
 from outdial import clock
 from outdial.core import ids
 from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError, TrunkUnresolvedError
+from outdial.core.flow import texts
 from outdial.core.model import Run, RunState, Trunk
 from outdial.core.permit import Gate, gate_until, may_dial, silent_after
 from outdial.core.phone import written_for
@@ -196,11 +197,8 @@ class Worker:
                 await self._idle(PAUSE_SECONDS)
             if found.verdict is Verdict.CONFLICT:
                 await self._idle(CONFLICT_SECONDS)
-            if found.places and self._pre_call is not None:
-                # its calls leave seconds after their turn, and claims go on meanwhile
-                group.create_task(self._ask_and_place(self._pre_call, found.places))
-            elif found.places:
-                await self._place(found.places)
+            if found.places:
+                await self._send(group, found.places)
             elif found.wait_seconds > 0:
                 await self._idle(found.wait_seconds)
 
@@ -241,6 +239,32 @@ class Worker:
         finally:
             del node.asked_for[id(asked)]
         return found
+
+    async def _send(self, group: asyncio.TaskGroup, places: tuple[Place, ...]) -> None:
+        if not await self._inform(places):
+            return
+        if self._pre_call is not None:
+            # its calls leave seconds after their turn, and claims go on meanwhile
+            group.create_task(self._ask_and_place(self._pre_call, places))
+        else:
+            await self._place(places)
+
+    async def _inform(self, places: tuple[Place, ...]) -> bool:
+        """Tell each attempt's flow what it wants to know of the contact; False when that cannot be read: who would hear
+        a message with gaps is not called."""
+        if self._messages.flow is None or not self._messages.flow.wants:
+            return True
+        try:
+            async with self._node.database.connection() as connection:
+                known = await pre_calls_store.contacts(connection, [place.candidate.contact_id for place in places])
+        except DatabaseUnavailableError:
+            for place in places:
+                self._node.calls.put_back(place.attempt_id, "the database was away before the call")
+            return False
+        for place in places:
+            contact = known.get(place.candidate.contact_id, PreCallContact(place.candidate.phone))
+            self._node.calls.inform(place.attempt_id, texts(contact.data()))
+        return True
 
     async def _ask_and_place(self, pre_call: PreCall, places: tuple[Place, ...]) -> None:
         """Ask about all at once, and place the calls that may be."""

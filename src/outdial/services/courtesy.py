@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from outdial.core.errors import BadReferenceError, ConflictError, NotFoundError
+from outdial.core.flow import message_of
+from outdial.core.flow_document import read_flow
 from outdial.core.model import LIVE_RUN_STATES, Campaign, Flow
 from outdial.services.campaigns import get_campaign
 from outdial.services.fields import is_storable
@@ -24,7 +26,8 @@ async def set_courtesy(database: Database, *, iid: str, campaign_id: str, flow: 
     """Let whoever answers a call of the campaign's next runs that we have cancelled hear the flow of that name or id,
     and be hung up then; return it.
 
-    Raises NotFoundError, BadReferenceError for a flow the application does not have, ConflictError while a run is live.
+    Raises NotFoundError, BadReferenceError for a flow the application does not have or that is more than one recording,
+    ConflictError while a run is live.
     """
     async with database.transaction() as connection:
         campaign = await _locked(connection, iid, campaign_id)
@@ -34,6 +37,8 @@ async def set_courtesy(database: Database, *, iid: str, campaign_id: str, flow: 
             found = await flows_store.of_application_by_id(connection, iid, flow_id or flow, lock=True)
         if found is None:
             raise BadReferenceError(f"There is no flow {flow[:60]!r}; add it with: outdial flow add.")
+        if message_of(read_flow(found.document)) is None:
+            raise BadReferenceError(f"The flow {found.name!r} has several steps; a courtesy message is one recording.")
         await campaigns_store.set_courtesy(connection, campaign.id, found.id, actor=actor)
     return found
 

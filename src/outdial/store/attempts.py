@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
@@ -24,6 +24,20 @@ class ContactNews:
     done_reason: DoneReason | None = None
     uncounted: bool = False
     """Nothing was ever sent: the attempt does not count as one."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowOutcome:
+    """What came of the flow of an answered call."""
+
+    flow_id: str
+    result: str | None
+    """In the flow's own words; None when no step said one."""
+    opted_out: bool
+    path: tuple[str, ...]
+    """Steps in the order in which they were taken."""
+    finished: bool
+    """False: the call ended before its flow did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +60,8 @@ class AttemptNews:
     permit: str | None = None
     """Name of the permit it was dialed by (``core.ids.permit_name``)."""
     contact: ContactNews | None = None
+    flow: FlowOutcome | None = None
+    """Of an answered call that has ended."""
 
 
 def attempt_of(row: asyncpg.Record) -> Attempt:
@@ -82,8 +98,24 @@ async def book(connection: Connection, news: Iterable[AttemptNews]) -> frozenset
     """
     # sorted, so that two who book the same attempts wait for each other instead of deadlocking
     documents: list[Any] = sorted(news, key=lambda one: one.id)
-    rows = await connection.fetch("SELECT outdial_book($1) AS id", documents)
+    flows = any(one.flow is not None for one in documents)
+    rows = await connection.fetch(_BOOK_FLOWS if flows else "SELECT outdial_book($1) AS id", documents)
     return frozenset(row["id"] for row in rows)
+
+
+_BOOK_FLOWS: Final = """
+WITH booked AS MATERIALIZED (SELECT outdial_book($1) AS id),
+     heard AS (
+        INSERT INTO flow_outcomes (attempt_id, flow_id, result, opted_out, path, finished)
+        SELECT n.id, f.flow_id, f.result, f.opted_out, f.path, f.finished
+          FROM jsonb_to_recordset($1) AS n (id text, flow jsonb)
+          JOIN booked USING (id)
+         CROSS JOIN LATERAL jsonb_to_record(n.flow)
+               AS f (flow_id text, result text, opted_out boolean, path text[], finished boolean)
+         WHERE n.flow IS NOT NULL AND n.flow <> 'null')
+SELECT id FROM booked
+"""
+"""An attempt ends once, and so does its flow: only what was moved is written."""
 
 
 async def page(connection: Connection, run_id: int, *, after: str | None, limit: int) -> list[Attempt]:

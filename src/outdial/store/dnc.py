@@ -9,6 +9,7 @@ committed before it, and the latter are waited for (:func:`reserved_count`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -221,3 +222,27 @@ async def reserved_count(connection: Connection, account_id: str, phones: Sequen
         phones,
     )
     return count
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whom an attempt has called, and which do-not-call list their campaign names."""
+
+    account_id: str
+    iid: str
+    phone: str
+    list_name: str | None
+
+
+async def person_of(connection: Connection, attempt_id: str) -> Person:
+    """Return whom an attempt that exists has called."""
+    row = await connection.fetchrow(
+        """
+        SELECT a.account_id, c.iid, a.phone, d.name
+          FROM attempts a JOIN campaigns c ON c.id = a.campaign_id LEFT JOIN dnc_lists d ON d.id = c.dnc_list_id
+         WHERE a.id = $1
+        """,
+        attempt_id,
+    )
+    assert row is not None  # noqa: S101 - it is booked before anything is heard of its call
+    return Person(row["account_id"], row["iid"], row["phone"], row["name"])

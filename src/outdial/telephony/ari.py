@@ -87,6 +87,8 @@ class Message(msgspec.Struct, frozen=True):
     """The called channel of a Dial event."""
     dialstatus: str = ""
     playback: PlaybackInfo | None = None
+    digit: str = ""
+    """The key of a ChannelDtmfReceived event."""
     cause: int | None = None
     tech_cause: int | None = None
     request_id: str = ""
@@ -247,3 +249,29 @@ class AriSocket:
                 if not waiting.done():
                     waiting.set_exception(ConnectionResetError("event stream closed"))
             self._answers.clear()
+
+
+class Inbox:
+    """Holds what arrives on a new event stream until the dialer has been told that it is up."""
+
+    def __init__(self, deliver: Callable[[Message], None]) -> None:
+        self._deliver = deliver
+        self._held: list[Message] | None = []
+        self.replaced = asyncio.Event()
+        """Another process connected under our application's name: it believes this node dead. Asterisk leaves this
+        websocket open all the same (measured on 22.10.1)."""
+
+    def receive(self, message: Message) -> None:
+        """Take one message from the reading task."""
+        if message.type == "ApplicationReplaced":
+            self.replaced.set()
+        elif self._held is not None:
+            self._held.append(message)
+        else:
+            self._deliver(message)
+
+    def open(self) -> None:
+        """Deliver what was held, and from now on everything at once."""
+        held, self._held = self._held or [], None
+        for message in held:
+            self._deliver(message)

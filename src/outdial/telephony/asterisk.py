@@ -25,7 +25,7 @@ from outdial.core.errors import EngineUnavailableError
 from outdial.core.ids import parse_permit_name, permit_name
 from outdial.core.model import EngineKind, Transport, Trunk
 from outdial.telephony import permits
-from outdial.telephony.ari import CONFLICT, NOT_FOUND, AriHttp, AriSocket, ChannelInfo, Message, Reply
+from outdial.telephony.ari import CONFLICT, NOT_FOUND, AriHttp, AriSocket, ChannelInfo, Inbox, Message, Reply
 from outdial.telephony.engine import (
     CallAnswered,
     CallEnded,
@@ -36,6 +36,7 @@ from outdial.telephony.engine import (
     EngineDown,
     EngineEvent,
     EngineUp,
+    KeyPressed,
     LiveCall,
     OriginateResult,
     OutgoingCall,
@@ -59,7 +60,7 @@ QUALIFY_SECONDS: Final = 1
 """Between two OPTIONS on a TCP or TLS trunk: they keep its connection open and tell whether it is."""
 
 EVENTS: Final = (
-    *("Dial", "StasisStart", "ChannelHangupRequest", "ChannelDestroyed", "PlaybackFinished"),
+    *("Dial", "StasisStart", "ChannelHangupRequest", "ChannelDestroyed", "PlaybackFinished", "ChannelDtmfReceived"),
     *("ApplicationReplaced", "RESTResponse"),
 )
 """All that is read; the rest (ChannelVarset alone is 7 of 16 events of a call) is not sent at all. Without
@@ -353,11 +354,16 @@ class AsteriskEngine(AsteriskControl):
         _log.warning("originate_failed", call_id=call_id, status=reply.status, answer=text[:200])
         return OriginateResult.FAILED
 
-    async def play(self, call_id: str, audio: Path) -> None:
+    async def play(self, call_id: str, audio: Path, playback_id: str) -> None:
         """Play a WAV to its end."""
         path = self._readable(audio)
-        reply = await self._request("POST", f"channels/{call_id}/play", {"media": f"sound:{path.with_suffix('')}"})
+        media = {"media": f"sound:{path.with_suffix('')}"}
+        reply = await self._request("POST", f"channels/{call_id}/play/{playback_id}", media)
         self._expect(reply, NOT_FOUND, CONFLICT, 412)
+
+    async def stop_playing(self, playback_id: str) -> None:
+        """End a playback."""
+        self._expect(await self._request("DELETE", f"playbacks/{playback_id}"), NOT_FOUND)
 
     def _readable(self, audio: Path) -> Path:
         """Return where the engine finds the file: in the folder it shares with us, when there is one."""
@@ -418,7 +424,7 @@ class AsteriskEngine(AsteriskControl):
     async def _stay_connected(self) -> None:
         failures = 0
         while True:
-            inbox = _Inbox(self._on_message)
+            inbox = Inbox(self._on_message)
             try:
                 socket = await self._connect(inbox)
             except EngineUnavailableError as error:
@@ -442,7 +448,7 @@ class AsteriskEngine(AsteriskControl):
                 return
             self._events.put_nowait(EngineDown(reason))
 
-    async def _connect(self, inbox: _Inbox) -> AriSocket:
+    async def _connect(self, inbox: Inbox) -> AriSocket:
         socket = await AriSocket.connect(self._http, self._app, inbox.receive)
         try:
             await self._prepare(socket)
@@ -478,7 +484,7 @@ class AsteriskEngine(AsteriskControl):
             boottime=boottime(),
         )
 
-    async def _watch(self, socket: AriSocket, inbox: _Inbox) -> str:
+    async def _watch(self, socket: AriSocket, inbox: Inbox) -> str:
         """Look after the engine until its websocket is gone or somebody else's; return why."""
         closed = asyncio.ensure_future(socket.wait_closed())
         replaced = asyncio.ensure_future(inbox.replaced.wait())
@@ -511,23 +517,26 @@ class AsteriskEngine(AsteriskControl):
 
     def _on_message(self, message: Message) -> None:
         """Turn one ARI event into ours; runs in the reading task, so it only sorts."""
-        channel = message.channel
         if message.type == "PlaybackFinished" and message.playback is not None:
             call_id = message.playback.target_uri.removeprefix("channel:")
             failed = message.playback.state == "failed" and call_id not in self._put_down
-            self._events.put_nowait(PlaybackEnded(call_id, self._at(message), failed))
+            self._events.put_nowait(PlaybackEnded(call_id, message.playback.id, self._at(message), failed))
         elif message.type == "Dial" and message.peer is not None:
             if message.dialstatus in _RINGING and message.peer.id not in self._ringing:
                 self._ringing.add(message.peer.id)
                 self._events.put_nowait(CallRinging(message.peer.id, self._at(message)))
-        elif channel is None:
-            return
-        elif message.type == "StasisStart":
+        elif message.channel is not None:
+            self._on_channel(message, message.channel)
+
+    def _on_channel(self, message: Message, channel: ChannelInfo) -> None:
+        if message.type == "StasisStart":
             if message.application == self._app and channel.id not in self._known:
                 _log.warning("unknown_call_answered", call_id=channel.id, engine_id=self._id)
                 self._spawn(self._end_unknown(channel.id))
             else:
                 self._events.put_nowait(CallAnswered(channel.id, self._at(message)))
+        elif message.type == "ChannelDtmfReceived":
+            self._events.put_nowait(KeyPressed(channel.id, self._at(message), message.digit))
         elif message.type == "ChannelHangupRequest":
             self._put_down.add(channel.id)
         elif message.type == "ChannelDestroyed":
@@ -553,32 +562,6 @@ class AsteriskEngine(AsteriskControl):
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-class _Inbox:
-    """Holds what arrives on a new event stream until the dialer has been told that it is up."""
-
-    def __init__(self, deliver: Callable[[Message], None]) -> None:
-        self._deliver = deliver
-        self._held: list[Message] | None = []
-        self.replaced = asyncio.Event()
-        """Another process connected under our application's name: it believes this node dead. Asterisk leaves this
-        websocket open all the same (measured on 22.10.1)."""
-
-    def receive(self, message: Message) -> None:
-        """Take one message from the reading task."""
-        if message.type == "ApplicationReplaced":
-            self.replaced.set()
-        elif self._held is not None:
-            self._held.append(message)
-        else:
-            self._deliver(message)
-
-    def open(self) -> None:
-        """Deliver what was held, and from now on everything at once."""
-        held, self._held = self._held or [], None
-        for message in held:
-            self._deliver(message)
 
 
 def _live_call(channel: ChannelInfo) -> LiveCall | None:

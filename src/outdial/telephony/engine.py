@@ -152,11 +152,23 @@ class CallEnded:
 
 @dataclass(frozen=True, slots=True)
 class PlaybackEnded:
-    """The flow's message was heard to its end or to the end of its call, or could not be played (``failed``)."""
+    """What was played was heard to its end, or to the end of its call, or was stopped, or could not be played
+    (``failed``)."""
+
+    call_id: str
+    playback_id: str
+    at: datetime
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPressed:
+    """The called person pressed a key (RFC 4733)."""
 
     call_id: str
     at: datetime
-    failed: bool
+    key: str
+    """One of ``0``–``9``, ``*``, ``#``, ``A``–``D``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +183,7 @@ class EngineDown:
     reason: str
 
 
-EngineEvent = CallRinging | CallAnswered | CallEnded | PlaybackEnded | EngineUp | EngineDown
+EngineEvent = CallRinging | CallAnswered | CallEnded | PlaybackEnded | KeyPressed | EngineUp | EngineDown
 
 
 class EngineControl(Protocol):
@@ -292,9 +304,14 @@ class Engine(EngineControl, Protocol):
         engine only notices while the first call lives."""
         ...
 
-    async def play(self, call_id: str, audio: Path) -> None:
-        """Play a WAV (8 kHz 16-bit mono) on an answered call; ``PlaybackEnded`` follows. Raises
-        ``EngineUnavailableError``; a call that is gone meanwhile is no error (its ``CallEnded`` is on its way)."""
+    async def play(self, call_id: str, audio: Path, playback_id: str) -> None:
+        """Play a WAV (8 kHz 16-bit mono) on an answered call, under an id that nothing else was played under;
+        ``PlaybackEnded`` follows. Raises ``EngineUnavailableError``; a call that is gone meanwhile is no error (its
+        ``CallEnded`` is on its way)."""
+        ...
+
+    async def stop_playing(self, playback_id: str) -> None:
+        """End what is played under that id; what is over already is no error. Raises ``EngineUnavailableError``."""
         ...
 
     async def adopt(self, stasis_app: str) -> Sequence[LiveCall]:

@@ -14,6 +14,7 @@ class Phone(StrEnum):
     """What a loopback phone does with a call."""
 
     LISTENS = "listens"
+    PRESSES = "presses"
     MACHINE = "machine"
     BUSY = "busy"
     RINGS = "rings"
@@ -37,7 +38,8 @@ class Rule:
 
 
 RULES: Final = (
-    Rule(0, 59, Phone.LISTENS, "rings, answers, listens until the caller hangs up"),
+    Rule(0, 49, Phone.LISTENS, "rings, answers, listens until the caller hangs up"),
+    Rule(50, 59, Phone.PRESSES, "rings, answers, presses the key of its third digit from the right after 2 s, listens"),
     Rule(60, 69, Phone.MACHINE, "rings, answers like an answering machine: speaks for 4 s, beeps, records"),
     Rule(70, 79, Phone.BUSY, "is busy", 486, 17),
     Rule(80, 89, Phone.RINGS, "rings until the caller gives up"),
@@ -49,6 +51,9 @@ RULES: Final = (
 HANG_UP_SECONDS: Final = 1.0
 """How long a phone of the row ``hangs_up`` listens."""
 
+PRESS_SECONDS: Final = 2.0
+"""How long a phone of the row ``presses`` listens before it does."""
+
 GREETING_SECONDS: Final = 4.0
 """How long the answering machine speaks before it beeps."""
 
@@ -59,6 +64,12 @@ def rule_of(number: str) -> Rule:
     if not (digits.isascii() and digits.isdigit()):
         return RULES[0]
     return next(rule for rule in RULES if rule.first <= int(digits) <= rule.last)
+
+
+def key_of(number: str) -> str:
+    """Return the key that a phone of the row ``presses`` presses."""
+    key = number[-3:-2]
+    return key if key.isascii() and key.isdigit() else "0"
 
 
 def ring_seconds(number: str) -> float:

@@ -78,7 +78,16 @@ _MODULES: Final = (
         "bridge_softmix",
         "bridge_holding",
     ),
-    *("pbx_config", "app_playback", "app_amd", "func_channel", "func_hangupcause", "func_logic", "cel_custom"),
+    *(
+        "pbx_config",
+        "app_playback",
+        "app_senddtmf",
+        "app_amd",
+        "func_channel",
+        "func_hangupcause",
+        "func_logic",
+        "cel_custom",
+    ),
 )
 """Not obvious: chan_pjsip declines without pubsub; ARI answers 500 without bridge_holding and res_stasis_answer."""
 
@@ -317,6 +326,8 @@ def _extensions() -> str:
     ring = " same = n,Wait($[1 + ${EXTEN:-3:1} * 0.2])\n"
     phones = {
         Phone.LISTENS: f" same = n({Phone.LISTENS}),Ringing()\n{ring} same = n,Answer()\n same = n,Wait(3600)\n",
+        Phone.PRESSES: f" same = n({Phone.PRESSES}),Ringing()\n{ring} same = n,Answer()\n"
+        f" same = n,Wait({loopback.PRESS_SECONDS})\n same = n,SendDTMF(${{EXTEN:-3:1}})\n same = n,Wait(3600)\n",
         Phone.MACHINE: f" same = n({Phone.MACHINE}),Ringing()\n{ring} same = n,Answer()\n same = n,Playback(greeting)\n"
         " same = n,Wait(3600)\n",
         Phone.BUSY: f" same = n({Phone.BUSY}),Hangup(17)\n",

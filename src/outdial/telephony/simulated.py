@@ -29,6 +29,7 @@ from outdial.telephony.engine import (
     EngineDown,
     EngineEvent,
     EngineUp,
+    KeyPressed,
     LiveCall,
     OriginateResult,
     OutgoingCall,
@@ -65,6 +66,7 @@ class _Call:
         self.answered_at: datetime | None = None
         self.timers: list[asyncio.TimerHandle] = []
         self.playback: asyncio.TimerHandle | None = None
+        self.playback_id = ""
 
 
 class SimulatedEngine:
@@ -235,6 +237,9 @@ class SimulatedEngine:
             return
         call.state, call.answered_at = CallState.ANSWERED, clock.now()
         self._tell(CallAnswered(call.id, clock.now()))
+        if rule.phone is loopback.Phone.PRESSES:
+            key = loopback.key_of(call.number)
+            self._later(call, loopback.PRESS_SECONDS, lambda: self._tell(KeyPressed(call.id, clock.now(), key)))
         if rule.phone is loopback.Phone.HANGS_UP:
             self._later(call, loopback.HANG_UP_SECONDS, lambda: self._end(call, NORMAL_CLEARING, None))
 
@@ -245,7 +250,7 @@ class SimulatedEngine:
         _cancel(call)
         if call.playback is not None:
             call.playback.cancel()
-            self._tell(PlaybackEnded(call.id, clock.now(), failed=False))
+            self._tell(PlaybackEnded(call.id, call.playback_id, clock.now(), failed=False))
         self._tell(CallEnded(call.id, clock.now(), cause, sip_code))
 
     def _tell(self, event: EngineEvent) -> None:
@@ -282,7 +287,7 @@ class SimulatedEngine:
         self._end(call, NORMAL_CLEARING, None)
         return CancelResult.CANCELLED
 
-    async def play(self, call_id: str, audio: Path) -> None:
+    async def play(self, call_id: str, audio: Path, playback_id: str) -> None:
         """Stay silent for as long as the WAV would sound."""
         await self._reachable()
         call = self._calls.get(call_id)
@@ -290,13 +295,22 @@ class SimulatedEngine:
             return
         seconds = await asyncio.to_thread(_duration, audio)
         loop = asyncio.get_running_loop()
+        call.playback_id = playback_id
         call.playback = loop.call_later(
             0.0 if seconds is None else seconds / self._speed, lambda: self._played(call, failed=seconds is None)
         )
 
     def _played(self, call: _Call, *, failed: bool) -> None:
         call.playback = None
-        self._tell(PlaybackEnded(call.id, clock.now(), failed))
+        self._tell(PlaybackEnded(call.id, call.playback_id, clock.now(), failed))
+
+    async def stop_playing(self, playback_id: str) -> None:
+        """End a playback."""
+        await self._reachable()
+        for call in self._calls.values():
+            if call.playback is not None and call.playback_id == playback_id:
+                call.playback.cancel()
+                self._played(call, failed=False)
 
     async def adopt(self, stasis_app: str) -> Sequence[LiveCall]:
         """Return nothing: a node of this kind takes its calls along when it dies."""

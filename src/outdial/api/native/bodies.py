@@ -57,6 +57,7 @@ def told(**schema: Any) -> Any:
 Name = Annotated[str, told(**NAME)]
 Reason = Annotated[str, told(**line(LONGEST_DESCRIPTION))]
 Phone = Annotated[str, told(**PHONE)]
+Base64 = Annotated[str, told(contentEncoding="base64")]
 Host = Annotated[str, WithJsonSchema({"anyOf": _HOST_KINDS})]
 MappedName = Annotated[str, told(maxLength=LONGEST_CELL)]
 FromDomain = Annotated[str, WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 0}, *_HOST_KINDS]})]
@@ -197,6 +198,32 @@ class TrunkFields(Body):
     calls_per_second: Annotated[
         float, told(minimum=trunks.LEAST_CALLS_PER_SECOND, maximum=trunks.MOST_CALLS_PER_SECOND)
     ] = 1.0
+
+
+class NewFlowBody(Body):
+    """A flow of several steps."""
+
+    model_config = example(
+        name="Reminder",
+        document={
+            "start": "ask",
+            "steps": {
+                "ask": {
+                    "gather": {"say": "Hello {first_name|there}. Press 1 to confirm, 9 for no more calls.", "tries": 2},
+                    "choices": {"1": "confirmed", "9": "leave"},
+                },
+                "confirmed": {"result": "confirmed"},
+                "leave": {"opt_out": "account"},
+            },
+        },
+        sounds={},
+    )
+
+    name: Name
+    document: dict[str, Any]
+    """`start`, `steps` and, where wanted, `language`, `sounds` and `machine_start`; see docs/how-to/write-a-flow.md."""
+    sounds: dict[str, Base64] = Field(default_factory=dict)
+    """The WAV files that the document names, in base64, by those names."""
 
 
 class NewTrunkBody(TrunkFields):

@@ -16,9 +16,11 @@ from outdial.api.native.views import FlowView, flow_view
 from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
 from outdial.core.model import Scope
-from outdial.services import courtesy
+from outdial.services import courtesy, flows
 
-_FLOW: Final = FlowView(id="cf-1111111-2222-4333-8444-555555555555", name="Sorry", duration_seconds=6.5)
+_FLOW: Final = FlowView(
+    id="cf-1111111-2222-4333-8444-555555555555", name="Sorry", duration_seconds=6.5, document=flows.MESSAGE
+)
 
 
 class CourtesyRoutes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Final
 
 from starlette.requests import Request
@@ -11,7 +12,7 @@ from outdial.api.auth import Caller
 from outdial.api.body import read_body, read_json
 from outdial.api.json_reply import JsonReply
 from outdial.api.links import Link
-from outdial.api.native.bodies import CallerIdBody, NewTrunkBody, TrunkBody
+from outdial.api.native.bodies import CallerIdBody, NewFlowBody, NewTrunkBody, TrunkBody
 from outdial.api.native.routes import Operation, Routes, Upload
 from outdial.api.native.views import (
     All,
@@ -27,6 +28,7 @@ from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
 from outdial.api.query import query_value
 from outdial.api.texts import NAME
+from outdial.core.errors import InvalidInputError
 from outdial.core.model import Scope
 from outdial.services import flows, trunks
 from outdial.services.trunks import TrunkDraft
@@ -34,7 +36,9 @@ from outdial.services.trunks import TrunkDraft
 LARGEST_RECORDING: Final = 32 * 1024 * 1024
 """Bytes: ten minutes at 8 kHz take a third of it."""
 
-_FLOW: Final = FlowView(id="cf-11111111-2222-4333-8444-555555555555", name="Hello", duration_seconds=7.25)
+_FLOW: Final = FlowView(
+    id="cf-11111111-2222-4333-8444-555555555555", name="Hello", duration_seconds=7.25, document=flows.MESSAGE
+)
 _TRUNK: Final = TrunkView(
     id="tr-11111111-2222-4333-8444-555555555555",
     name="Main",
@@ -86,6 +90,21 @@ class FlowRoutes:
                 self.add,
                 Operation("Add a flow", scope, FlowView, _FLOW, _WAV, query={"name": _FLOW_NAME}, links=_AFTER_FLOW),
             ),
+            (
+                "POST",
+                "/flows/documents",
+                self.add_document,
+                Operation(
+                    "Add a flow of several steps",
+                    scope,
+                    FlowView,
+                    _FLOW,
+                    NewFlowBody,
+                    refused=frozenset({501}),
+                    links=_AFTER_FLOW,
+                    largest=LARGEST_RECORDING,
+                ),
+            ),
             ("GET", "/flows/{flowId}", self.flow, Operation("Get a flow", scope, FlowView, _FLOW)),
             ("DELETE", "/flows/{flowId}", self.remove, Operation("Remove a flow", scope, FlowView, _FLOW)),
         ):
@@ -104,6 +123,16 @@ class FlowRoutes:
         added = await flows.add_flow(self._database, caller.iid, name, recording, actor=caller.client_id)
         return JsonReply(flow_view(added))
 
+    async def add_document(self, request: Request, caller: Caller) -> Response:
+        """Add a flow of several steps, with the recordings it plays. Recordings of more than 32 MB together are for
+        `outdial flow add`."""
+        body = parse(NewFlowBody, await read_json(request, largest=LARGEST_RECORDING))
+        sounds = {file: _from_base64(file, text) for file, text in body.sounds.items()}
+        added = await flows.add_flow_document(
+            self._database, caller.iid, body.name, body.document, sounds, actor=caller.client_id
+        )
+        return JsonReply(flow_view(added))
+
     async def flow(self, request: Request, caller: Caller) -> Response:
         """Return a flow."""
         return JsonReply(flow_view(await flows.get_flow(self._database, caller.iid, request.path_params["flowId"])))
@@ -114,6 +143,13 @@ class FlowRoutes:
             self._database, iid=caller.iid, flow_id=request.path_params["flowId"], actor=caller.client_id
         )
         return JsonReply(flow_view(removed))
+
+
+def _from_base64(file: str, text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise InvalidInputError([f"`sounds.{file}` must be base64 (RFC 4648)."]) from None
 
 
 class TrunkRoutes:

@@ -81,6 +81,8 @@ class Operation:
     """What can be asked next."""
     media: str = CSV
     """Kind of an answer that is text."""
+    largest: int = LARGEST_BODY
+    """Bytes of a body that is no upload."""
     stops: bool = False
     """People's phones come first: neither counted nor looked up by its key."""
 
@@ -97,7 +99,7 @@ class Routes:
     def add(self, method: str, path: str, endpoint: Endpoint, operation: Operation) -> None:
         """Add an endpoint; who may not come in never reaches it."""
         changes = method != "GET"
-        largest = operation.body.largest if isinstance(operation.body, Upload) else LARGEST_BODY
+        largest = operation.body.largest if isinstance(operation.body, Upload) else operation.largest
 
         async def admitted(request: Request) -> Response:
             caller = await self.door.admit(request, operation.scope, limited=not operation.stops)

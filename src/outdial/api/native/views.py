@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -137,6 +137,9 @@ class FlowView(View, frozen=True):
     id: str
     name: str
     duration_seconds: float
+    """Of all its recordings together; texts that are spoken are not in it."""
+    document: dict[str, Any]
+    """What its author wrote: its steps, and the sounds they play."""
 
 
 class TrunkView(View, frozen=True):
@@ -382,7 +385,7 @@ def dnc_change_view(change: DncChange) -> DncChangeView:
 
 def flow_view(flow: Flow) -> FlowView:
     """Return a flow's view."""
-    return FlowView(id=flow.id, name=flow.name, duration_seconds=flow.duration_seconds)
+    return FlowView(id=flow.id, name=flow.name, duration_seconds=flow.duration_seconds, document=dict(flow.document))
 
 
 def trunk_view(trunk: Trunk) -> TrunkView:

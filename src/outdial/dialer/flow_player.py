@@ -1,0 +1,194 @@
+"""Plays a flow on one call: does what ``core.flow_play`` says, and tells it what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, assert_never
+
+import structlog
+
+from outdial.core import flow_play
+from outdial.core.errors import OutdialError
+from outdial.core.flow import FlowPlan, OptOutScope, message_of, variables_of
+from outdial.core.flow_play import (
+    Action,
+    Ask,
+    End,
+    Happened,
+    Heard,
+    Hush,
+    Key,
+    PlaySound,
+    Refuse,
+    Speak,
+    StartAgent,
+    StartRecording,
+    StartTransfer,
+    TimeUp,
+    Turn,
+    Unheard,
+    Wait,
+)
+from outdial.store.attempts import FlowOutcome
+from outdial.telephony.engine import Engine
+from outdial.telephony.speech import Voice
+
+PLAYBACK_GRACE_SECONDS: Final = 5.0
+"""What should have ended this long ago has: the event that says so was lost."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class PlayableSound:
+    """A recording where the engine reads it."""
+
+    path: Path
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlayableFlow:
+    """A flow, and its recordings where the engine reads them."""
+
+    id: str
+    plan: FlowPlan
+    sounds: Mapping[str, PlayableSound]
+    """By the names of the files in the flow."""
+
+    @property
+    def wants(self) -> frozenset[str]:
+        """What it wants to know of each contact."""
+        return variables_of(self.plan)
+
+    @property
+    def message_seconds(self) -> float:
+        """How long it lasts when it is one message and nothing else; 0 for any other, which nobody can take over in
+        the middle."""
+        file = message_of(self.plan)
+        return 0.0 if file is None else self.sounds[file].seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a player does through others."""
+
+    engine: Engine
+    voice: Voice
+    spawn: Callable[[Coroutine[Any, Any, None]], None]
+    opt_out: Callable[[OptOutScope], None]
+    """The person wants no more calls: make that true, whatever becomes of this one."""
+    end: Callable[[str], None]
+    """End the call; the text says why the person heard nothing, empty when they did."""
+
+
+class FlowPlayer:
+    """One call in its flow, from its answer to its end."""
+
+    def __init__(self, attempt_id: str, flow: PlayableFlow, variables: Mapping[str, str], desk: Desk) -> None:
+        self._attempt_id = attempt_id
+        self._flow = flow
+        self._desk = desk
+        self._timer: asyncio.TimerHandle | None = None
+        self._turn = flow_play.begin(flow.plan, variables)
+
+    def begin(self) -> None:
+        """Begin, once the call is answered."""
+        self._take(self._turn)
+
+    def playback_ended(self, playback_id: str, *, failed: bool) -> None:
+        """Hear that a playback has ended; one that is over already changes nothing."""
+        attempt_id, _, turn = playback_id.partition("-")
+        if attempt_id == self._attempt_id and turn.isdigit():
+            self.tell(Unheard(int(turn), "the flow could not be played") if failed else Heard(int(turn)))
+
+    def tell(self, happened: Happened) -> None:
+        """Go on after something has happened."""
+        self._take(flow_play.advance(self._flow.plan, self._turn.state, happened))
+
+    def key(self, key: str) -> None:
+        """Hear that a key was pressed."""
+        self.tell(Key(key))
+
+    def close(self) -> FlowOutcome:
+        """The call is over: do nothing any more; return what came of the flow."""
+        self._disarm()
+        state = self._turn.state
+        return FlowOutcome(
+            flow_id=self._flow.id,
+            result=state.result,
+            opted_out=state.opted_out,
+            path=state.path,
+            finished=state.ended,
+        )
+
+    def _take(self, turn: Turn) -> None:
+        self._turn = turn
+        for action in turn.actions:
+            self._do(action)
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case PlaySound(turn=turn, file=file):
+                self._play(turn, self._flow.sounds[file])
+            case Speak():
+                self._desk.spawn(self._speak(action))
+            case Hush(turn=turn):
+                self._disarm()
+                self._desk.spawn(self._hush(turn))
+            case Wait(turn=turn, seconds=seconds):
+                self._after(seconds, TimeUp(turn))
+            case Refuse(scope=scope):
+                self._desk.opt_out(scope)
+            case End(unheard=unheard):
+                self._disarm()
+                self._desk.end(unheard)
+            case StartRecording() | StartTransfer() | StartAgent() | Ask():
+                # no flow with such a step can be added: services.flows
+                raise TypeError(f"{action} cannot be done")
+            case _:
+                assert_never(action)
+
+    def _play(self, turn: int, sound: PlayableSound) -> None:
+        self._after(sound.seconds + PLAYBACK_GRACE_SECONDS, Heard(turn))
+        self._desk.spawn(self._request(turn, sound))
+
+    async def _request(self, turn: int, sound: PlayableSound) -> None:
+        if turn != self._turn.state.turn:
+            # a key was faster
+            return
+        try:
+            await self._desk.engine.play(self._attempt_id, sound.path, self._playback_id(turn))
+        except (OutdialError, OSError) as error:
+            self.tell(Unheard(turn, f"the flow could not be played: {error}"))
+
+    async def _speak(self, action: Speak) -> None:
+        try:
+            sound = await self._desk.voice.say(action.text, action.language)
+        except OutdialError as error:
+            self.tell(Unheard(action.turn, error.message))
+            return
+        if action.turn == self._turn.state.turn:
+            self._play(action.turn, PlayableSound(sound.path, sound.seconds))
+
+    async def _hush(self, turn: int) -> None:
+        try:
+            await self._desk.engine.stop_playing(self._playback_id(turn))
+        except OutdialError as error:
+            # it is heard to its end then, beside what comes next
+            _log.warning("playback_not_stopped", attempt_id=self._attempt_id, reason=error.message)
+
+    def _playback_id(self, turn: int) -> str:
+        return f"{self._attempt_id}-{turn}"
+
+    def _after(self, seconds: float, happened: Happened) -> None:
+        self._disarm()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.tell, happened)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,78 @@
+"""People who asked, on a call, never to be called again: put on the do-not-call list whatever happens to the call."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from outdial.core.errors import DatabaseUnavailableError, OutdialError
+from outdial.core.flow import OptOutScope
+from outdial.services import dnc
+from outdial.store import dnc as store
+from outdial.store.database import Database
+
+PAUSE_SECONDS: Final = 0.2
+"""Before the next try while the database is away."""
+
+REASON: Final = "asked for on a call"
+
+_log = structlog.get_logger()
+
+
+class OptOuts:
+    """What was asked for and is not on a list yet, in order."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._asked: dict[tuple[str, OptOutScope], None] = {}
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def put(self, attempt_id: str, scope: OptOutScope) -> None:
+        """Take one; it is on the list a moment later."""
+        self._asked[attempt_id, scope] = None
+        self._idle.clear()
+        self._wake.set()
+
+    async def flush(self) -> None:
+        """Return once all are on their lists."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Put them on the lists, until cancelled. A database that is away is waited for."""
+        while True:
+            await self._wake.wait()
+            attempt_id, scope = next(iter(self._asked))
+            try:
+                await self._write(attempt_id, scope)
+            except DatabaseUnavailableError as error:
+                _log.warning("opt_out_waits_for_database", waiting=len(self._asked), reason=error.message)
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            except OutdialError as error:
+                # nobody may be called because of a list that is gone: the account's own always exists
+                _log.error("opt_out_not_on_its_list", attempt_id=attempt_id, reason=error.message)
+                if scope is OptOutScope.CAMPAIGN:
+                    self.put(attempt_id, OptOutScope.ACCOUNT)
+            del self._asked[attempt_id, scope]
+            if not self._asked:
+                self._wake.clear()
+                self._idle.set()
+
+    async def _write(self, attempt_id: str, scope: OptOutScope) -> None:
+        async with self._database.connection() as connection:
+            person = await store.person_of(connection, attempt_id)
+        of_campaign = scope is OptOutScope.CAMPAIGN and person.list_name is not None
+        change = await dnc.add_numbers(
+            self._database,
+            account_id=person.account_id,
+            iid=person.iid if of_campaign else None,
+            list_name=person.list_name if of_campaign else None,
+            phones=[person.phone],
+            reason=REASON,
+            actor=f"attempt {attempt_id}",
+        )
+        _log.info("opted_out", attempt_id=attempt_id, scope=str(scope), problems=list(change.problems))

@@ -1,0 +1,11 @@
+"""Flows of several steps, and what came of them."""
+
+from outdial.store.migrations import script
+
+revision = "0016"
+down_revision = "0013"
+
+
+def upgrade() -> None:
+    """Apply the script."""
+    script.run("0016_flows.sql")

@@ -1,0 +1,120 @@
+"""People who opt out on a call, while the database comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from dialer.test_node import register
+from dialing import phones, set_stage
+from outdial.core.errors import DatabaseUnavailableError, NotFoundError
+from outdial.core.flow import OptOutScope
+from outdial.dialer import opt_outs as module
+from outdial.dialer.opt_outs import OptOuts
+from outdial.services import dnc, runs
+from services.test_number_lines import reserved
+from waiting import until
+
+
+@pytest.fixture
+async def stage(database, secret_box):
+    return await set_stage(database, secret_box, phones(2))
+
+
+@pytest.fixture
+async def opt_outs(database):
+    made = OptOuts(database)
+    task = asyncio.create_task(made.run())
+    yield made
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def attempt_of(stage) -> str:
+    begun = await runs.start(
+        stage.database, stage.secrets, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="test"
+    )
+    await register(stage.database, stage.secrets, "engine", "n1")
+    return await reserved(stage.database, begun.run)
+
+
+async def listed(stage) -> list[tuple[str, str]]:
+    async with stage.database.connection() as connection:
+        rows = await connection.fetch(
+            "SELECT l.name, n.phone FROM dnc_entries n JOIN dnc_lists l ON l.id = n.dnc_list_id ORDER BY 1, 2"
+        )
+    return [tuple(row) for row in rows]
+
+
+async def give_list(stage, name: str) -> None:
+    await dnc.add_numbers(
+        stage.database,
+        account_id=stage.owner.account_id,
+        iid=stage.owner.iid,
+        list_name=name,
+        phones=["+15550109999"],
+        actor="test",
+    )
+    async with stage.database.connection() as connection:
+        await connection.execute("UPDATE campaigns SET dnc_list_id = (SELECT id FROM dnc_lists WHERE name = $1)", name)
+
+
+async def test_on_the_accounts_list(stage, opt_outs):
+    opt_outs.put(await attempt_of(stage), OptOutScope.ACCOUNT)
+    await opt_outs.flush()
+    assert len(await listed(stage)) == 1
+
+
+async def test_on_the_campaigns_list(stage, opt_outs):
+    await give_list(stage, "Spring refusals")
+    opt_outs.put(await attempt_of(stage), OptOutScope.CAMPAIGN)
+    await opt_outs.flush()
+    assert {name for name, _ in await listed(stage)} == {"Spring refusals"}
+    assert len(await listed(stage)) == 2
+
+
+async def test_a_campaign_without_a_list_uses_the_accounts(stage, opt_outs):
+    opt_outs.put(await attempt_of(stage), OptOutScope.CAMPAIGN)
+    await opt_outs.flush()
+    assert len(await listed(stage)) == 1
+
+
+async def test_a_database_that_is_away_is_waited_for(stage, opt_outs, monkeypatch):
+    attempt_id = await attempt_of(stage)
+    tried = asyncio.Event()
+    adds = dnc.add_numbers
+
+    async def away(*_arguments, **_more):
+        tried.set()
+        raise DatabaseUnavailableError("away")
+
+    monkeypatch.setattr(module.dnc, "add_numbers", away)
+    opt_outs.put(attempt_id, OptOutScope.ACCOUNT)
+    await tried.wait()
+    assert await listed(stage) == []
+    monkeypatch.setattr(module.dnc, "add_numbers", adds)
+    await opt_outs.flush()
+    assert len(await listed(stage)) == 1
+
+
+async def test_a_list_that_is_gone_becomes_the_accounts(stage, opt_outs, monkeypatch):
+    await give_list(stage, "Spring refusals")
+    adds = dnc.add_numbers
+
+    async def gone(*arguments, list_name, **more):
+        if list_name is not None:
+            raise NotFoundError("There is no such list.")
+        return await adds(*arguments, list_name=list_name, **more)
+
+    monkeypatch.setattr(module.dnc, "add_numbers", gone)
+    opt_outs.put(await attempt_of(stage), OptOutScope.CAMPAIGN)
+    await until(lambda: _is_on_two(stage))
+    await opt_outs.flush()
+    assert len({name for name, _ in await listed(stage)}) == 2
+
+
+async def _is_on_two(stage) -> bool:
+    return len(await listed(stage)) == 2

@@ -1,0 +1,113 @@
+"""Speech by a program of somebody else's: the one that is here is a script that writes tones, so that it can fail."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import wave
+from pathlib import Path
+
+import pytest
+
+from outdial.core.errors import SpeechUnavailableError
+from outdial.telephony import speech
+from outdial.telephony.speech import Voice
+from sounds import tone, wav
+
+SCRIPT = """
+import pathlib, sys, time
+text = sys.stdin.read()
+with open(sys.argv[2], "a") as log:
+    log.write(f"{sys.argv[1]} {text}\\n")
+if text == "fail":
+    sys.exit(3)
+if text == "hang":
+    time.sleep(600)
+if text == "noise":
+    sys.stdout.write("no sound")
+    sys.exit()
+sys.stdout.buffer.write(pathlib.Path(sys.argv[3]).read_bytes())
+"""
+
+
+class Speaker:
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "log"
+        (folder / "speak.py").write_text(SCRIPT)
+        (folder / "tone.wav").write_bytes(wav(tone(440, rate=22050, seconds=0.5), rate=22050))
+        self.voice = Voice(
+            f"{sys.executable} {folder}/speak.py {{language}} {self.log} {folder}/tone.wav", folder / "audio"
+        )
+
+    def said(self) -> list[str]:
+        return self.log.read_text().splitlines()
+
+
+@pytest.fixture
+def speaker(tmp_path) -> Speaker:
+    return Speaker(tmp_path)
+
+
+async def test_a_text_becomes_a_file_an_engine_plays(speaker):
+    spoken = await speaker.voice.say("Hello Ada; $(rm -rf /)", "en")
+    assert speaker.said() == ["en Hello Ada; $(rm -rf /)"]
+    assert spoken.seconds == pytest.approx(0.5, abs=0.01)
+    with wave.open(str(spoken.path)) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (8000, 1, 2)
+    assert spoken.path.stat().st_mode & 0o777 == 0o644
+
+
+async def test_what_was_said_is_not_said_again(speaker):
+    first = await speaker.voice.say("Hello", "en")
+    assert await speaker.voice.say("Hello", "en") == first
+    assert await speaker.voice.say("Hello", "es") != first
+    assert speaker.said() == ["en Hello", "es Hello"]
+
+
+async def test_what_was_said_and_is_gone_is_said_again(speaker):
+    first = await speaker.voice.say("Hello", "en")
+    first.path.unlink()
+    assert await speaker.voice.say("Hello", "en") == first
+    assert first.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"), [("fail", "ended with code 3"), ("noise", "wrote no WAV that can be played")]
+)
+async def test_a_program_that_fails_is_told(speaker, text, sentence):
+    with pytest.raises(SpeechUnavailableError, match=sentence):
+        await speaker.voice.say(text, "en")
+    assert (await speaker.voice.say("Hello", "en")).path.exists(), "the next text is spoken"
+
+
+async def test_a_program_that_hangs_is_ended(speaker, monkeypatch):
+    monkeypatch.setattr(speech, "SAY_SECONDS", 0.5)
+    with pytest.raises(SpeechUnavailableError, match="did not speak within"):
+        await speaker.voice.say("hang", "en")
+
+
+async def test_a_caller_that_is_torn_away_leaves_no_program_behind(speaker):
+    saying = asyncio.create_task(speaker.voice.say("hang", "en"))
+    async with asyncio.timeout(20):
+        while not speaker.log.exists() or not speaker.said():  # noqa: ASYNC110 - another process writes it
+            await asyncio.sleep(0.02)
+    saying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await saying
+    assert (await speaker.voice.say("Hello", "en")).path.exists(), "its turn is free again"
+
+
+async def test_a_program_that_is_not_there(tmp_path):
+    with pytest.raises(SpeechUnavailableError, match="/nowhere/speak cannot be run"):
+        await Voice("/nowhere/speak", tmp_path).say("Hello", "en")
+
+
+async def test_no_program_at_all(tmp_path):
+    with pytest.raises(SpeechUnavailableError, match="OUTDIAL_SPEECH_COMMAND"):
+        await Voice("", tmp_path).say("Hello", "en")
+
+
+async def test_too_much_is_not_taken(speaker, monkeypatch):
+    monkeypatch.setattr(speech, "LARGEST_SPEECH", 1000)
+    with pytest.raises(SpeechUnavailableError, match="larger than"):
+        await speaker.voice.say("Hello", "en")

@@ -1,0 +1,21 @@
+"""The page about flows says what is true of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from outdial.core.flow_document import read_flow, schema
+from outdial.services.flows import read_document
+
+PAGE = (Path(__file__).parent.parent / "docs" / "how-to" / "write-a-flow.md").read_text()
+
+
+def test_its_example_is_a_flow():
+    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    assert len(read_flow(read_document(text)).steps) == 6
+
+
+def test_it_names_every_step():
+    verbs = {step["required"][0] for step in schema()["properties"]["steps"]["additionalProperties"]["oneOf"]}
+    assert verbs == {verb for verb in verbs if re.search(rf"`{verb}[`:]", PAGE)}
