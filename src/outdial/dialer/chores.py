@@ -97,7 +97,9 @@ class Chores:
     async def pause_closed(self) -> None:
         """Pause the runs whose calling hours have closed for the day, where their campaigns want that."""
         for worker in self._keeper.workers():
-            await pause_at_closing(self._node, worker.run)
+            await pause_at_closing(
+                self._node.database, worker.run, node_id=self._node.id, ttl_seconds=self._node.ttl_seconds
+            )
 
     async def give_back(self) -> None:
         """End attempts that were reserved for this node by a claim whose answer it never heard.

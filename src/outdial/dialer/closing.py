@@ -11,11 +11,10 @@ from outdial.core.campaign import RunAction
 from outdial.core.closing import pauses
 from outdial.core.model import AtClosing, Run, RunState
 from outdial.core.whereabouts import whereabouts
-from outdial.dialer.node import Node
 from outdial.services import runs as runs_service
 from outdial.store import run_contacts as run_contacts_store
 from outdial.store import runs as runs_store
-from outdial.store.database import Connection
+from outdial.store.database import Connection, Database
 
 LOOKED_AT: Final = 200
 """People who come due next that are asked about: whether hours are closed for them, or they wait for a retry."""
@@ -26,22 +25,22 @@ REASON: Final = "calling_hours_closed"
 _log = structlog.get_logger()
 
 
-async def pause_at_closing(node: Node, run: Run) -> bool:
+async def pause_at_closing(database: Database, run: Run, *, node_id: str, ttl_seconds: float) -> bool:
     """Pause a run that lets calling hours do so and nobody of which can be called before the next opening; False when
     it goes on. A call that rings or is connected goes on."""
     if run.rules.calling_hours.at_closing is not AtClosing.PAUSE:
         return False
-    async with node.database.connection() as connection:
+    async with database.connection() as connection:
         if not await _closed(connection, await runs_store.by_id(connection, run.id)):
             return False
-    async with node.database.transaction() as connection:
-        await runs_store.limit_idle(connection, node.ttl_seconds)
+    async with database.transaction() as connection:
+        await runs_store.limit_idle(connection, ttl_seconds)
         await runs_store.lock_run(connection, run.id)
         # again, with the lock: a call-back may have come in, somebody may have paused or stopped it
         present = await runs_store.by_id(connection, run.id)
         if present.epoch != run.epoch or not await _closed(connection, present):
             return False
-        await runs_service.move_locked(connection, present, RunAction.PAUSE, node.id, reason=REASON)
+        await runs_service.move_locked(connection, present, RunAction.PAUSE, node_id, reason=REASON)
     _log.info("run_paused_at_closing", run_id=run.id)
     return True
 

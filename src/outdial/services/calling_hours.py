@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, time
+from itertools import pairwise
 from typing import Final
 
 from outdial import rule_data
@@ -182,7 +183,7 @@ def _overlaps(field: str, windows: Sequence[CallingWindow], *, wraps: bool) -> l
         start, end, first = spans[0]
         spans.append((start + _WEEK_MINUTES, end + _WEEK_MINUTES, first))
     problems = []
-    for (_, ends, before), (starts, _, window) in zip(spans, spans[1:], strict=False):
+    for (_, ends, before), (starts, _, window) in pairwise(spans):
         if starts < ends and before is not window:
             problems.append(f"`{field}` overlap: {_text(before)} and {_text(window)}; make one of them.")
     return list(dict.fromkeys(problems))
