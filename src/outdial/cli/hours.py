@@ -157,10 +157,10 @@ def _opening(found: Opening) -> Mapping[str, object]:
 
 def _window(text: str) -> WindowDraft:
     """Return the window of ``mo-fr 09:00-18:00``; its times are read with the rest."""
-    words = text.split()
-    days = None if len(words) == 1 else parse_days(words[0])
-    start, dash, end = words[-1].partition("-") if words else ("", "", "")
-    if not dash or len(words) not in {1, 2} or (len(words) == 2 and days is None):  # noqa: PLR2004 - days and times
+    *before, times = text.split() or [""]
+    days = parse_days(before[0]) if before else None
+    start, dash, end = times.partition("-")
+    if not dash or len(before) > 1 or (before and days is None):
         raise InvalidInputError([f"--window must be like 'mo-fr 09:00-18:00', not {text[:60]!r}."])
     return WindowDraft(start, end, None if days is None else tuple(DAYS[day] for day in days))
 

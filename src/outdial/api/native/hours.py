@@ -9,6 +9,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from outdial import rule_data
 from outdial.api.auth import Caller
 from outdial.api.body import read_json
 from outdial.api.json_reply import JsonReply
@@ -25,6 +26,7 @@ _Start = Annotated[str, told(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 _End = Annotated[str, told(pattern="^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$")]
 _Day = Annotated[str, told(enum=list(service.DAYS))]
 _Zone = Annotated[str, told(**ZONE)]
+_PACKS: Final = sorted({word for name in rule_data.pack_names() for word in (name, name.partition("@")[0])})
 _Calendar = Annotated[str, told(pattern="^[A-Z]{2}(-[A-Z0-9]{1,3})?$")]
 
 
@@ -73,7 +75,7 @@ class CallingHoursBody(Body):
     exceptions: Annotated[list[ExceptionBody], told(maxItems=service.MOST_EXCEPTIONS)] = Field(default_factory=list)
     holidays: Annotated[list[_Calendar], told(maxItems=service.MOST_CALENDARS)] = Field(default_factory=list)
     """Calendars on whose dates nobody is called: a country of ISO 3166, or a part of one."""
-    rule_pack: Annotated[str, told(maxLength=60)] | None = None
+    rule_pack: Annotated[str, told(enum=_PACKS)] | None = None
     """`outdial rules list` shows them; a run keeps to the version it began with. null: these hours alone."""
     at_closing: Annotated[AtClosing, Field(strict=False)] = AtClosing.HOLD
     """What becomes of those not reached when the hours close for the day: they wait, the run pauses, they are done."""
