@@ -182,6 +182,8 @@ class Mender:
             body["mapping"] = {column: word for word, column in {v: k for k, v in body["mapping"].items()}.items()}
         if body.get("createList") is False:
             body["listName"] = LIST
+        if case.path.endswith("/calling-hours"):
+            _hours(body)
         case.body = body
 
 
@@ -195,6 +197,15 @@ def _verb(case: Case) -> str:
         return ""
     verb = case.query.get("trigger") if "trigger" in case.query else case.path.rpartition("/")[2]
     return verb if isinstance(verb, str) and verb in {"play", "stop", "pause", "resume"} else ""
+
+
+def _hours(body: dict[str, Any]) -> None:
+    """Let windows neither be empty nor overlap, dates come once, and calendars be ones that there are."""
+    window = {"start": "09:00", "end": "18:00"}
+    body["windows"] = [{**body["windows"][0], "days": None, **window}] if body["windows"] else [window]
+    dates = {one["date"]: {**one, "windows": [window]} for one in body.get("exceptions", ())}
+    body["exceptions"] = list(dates.values())
+    body["holidays"] = ["US" for _ in body.get("holidays", ())]
 
 
 def _campaign(body: dict[str, Any], *, voice: bool) -> None:

@@ -289,7 +289,8 @@ def _definition(campaign: Campaign) -> Mapping[str, object]:
         "flow": campaign.flow_name or "–",
         "courtesy message": campaign.courtesy_flow_name or "–",
         "caller ID": rules.caller_id,
-        "calling hours": f"{len(rules.calling_hours.windows)} windows a week, {rules.calling_hours.zone}",
+        "calling hours": f"{len(rules.calling_hours.windows)} windows a week, {rules.calling_hours.zone}; rule pack: "
+        f"{rules.calling_hours.rule_pack or 'none'}",
         "attempts": f"{rules.max_attempts}, {rules.retry_seconds // 60} min apart, ringing {rules.ring_seconds} s",
         "next occurrence": "–" if campaign.schedule is None else output.time_text(campaign.schedule.next_at),
         "created": output.time_text(campaign.created_at),

@@ -17,9 +17,11 @@ from outdial.cli import (
     engines,
     flows,
     history,
+    hours,
     imports,
     keys,
     pre_calls,
+    rules,
     schedules,
     servers,
     settings,
@@ -73,6 +75,8 @@ app.add_typer(contacts.app, name="contacts")
 app.add_typer(imports.app, name="import")
 app.add_typer(campaigns.app, name="campaign")
 app.add_typer(schedules.app, name="schedule")
+app.add_typer(hours.app, name="hours")
+app.add_typer(rules.app, name="rules")
 app.add_typer(pre_calls.app, name="pre-call")
 app.add_typer(courtesy.app, name="courtesy")
 wide_stops.app.command(epilog="Example: outdial stop report 'Spring calls' --output stop.json")(stops.report)

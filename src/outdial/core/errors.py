@@ -119,6 +119,12 @@ class EmergencyStopError(ConflictError):
     code = "emergency_stop"
 
 
+class RulePackError(ConflictError):
+    """A campaign's rule pack or a holiday calendar is not there or cannot be read, so nobody may be called by it."""
+
+    code = "rule_pack"
+
+
 class InUseError(ConflictError):
     """A list, flow or trunk is in use by a live run or a campaign."""
 

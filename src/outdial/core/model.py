@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, time
+from datetime import date, datetime, time
 from enum import StrEnum
 from typing import Any
 
@@ -75,6 +75,8 @@ class DoneReason(StrEnum):
     """The carrier says the number does not exist; trying again is pointless."""
     SKIPPED = "skipped"
     """The pre-call fetch said not to call, or gave no answer that could be used; see the attempt."""
+    EXPIRED = "expired"
+    """Its calling hours closed for the day, and the campaign lets contacts expire then (``AtClosing.EXPIRE``)."""
     UNKNOWN = "unknown"
     """Its attempt's outcome cannot be established; a person must decide, never redialed blindly."""
 
@@ -230,7 +232,39 @@ class CallingWindow:
     start: time
     """Inclusive."""
     end: time
-    """Exclusive; ``time.max`` stands for midnight at the end of the day."""
+    """Exclusive; ``time.max`` stands for midnight at the end of the day. Before ``start``: on the next day."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayWindow:
+    """One window of a single date, ends as those of a :class:`CallingWindow`."""
+
+    start: time
+    end: time
+
+
+@dataclass(frozen=True, slots=True)
+class DateException:
+    """What holds on one calendar date instead of the weekly windows; it overrules the campaign's holidays too.
+
+    Nothing else reaches into the date: a window of the evening before ends at midnight.
+    """
+
+    on: date
+    windows: tuple[DayWindow, ...] = ()
+    """None = closed."""
+    note: str = ""
+
+
+class AtClosing(StrEnum):
+    """What becomes of people who could not be reached when calling hours close for the day."""
+
+    HOLD = "hold"
+    """They wait for the next opening."""
+    PAUSE = "pause"
+    """The run pauses by itself once hours are closed for everybody who is due; a person resumes it."""
+    EXPIRE = "expire"
+    """They are done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +276,13 @@ class CallingHours:
     """IANA zone of the campaign: used where neither the contact nor its number says one."""
     frequency: str = "WEEKLY"
     """As sent (``WEEKLY``/``DAILY``/``CUSTOM``); windows always apply on their own weekday, the strictest reading."""
+    exceptions: tuple[DateException, ...] = ()
+    """At most one a date."""
+    holidays: tuple[str, ...] = ()
+    """Calendars, e.g. ``US`` or ``DE-BY``, on whose dates nobody is called."""
+    rule_pack: str | None = None
+    """``us``, or ``us@2026-11`` once a run has begun; None = nothing but these hours."""
+    at_closing: AtClosing = AtClosing.HOLD
 
 
 @dataclass(frozen=True, slots=True)

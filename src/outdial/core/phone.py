@@ -344,3 +344,13 @@ def zones_of(phone: str) -> tuple[str, ...]:
     """
     zones = phone_timezone.time_zones_for_number(phonenumbers.parse(phone))
     return () if _UNKNOWN_ZONE in zones else tuple(zones)
+
+
+@lru_cache(maxsize=100_000)
+def regions_of(phone: str) -> tuple[str, ...]:
+    """Return the regions (ISO 3166) an E.164 number may belong to: the one its range is assigned to, else every one
+    that shares its country code; none for a code that is no country's."""
+    number = phonenumbers.parse(phone)
+    region: str | None = phonenumbers.region_code_for_number(number)
+    found = (region,) if region else tuple(phonenumbers.region_codes_for_country_code(number.country_code or 0))
+    return tuple(each for each in found if each.isalpha())

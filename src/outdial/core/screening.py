@@ -11,8 +11,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from outdial.core.calling_hours import next_open, zones_for
+from outdial.core.calling_hours import Timetable, opening, plain
+from outdial.core.closing import expired
 from outdial.core.model import DialingRules, DoneReason, RunState
+from outdial.core.whereabouts import whereabouts
 
 NEVER_OPEN_RETRY: Final = timedelta(days=1)
 """When to look again at a contact whose calling hours do not open at all: closed, but nobody is lost."""
@@ -35,6 +37,8 @@ class Candidate:
     on_campaign_dnc: bool
     is_callback: bool = False
     """Asked to be called then: the one attempt beyond those the campaign allows."""
+    contact_state: str | None = None
+    """What the contact's list says of its state or province, for rule packs."""
 
 
 class WaitReason(StrEnum):
@@ -71,8 +75,20 @@ class NotBefore:
 Verdict = Allow | Deny | NotBefore
 
 
-def screen(candidate: Candidate, rules: DialingRules, *, now: datetime, until: datetime | None = None) -> Verdict:
-    """Return whether the contact may be dialed at ``now``, and, as its call may leave a moment later, until then."""
+def screen(
+    candidate: Candidate,
+    rules: DialingRules,
+    *,
+    now: datetime,
+    until: datetime | None = None,
+    timetable: Timetable | None = None,
+    since: datetime | None = None,
+) -> Verdict:
+    """Return whether the contact may be dialed at ``now``, and, as its call may leave a moment later, until then.
+
+    ``timetable`` is that of the rules' calling hours; without it, hours that refer to a rule pack or to holidays are
+    closed. ``since`` is when the run began: contacts can expire only where it is given.
+    """
     if candidate.on_account_dnc or candidate.on_campaign_dnc:
         whose = "account" if candidate.on_account_dnc else "campaign"
         return Deny(DoneReason.DNC, f"The number is on the {whose}'s do-not-call list.")
@@ -80,28 +96,35 @@ def screen(candidate: Candidate, rules: DialingRules, *, now: datetime, until: d
         return Deny(DoneReason.ATTEMPTS_USED, f"All {rules.max_attempts} attempts have been used.")
     if candidate.not_before is not None and candidate.not_before > now:
         return NotBefore(candidate.not_before, WaitReason.RETRY_PERIOD, "The next attempt is not due yet.")
-    within = _within_hours(candidate, rules, now)
+    hours = plain(rules.calling_hours) if timetable is None else timetable
+    within = _within_hours(candidate, hours, now, since)
     if until is None or not isinstance(within, Allow):
         return within
-    return _within_hours(candidate, rules, until)
+    return _within_hours(candidate, hours, until, since)
 
 
-def _within_hours(candidate: Candidate, rules: DialingRules, now: datetime) -> Verdict:
-    zones = zones_for(
+def _within_hours(candidate: Candidate, timetable: Timetable, now: datetime, since: datetime | None) -> Verdict:
+    where = whereabouts(
+        timetable.pack,
+        phone=candidate.phone,
         contact_zone=candidate.contact_zone,
+        contact_state=candidate.contact_state,
         number_zones=candidate.number_zones,
-        campaign_zone=rules.calling_hours.zone,
+        campaign_zone=timetable.hours.zone,
     )
-    opens = next_open(rules.calling_hours, zones, now)
-    if opens is None:
-        return NotBefore(
-            now + NEVER_OPEN_RETRY,
-            WaitReason.CALLING_HOURS,
-            f"Calling hours never open in all of {', '.join(zones)} within 14 days.",
-        )
-    if opens > now:
-        return NotBefore(opens, WaitReason.CALLING_HOURS, f"Outside calling hours in {', '.join(zones)}.")
-    return Allow()
+    # an instant somebody asked for is not the campaign's to let pass
+    if since is not None and not candidate.is_callback:
+        closed = expired(timetable, where, since=since, at=now)
+        if closed is not None:
+            return Deny(DoneReason.EXPIRED, f"Its calling hours closed at {closed:%Y-%m-%d %H:%M:%S} UTC.")
+    found = opening(timetable, where, now)
+    if found.is_open:
+        return Allow()
+    why = found.closed_by[0].sentence if found.closed_by else "Calling hours never open in all zones at once."
+    if found.opens_at is None:
+        sentence = f"Calling hours never open within 14 days. {why}"
+        return NotBefore(now + NEVER_OPEN_RETRY, WaitReason.CALLING_HOURS, sentence)
+    return NotBefore(found.opens_at, WaitReason.CALLING_HOURS, why)
 
 
 def run_may_dial(state: RunState, epoch: int, wanted_epoch: int) -> bool:

@@ -1,4 +1,5 @@
-"""What any node does for the runs there are: load contacts, notice completion, remove permits that must not be."""
+"""What any node does for the runs there are: load contacts, notice completion and closing time, remove permits that
+must not be."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from outdial import clock
 from outdial.core.campaign import RunAction
 from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError
 from outdial.core.model import Run, RunState
+from outdial.dialer.closing import pause_at_closing
 from outdial.dialer.lease import LeaseKeeper
 from outdial.dialer.node import Node
 from outdial.dialer.outcomes import Known, never_sent
@@ -31,6 +33,9 @@ REAP_SECONDS: Final = 1.0
 
 LOST_AFTER: Final = timedelta(seconds=3)
 """How old a reservation nobody here knows of must be: a look may be older than the claim that is heard meanwhile."""
+
+CLOSING_SECONDS: Final = 5.0
+"""Between two looks for runs that pause because calling hours have closed; nothing of them is dialed meanwhile."""
 
 RECONCILE_SECONDS: Final = 2.0
 """Between two looks for calls whose end was missed: an adopted event stream may be lost without a word."""
@@ -54,6 +59,7 @@ class Chores:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._again(self._load, EVERY_SECONDS))
             group.create_task(self._again(self._complete, EVERY_SECONDS))
+            group.create_task(self._again(self.pause_closed, CLOSING_SECONDS))
             group.create_task(self._again(self.reap, REAP_SECONDS))
             group.create_task(self._again(self.give_back, REAP_SECONDS))
             group.create_task(self._again(self._node.calls.reconcile, RECONCILE_SECONDS))
@@ -87,6 +93,13 @@ class Chores:
         for worker in self._keeper.workers():
             if worker.exhausted:
                 await complete(self._node, worker.run)
+
+    async def pause_closed(self) -> None:
+        """Pause the runs whose calling hours have closed for the day, where their campaigns want that."""
+        for worker in self._keeper.workers():
+            await pause_at_closing(
+                self._node.database, worker.run, node_id=self._node.id, ttl_seconds=self._node.ttl_seconds
+            )
 
     async def give_back(self) -> None:
         """End attempts that were reserved for this node by a claim whose answer it never heard.

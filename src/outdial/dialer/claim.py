@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, assert_never
 
-from outdial import clock
+from outdial import clock, rule_data
 from outdial.core import ids
 from outdial.core.model import DoneReason, Run, Trunk
 from outdial.core.pacing import Limit, room, slots
@@ -122,8 +122,9 @@ def make_plan(
     deferred: list[tuple[int, datetime]] = []
     allowed: list[int] = []
     latest = facts.now + timedelta(seconds=HORIZON_SECONDS + LATE_SECONDS) + lead
+    timetable = rule_data.timetable(run.rules.calling_hours, facts.now)
     for candidate in found:
-        verdict = screen(candidate, run.rules, now=facts.now, until=latest)
+        verdict = screen(candidate, run.rules, now=facts.now, until=latest, timetable=timetable, since=run.started_at)
         match verdict:
             case Allow():
                 allowed.append(candidate.contact_id)

@@ -82,9 +82,24 @@ async def update_campaign(
             raise ConflictError(
                 f"The campaign {present.name!r} cannot be changed while its run is {present.run.state}; stop it first."
             )
-        row = await _resolve(connection, present.id, iid=iid, account_id=present.account_id, draft=draft)
+        kept = replace(draft, rules=_with_kept(present.rules, draft.rules))
+        row = await _resolve(connection, present.id, iid=iid, account_id=present.account_id, draft=kept)
         await store.update(connection, row, changed=_changed(present, row), actor=actor)
         return await _campaign(connection, iid, campaign_id)
+
+
+def _with_kept(present: DialingRules, wanted: DialingRules) -> DialingRules:
+    """Return the new rules with what the vendor's wire cannot say as it was: else an update by somebody who does not
+    know of a rule pack would take the law away."""
+    old = present.calling_hours
+    hours = replace(
+        wanted.calling_hours,
+        exceptions=old.exceptions,
+        holidays=old.holidays,
+        rule_pack=old.rule_pack,
+        at_closing=old.at_closing,
+    )
+    return replace(wanted, calling_hours=hours)
 
 
 async def clone_campaign(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from outdial import clock, rule_data
 from outdial.core import ids
 from outdial.core.campaign import RunAction, move
 from outdial.core.errors import (
@@ -127,8 +128,8 @@ async def begin(connection: Connection, secrets: SecretBox, campaign: Campaign, 
     """Begin a run of a campaign whose row is locked, by the rules it has now.
 
     Raises EmergencyStopError, NotBuiltError (dialing mode), ConflictError (a run of it is live), BadReferenceError (it
-    has no flow, or no trunk has its caller ID), InUseError (another live run dials one of its lists),
-    NothingToDialError.
+    has no flow, or no trunk has its caller ID), RulePackError (its rule pack or a holiday calendar cannot be read),
+    InUseError (another live run dials one of its lists), NothingToDialError.
     """
     await _refuse_in_emergency(connection)
     # a wider stop that is asked for from here on waits, and finds the run
@@ -183,13 +184,15 @@ async def _insert(connection: Connection, secrets: SecretBox, campaign: Campaign
     account_list = await dnc_store.account_list(
         connection, campaign.account_id, new_id=ids.contact_list_id(uuid.uuid4())
     )
+    # the pack's version is part of the snapshot: a later one does not change the rules of a run that has begun
+    hours = rule_data.pinned(campaign.rules.calling_hours, clock.now())
     run = await store.insert_run(
         connection,
         instance_id=ids.instance_id(uuid.uuid4()),
         campaign_id=campaign.id,
         account_id=campaign.account_id,
         iid=campaign.iid,
-        rules=campaign.rules,
+        rules=replace(campaign.rules, calling_hours=hours),
         trunk_id=trunk.id,
         flow_id=campaign.flow_id,
         courtesy_flow_id=campaign.courtesy_flow_id,
@@ -300,8 +303,13 @@ async def locked_latest(connection: Connection, iid: str, campaign_id: str) -> R
     return await store.by_id(connection, run.id)
 
 
-async def move_locked(connection: Connection, run: Run, action: RunAction, actor: str) -> Run:
-    """Do something to a run whose lock is held, and wake every node. Raises ConflictError when its state forbids it."""
+async def move_locked(
+    connection: Connection, run: Run, action: RunAction, actor: str, *, reason: str | None = None
+) -> Run:
+    """Do something to a run whose lock is held, and wake every node. Raises ConflictError when its state forbids it.
+
+    ``reason`` is what the history says, the action itself unless told.
+    """
     moved = await store.move_run(
         connection,
         run.id,
@@ -309,7 +317,7 @@ async def move_locked(connection: Connection, run: Run, action: RunAction, actor
         epoch=run.epoch,
         after=move(run.state, action),
         actor=actor,
-        reason=str(action),
+        reason=str(action) if reason is None else reason,
     )
     if moved is None:
         raise ConflictError(f"The run {run.instance_id} has just changed: ask again.")

@@ -142,6 +142,7 @@ async def candidates(connection: Connection, run: Run, limit: int) -> list[Candi
                                    AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
               ORDER BY rc.not_before LIMIT $3))
         SELECT due.contact_id, due.phone, due.attempts_count, due.not_before, due.kind = 0 AS is_callback, c.time_zone,
+               c.attributes ->> 'state' AS contact_state,
                EXISTS (SELECT FROM dnc_entries e JOIN dnc_lists l ON l.id = e.dnc_list_id
                         WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = due.phone AND l.iid IS NULL
                           AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp())) AS on_account_dnc,
@@ -164,6 +165,7 @@ async def candidates(connection: Connection, run: Run, limit: int) -> list[Candi
             contact_id=row["contact_id"],
             phone=row["phone"],
             contact_zone=row["time_zone"],
+            contact_state=row["contact_state"],
             number_zones=zones_of(row["phone"]),
             attempts_count=row["attempts_count"],
             not_before=row["not_before"],

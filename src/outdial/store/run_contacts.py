@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import asyncpg
@@ -15,6 +16,7 @@ from outdial.core.model import (
     Run,
     RunContactState,
 )
+from outdial.core.phone import zones_of
 from outdial.store.database import Connection
 
 PRIORITY_STEP: Final = 1 << 47
@@ -44,6 +46,17 @@ class RunContactExport:
 
     contact: RunContactRow
     attributes: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NextDue:
+    """A run contact that comes due later, with what says where its person may be."""
+
+    phone: str
+    contact_zone: str | None
+    contact_state: str | None
+    number_zones: tuple[str, ...]
+    not_before: datetime
 
 
 def _run_contact(row: asyncpg.Record) -> RunContactRow:
@@ -121,6 +134,39 @@ async def load_lot(connection: Connection, run: Run, *, limit: int) -> bool:
         row["count"] < limit,
     )
     return True
+
+
+async def soonest(connection: Connection, run_id: int, *, limit: int) -> tuple[datetime, list[NextDue]]:
+    """Return the database's instant, and the contacts of a run that come due next, soonest first; none of them while
+    any is due already or is being called."""
+    rows = await connection.fetch(
+        """
+        SELECT clock_timestamp() AS now, n.phone, n.not_before, c.time_zone, c.attributes ->> 'state' AS contact_state
+          FROM (SELECT contact_id, phone, not_before FROM run_contacts
+                 WHERE run_id = $1 AND state = 'waiting'
+                   AND NOT EXISTS (SELECT FROM run_contacts WHERE run_id = $1 AND state = 'pending')
+                   AND NOT EXISTS (SELECT FROM run_contacts WHERE run_id = $1 AND state IN ('claimed', 'dialing'))
+                   AND NOT EXISTS (SELECT FROM run_contacts WHERE run_id = $1 AND state = 'waiting'
+                                      AND not_before <= clock_timestamp())
+                 ORDER BY not_before LIMIT $2) n
+          LEFT JOIN contacts c ON c.id = n.contact_id
+         ORDER BY n.not_before
+        """,
+        run_id,
+        limit,
+    )
+    found = [
+        NextDue(
+            phone=row["phone"],
+            contact_zone=row["time_zone"],
+            contact_state=row["contact_state"],
+            number_zones=zones_of(row["phone"]),
+            not_before=row["not_before"],
+        )
+        for row in rows
+    ]
+    now: datetime = rows[0]["now"] if rows else await connection.fetchval("SELECT clock_timestamp()")
+    return now, found
 
 
 async def all_done(connection: Connection, run_id: int) -> bool:

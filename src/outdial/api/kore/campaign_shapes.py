@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from outdial.api.kore import hours
 from outdial.api.kore.wire import Data, timestamp
+from outdial.core.calling_hours import apart_at_midnight
 from outdial.core.campaign import wire_status
 from outdial.core.model import Campaign, DialingMode, DialingRules, MachineDetection
 from outdial.core.schedule import Recurrence
@@ -260,7 +261,7 @@ def _strategy(rules: DialingRules, *, second: bool) -> StrategyShape:
             frequency=rules.calling_hours.frequency,
             days=[
                 DayShape(hours.write_time(window.start), hours.write_time(window.end), hours.DAYS[window.weekday])
-                for window in rules.calling_hours.windows
+                for window in apart_at_midnight(rules.calling_hours.windows)
             ],
             timezone=rules.calling_hours.zone,
         ),

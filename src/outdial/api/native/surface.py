@@ -13,6 +13,7 @@ from outdial.api.native.dnc import DncRoutes
 from outdial.api.native.door import Door, OperatorDoor
 from outdial.api.native.emergency import EmergencyRoutes
 from outdial.api.native.evidence import EvidenceRoutes
+from outdial.api.native.hours import HoursRoutes
 from outdial.api.native.imports import ImportRoutes
 from outdial.api.native.lines import FlowRoutes, TrunkRoutes
 from outdial.api.native.pre_calls import PreCallRoutes
@@ -35,6 +36,7 @@ def routers(
     operator = OperatorDoor(parts.database, parts.secrets, limiter, idempotency, parts.settings.operator_token)
     for tag, part, admitting in (
         ("Campaigns", CampaignActions(parts, stops), door),
+        ("Calling hours", HoursRoutes(parts), door),
         ("Stops", WideStopRoutes(parts, stops), door),
         ("Emergency stop", EmergencyRoutes(parts, stops), operator),
         ("Pre-call fetches", PreCallRoutes(parts), door),
