@@ -12,7 +12,7 @@ from outdial import clock
 from outdial.core import ids
 from outdial.core.model import DoneReason, Run, Trunk
 from outdial.core.pacing import Limit, room, slots
-from outdial.core.screening import Allow, Candidate, Deny, NotBefore, screen
+from outdial.core.screening import Allow, Candidate, Decision, Deny, NotBefore, Policy, screen
 from outdial.store import reserve as store
 from outdial.store.database import Database
 from outdial.store.reserve import Budget, Facts, Reservation, Verdict
@@ -84,7 +84,7 @@ async def claim(
         free = room(_limits(run, trunk, facts), wanted=LARGEST_CLAIM)
         if free == 0:
             return Claim(Verdict.RESERVED, wait_seconds=IDLE_SECONDS)
-        found = await store.candidates(connection, run, LARGEST_SCREENING if many else free)
+        found = await store.candidates(connection, run, LARGEST_SCREENING if many else free, facts.limits)
         if not found:
             due = await store.next_due(connection, run.id)
             if due is None:
@@ -121,10 +121,13 @@ def make_plan(
     denied: list[tuple[int, DoneReason]] = []
     deferred: list[tuple[int, datetime]] = []
     allowed: list[int] = []
+    decisions: dict[int, Decision] = {}
     latest = facts.now + timedelta(seconds=HORIZON_SECONDS + LATE_SECONDS) + lead
+    policy = Policy(run.rules, facts.limits)
     for candidate in found:
-        verdict = screen(candidate, run.rules, now=facts.now, until=latest)
-        match verdict:
+        decision = screen(candidate, policy, now=facts.now, until=latest)
+        decisions[candidate.contact_id] = decision
+        match decision.verdict:
             case Allow():
                 allowed.append(candidate.contact_id)
             case Deny(reason=reason):
@@ -132,7 +135,7 @@ def make_plan(
             case NotBefore(at=at):
                 deferred.append((candidate.contact_id, at))
             case _:
-                assert_never(verdict)
+                assert_never(decision.verdict)
     rates = [trunk.calls_per_second, *(() if run.calls_per_second is None else (run.calls_per_second,))]
     seen = [at for at in (facts.run_next_at, facts.trunk_next_at) if at is not None]
     instants, next_at = slots(
@@ -153,6 +156,7 @@ def make_plan(
         run_cap=_run_cap(run, trunk),
         trunk_cap=trunk.max_channels,
         application_cap=facts.application_cap,
+        decisions={contact_id: decisions[contact_id].document() for contact_id, _ in (*denied, *deferred, *wanted)},
     )
     return Plan(wish, instants, next_at)
 

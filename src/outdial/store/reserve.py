@@ -6,14 +6,17 @@ Reading and taking are two round trips on purpose: what is decided in between is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from outdial.core.model import DoneReason, Run
+from outdial.core.attempt_limits import AttemptLimit, PastAttempt
+from outdial.core.canonical import Json
+from outdial.core.model import Disposition, DoneReason, Run
 from outdial.core.phone import zones_of
 from outdial.core.screening import Candidate
+from outdial.store.attempt_limits import limit_of
 from outdial.store.database import Connection
 
 
@@ -31,6 +34,8 @@ class Facts:
     run_next_at: datetime | None
     """Next instant at which the run's rate lets a call leave; None before the first."""
     trunk_next_at: datetime | None
+    limits: tuple[AttemptLimit, ...] = ()
+    """Those the run's calls are held back by."""
 
 
 class Verdict(StrEnum):
@@ -66,6 +71,8 @@ class Reservation:
     run_cap: int
     trunk_cap: int
     application_cap: int | None
+    decisions: Mapping[int, Json] = field(default_factory=dict)
+    """By contact id: the decision it rests on, as it is stored (``core.screening``)."""
 
 
 def run_budget(run_id: int) -> str:
@@ -96,7 +103,10 @@ async def facts(connection: Connection, run: Run) -> Facts:
                    (SELECT count(*) FROM attempts a JOIN runs o ON o.id = a.run_id WHERE o.iid = p.iid
                        AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')) END AS application_live,
                (SELECT next_at FROM rate_budgets WHERE key = $4) AS run_next_at,
-               (SELECT next_at FROM rate_budgets WHERE key = $5) AS trunk_next_at
+               (SELECT next_at FROM rate_budgets WHERE key = $5) AS trunk_next_at,
+               (SELECT jsonb_agg(l ORDER BY l.created_at, l.id) FROM attempt_limits l
+                 WHERE l.account_id = p.account_id AND (l.iid IS NULL OR l.iid = p.iid)
+                   AND (l.campaign_id IS NULL OR l.campaign_id = $6)) AS limits
           FROM applications p WHERE p.iid = $3
         """,
         run.id,
@@ -104,16 +114,21 @@ async def facts(connection: Connection, run: Run) -> Facts:
         run.iid,
         run_budget(run.id),
         trunk_budget(run.trunk_id),
+        run.campaign_id,
     )
     assert row is not None  # noqa: S101 - the run refers to the application
-    return Facts(**row)
+    return Facts(**{**row, "limits": tuple(limit_of(one) for one in row["limits"] or ())})
 
 
-async def candidates(connection: Connection, run: Run, limit: int) -> list[Candidate]:
+async def candidates(
+    connection: Connection, run: Run, limit: int, limits: Sequence[AttemptLimit] = ()
+) -> list[Candidate]:
     """Return up to ``limit`` contacts that may be due: call-backs, then first tries, then retries.
 
-    Numbers with a live call of the account are passed over: their turn comes when that call has ended.
+    Numbers with a live call of the account are passed over: their turn comes when that call has ended. What has become
+    of the others is read as far back as the attempt limits look.
     """
+    matters = sorted({one.rule.matter for one in limits if one.rule.matter is not None})
     rows = await connection.fetch(
         """
         WITH due AS (
@@ -147,7 +162,15 @@ async def candidates(connection: Connection, run: Run, limit: int) -> list[Candi
                           AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp())) AS on_account_dnc,
                EXISTS (SELECT FROM dnc_entries e JOIN dnc_lists l ON l.id = e.dnc_list_id
                         WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = due.phone AND l.iid IS NOT NULL
-                          AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp())) AS on_campaign_dnc
+                          AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp())) AS on_campaign_dnc,
+               CASE WHEN $4::double precision IS NOT NULL THEN
+                   (SELECT jsonb_agg(jsonb_build_array(coalesce(a.dialed_at, a.reserved_at), a.ended_at, a.disposition,
+                                                       a.matters))
+                      FROM attempts a
+                     WHERE a.account_id = $2 AND a.phone = due.phone AND a.ended_at IS NOT NULL
+                       AND a.ended_at > now() - $4 * interval '1 second'
+                       AND (a.dialed_at IS NOT NULL OR a.disposition <> 'cancelled')) END AS past,
+               CASE WHEN $5::text[] IS NOT NULL THEN outdial_matters(c.attributes, $5) END AS matters
           FROM due
           JOIN runs r ON r.id = $1
           -- a contact deleted from its list meanwhile has no zone of its own any more
@@ -158,6 +181,8 @@ async def candidates(connection: Connection, run: Run, limit: int) -> list[Candi
         run.id,
         run.account_id,
         limit,
+        float(max(one.rule.window_seconds for one in limits)) if limits else None,
+        matters or None,
     )
     return [
         Candidate(
@@ -170,9 +195,17 @@ async def candidates(connection: Connection, run: Run, limit: int) -> list[Candi
             is_callback=row["is_callback"],
             on_account_dnc=row["on_account_dnc"],
             on_campaign_dnc=row["on_campaign_dnc"],
+            past=tuple(_past(*one) for one in row["past"] or ()),
+            matters=row["matters"] or {},
         )
         for row in rows
     ]
+
+
+def _past(at: str, ended_at: str, disposition: str, matters: dict[str, str] | None) -> PastAttempt:
+    return PastAttempt(
+        datetime.fromisoformat(at), datetime.fromisoformat(ended_at), Disposition(disposition), matters or {}
+    )
 
 
 async def next_due(connection: Connection, run_id: int) -> datetime | None:
@@ -186,16 +219,20 @@ async def next_due(connection: Connection, run_id: int) -> datetime | None:
 async def reserve(connection: Connection, run: Run, node_id: str, wish: Reservation) -> tuple[Verdict, frozenset[str]]:
     """Do it in one transaction; return the verdict and the ids of the attempts that are reserved now."""
     row = await connection.fetchrow(
-        "SELECT * FROM outdial_reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        "SELECT * FROM outdial_reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, "
+        "$18)",
         run.id,
         run.epoch,
         node_id,
         [contact_id for contact_id, _ in wish.denied],
         [str(reason) for _, reason in wish.denied],
+        [wish.decisions.get(contact_id) for contact_id, _ in wish.denied],
         [contact_id for contact_id, _ in wish.deferred],
         [at for _, at in wish.deferred],
+        [wish.decisions.get(contact_id) for contact_id, _ in wish.deferred],
         [contact_id for contact_id, _ in wish.wanted],
         [attempt_id for _, attempt_id in wish.wanted],
+        [wish.decisions.get(contact_id) for contact_id, _ in wish.wanted],
         [budget.key for budget in wish.budgets],
         [budget.seen for budget in wish.budgets],
         [budget.next_at for budget in wish.budgets],
