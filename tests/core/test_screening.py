@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outdial.core.calling_hours import is_open, zones_for
-from outdial.core.model import CallingHours, CallingWindow, DoneReason, RunState
+from outdial.core.model import CallingHours, CallingWindow, Disposition, DoneReason, OwnRules, RetryRule, RunState
 from outdial.core.screening import (
     CHECKS,
     NEVER_OPEN_RETRY,
@@ -162,3 +162,35 @@ def test_nobody_is_allowed_whom_a_rule_forbids(candidate, hour):
 def test_a_run_is_dialed_only_when_active_at_the_epoch(state):
     assert run_may_dial(state, 3, 3) is (state is RunState.ACTIVE)
     assert not run_may_dial(state, 3, 2)
+
+
+class TestRetryRules:
+    """Counted and waited for when the contact is looked at again, by the same gate."""
+
+    def screen(self, rule, *endings, now=NOON, **more):
+        policy = Policy(replace(RULES, max_attempts=9, own=OwnRules(retry_rules=(rule,))))
+        return screen(replace(SOMEBODY, tried=endings, attempts_count=len(endings), **more), policy, now=now)
+
+    def ended(self, disposition, **ago):
+        return (disposition, NOON - timedelta(**ago))
+
+    def test_so_many_retries_after_one_ending(self):
+        rule = RetryRule(Disposition.BUSY, most=1)
+        once, twice = (self.ended(Disposition.BUSY, hours=hours) for hours in (2, 1))
+        assert self.screen(rule, once).verdict == Allow()
+        found = self.screen(rule, once, twice)
+        assert (found.rule, found.verdict.reason) == (Rule.RETRY_COUNT, DoneReason.ATTEMPTS_USED)
+        assert found.inputs == {"disposition": "busy", "ended": 2, "most": 1}
+        # the last one's rule holds
+        assert self.screen(rule, once, twice, self.ended(Disposition.NO_ANSWER, minutes=1)).verdict == Allow()
+
+    def test_the_next_calling_hours_are_waited_for(self):
+        rule = RetryRule(Disposition.NO_ANSWER, next_window=True)
+        found = self.screen(rule, self.ended(Disposition.NO_ANSWER, hours=1))
+        assert (found.rule, found.verdict.at) == (Rule.RETRY_WINDOW, datetime(2026, 11, 26, 9, tzinfo=UTC))
+        assert self.screen(rule, self.ended(Disposition.NO_ANSWER, hours=20)).verdict == Allow()
+
+    def test_a_call_back_has_its_own_instant(self):
+        rule = RetryRule(Disposition.BUSY, most=0, next_window=True)
+        endings = [self.ended(Disposition.BUSY, hours=1)] * 3
+        assert self.screen(rule, *endings, is_callback=True).verdict == Allow()

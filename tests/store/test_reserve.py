@@ -12,7 +12,17 @@ import asyncpg
 import pytest
 
 from dialing import add_campaign, phones, set_stage
-from outdial.core.model import AttemptState, Disposition, DoneReason, EngineKind, RunContactState, RunState
+from outdial.core.model import (
+    AttemptState,
+    Disposition,
+    DoneReason,
+    EngineKind,
+    OwnRules,
+    RetryOrder,
+    RetryRule,
+    RunContactState,
+    RunState,
+)
 from outdial.services import dnc, runs
 from outdial.store import attempts, engines, nodes, reserve
 from outdial.store import dnc as dnc_store
@@ -343,6 +353,53 @@ class TestDecisions:
         await ask(database, run, node, replace(wish([], deferred=[(one, past)]), decisions={one: why}))
         assert len((await ask(database, run, node, wish([one])))[1]) == 1
         assert await self.kept(database, one) is None
+
+
+class TestOrder:
+    async def kinds(self, database, run) -> dict[str, int]:
+        """Make one of each kind, due; return their contact ids."""
+        found = await people(database, run)
+        named = dict(zip(("first", "put_off", "retry", "call_back"), found, strict=False))
+        past = datetime.now(UTC) - timedelta(minutes=1)
+        async with database.connection() as connection:
+            await connection.execute("UPDATE run_contacts SET state = 'done', done_reason = 'dnc'")
+            for name, contact_id in named.items():
+                await connection.execute(
+                    "UPDATE run_contacts SET state = $2, not_before = $3, callback_at = $4, attempts_count = $5, "
+                    "done_reason = NULL WHERE contact_id = $1",
+                    contact_id,
+                    "pending" if name == "first" else "waiting",
+                    None if name == "first" else past,
+                    past if name == "call_back" else None,
+                    0 if name in {"first", "put_off"} else 1,
+                )
+        return named
+
+    @pytest.mark.parametrize(
+        ("order", "names"),
+        [
+            (RetryOrder.AFTER_FIRST_TRIES, ["call_back", "first", "put_off", "retry"]),
+            (RetryOrder.WHEN_DUE, ["call_back", "retry", "first", "put_off"]),
+        ],
+    )
+    async def test_who_is_due_comes_in_the_order_of_the_rules(self, database, run, order, names):
+        named = await self.kinds(database, run)
+        ordered = replace(run, rules=replace(run.rules, own=OwnRules(retry_order=order)))
+        assert await people(database, ordered) == [named[name] for name in names]
+        assert await people(database, ordered, 1) == [named[names[0]]]
+
+    async def test_how_attempts_ended_is_read_where_a_rule_asks(self, database, run, node):
+        (one,) = await people(database, run, 1)
+        await ask(database, run, node, wish([one]))
+        async with database.connection() as connection:
+            attempt_id = await connection.fetchval("SELECT id FROM attempts")
+        again = ContactNews(RunContactState.WAITING, after_seconds=0)
+        await book(database, ended(attempt_id, Disposition.BUSY, contact=again))
+        asking = replace(run, rules=replace(run.rules, own=OwnRules(retry_rules=(RetryRule(Disposition.BUSY, 1),))))
+        async with database.connection() as connection:
+            for each, expected in ((run, []), (asking, [Disposition.BUSY])):
+                found = {person.contact_id: person for person in await reserve.candidates(connection, each, 20)}
+                assert [disposition for disposition, _ in found[one].tried] == expected
 
 
 class TestBook:

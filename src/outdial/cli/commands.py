@@ -12,12 +12,14 @@ from outdial.cli import (
     campaigns,
     clients,
     contacts,
+    dialing_rules,
     dnc,
     engines,
     flows,
     history,
     imports,
     keys,
+    limits,
     pre_calls,
     schedules,
     servers,
@@ -65,10 +67,12 @@ app.add_typer(clients.app, name="client")
 app.add_typer(trunks.app, name="trunk")
 app.add_typer(flows.app, name="flow")
 app.add_typer(dnc.app, name="dnc")
+app.add_typer(limits.app, name="limits")
 app.add_typer(contacts.app, name="contacts")
 app.add_typer(imports.app, name="import")
 app.add_typer(campaigns.app, name="campaign")
 app.add_typer(schedules.app, name="schedule")
+app.add_typer(dialing_rules.app, name="rules")
 app.add_typer(pre_calls.app, name="pre-call")
 wide_stops.app.command(epilog="Example: outdial stop report 'Spring calls' --output stop.json")(stops.report)
 wide_stops.app.command("never-reached", epilog="Example: outdial stop never-reached 'Spring calls' people.csv")(

@@ -21,7 +21,8 @@ import phonenumbers
 from outdial.core.attempt_limits import AttemptLimit, PastAttempt, standing, window_text
 from outdial.core.calling_hours import next_open, zones_for
 from outdial.core.canonical import Json, instant
-from outdial.core.model import DialingRules, DoneReason, RunState
+from outdial.core.model import DialingRules, Disposition, DoneReason, RetryRule, RunState
+from outdial.core.retry import next_window
 
 NEVER_OPEN_RETRY: Final = timedelta(days=1)
 """When to look again at a contact whose calling hours do not open at all: closed, but nobody is lost."""
@@ -47,6 +48,8 @@ class Candidate:
     on_campaign_dnc: bool
     is_callback: bool = False
     """Asked to be called then: the one attempt beyond those the campaign allows."""
+    tried: tuple[tuple[Disposition, datetime], ...] = ()
+    """How and when its attempts in this run ended, oldest first; read only where a retry rule asks for it."""
     past: tuple[PastAttempt, ...] = ()
     """The account's attempts to the number that have ended, as far back as its limits look."""
     matters: Mapping[str, str] = field(default_factory=dict)
@@ -59,7 +62,9 @@ class Rule(StrEnum):
     ACCOUNT_DNC = "account_dnc"
     CAMPAIGN_DNC = "campaign_dnc"
     CONTACT_ATTEMPTS = "contact_attempts"
+    RETRY_COUNT = "retry_count"
     RETRY_PERIOD = "retry_period"
+    RETRY_WINDOW = "retry_window"
     NUMBER_LIMITS = "number_limits"
     CALLING_HOURS = "calling_hours"
 
@@ -140,7 +145,7 @@ class Decision:
             made["until"] = instant(self.verdict.at)
         made["inputs"] = self.inputs
         if self.versions:
-            made["versions"] = self.versions
+            made["versions"] = dict(self.versions)
         return made
 
 
@@ -185,6 +190,40 @@ def contact_attempts(candidate: Candidate, policy: Policy, _moment: Moment) -> A
     return Answer(ALLOWED, inputs)
 
 
+def retry_count(candidate: Candidate, policy: Policy, _moment: Moment) -> Answer:
+    """How an attempt ended may allow fewer retries than there are attempts; a call-back is none."""
+    rule = _retry_rule(candidate, policy)
+    if rule is None or rule.most is None:
+        return Answer(ALLOWED, {})
+    ended = sum(disposition is rule.disposition for disposition, _ in candidate.tried)
+    inputs = {"disposition": rule.disposition, "ended": ended, "most": rule.most}
+    if ended > rule.most:
+        sentence = f"{ended} attempts ended {rule.disposition}; after that there are {rule.most} retries."
+        return Answer(Deny(DoneReason.ATTEMPTS_USED, sentence), inputs)
+    return Answer(ALLOWED, inputs)
+
+
+def _retry_rule(candidate: Candidate, policy: Policy) -> RetryRule | None:
+    """Return the retry rule that holds for a contact's next attempt."""
+    if candidate.is_callback or not candidate.tried:
+        return None
+    return policy.rules.own.after(candidate.tried[-1][0])
+
+
+def retry_window(candidate: Candidate, policy: Policy, moment: Moment) -> Answer:
+    """After some endings the next calling hours are waited for; a call-back has its own instant."""
+    rule = _retry_rule(candidate, policy)
+    if rule is None or not rule.next_window:
+        return Answer(ALLOWED, {})
+    _, ended_at = candidate.tried[-1]
+    begins = next_window(policy.rules.calling_hours, _zones(candidate, policy), ended_at)
+    inputs = {"disposition": rule.disposition, "endedAt": instant(ended_at)}
+    if begins > moment.now:
+        sentence = f"After an attempt that ended {rule.disposition} the next calling hours are waited for."
+        return Answer(NotBefore(begins, sentence), inputs, RULE_DATA)
+    return Answer(ALLOWED, inputs, RULE_DATA)
+
+
 def retry_period(candidate: Candidate, _policy: Policy, moment: Moment) -> Answer:
     """A retry, a call-back and whoever was put off are not dialed before their instant."""
     at = candidate.not_before
@@ -216,12 +255,7 @@ def number_limits(candidate: Candidate, policy: Policy, moment: Moment) -> Answe
 
 def calling_hours(candidate: Candidate, policy: Policy, moment: Moment) -> Answer:
     """Nobody is called outside calling hours, in any zone they may be in, nor right before the hours end."""
-    hours = policy.rules.calling_hours
-    zones = zones_for(
-        contact_zone=candidate.contact_zone,
-        number_zones=candidate.number_zones,
-        campaign_zone=hours.zone,
-    )
+    hours, zones = policy.rules.calling_hours, _zones(candidate, policy)
     inputs = {"zones": zones, "zonesOf": _zones_of(candidate)}
     for at in dict.fromkeys((moment.now, moment.until)):
         opens = next_open(hours, zones, at)
@@ -231,6 +265,14 @@ def calling_hours(candidate: Candidate, policy: Policy, moment: Moment) -> Answe
         if opens > at:
             return Answer(NotBefore(opens, f"Outside calling hours in {', '.join(zones)}."), inputs, RULE_DATA)
     return Answer(ALLOWED, inputs, RULE_DATA)
+
+
+def _zones(candidate: Candidate, policy: Policy) -> tuple[str, ...]:
+    return zones_for(
+        contact_zone=candidate.contact_zone,
+        number_zones=candidate.number_zones,
+        campaign_zone=policy.rules.calling_hours.zone,
+    )
 
 
 def _zones_of(candidate: Candidate) -> str:
@@ -244,8 +286,10 @@ CHECKS: Final[Mapping[Rule, Check]] = MappingProxyType(
         Rule.ACCOUNT_DNC: account_dnc,
         Rule.CAMPAIGN_DNC: campaign_dnc,
         Rule.CONTACT_ATTEMPTS: contact_attempts,
+        Rule.RETRY_COUNT: retry_count,
         # before those that wait for an hour: none of them may bring a contact forward
         Rule.RETRY_PERIOD: retry_period,
+        Rule.RETRY_WINDOW: retry_window,
         Rule.NUMBER_LIMITS: number_limits,
         Rule.CALLING_HOURS: calling_hours,
     }

@@ -15,6 +15,7 @@ from outdial.core import ids
 from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError
 from outdial.dialer.adoption import Adoption, this_host
 from outdial.dialer.book import Book
+from outdial.dialer.breaker import CircuitBreaker
 from outdial.dialer.calls import Calls
 from outdial.dialer.chores import Chores
 from outdial.dialer.lease import LeaseKeeper
@@ -92,6 +93,7 @@ class Dialer:
             "calls": node.calls.run(),
             "lease": keeper.run(),
             "chores": Chores(node, keeper).run(),
+            "breaker": CircuitBreaker(node, keeper, self._engines).run(),
             "adoption": Adoption(node, self._engines).run(),
         }
         loop = asyncio.get_running_loop()
@@ -143,7 +145,7 @@ class Dialer:
 
     async def _leave(self, keeper: LeaseKeeper, tasks: dict[str, asyncio.Task[None]]) -> None:
         """Place nothing more; cancel what rings, let conversations end for a moment, book everything, say goodbye."""
-        for name in ("chores", "adoption"):
+        for name in ("chores", "breaker", "adoption"):
             tasks[name].cancel()
         await keeper.close()
         node = self._node

@@ -11,7 +11,7 @@ from typing import Final, assert_never
 from outdial import clock
 from outdial.core import ids
 from outdial.core.model import DoneReason, Run, Trunk
-from outdial.core.pacing import Limit, room, slots
+from outdial.core.pacing import Limit, room, slots, slowed
 from outdial.core.screening import Allow, Candidate, Decision, Deny, NotBefore, Policy, screen
 from outdial.store import reserve as store
 from outdial.store.database import Database
@@ -136,7 +136,8 @@ def make_plan(
                 deferred.append((candidate.contact_id, at))
             case _:
                 assert_never(decision.verdict)
-    rates = [trunk.calls_per_second, *(() if run.calls_per_second is None else (run.calls_per_second,))]
+    trunk_rate = slowed(trunk.calls_per_second, facts.refused_at, now=facts.now)
+    rates = [trunk_rate, *(() if run.calls_per_second is None else (run.calls_per_second,))]
     seen = [at for at in (facts.run_next_at, facts.trunk_next_at) if at is not None]
     instants, next_at = slots(
         max([facts.now, *seen]),
@@ -152,7 +153,7 @@ def make_plan(
         denied=denied,
         deferred=deferred,
         wanted=wanted,
-        budgets=_budgets(run, trunk, facts, instants),
+        budgets=_budgets(run, trunk, trunk_rate, facts, instants),
         run_cap=_run_cap(run, trunk),
         trunk_cap=trunk.max_channels,
         application_cap=facts.application_cap,
@@ -173,14 +174,14 @@ def _limits(run: Run, trunk: Trunk, facts: Facts) -> list[Limit]:
     ]
 
 
-def _budgets(run: Run, trunk: Trunk, facts: Facts, instants: tuple[datetime, ...]) -> list[Budget]:
+def _budgets(run: Run, trunk: Trunk, trunk_rate: float, facts: Facts, instants: tuple[datetime, ...]) -> list[Budget]:
     """Return what the instants leave of each rate: the last call's instant and one interval of that rate."""
     if not instants:
         return []
     after = _interval(run.calls_per_second)
     budgets = [
         Budget(store.run_budget(run.id), facts.run_next_at, instants[-1] + after),
-        Budget(store.trunk_budget(trunk.id), facts.trunk_next_at, instants[-1] + _interval(trunk.calls_per_second)),
+        Budget(store.trunk_budget(trunk.id), facts.trunk_next_at, instants[-1] + _interval(trunk_rate)),
     ]
     if facts.application_cap is not None:
         # no rate: the row only lets one reservation at a time count the application's calls

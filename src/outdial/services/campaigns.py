@@ -82,6 +82,8 @@ async def update_campaign(
             raise ConflictError(
                 f"The campaign {present.name!r} cannot be changed while its run is {present.run.state}; stop it first."
             )
+        # what the wire has no words for it does not take away either
+        draft = replace(draft, rules=replace(draft.rules, own=present.rules.own))
         row = await _resolve(connection, present.id, iid=iid, account_id=present.account_id, draft=draft)
         await store.update(connection, row, changed=_changed(present, row), actor=actor)
         return await _campaign(connection, iid, campaign_id)

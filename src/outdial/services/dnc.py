@@ -13,7 +13,7 @@ from typing import Final
 from outdial import clock
 from outdial.core import ids
 from outdial.core.errors import ConflictError, InvalidInputError, NotFoundError
-from outdial.core.model import DncEntry, DncList
+from outdial.core.model import OPT_OUTS, DncEntry, DncList, DncSource
 from outdial.core.phone import parse_phone
 from outdial.services.access import require_application
 from outdial.services.fields import LONGEST_DESCRIPTION, is_storable, line_problems, name_problems, require
@@ -56,6 +56,7 @@ async def add_numbers(
     list_name: str | None = None,
     phones: Iterable[str],
     reason: str = "",
+    source: DncSource = DncSource.OPERATOR,
     actor: str,
     default_region: str | None = None,
 ) -> DncChange:
@@ -69,7 +70,15 @@ async def add_numbers(
     async with database.transaction() as connection:
         list_id = await _made_list(connection, account_id, iid, list_name)
     return await _add(
-        database, account_id, list_id, phones, reason=reason, expires_at=None, actor=actor, region=default_region
+        database,
+        account_id,
+        list_id,
+        phones,
+        reason=reason,
+        expires_at=None,
+        source=source,
+        actor=actor,
+        region=default_region,
     )
 
 
@@ -81,6 +90,7 @@ async def _add(
     *,
     reason: str,
     expires_at: datetime | None,
+    source: DncSource,
     actor: str,
     region: str | None,
 ) -> DncChange:
@@ -92,7 +102,21 @@ async def _add(
             # frozen in the middle of this, the process must not keep the account from dialing for long
             await runs_store.limit_idle(connection, IDLE_SECONDS)
             await store.freeze(connection, account_id)
-            added = await store.add(connection, list_id, distinct, reason=reason, actor=actor, expires_at=expires_at)
+            added = await store.add(
+                connection, list_id, distinct, reason=reason, actor=actor, source=source, expires_at=expires_at
+            )
+            for phone in distinct if source in OPT_OUTS else ():
+                await history.append(
+                    connection,
+                    account_id,
+                    "opt_out",
+                    "listed",
+                    actor=actor,
+                    dnc_list_id=list_id,
+                    phone=phone,
+                    source=source,
+                    reason=reason,
+                )
         changed += added
         unchanged += len(lot) - added
         still_open = await _settle(database, account_id, distinct)
@@ -215,6 +239,7 @@ async def add_to_list(
         phones,
         reason=reason,
         expires_at=expires_at,
+        source=DncSource.OPERATOR,
         actor=actor,
         region=default_region,
     )

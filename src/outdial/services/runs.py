@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from outdial.core import ids
+from outdial.core.breaker import ACTOR
 from outdial.core.campaign import RunAction, move
 from outdial.core.errors import (
     BadReferenceError,
@@ -50,6 +51,7 @@ __all__ = [
     "begin",
     "load_more",
     "pause",
+    "pause_failing",
     "progress",
     "require_startable",
     "resume",
@@ -243,12 +245,31 @@ async def pause(database: Database, engines: Engines, *, iid: str, campaign_id: 
         run = await locked_latest(connection, iid, campaign_id)
         if run.state is not RunState.PAUSED:
             run = await move_locked(connection, run, RunAction.PAUSE, actor)
+    await _silence(database, engines, run)
+    return run
+
+
+async def pause_failing(database: Database, engines: Engines, run: Run, *, reason: str) -> bool:
+    """Pause a run because its calls fail, unless it has moved on since it was looked at; return whether it was paused.
+    Otherwise as :func:`pause`."""
+    async with database.transaction() as connection:
+        await store.limit_idle(connection, engines.ttl_seconds)
+        await store.lock_run(connection, run.id)
+        present = await store.by_id(connection, run.id)
+        if present.state is not RunState.ACTIVE or present.epoch != run.epoch:
+            return False
+        paused = await move_locked(connection, present, RunAction.PAUSE, ACTOR, reason=reason)
+    await _silence(database, engines, paused)
+    return True
+
+
+async def _silence(database: Database, engines: Engines, run: Run) -> None:
+    """Let no new call of a paused run leave; what rings or is connected goes on."""
     async with database.connection() as connection:
         target = await barrier.target_of(connection, run, engines)
     wishes = barrier.Wishes(ringing=RingingCalls.LET_RING)
     # an engine that does not answer fences itself when its permit runs out
     await barrier.silence(engines, target, wishes, deadline=target.settled_at + PATIENCE_SECONDS, database=database)
-    return run
 
 
 async def resume(database: Database, *, iid: str, campaign_id: str, actor: str) -> Run:
@@ -294,8 +315,11 @@ async def locked_latest(connection: Connection, iid: str, campaign_id: str) -> R
     return await store.by_id(connection, run.id)
 
 
-async def move_locked(connection: Connection, run: Run, action: RunAction, actor: str) -> Run:
-    """Do something to a run whose lock is held, and wake every node. Raises ConflictError when its state forbids it."""
+async def move_locked(
+    connection: Connection, run: Run, action: RunAction, actor: str, *, reason: str | None = None
+) -> Run:
+    """Do something to a run whose lock is held, and wake every node; ``reason`` is for its history, the action's name
+    unless told. Raises ConflictError when its state forbids it."""
     moved = await store.move_run(
         connection,
         run.id,
@@ -303,7 +327,7 @@ async def move_locked(connection: Connection, run: Run, action: RunAction, actor
         epoch=run.epoch,
         after=move(run.state, action),
         actor=actor,
-        reason=str(action),
+        reason=str(action) if reason is None else reason,
     )
     if moved is None:
         raise ConflictError(f"The run {run.instance_id} has just changed: ask again.")

@@ -23,12 +23,13 @@ from outdial.core.errors import (
     NotFoundError,
     StopNotProvenError,
 )
-from outdial.core.model import AttemptState, ConnectedCalls, Disposition, DoneReason, Run, RunContactState
+from outdial.core.model import AttemptState, ConnectedCalls, Disposition, DncSource, DoneReason, Run, RunContactState
 from outdial.core.paging import Page
 from outdial.core.phone import mask, parse_phone
 from outdial.core.wide_stop import StopScope, StopTarget
 from outdial.services import barrier, dnc
 from outdial.services import stop as stops
+from outdial.services.dnc import DncChange
 from outdial.services.engines import Engines
 from outdial.services.fields import is_storable
 from outdial.services.stop import StopOptions, StopReport
@@ -253,6 +254,7 @@ async def stop_number(
     phone: str,
     actor: str,
     reason: str = "stop",
+    source: DncSource = DncSource.STOP,
     connected: ConnectedCalls = ConnectedCalls.KEEP,
     default_region: str | None = None,
 ) -> WideStop:
@@ -265,16 +267,12 @@ async def stop_number(
     number = parse_phone(phone, default_region)
     stop_id = new_id()
     change = await dnc.add_numbers(
-        database, account_id=account_id, phones=[number], reason=reason, actor=actor, default_region=default_region
+        database, account_id=account_id, phones=[number], reason=reason, source=source, actor=actor
     )
     target = StopTarget(StopScope.NUMBER, number, account_id)
     async with database.connection() as connection:
         await store.insert(connection, stop_id, target, actor=actor)
-    if change.problems:
-        raise StopNotProvenError(
-            f"{mask(number)} is on the do-not-call list, but whether a call to it that was being placed has left is "
-            "not known yet. Ask again."
-        )
+    require_left(number, change)
     calls = _NumberCalls(database, engines, account_id, number, actor)
     cancelled, hung_up, left = await calls.end(connected)
     await calls.require_lines()
@@ -283,6 +281,15 @@ async def stop_number(
         report = NumberReport(cancelled=cancelled, hung_up=hung_up, connected=left, contacts_removed=removed)
         await store.proven(connection, stop_id, number_report=report)
     return await wide_stop(database, stop_id)
+
+
+def require_left(number: str, change: DncChange) -> None:
+    """Raise StopNotProvenError unless each call to a listed number that was being placed has left or was given back."""
+    if change.problems:
+        raise StopNotProvenError(
+            f"{mask(number)} is on the do-not-call list, but whether a call to it that was being placed has left is "
+            "not known yet. Ask again."
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from enum import StrEnum
 
 from outdial.core.attempt_limits import AttemptLimit, PastAttempt
 from outdial.core.canonical import Json
-from outdial.core.model import Disposition, DoneReason, Run
+from outdial.core.model import Disposition, DoneReason, RetryOrder, Run
+from outdial.core.pacing import BACKOFF_MEMORY
 from outdial.core.phone import zones_of
 from outdial.core.screening import Candidate
 from outdial.store.attempt_limits import limit_of
@@ -36,6 +37,8 @@ class Facts:
     trunk_next_at: datetime | None
     limits: tuple[AttemptLimit, ...] = ()
     """Those the run's calls are held back by."""
+    refused_at: tuple[datetime, ...] = ()
+    """When the trunk's carrier has lately refused calls for want of capacity."""
 
 
 class Verdict(StrEnum):
@@ -106,7 +109,10 @@ async def facts(connection: Connection, run: Run) -> Facts:
                (SELECT next_at FROM rate_budgets WHERE key = $5) AS trunk_next_at,
                (SELECT jsonb_agg(l ORDER BY l.created_at, l.id) FROM attempt_limits l
                  WHERE l.account_id = p.account_id AND (l.iid IS NULL OR l.iid = p.iid)
-                   AND (l.campaign_id IS NULL OR l.campaign_id = $6)) AS limits
+                   AND (l.campaign_id IS NULL OR l.campaign_id = $6)) AS limits,
+               ARRAY(SELECT a.ended_at FROM attempts a
+                      WHERE a.trunk_id = $2 AND a.sip_code IN (429, 503) AND a.ended_at > now() - $7::interval
+                      ORDER BY a.ended_at) AS refused_at
           FROM applications p WHERE p.iid = $3
         """,
         run.id,
@@ -115,19 +121,23 @@ async def facts(connection: Connection, run: Run) -> Facts:
         run_budget(run.id),
         trunk_budget(run.trunk_id),
         run.campaign_id,
+        BACKOFF_MEMORY,
     )
     assert row is not None  # noqa: S101 - the run refers to the application
-    return Facts(**{**row, "limits": tuple(limit_of(one) for one in row["limits"] or ())})
+    limits = tuple(limit_of(one) for one in row["limits"] or ())
+    return Facts(**{**row, "limits": limits, "refused_at": tuple(row["refused_at"])})
 
 
 async def candidates(
     connection: Connection, run: Run, limit: int, limits: Sequence[AttemptLimit] = ()
 ) -> list[Candidate]:
-    """Return up to ``limit`` contacts that may be due: call-backs, then first tries, then retries.
+    """Return up to ``limit`` contacts that may be due: call-backs, then first tries, then retries, or retries before
+    first tries where the run's rules say so.
 
     Numbers with a live call of the account are passed over: their turn comes when that call has ended. What has become
     of the others is read as far back as the attempt limits look.
     """
+    own = run.rules.own
     matters = sorted({one.rule.matter for one in limits if one.rule.matter is not None})
     rows = await connection.fetch(
         """
@@ -141,17 +151,26 @@ async def candidates(
                                    AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
               ORDER BY rc.not_before LIMIT $3)
             UNION ALL
-            (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 1, rc.sort_key
+            (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 2, rc.sort_key
                FROM run_contacts rc
               WHERE rc.run_id = $1 AND rc.state = 'pending'
                 AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
                                    AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
               ORDER BY rc.sort_key LIMIT $3)
             UNION ALL
-            (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 2,
+            (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 3,
                     (extract(epoch FROM rc.not_before) * 1000000)::bigint
                FROM run_contacts rc
-              WHERE rc.run_id = $1 AND rc.state = 'waiting' AND rc.callback_at IS NULL
+              WHERE rc.run_id = $1 AND rc.state = 'waiting' AND rc.callback_at IS NULL AND rc.attempts_count = 0
+                AND rc.not_before <= clock_timestamp()
+                AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
+                                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
+              ORDER BY rc.not_before LIMIT $3)
+            UNION ALL
+            (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, CASE WHEN $6 THEN 1 ELSE 4 END,
+                    (extract(epoch FROM rc.not_before) * 1000000)::bigint
+               FROM run_contacts rc
+              WHERE rc.run_id = $1 AND rc.state = 'waiting' AND rc.callback_at IS NULL AND rc.attempts_count > 0
                 AND rc.not_before <= clock_timestamp()
                 AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
                                    AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
@@ -170,6 +189,11 @@ async def candidates(
                      WHERE a.account_id = $2 AND a.phone = due.phone AND a.ended_at IS NOT NULL
                        AND a.ended_at > now() - $4 * interval '1 second'
                        AND (a.dialed_at IS NOT NULL OR a.disposition <> 'cancelled')) END AS past,
+               CASE WHEN $7 THEN
+                   (SELECT jsonb_agg(jsonb_build_array(a.disposition, a.ended_at) ORDER BY a.ended_at)
+                      FROM attempts a
+                     WHERE a.run_id = $1 AND a.contact_id = due.contact_id AND a.ended_at IS NOT NULL
+                       AND (a.dialed_at IS NOT NULL OR a.disposition <> 'cancelled')) END AS tried,
                CASE WHEN $5::text[] IS NOT NULL THEN outdial_matters(c.attributes, $5) END AS matters
           FROM due
           JOIN runs r ON r.id = $1
@@ -183,6 +207,8 @@ async def candidates(
         limit,
         float(max(one.rule.window_seconds for one in limits)) if limits else None,
         matters or None,
+        own.retry_order is RetryOrder.WHEN_DUE,
+        bool(own.retry_rules),
     )
     return [
         Candidate(
@@ -195,6 +221,7 @@ async def candidates(
             is_callback=row["is_callback"],
             on_account_dnc=row["on_account_dnc"],
             on_campaign_dnc=row["on_campaign_dnc"],
+            tried=tuple((Disposition(how), datetime.fromisoformat(at)) for how, at in row["tried"] or ()),
             past=tuple(_past(*one) for one in row["past"] or ()),
             matters=row["matters"] or {},
         )

@@ -99,6 +99,17 @@ CREATE FUNCTION outdial_beyond_limits(
                        OR a.matters ->> l.matter = p_matters ->> l.matter)))
 $$;
 
+-- Where an entry of a do-not-call list comes from (core.model.DncSource); of those from before nobody knows.
+ALTER TABLE dnc_entries ADD COLUMN source text NOT NULL DEFAULT 'unknown';
+
+-- Who was put off before the first try, and who is to be tried again, each in the order in which they come due: neither
+-- is found by reading past all of the others.
+CREATE INDEX run_contacts_put_off ON run_contacts (run_id, not_before) WHERE state = 'waiting' AND attempts_count = 0;
+CREATE INDEX run_contacts_retries ON run_contacts (run_id, not_before) WHERE state = 'waiting' AND attempts_count > 0;
+
+-- What carriers said of late that had too much to do (RFC 3261 §21.5.4, RFC 6585 §4): core.pacing slows down by it.
+CREATE INDEX attempts_refused ON attempts (trunk_id, ended_at) WHERE sip_code IN (429, 503);
+
 -- Reserves attempts of one run for one node. Arrays of one group have equal lengths.
 --   denied: contacts no rule will ever let be dialed, with the reason; they become done, a call-back asked for or not
 --   deferred: contacts that may not be dialed before an instant; they become waiting
