@@ -31,7 +31,8 @@ async def is_in(stage, run, state) -> bool:
 
 
 async def test_it_pauses_itself_and_says_why_and_goes_on_once_resumed(database, secret_box, engines, tmp_path):
-    stage = await set_stage(database, secret_box, phones(60), rules=RULES)
+    # so slow that the run is not over before anybody looks
+    stage = await set_stage(database, secret_box, phones(60), rules=RULES, calls_per_second=10.0)
     now = [OVERLOADED]
     async with simulated(rule_of=lambda _number: now[0]) as engine, dialing(stage, engine, tmp_path, engines=engines):
         run = await start(stage)
