@@ -72,9 +72,7 @@ def rules_table() -> str:
 
 def presets_table() -> str:
     """Return the presets of attempt limits of the same page."""
-    return table(
-        ("preset", "says", "source"), ((f"`{one.name}`", one.summary, one.source) for one in PRESETS.values())
-    )
+    return table(("preset", "says", "source"), ((f"`{one.name}`", one.summary, one.source) for one in PRESETS.values()))
 
 
 # Settings

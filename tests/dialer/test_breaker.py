@@ -70,8 +70,8 @@ async def test_refusals_are_told_to_every_node(database, secret_box):
                 INSERT INTO attempts (id, run_id, campaign_id, account_id, contact_id, phone, caller_id, trunk_id,
                                       engine_id, node_id, epoch, number, state, disposition, sip_code, ended_at,
                                       changed_by)
-                VALUES (md5($1::text), $2, 'c', $3, $1, '+15550100001', '+1', $4, 'e', 'another', 1, 1, 'ended',
-                        'congestion', $5, now() - $6::interval, 'test')
+                VALUES (md5(($1::integer)::text), $2, 'c', $3, $1, '+15550100001', '+1', $4, 'e', 'another', 1, 1,
+                        'ended', 'congestion', $5, now() - $6::interval, 'test')
                 """,
                 age,
                 run.id,
