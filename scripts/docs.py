@@ -22,10 +22,12 @@ import outdial
 from outdial.cli.commands import app
 from outdial.config import Settings, default_data_dir
 from outdial.core.attempt import ATTEMPT_MOVES, RUN_CONTACT_MOVES
+from outdial.core.attempt_limits import PRESETS
 from outdial.core.campaign import RAISES_EPOCH, RUN_MOVES
 from outdial.core.contact_import import IMPORT_MOVES, ImportState
 from outdial.core.errors import OutdialError
 from outdial.core.model import AttemptState, DoneReason, RunContactState, RunState
+from outdial.core.screening import CHECKS
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "reference"
@@ -58,6 +60,19 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     lines += [["---"] * len(lines[0])]
     lines += [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+# Dialing rules
+
+
+def rules_table() -> str:
+    """Return the table of docs/explanation/dialing-rules.md: each rule of the gate, in order, in its own words."""
+    return table(("rule", "says"), ((f"`{rule}`", _text(check.__doc__)) for rule, check in CHECKS.items()))
+
+
+def presets_table() -> str:
+    """Return the presets of attempt limits of the same page."""
+    return table(("preset", "says", "source"), ((f"`{one.name}`", one.summary, one.source) for one in PRESETS.values()))
 
 
 # Settings

@@ -30,6 +30,12 @@ def test_generated_pages_are_fresh(name):
     assert (ROOT / "docs" / "reference" / name).read_text() == generator().pages()[name], "run `make docs`"
 
 
+@pytest.mark.parametrize("name", ["rules_table", "presets_table"])
+def test_the_page_of_dialing_rules_tells_those_there_are(name):
+    page = (ROOT / "docs" / "explanation" / "dialing-rules.md").read_text()
+    assert getattr(generator(), name)() in page, "the table has changed: paste what scripts/docs.py makes"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):

@@ -64,6 +64,7 @@ async def test_an_entry_tells_who_and_why_and_until_when(native):
     assert entry.pop("addedAt").endswith("Z")
     assert entry == {
         "phoneNumber": "+15550100001",
+        "source": "operator",
         "reason": "holiday",
         "addedBy": native.tenant.credentials.client_id,
         "expiresAt": "2098-12-31T22:00:00Z",

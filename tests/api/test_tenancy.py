@@ -94,6 +94,7 @@ async def ids(tenant, database) -> dict[str, str]:
     # the strangers have the number of the wire's samples too
     await native.done("POST", f"/trunks/{trunk['id']}/caller-ids", {"phoneNumber": OWN_CALLER_ID})
     lists = (await native.done("GET", "/dnc-lists"))["results"]
+    limit = await native.done("POST", "/attempt-limits", {"count": 3, "windowSeconds": 86400, "counts": "attempts"})
     upload = await native.done("POST", "/imports", {"listName": "Recent Buyers", "fileName": "people.csv"})
     # of a number nobody calls from: the live run goes on
     wide = await native.done("POST", "/stops/caller-id", {"callerId": "+15550100888"})
@@ -112,6 +113,7 @@ async def ids(tenant, database) -> dict[str, str]:
         "stopId": wide["id"],
         "clientId": tenant.credentials.client_id,
         "dncListId": lists[1]["id"],
+        "limitId": limit["id"],
         "flowId": flow["id"],
         "trunkId": trunk["id"],
         "phoneNumber": OWN_CALLER_ID,
@@ -149,6 +151,7 @@ def test_the_document_knows_them_all(every):
         "stopId",
         "clientId",
         "dncListId",
+        "limitId",
         "flowId",
         "trunkId",
         "phoneNumber",
@@ -289,6 +292,7 @@ async def test_an_unknown_id_looks_like_somebody_elses(every, tenant, other, ids
     unknown = {
         "clientId": "cs-1",
         "dncListId": "cl-1",
+        "limitId": "al-1",
         "flowId": "cf-1",
         "trunkId": "tr-1",
         "campaignId": "cd-1",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outdial.core.pacing import Limit, room, slots
+from outdial.core.pacing import BACKOFF_MEMORY, MOST_HALVINGS, Limit, halvings, room, slots, slowed
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 MICRO = timedelta(microseconds=1)
@@ -72,3 +72,50 @@ class TestSlots:
         for before, after in pairwise(sent):
             # datetimes have microseconds: each instant is rounded once
             assert after - before >= gap - 2 * MICRO
+
+
+class TestBackoff:
+    """A carrier that answers 503 or 429 gets fewer calls, and more again when it does so no longer."""
+
+    def at(self, *seconds):
+        return [NOW + timedelta(seconds=second) for second in seconds]
+
+    @pytest.mark.parametrize(
+        ("refused", "second", "level"),
+        [
+            ((), 0, 0),
+            ((0,), 0, 1),
+            ((0,), 9, 1),
+            ((0,), 10, 0),
+            ((0, 1, 2), 2, 3),
+            # a burst says one thing
+            ((0, 0.1, 0.2, 0.9), 1, 1),
+            ((0, 1, 2), 12, 2),
+            ((0, 1, 2), 32, 0),
+            # half recovered, then refused again
+            ((0, 1, 2, 13), 13, 3),
+            (tuple(range(50)), 50, 6),
+        ],
+    )
+    def test_each_refusal_halves_the_rate_and_ten_seconds_without_double_it(self, refused, second, level):
+        now = NOW + timedelta(seconds=second)
+        assert halvings(self.at(*refused), now=now) == level
+        assert slowed(64.0, self.at(*refused), now=now) == 64.0 / 2**level
+
+    @given(st.lists(st.floats(0, 600), max_size=40), st.floats(0, 900))
+    def test_it_never_ends_and_always_recovers(self, refused, later):
+        instants = self.at(*refused)
+        now = NOW + timedelta(seconds=later)
+        seen = [at for at in instants if at <= now]
+        assert 0 <= halvings(seen, now=now) <= MOST_HALVINGS
+        # what is left out because it is old has no effect any more
+        recent = [at for at in seen if at > now - BACKOFF_MEMORY]
+        assert halvings(recent, now=now) <= halvings(seen, now=now)
+        assert halvings(seen, now=max([now, *seen]) + BACKOFF_MEMORY) == 0
+
+    @pytest.mark.parametrize(("rate", "left"), [(64.0, 1.0), (1.0, 0.1), (0.05, 0.05)])
+    def test_one_call_in_ten_seconds_is_left(self, rate, left):
+        assert slowed(rate, self.at(*range(9)), now=NOW + timedelta(seconds=9)) == left
+
+    def test_the_order_in_which_they_are_read_does_not_matter(self):
+        assert halvings(self.at(2, 0, 1), now=NOW + timedelta(seconds=2)) == 3

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outdial.core.model import Disposition, DoneReason
-from outdial.core.retry import Finish, PutBack, TryAgain, after_attempt
+from outdial.core.calling_hours import is_open
+from outdial.core.model import CallingHours, CallingWindow, Disposition, DoneReason, OwnRules, RetryRule
+from outdial.core.retry import FINAL_DISPOSITIONS, NO_WINDOW, Finish, PutBack, TryAgain, after_attempt, next_window
 from runs import RULES as PLAIN
 
 RULES = replace(PLAIN, max_attempts=3, retry_seconds=600)
@@ -25,8 +26,8 @@ FINAL = {
 AGAIN = set(Disposition) - set(FINAL)
 
 
-def after(disposition, *, count=1, sent=True, stopping=False):
-    return after_attempt(disposition, sent=sent, attempts_count=count, rules=RULES, run_stopping=stopping)
+def after(disposition, *, count=1, sent=True, stopping=False, rules=RULES):
+    return after_attempt(disposition, sent=sent, attempts_count=count, rules=rules, run_stopping=stopping)
 
 
 @pytest.mark.parametrize("disposition", FINAL)
@@ -59,3 +60,75 @@ def test_nobody_is_tried_more_often_than_allowed(disposition, count, stopping):
         assert count < RULES.max_attempts
         assert not stopping
         assert disposition is not D.UNKNOWN
+
+
+class TestRules:
+    """What a disposition has a rule for."""
+
+    def after(self, rule, disposition=D.BUSY, count=1):
+        return after(disposition, count=count, rules=replace(RULES, own=OwnRules(retry_rules=(rule,))))
+
+    @pytest.mark.parametrize(
+        ("rule", "decided"),
+        [
+            (RetryRule(D.BUSY, seconds=30), TryAgain(30)),
+            (RetryRule(D.BUSY, most=2), TryAgain(600)),
+            (RetryRule(D.BUSY, most=0), Finish(DoneReason.ATTEMPTS_USED)),
+            # the gate waits for the window
+            (RetryRule(D.BUSY, next_window=True), TryAgain(0)),
+            (RetryRule(D.BUSY, seconds=30, next_window=True), TryAgain(30)),
+            (RetryRule(D.NO_ANSWER, seconds=30), TryAgain(600)),
+        ],
+    )
+    def test_the_interval_is_the_rules_own(self, rule, decided):
+        assert self.after(rule) == decided
+
+    def test_no_rule_gives_more_attempts_than_there_are(self):
+        assert self.after(RetryRule(D.BUSY, most=99, seconds=1), count=3) == Finish(DoneReason.ATTEMPTS_USED)
+
+    @pytest.mark.parametrize("disposition", Disposition)
+    def test_final_endings_stay_final(self, disposition):
+        found = self.after(RetryRule(disposition, seconds=1), disposition)
+        assert isinstance(found, Finish) is (disposition in FINAL_DISPOSITIONS)
+        assert set(FINAL) == FINAL_DISPOSITIONS
+
+
+class TestNextWindow:
+    WEEKDAYS = CallingHours(tuple(CallingWindow(day, time(9), time(18)) for day in range(5)), zone="UTC")
+
+    @pytest.mark.parametrize(
+        ("at", "begins"),
+        [
+            # Wednesday 25 November 2026
+            (NOW, datetime(2026, 11, 26, 9, tzinfo=UTC)),
+            (NOW.replace(hour=20), datetime(2026, 11, 26, 9, tzinfo=UTC)),
+            (NOW.replace(hour=3), datetime(2026, 11, 25, 9, tzinfo=UTC)),
+            (datetime(2026, 11, 27, 17, 59, tzinfo=UTC), datetime(2026, 11, 30, 9, tzinfo=UTC)),
+        ],
+    )
+    def test_it_is_the_next_opening_after_a_closing(self, at, begins):
+        assert next_window(self.WEEKDAYS, ("UTC",), at) == begins
+
+    def test_two_windows_a_day_are_two(self):
+        hours = CallingHours((CallingWindow(2, time(9), time(13)), CallingWindow(2, time(14), time(18))), zone="UTC")
+        assert next_window(hours, ("UTC",), NOW) == NOW.replace(hour=14)
+
+    def test_windows_that_touch_are_one(self):
+        hours = CallingHours((CallingWindow(2, time(9), time(13)), CallingWindow(2, time(13), time(18))), zone="UTC")
+        assert next_window(hours, ("UTC",), NOW) == NOW.replace(hour=9) + timedelta(days=7)
+
+    def test_hours_that_never_end_wait_a_day(self):
+        always = CallingHours(tuple(CallingWindow(day, time(0), time.max) for day in range(7)), zone="UTC")
+        assert next_window(always, ("UTC",), NOW) == NOW + NO_WINDOW
+
+    @given(
+        zones=st.lists(st.sampled_from(["UTC", "Europe/Berlin", "America/Chicago", "Asia/Kolkata"]), min_size=1),
+        hour=st.integers(0, 24 * 14),
+    )
+    def test_between_the_two_hours_were_closed(self, zones, hour):
+        at = NOW + timedelta(hours=hour)
+        begins = next_window(self.WEEKDAYS, zones, at)
+        assert begins > at or not is_open(self.WEEKDAYS, zones, at)
+        if is_open(self.WEEKDAYS, zones, begins):
+            quarters = int((begins - at) / timedelta(minutes=15))
+            assert not all(is_open(self.WEEKDAYS, zones, at + timedelta(minutes=15 * n)) for n in range(quarters + 1))

@@ -8,14 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outdial.core.calling_hours import is_open, zones_for
-from outdial.core.model import CallingHours, CallingWindow, DoneReason, RunState
+from outdial.core.model import CallingHours, CallingWindow, Disposition, DoneReason, OwnRules, RetryRule, RunState
 from outdial.core.screening import (
+    CHECKS,
     NEVER_OPEN_RETRY,
     Allow,
     Candidate,
     Deny,
     NotBefore,
-    WaitReason,
+    Policy,
+    Rule,
     run_may_dial,
     screen,
 )
@@ -23,6 +25,7 @@ from runs import RULES as PLAIN
 
 HOURS = CallingHours(windows=tuple(CallingWindow(day, time(9), time(18)) for day in range(7)), zone="UTC")
 RULES = replace(PLAIN, calling_hours=HOURS, max_attempts=3)
+POLICY = Policy(RULES)
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 SOMEBODY = Candidate(
     contact_id=1,
@@ -36,57 +39,88 @@ SOMEBODY = Candidate(
 )
 
 
-def test_nothing_in_the_way():
-    assert screen(SOMEBODY, RULES, now=NOON) == Allow()
+def verdict(candidate, *, now=NOON):
+    return screen(candidate, POLICY, now=now).verdict
+
+
+def test_nothing_in_the_way_and_every_rule_says_what_it_looked_at():
+    found = screen(SOMEBODY, POLICY, now=NOON)
+    assert (found.verdict, found.rule) == (Allow(), None)
+    assert list(found.inputs) == [rule.value for rule in CHECKS] == [rule.value for rule in Rule]
+    assert found.inputs["calling_hours"] == {"zones": ("UTC",), "zonesOf": "campaign"}
+    assert "phonenumbers" in found.versions
+    assert set(found.document()) == {"inputs", "versions"}
+
+
+def test_a_denial_says_by_which_rule_and_what_that_looked_at():
+    found = screen(replace(SOMEBODY, attempts_count=3), POLICY, now=NOON)
+    assert found.document() == {
+        "rule": "contact_attempts",
+        "sentence": "All 3 attempts have been used.",
+        "inputs": {"attempts": 3, "most": 3, "callback": False},
+    }
+
+
+def test_who_is_put_off_is_told_until_when():
+    found = screen(replace(SOMEBODY, contact_zone="Asia/Tokyo"), POLICY, now=NOON).document()
+    assert (found["rule"], found["until"]) == ("calling_hours", "2026-11-26T00:00:00.000000Z")
+    assert found["inputs"] == {"zones": ("Asia/Tokyo",), "zonesOf": "contact"}
+    assert found["versions"]
+
+
+def test_a_call_that_would_leave_after_the_hours_end_waits():
+    late = NOON.replace(hour=17, minute=59, second=59)
+    assert screen(SOMEBODY, POLICY, now=late).verdict == Allow()
+    found = screen(SOMEBODY, POLICY, now=late, until=late + timedelta(seconds=1))
+    assert found.rule is Rule.CALLING_HOURS
+    assert found.verdict.at == datetime(2026, 11, 26, 9, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(("field", "word"), [("on_account_dnc", "account"), ("on_campaign_dnc", "campaign")])
 def test_a_listed_number_is_denied_whatever_else(field, word):
-    found = screen(replace(SOMEBODY, **{field: True, "not_before": NOON + timedelta(days=9)}), RULES, now=NOON)
+    found = verdict(replace(SOMEBODY, **{field: True, "not_before": NOON + timedelta(days=9)}))
     assert isinstance(found, Deny)
     assert found.reason is DoneReason.DNC
     assert word in found.sentence
 
 
 def test_used_attempts_are_denied():
-    found = screen(replace(SOMEBODY, attempts_count=3), RULES, now=NOON)
+    found = verdict(replace(SOMEBODY, attempts_count=3))
     assert isinstance(found, Deny)
     assert found.reason is DoneReason.ATTEMPTS_USED
-    assert screen(replace(SOMEBODY, attempts_count=2), RULES, now=NOON) == Allow()
+    assert verdict(replace(SOMEBODY, attempts_count=2)) == Allow()
 
 
 def test_a_call_back_is_one_attempt_more_but_nothing_else():
     asks = replace(SOMEBODY, attempts_count=3, is_callback=True)
-    assert screen(asks, RULES, now=NOON) == Allow()
-    night = screen(asks, RULES, now=NOON.replace(hour=3))
-    assert isinstance(night, NotBefore)
-    assert night.reason is WaitReason.CALLING_HOURS
-    assert isinstance(screen(replace(asks, on_account_dnc=True), RULES, now=NOON), Deny)
+    assert verdict(asks) == Allow()
+    night = screen(asks, POLICY, now=NOON.replace(hour=3))
+    assert isinstance(night.verdict, NotBefore)
+    assert night.rule is Rule.CALLING_HOURS
+    assert isinstance(verdict(replace(asks, on_account_dnc=True)), Deny)
 
 
 def test_a_retry_waits_for_its_time():
     due = NOON + timedelta(seconds=1)
-    found = screen(replace(SOMEBODY, attempts_count=1, not_before=due), RULES, now=NOON)
-    assert isinstance(found, NotBefore)
-    assert (found.at, found.reason) == (due, WaitReason.RETRY_PERIOD)
-    assert screen(replace(SOMEBODY, attempts_count=1, not_before=NOON), RULES, now=NOON) == Allow()
+    found = screen(replace(SOMEBODY, attempts_count=1, not_before=due), POLICY, now=NOON)
+    assert (found.verdict.at, found.rule) == (due, Rule.RETRY_PERIOD)
+    assert verdict(replace(SOMEBODY, attempts_count=1, not_before=NOON)) == Allow()
 
 
 def test_outside_calling_hours_it_waits_for_the_opening():
-    found = screen(SOMEBODY, RULES, now=NOON.replace(hour=20))
-    assert isinstance(found, NotBefore)
-    assert (found.at, found.reason) == (datetime(2026, 11, 26, 9, tzinfo=UTC), WaitReason.CALLING_HOURS)
+    found = screen(SOMEBODY, POLICY, now=NOON.replace(hour=20))
+    assert (found.verdict.at, found.rule) == (datetime(2026, 11, 26, 9, tzinfo=UTC), Rule.CALLING_HOURS)
 
 
 def test_the_contacts_zone_wins_over_the_numbers():
     asleep = replace(SOMEBODY, number_zones=("Asia/Tokyo",))
-    assert isinstance(screen(asleep, RULES, now=NOON), NotBefore)
-    assert screen(replace(asleep, contact_zone="UTC"), RULES, now=NOON) == Allow()
+    assert isinstance(verdict(asleep), NotBefore)
+    assert verdict(replace(asleep, contact_zone="UTC")) == Allow()
 
 
 @pytest.mark.parametrize("changed", [{"contact_zone": "Mars/Olympus"}, {"number_zones": ("UTC", "Nowhere")}])
 def test_hours_that_never_open_lose_nobody(changed):
-    found = screen(replace(SOMEBODY, **changed), RULES, now=NOON)
+    found = verdict(replace(SOMEBODY, **changed))
     assert isinstance(found, NotBefore)
     assert found.at == NOON + NEVER_OPEN_RETRY
 
@@ -107,7 +141,7 @@ candidates = st.builds(
 @given(candidate=candidates, hour=st.integers(0, 23))
 def test_nobody_is_allowed_whom_a_rule_forbids(candidate, hour):
     now = NOON.replace(hour=hour)
-    found = screen(candidate, RULES, now=now)
+    found = verdict(candidate, now=now)
     zones = zones_for(
         contact_zone=candidate.contact_zone, number_zones=candidate.number_zones, campaign_zone=HOURS.zone
     )
@@ -128,3 +162,35 @@ def test_nobody_is_allowed_whom_a_rule_forbids(candidate, hour):
 def test_a_run_is_dialed_only_when_active_at_the_epoch(state):
     assert run_may_dial(state, 3, 3) is (state is RunState.ACTIVE)
     assert not run_may_dial(state, 3, 2)
+
+
+class TestRetryRules:
+    """Counted and waited for when the contact is looked at again, by the same gate."""
+
+    def screen(self, rule, *endings, now=NOON, **more):
+        policy = Policy(replace(RULES, max_attempts=9, own=OwnRules(retry_rules=(rule,))))
+        return screen(replace(SOMEBODY, tried=endings, attempts_count=len(endings), **more), policy, now=now)
+
+    def ended(self, disposition, **ago):
+        return (disposition, NOON - timedelta(**ago))
+
+    def test_so_many_retries_after_one_ending(self):
+        rule = RetryRule(Disposition.BUSY, most=1)
+        once, twice = (self.ended(Disposition.BUSY, hours=hours) for hours in (2, 1))
+        assert self.screen(rule, once).verdict == Allow()
+        found = self.screen(rule, once, twice)
+        assert (found.rule, found.verdict.reason) == (Rule.RETRY_COUNT, DoneReason.ATTEMPTS_USED)
+        assert found.inputs == {"disposition": "busy", "ended": 2, "most": 1}
+        # the last one's rule holds
+        assert self.screen(rule, once, twice, self.ended(Disposition.NO_ANSWER, minutes=1)).verdict == Allow()
+
+    def test_the_next_calling_hours_are_waited_for(self):
+        rule = RetryRule(Disposition.NO_ANSWER, next_window=True)
+        found = self.screen(rule, self.ended(Disposition.NO_ANSWER, hours=1))
+        assert (found.rule, found.verdict.at) == (Rule.RETRY_WINDOW, datetime(2026, 11, 26, 9, tzinfo=UTC))
+        assert self.screen(rule, self.ended(Disposition.NO_ANSWER, hours=20)).verdict == Allow()
+
+    def test_a_call_back_has_its_own_instant(self):
+        rule = RetryRule(Disposition.BUSY, most=0, next_window=True)
+        endings = [self.ended(Disposition.BUSY, hours=1)] * 3
+        assert self.screen(rule, *endings, is_callback=True).verdict == Allow()

@@ -28,6 +28,7 @@ from outdial.dialer.opt_outs import OptOuts
 from outdial.dialer.worker import Worker
 from outdial.services import runs
 from outdial.services.emergency import EmergencySwitch
+from outdial.services.engines import Engines
 from outdial.store import attempts as attempts_store
 from outdial.store import engines as engines_store
 from outdial.store import nodes as nodes_store
@@ -82,7 +83,7 @@ async def note(connection, run, engine, node_id: str, key: str, *, seconds: floa
 async def node_at(database, secret_box, engine, tmp_path, node_id="n1") -> AsyncIterator[Node]:
     """A node whose book is kept and whose events are heard; nothing else of it runs."""
     await register(database, secret_box, engine.id, node_id)
-    book, opt_outs = Book(database), OptOuts(database)
+    book, opt_outs = Book(database), OptOuts(database, Engines(database, secret_box, ttl_seconds=TTL))
     calls = Calls(engine, book, silent(), opt_outs, ttl_seconds=TTL)
     resolver = TrunkResolver()
     tasks = [asyncio.create_task(part.run()) for part in (book, opt_outs, calls)]

@@ -24,8 +24,8 @@ async def stage(database, secret_box):
 
 
 @pytest.fixture
-async def opt_outs(database):
-    made = OptOuts(database)
+async def opt_outs(database, engines):
+    made = OptOuts(database, engines)
     task = asyncio.create_task(made.run())
     yield made
     task.cancel()
@@ -85,31 +85,31 @@ async def test_a_campaign_without_a_list_uses_the_accounts(stage, opt_outs):
 async def test_a_database_that_is_away_is_waited_for(stage, opt_outs, monkeypatch):
     attempt_id = await attempt_of(stage)
     tried = asyncio.Event()
-    adds = dnc.add_numbers
+    opts_out = module.opt_out
 
     async def away(*_arguments, **_more):
         tried.set()
         raise DatabaseUnavailableError("away")
 
-    monkeypatch.setattr(module.dnc, "add_numbers", away)
+    monkeypatch.setattr(module, "opt_out", away)
     opt_outs.put(attempt_id, OptOutScope.ACCOUNT)
     await tried.wait()
     assert await listed(stage) == []
-    monkeypatch.setattr(module.dnc, "add_numbers", adds)
+    monkeypatch.setattr(module, "opt_out", opts_out)
     await opt_outs.flush()
     assert len(await listed(stage)) == 1
 
 
 async def test_a_list_that_is_gone_becomes_the_accounts(stage, opt_outs, monkeypatch):
     await give_list(stage, "Spring refusals")
-    adds = dnc.add_numbers
+    opts_out = module.opt_out
 
     async def gone(*arguments, list_name, **more):
         if list_name is not None:
             raise NotFoundError("There is no such list.")
-        return await adds(*arguments, list_name=list_name, **more)
+        await opts_out(*arguments, list_name=list_name, **more)
 
-    monkeypatch.setattr(module.dnc, "add_numbers", gone)
+    monkeypatch.setattr(module, "opt_out", gone)
     opt_outs.put(await attempt_of(stage), OptOutScope.CAMPAIGN)
     await until(lambda: _is_on_two(stage))
     await opt_outs.flush()

@@ -24,7 +24,7 @@ from outdial.core.disposition import disposition_of
 from outdial.core.model import CallingHours, CallingWindow, DialingRules, DoneReason, RunContactState, RunState
 from outdial.core.pacing import Limit, room, slots
 from outdial.core.retry import Finish, PutBack, TryAgain, after_attempt
-from outdial.core.screening import Allow, Candidate, Deny, NotBefore, run_may_dial, screen
+from outdial.core.screening import Allow, Candidate, Deny, NotBefore, Policy, run_may_dial, screen
 
 BEGIN = datetime(2026, 3, 28, 6, tzinfo=UTC)
 """The morning before Europe's clocks are changed."""
@@ -169,7 +169,7 @@ class Day:
             )
             if not due:
                 continue
-            match screen(person.candidate, self.rules, now=self.now):
+            match screen(person.candidate, Policy(self.rules), now=self.now).verdict:
                 case Allow():
                     allowed.append(person)
                 case Deny(reason=reason):

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import ClassVar
 
+import asyncpg
 import pytest
 
 from dialing import add_campaign, phones, set_stage
-from outdial.core.model import AttemptState, Disposition, DoneReason, EngineKind, RunContactState, RunState
+from outdial.core.model import (
+    AttemptState,
+    Disposition,
+    DoneReason,
+    EngineKind,
+    OwnRules,
+    RetryOrder,
+    RetryRule,
+    RunContactState,
+    RunState,
+)
 from outdial.services import dnc, runs
 from outdial.store import attempts, engines, nodes, reserve
 from outdial.store import dnc as dnc_store
@@ -281,6 +294,112 @@ class TestReserve:
         assert not set(found[:3]) & set(await people(database, run))
         async with database.connection() as connection:
             assert await reserve.next_due(connection, run.id) == later
+
+
+class TestDecisions:
+    """What the gate said is kept: once per attempt and denial, and for who is put off when another rule does it."""
+
+    ALLOWED: ClassVar = {"inputs": {"account_dnc": {"listed": False}}, "versions": {"phonenumbers": "9"}}
+
+    @staticmethod
+    def put_off(rule: str, until: datetime) -> dict:
+        return {"rule": rule, "sentence": "Later.", "until": until.isoformat(), "inputs": {"zones": ["UTC"]}}
+
+    async def told(self, database, contact_id, action="run_contact") -> list[dict | None]:
+        async with database.connection() as connection:
+            rows = await connection.fetch(
+                "SELECT detail FROM history WHERE action = $1 AND contact_id = $2 ORDER BY id", action, contact_id
+            )
+        return [row["detail"] for row in rows]
+
+    async def kept(self, database, contact_id):
+        async with database.connection() as connection:
+            return await connection.fetchval("SELECT screening FROM run_contacts WHERE contact_id = $1", contact_id)
+
+    async def test_an_attempt_tells_what_it_was_allowed_by(self, database, run, node):
+        (one,) = await people(database, run, 1)
+        await ask(database, run, node, replace(wish([one]), decisions={one: self.ALLOWED}))
+        async with database.connection() as connection:
+            assert await connection.fetchval("SELECT screening FROM attempts") == self.ALLOWED
+        (told,) = await self.told(database, one, "attempt")
+        assert told["screening"] == self.ALLOWED
+
+    async def test_a_denial_is_history(self, database, run, node):
+        (one,) = await people(database, run, 1)
+        why = {"rule": "account_dnc", "sentence": "Listed.", "inputs": {"listed": True}}
+        await ask(database, run, node, replace(wish([], denied=[(one, DoneReason.DNC)]), decisions={one: why}))
+        assert await self.told(database, one) == [why]
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with database.connection() as connection:
+                await connection.execute("UPDATE history SET detail = NULL WHERE contact_id = $1", one)
+
+    async def test_who_is_put_off_again_by_the_same_rule_adds_no_history(self, database, run, node):
+        (one,) = await people(database, run, 1)
+        now = datetime.now(UTC)
+        told = []
+        for rule, hours in (("calling_hours", 1), ("calling_hours", 25), ("number_limit", 30), ("calling_hours", 49)):
+            until = now + timedelta(hours=hours)
+            why = self.put_off(rule, until)
+            await ask(database, run, node, replace(wish([], deferred=[(one, until)]), decisions={one: why}))
+            assert await self.kept(database, one) == why
+            if hours != 25:
+                told.append(why)
+        assert await self.told(database, one) == told
+
+    async def test_an_attempt_ends_what_was_said_before(self, database, run, node):
+        (one,) = await people(database, run, 1)
+        past = datetime.now(UTC) - timedelta(seconds=1)
+        why = self.put_off("calling_hours", past)
+        await ask(database, run, node, replace(wish([], deferred=[(one, past)]), decisions={one: why}))
+        assert len((await ask(database, run, node, wish([one])))[1]) == 1
+        assert await self.kept(database, one) is None
+
+
+class TestOrder:
+    async def kinds(self, database, run) -> dict[str, int]:
+        """Make one of each kind, due; return their contact ids."""
+        found = await people(database, run)
+        named = dict(zip(("first", "put_off", "retry", "call_back"), found, strict=False))
+        past = datetime.now(UTC) - timedelta(minutes=1)
+        async with database.connection() as connection:
+            await connection.execute("UPDATE run_contacts SET state = 'done', done_reason = 'dnc'")
+            for name, contact_id in named.items():
+                await connection.execute(
+                    "UPDATE run_contacts SET state = $2, not_before = $3, callback_at = $4, attempts_count = $5, "
+                    "done_reason = NULL WHERE contact_id = $1",
+                    contact_id,
+                    "pending" if name == "first" else "waiting",
+                    None if name == "first" else past,
+                    past if name == "call_back" else None,
+                    0 if name in {"first", "put_off"} else 1,
+                )
+        return named
+
+    @pytest.mark.parametrize(
+        ("order", "names"),
+        [
+            (RetryOrder.AFTER_FIRST_TRIES, ["call_back", "first", "put_off", "retry"]),
+            (RetryOrder.WHEN_DUE, ["call_back", "retry", "first", "put_off"]),
+        ],
+    )
+    async def test_who_is_due_comes_in_the_order_of_the_rules(self, database, run, order, names):
+        named = await self.kinds(database, run)
+        ordered = replace(run, rules=replace(run.rules, own=OwnRules(retry_order=order)))
+        assert await people(database, ordered) == [named[name] for name in names]
+        assert await people(database, ordered, 1) == [named[names[0]]]
+
+    async def test_how_attempts_ended_is_read_where_a_rule_asks(self, database, run, node):
+        (one,) = await people(database, run, 1)
+        await ask(database, run, node, wish([one]))
+        async with database.connection() as connection:
+            attempt_id = await connection.fetchval("SELECT id FROM attempts")
+        again = ContactNews(RunContactState.WAITING, after_seconds=0)
+        await book(database, ended(attempt_id, Disposition.BUSY, contact=again))
+        asking = replace(run, rules=replace(run.rules, own=OwnRules(retry_rules=(RetryRule(Disposition.BUSY, 1),))))
+        async with database.connection() as connection:
+            for each, expected in ((run, []), (asking, [Disposition.BUSY])):
+                found = {person.contact_id: person for person in await reserve.candidates(connection, each, 20)}
+                assert [disposition for disposition, _ in found[one].tried] == expected
 
 
 class TestBook:

@@ -86,8 +86,8 @@ class TestScale:
             people = [one.contact_id for one in await reserve.candidates(connection, large, 16)]
             plan = await self.explain(
                 connection,
-                "SELECT * FROM outdial_reserve($1, 1, 'n', '{}', '{}', '{}', '{}', $2, $3, '{}', '{}', '{}', 50, 50, "
-                "NULL)",
+                "SELECT * FROM outdial_reserve($1, 1, 'n', '{}', '{}', '{}', '{}', '{}', '{}', $2, $3, '{}', '{}', "
+                "'{}', '{}', 50, 50, NULL)",
                 large.id,
                 people,
                 [f"{place:032x}" for place in range(16)],

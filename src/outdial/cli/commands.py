@@ -13,6 +13,7 @@ from outdial.cli import (
     clients,
     contacts,
     courtesy,
+    dialing_rules,
     dnc,
     engines,
     flows,
@@ -20,6 +21,7 @@ from outdial.cli import (
     hours,
     imports,
     keys,
+    limits,
     pre_calls,
     rules,
     schedules,
@@ -71,12 +73,14 @@ app.add_typer(clients.app, name="client")
 app.add_typer(trunks.app, name="trunk")
 app.add_typer(flows.app, name="flow")
 app.add_typer(dnc.app, name="dnc")
+app.add_typer(limits.app, name="limits")
 app.add_typer(contacts.app, name="contacts")
 app.add_typer(imports.app, name="import")
 app.add_typer(campaigns.app, name="campaign")
 app.add_typer(schedules.app, name="schedule")
 app.add_typer(hours.app, name="hours")
 app.add_typer(rules.app, name="rules")
+app.add_typer(dialing_rules.app, name="dialing-rules")
 app.add_typer(pre_calls.app, name="pre-call")
 app.add_typer(courtesy.app, name="courtesy")
 wide_stops.app.command(epilog="Example: outdial stop report 'Spring calls' --output stop.json")(stops.report)

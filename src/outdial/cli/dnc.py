@@ -117,8 +117,8 @@ def list_(*, account: Account = None, iid: Iid = None, list_name: ListName = Non
         output.print_json(found)
     else:
         output.print_table(
-            ("number", "since", "by", "reason"),
-            ((each.phone, output.time_text(each.added_at), each.added_by, each.reason) for each in found),
+            ("number", "since", "source", "by", "reason"),
+            ((each.phone, output.time_text(each.added_at), each.source, each.added_by, each.reason) for each in found),
             empty="The list is empty.",
         )
 

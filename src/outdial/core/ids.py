@@ -58,6 +58,11 @@ def import_id(value: UUID) -> str:
     return f"im-{value}"
 
 
+def attempt_limit_id(value: UUID) -> str:
+    """Id of an attempt limit."""
+    return f"al-{value}"
+
+
 def client_id(value: UUID) -> str:
     """Id of an API client (the token's appId)."""
     return f"cs-{value}"

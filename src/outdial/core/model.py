@@ -201,7 +201,7 @@ class Scope(StrEnum):
     CONFIGURATION = "configuration"
     """The application, its clients, flows, trunks and caller IDs."""
     DO_NOT_CALL = "do_not_call"
-    """Do-not-call lists, the account's own too, and stopping one number."""
+    """Do-not-call lists and attempt limits, the account's own too, and stopping one number."""
     ACCOUNT_STOP = "account_stop"
     """Stopping every campaign of the account, of its other applications too."""
 
@@ -285,6 +285,54 @@ class CallingHours:
     at_closing: AtClosing = AtClosing.HOLD
 
 
+class RetryOrder(StrEnum):
+    """Who comes first where first tries and retries are due."""
+
+    AFTER_FIRST_TRIES = "after_first_tries"
+    """Nobody is tried again while somebody who was never tried may be dialed."""
+    WHEN_DUE = "when_due"
+    """A retry that is due comes before first tries."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRule:
+    """What follows an attempt that ended in one way, instead of what the campaign says for all."""
+
+    disposition: Disposition
+    most: int | None = None
+    """Retries of a contact after attempts that ended so, 0 = none; None: as many as its attempts allow, which is never
+    passed."""
+    seconds: int | None = None
+    """The least time to the next attempt; None: the campaign's, or none where the next window is waited for."""
+    next_window: bool = False
+    """Wait until calling hours have ended and begun again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """When a run pauses itself: so large a share of its last attempts has failed."""
+
+    attempts: int = 40
+    """Of this many that have ended since the run was started or resumed."""
+    share: float = 0.8
+    """More than 0, at most 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRules:
+    """Dialing rules that the vendor's wire has no words for; a change by that wire leaves them as they are."""
+
+    retry_rules: tuple[RetryRule, ...] = ()
+    """At most one of each disposition."""
+    retry_order: RetryOrder = RetryOrder.AFTER_FIRST_TRIES
+    breaker: Breaker | None = Breaker()
+    """None: the run never pauses itself."""
+
+    def after(self, disposition: Disposition) -> RetryRule | None:
+        """Return the rule for attempts that ended so; None: there is none, the campaign's own holds."""
+        return next((rule for rule in self.retry_rules if rule.disposition is disposition), None)
+
+
 @dataclass(frozen=True, slots=True)
 class DialingRules:
     """What a run dials by; a snapshot of the campaign taken at start, so retries equal first tries."""
@@ -300,6 +348,7 @@ class DialingRules:
     ring_seconds: int
     """5–120."""
     machine_detection: MachineDetection = MachineDetection.NO
+    own: OwnRules = OwnRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,11 +442,31 @@ class DncList:
     created_at: datetime
 
 
+class DncSource(StrEnum):
+    """Where an entry of a do-not-call list comes from."""
+
+    OPERATOR = "operator"
+    """Somebody put it there, by a command or the API."""
+    KEY = "key"
+    """The called person pressed a key."""
+    AGENT = "agent"
+    """The called person told an agent."""
+    STOP = "stop"
+    """Somebody stopped the number."""
+    UNKNOWN = "unknown"
+    """It was there before sources were written down."""
+
+
+OPT_OUTS = frozenset({DncSource.KEY, DncSource.AGENT})
+"""Sources that are the called person's own word."""
+
+
 @dataclass(frozen=True, slots=True)
 class DncEntry:
     """A number that must not be called."""
 
     phone: str
+    source: DncSource
     reason: str
     added_by: str
     added_at: datetime

@@ -1,10 +1,28 @@
-"""How many calls may leave, and when: caps on live calls, and rates in calls per second."""
+"""How many calls may leave, and when: caps on live calls, rates in calls per second, and fewer of them while a carrier
+says that it has too much to do."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
+
+REFUSALS: Final = frozenset({429, 503})
+"""SIP answers of a carrier that has too much to do: Too Many Requests (RFC 6585 §4), Service Unavailable (RFC 3261
+§21.5.4). Stored attempts have an index for exactly these."""
+
+BACKOFF_STEP: Final = timedelta(seconds=1)
+"""Refusals closer together than this count once: calls that were under way say nothing about the rate since."""
+
+BACKOFF_RECOVERY: Final = timedelta(seconds=10)
+"""How long without a refusal until the rate doubles again."""
+
+MOST_HALVINGS: Final = 6
+"""The rate goes down to a sixty-fourth, never to nothing: whether the carrier is well again only a call can tell."""
+
+BACKOFF_MEMORY: Final = BACKOFF_RECOVERY * (MOST_HALVINGS + 1)
+"""How far back refusals are looked at: what is older has no effect any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +59,29 @@ def slots(
         at for place in range(count) if (at := first + timedelta(seconds=place / per_second)) <= end
     ]
     return tuple(instants), instants[-1] + timedelta(seconds=1 / per_second)
+
+
+def halvings(refused_at: Iterable[datetime], *, now: datetime) -> int:
+    """Return how often a trunk's rate is halved at ``now``, by when its carrier has refused calls for want of capacity.
+
+    Each refusal halves the rate once more, at most once a second; each ten seconds without one double it again. All
+    nodes fold the same attempts, so all slow down together and nothing has to be kept beside them.
+    """
+    level, since = 0, None
+    for at in sorted(refused_at):
+        if since is not None and at - since < BACKOFF_STEP:
+            continue
+        level = min(_recovered(level, since, at) + 1, MOST_HALVINGS)
+        since = at
+    return _recovered(level, since, now)
+
+
+def _recovered(level: int, since: datetime | None, now: datetime) -> int:
+    return level if since is None else max(0, level - max(0, (now - since) // BACKOFF_RECOVERY))
+
+
+def slowed(per_second: float, refused_at: Iterable[datetime], *, now: datetime) -> float:
+    """Return the rate at which calls may leave, in calls per second, see :func:`halvings`; one call in the time after
+    which it would double again is always left, or the trunk's own rate where that is lower."""
+    least = min(per_second, 1 / BACKOFF_RECOVERY.total_seconds())
+    return max(per_second / (1 << halvings(refused_at, now=now)), least)

@@ -1,11 +1,20 @@
-"""What becomes of a contact after an attempt."""
+"""What becomes of a contact after an attempt.
+
+How an attempt ended may have a retry rule of its own. How long to wait is decided when the attempt ends, and stored as
+an instant; how often, and for which window, when the contact is looked at again, by the same gate as all else
+(``core.screening``).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, time, timedelta
 from typing import Final
 
-from outdial.core.model import DialingRules, Disposition, DoneReason
+from outdial.core.calling_hours import is_open, next_open
+from outdial.core.model import CallingHours, DialingRules, Disposition, DoneReason, RetryRule
+from outdial.core.zones import find_zone, instant_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,4 +70,53 @@ def after_attempt(
         return Finish(DoneReason.STOPPED if cancelled else DoneReason.RETRY_CANCELLED)
     if attempts_count >= rules.max_attempts:
         return Finish(DoneReason.ATTEMPTS_USED)
-    return TryAgain(rules.retry_seconds)
+    return _by_rule(rules.own.after(disposition), rules)
+
+
+def _by_rule(rule: RetryRule | None, rules: DialingRules) -> Finish | TryAgain:
+    if rule is None:
+        return TryAgain(rules.retry_seconds)
+    if rule.most == 0:
+        return Finish(DoneReason.ATTEMPTS_USED)
+    if rule.seconds is not None:
+        return TryAgain(rule.seconds)
+    return TryAgain(0 if rule.next_window else rules.retry_seconds)
+
+
+FINAL_DISPOSITIONS: Final = frozenset(_FINAL)
+"""Those that can have no retry rule."""
+
+NO_WINDOW: Final = timedelta(days=1)
+"""What stands for the next window where calling hours never end."""
+
+_LOOK_AHEAD: Final = timedelta(days=8)
+"""Windows come every week: hours that have not ended within that never do."""
+
+
+def next_window(hours: CallingHours, zones: Sequence[str], at: datetime) -> datetime:
+    """Return when calling hours begin the next time after having been closed, ``at`` or later."""
+    closed = at if not is_open(hours, zones, at) else _closes(hours, zones, at)
+    if closed is None:
+        return at + NO_WINDOW
+    return next_open(hours, zones, closed) or closed + NO_WINDOW
+
+
+def _closes(hours: CallingHours, zones: Sequence[str], at: datetime) -> datetime | None:
+    """Return the first end of a window after ``at`` at which the hours are closed."""
+    ends: set[datetime] = set()
+    for name in zones:
+        zone = find_zone(name)
+        if zone is None:
+            return at
+        first = at.astimezone(zone).date()
+        for offset in range(-1, _LOOK_AHEAD.days + 1):
+            day = first + timedelta(days=offset)
+            for window in hours.windows:
+                if window.weekday == day.weekday():
+                    wall = (
+                        datetime.combine(day + timedelta(days=1), time.min)
+                        if window.end == time.max
+                        else datetime.combine(day, window.end)
+                    )
+                    ends.add(instant_of(wall, zone))
+    return next((end for end in sorted(ends) if end > at and not is_open(hours, zones, end)), None)

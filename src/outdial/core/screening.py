@@ -1,23 +1,36 @@
 """One gate for every call: may this contact be dialed now, later, or never, and why.
 
-Order of the rules: do-not-call lists, attempts used, retry period, calling hours. Concurrency and rates come after, in
-``core.pacing``: they concern the run, not the person.
+First tries, retries and call-backs pass the same table of rules, in its order; the first rule that does not allow
+decides. Each rule is a pure function of what is known about the contact, the run's rules and the instant, and says what
+it looked at, so that each decision can be told, stored and checked later. Concurrency and rates come after, in
+``core.pacing``: they concern the run, not the person. What may change between the look and the reservation (do-not-call
+lists, the run's state, attempts of other campaigns) the database looks at again as it reserves (``store.reserve``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from types import MappingProxyType
+from typing import Final, TypeAlias
 
-from outdial.core.calling_hours import Timetable, opening, plain
+import phonenumbers
+
+from outdial.core.attempt_limits import AttemptLimit, PastAttempt, standing, window_text
+from outdial.core.calling_hours import Opening, Timetable, opening, plain, zones_for
+from outdial.core.canonical import Json, instant
 from outdial.core.closing import expired
-from outdial.core.model import DialingRules, DoneReason, RunState
-from outdial.core.whereabouts import whereabouts
+from outdial.core.model import DialingRules, Disposition, DoneReason, RetryRule, RunState
+from outdial.core.retry import next_window
+from outdial.core.whereabouts import Whereabouts, whereabouts
 
 NEVER_OPEN_RETRY: Final = timedelta(days=1)
 """When to look again at a contact whose calling hours do not open at all: closed, but nobody is lost."""
+
+RULE_DATA: Final[Mapping[str, str]] = MappingProxyType({"phonenumbers": phonenumbers.__version__})
+"""Versions of the tables that calling hours are read with: which zones a number may be in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +52,25 @@ class Candidate:
     """Asked to be called then: the one attempt beyond those the campaign allows."""
     contact_state: str | None = None
     """What the contact's list says of its state or province, for rule packs."""
+    tried: tuple[tuple[Disposition, datetime], ...] = ()
+    """How and when its attempts in this run ended, oldest first; read only where a retry rule asks for it."""
+    past: tuple[PastAttempt, ...] = ()
+    """The account's attempts to the number that have ended, as far back as its limits look."""
+    matters: Mapping[str, str] = field(default_factory=dict)
+    """What the call is about, by the names of the attributes that limits name."""
 
 
-class WaitReason(StrEnum):
-    """Why a contact has to wait."""
+class Rule(StrEnum):
+    """What a decision is made by. The codes are stored with every decision and never change their meaning."""
 
-    CALLING_HOURS = "calling_hours"
+    ACCOUNT_DNC = "account_dnc"
+    CAMPAIGN_DNC = "campaign_dnc"
+    CONTACT_ATTEMPTS = "contact_attempts"
+    RETRY_COUNT = "retry_count"
     RETRY_PERIOD = "retry_period"
-    NUMBER_BUSY_ELSEWHERE = "number_busy_elsewhere"
-    """Another live call of the account goes to the number."""
+    RETRY_WINDOW = "retry_window"
+    NUMBER_LIMITS = "number_limits"
+    CALLING_HOURS = "calling_hours"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,42 +91,185 @@ class NotBefore:
     """May not be dialed before an instant."""
 
     at: datetime
-    reason: WaitReason
     sentence: str
 
 
 Verdict = Allow | Deny | NotBefore
 
-
-def screen(
-    candidate: Candidate,
-    rules: DialingRules,
-    *,
-    now: datetime,
-    until: datetime | None = None,
-    timetable: Timetable | None = None,
-    since: datetime | None = None,
-) -> Verdict:
-    """Return whether the contact may be dialed at ``now``, and, as its call may leave a moment later, until then.
-
-    ``timetable`` is that of the rules' calling hours; without it, hours that refer to a rule pack or to holidays are
-    closed. ``since`` is when the run began: contacts can expire only where it is given.
-    """
-    if candidate.on_account_dnc or candidate.on_campaign_dnc:
-        whose = "account" if candidate.on_account_dnc else "campaign"
-        return Deny(DoneReason.DNC, f"The number is on the {whose}'s do-not-call list.")
-    if candidate.attempts_count >= rules.max_attempts and not candidate.is_callback:
-        return Deny(DoneReason.ATTEMPTS_USED, f"All {rules.max_attempts} attempts have been used.")
-    if candidate.not_before is not None and candidate.not_before > now:
-        return NotBefore(candidate.not_before, WaitReason.RETRY_PERIOD, "The next attempt is not due yet.")
-    hours = plain(rules.calling_hours) if timetable is None else timetable
-    within = _within_hours(candidate, hours, now, since)
-    if until is None or not isinstance(within, Allow):
-        return within
-    return _within_hours(candidate, hours, until, since)
+ALLOWED: Final = Allow()
 
 
-def _within_hours(candidate: Candidate, timetable: Timetable, now: datetime, since: datetime | None) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one rule says of a contact."""
+
+    verdict: Verdict
+    inputs: Mapping[str, Json]
+    """What it looked at."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of the tables it read that with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What holds for every contact of a run."""
+
+    rules: DialingRules
+    limits: tuple[AttemptLimit, ...] = ()
+    """Of its account, its application and its campaign: all of them count."""
+    timetable: Timetable | None = None
+    """Of the rules' calling hours; without it, hours that refer to a rule pack or to holidays are closed."""
+    since: datetime | None = None
+    """When the run began: contacts can expire only where it is given."""
+
+    @property
+    def hours(self) -> Timetable:
+        """The timetable, of the hours alone where none is given."""
+        return plain(self.rules.calling_hours) if self.timetable is None else self.timetable
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a call would leave: at ``now``, or, as it may be a moment late, up to ``until``."""
+
+    now: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the gate says of a contact, and why."""
+
+    verdict: Verdict
+    rule: Rule | None
+    """The rule that did not allow; None when all did."""
+    inputs: Mapping[str, Json]
+    """What that rule looked at; where all allowed, what each of them did, by its code."""
+    versions: Mapping[str, str]
+
+    def document(self) -> dict[str, Json]:
+        """Return it as it is stored, beside what it was decided about."""
+        made: dict[str, Json] = {}
+        if self.rule is not None:
+            made["rule"] = self.rule.value
+        if not isinstance(self.verdict, Allow):
+            made["sentence"] = self.verdict.sentence
+        if isinstance(self.verdict, NotBefore):
+            made["until"] = instant(self.verdict.at)
+        made["inputs"] = self.inputs
+        if self.versions:
+            made["versions"] = dict(self.versions)
+        return made
+
+
+Check: TypeAlias = Callable[[Candidate, Policy, Moment], Answer]
+
+
+def screen(candidate: Candidate, policy: Policy, *, now: datetime, until: datetime | None = None) -> Decision:
+    """Return whether the contact may be dialed at ``now``, and, as its call may leave a moment later, until then."""
+    moment = Moment(now, now if until is None else until)
+    inputs: dict[str, Json] = {}
+    versions: dict[str, str] = {}
+    for rule, check in CHECKS.items():
+        answer = check(candidate, policy, moment)
+        if not isinstance(answer.verdict, Allow):
+            return Decision(answer.verdict, rule, answer.inputs, answer.versions)
+        inputs[rule.value] = answer.inputs
+        versions.update(answer.versions)
+    return Decision(ALLOWED, None, inputs, versions)
+
+
+def account_dnc(candidate: Candidate, _policy: Policy, _moment: Moment) -> Answer:
+    """A number on the account's do-not-call list is never dialed."""
+    return _listed("account", listed=candidate.on_account_dnc)
+
+
+def campaign_dnc(candidate: Candidate, _policy: Policy, _moment: Moment) -> Answer:
+    """Nor is one on the do-not-call list that the campaign names."""
+    return _listed("campaign", listed=candidate.on_campaign_dnc)
+
+
+def _listed(whose: str, *, listed: bool) -> Answer:
+    sentence = f"The number is on the {whose}'s do-not-call list."
+    return Answer(Deny(DoneReason.DNC, sentence) if listed else ALLOWED, {"listed": listed})
+
+
+def contact_attempts(candidate: Candidate, policy: Policy, _moment: Moment) -> Answer:
+    """A contact gets so many attempts in a run, and one more for each call-back it asks for."""
+    most = policy.rules.max_attempts
+    inputs = {"attempts": candidate.attempts_count, "most": most, "callback": candidate.is_callback}
+    if candidate.attempts_count >= most and not candidate.is_callback:
+        return Answer(Deny(DoneReason.ATTEMPTS_USED, f"All {most} attempts have been used."), inputs)
+    return Answer(ALLOWED, inputs)
+
+
+def retry_count(candidate: Candidate, policy: Policy, _moment: Moment) -> Answer:
+    """How an attempt ended may allow fewer retries than there are attempts; a call-back is none."""
+    rule = _retry_rule(candidate, policy)
+    if rule is None or rule.most is None:
+        return Answer(ALLOWED, {})
+    ended = sum(disposition is rule.disposition for disposition, _ in candidate.tried)
+    inputs = {"disposition": rule.disposition, "ended": ended, "most": rule.most}
+    if ended > rule.most:
+        sentence = f"{ended} attempts ended {rule.disposition}; after that there are {rule.most} retries."
+        return Answer(Deny(DoneReason.ATTEMPTS_USED, sentence), inputs)
+    return Answer(ALLOWED, inputs)
+
+
+def _retry_rule(candidate: Candidate, policy: Policy) -> RetryRule | None:
+    """Return the retry rule that holds for a contact's next attempt."""
+    if candidate.is_callback or not candidate.tried:
+        return None
+    return policy.rules.own.after(candidate.tried[-1][0])
+
+
+def retry_window(candidate: Candidate, policy: Policy, moment: Moment) -> Answer:
+    """After some endings the next calling hours are waited for; a call-back has its own instant."""
+    rule = _retry_rule(candidate, policy)
+    if rule is None or not rule.next_window:
+        return Answer(ALLOWED, {})
+    _, ended_at = candidate.tried[-1]
+    begins = next_window(policy.rules.calling_hours, _zones(candidate, policy), ended_at)
+    inputs = {"disposition": rule.disposition, "endedAt": instant(ended_at)}
+    if begins > moment.now:
+        sentence = f"After an attempt that ended {rule.disposition} the next calling hours are waited for."
+        return Answer(NotBefore(begins, sentence), inputs, RULE_DATA)
+    return Answer(ALLOWED, inputs, RULE_DATA)
+
+
+def retry_period(candidate: Candidate, _policy: Policy, moment: Moment) -> Answer:
+    """A retry, a call-back and whoever was put off are not dialed before their instant."""
+    at = candidate.not_before
+    inputs = {"notBefore": None if at is None else instant(at)}
+    if at is not None and at > moment.now:
+        return Answer(NotBefore(at, "The next attempt is not due yet."), inputs)
+    return Answer(ALLOWED, inputs)
+
+
+def number_limits(candidate: Candidate, policy: Policy, moment: Moment) -> Answer:
+    """A number is not called more often than the limits of the account, the application and the campaign allow,
+    whichever campaign of the account has called it."""
+    looked: list[Json] = []
+    verdict: Verdict = ALLOWED
+    latest: datetime | None = None
+    for limit in policy.limits:
+        rule = limit.rule
+        found = standing(rule, candidate.past, candidate.matters, moment.now)
+        looked.append({"limit": limit.id, "counted": found.counted, "most": rule.count})
+        if found.free_at is not None and (latest is None or found.free_at > latest):
+            latest = found.free_at
+            verdict = NotBefore(
+                latest,
+                f"The number has had {found.counted} {rule.counts} within {window_text(rule.window_seconds)}; "
+                f"the limit is {rule.count}.",
+            )
+    return Answer(verdict, {"limits": looked})
+
+
+def calling_hours(candidate: Candidate, policy: Policy, moment: Moment) -> Answer:
+    """Nobody is called outside calling hours, wherever they may be, nor right before the hours end; where that is what
+    closing time means, whoever was not reached by then is not called any more."""
+    timetable = policy.hours
     where = whereabouts(
         timetable.pack,
         phone=candidate.phone,
@@ -112,19 +278,51 @@ def _within_hours(candidate: Candidate, timetable: Timetable, now: datetime, sin
         number_zones=candidate.number_zones,
         campaign_zone=timetable.hours.zone,
     )
+    found = opening(timetable, where, moment.now)
+    for at in dict.fromkeys((moment.now, moment.until)):
+        found = opening(timetable, where, at)
+        verdict = _within(candidate, policy, found, where, at)
+        if not isinstance(verdict, Allow):
+            return Answer(verdict, found.inputs(), found.rule_data())
+    return Answer(ALLOWED, found.inputs(), found.rule_data())
+
+
+def _within(candidate: Candidate, policy: Policy, found: Opening, where: Whereabouts, at: datetime) -> Verdict:
     # an instant somebody asked for is not the campaign's to let pass
-    if since is not None and not candidate.is_callback:
-        closed = expired(timetable, where, since=since, at=now)
+    if policy.since is not None and not candidate.is_callback:
+        closed = expired(policy.hours, where, since=policy.since, at=at)
         if closed is not None:
             return Deny(DoneReason.EXPIRED, f"Its calling hours closed at {closed:%Y-%m-%d %H:%M:%S} UTC.")
-    found = opening(timetable, where, now)
     if found.is_open:
-        return Allow()
+        return ALLOWED
     why = found.closed_by[0].sentence if found.closed_by else "Calling hours never open in all zones at once."
     if found.opens_at is None:
-        sentence = f"Calling hours never open within 14 days. {why}"
-        return NotBefore(now + NEVER_OPEN_RETRY, WaitReason.CALLING_HOURS, sentence)
-    return NotBefore(found.opens_at, WaitReason.CALLING_HOURS, why)
+        return NotBefore(at + NEVER_OPEN_RETRY, f"Calling hours never open within 14 days. {why}")
+    return NotBefore(found.opens_at, why)
+
+
+def _zones(candidate: Candidate, policy: Policy) -> tuple[str, ...]:
+    return zones_for(
+        contact_zone=candidate.contact_zone,
+        number_zones=candidate.number_zones,
+        campaign_zone=policy.rules.calling_hours.zone,
+    )
+
+
+CHECKS: Final[Mapping[Rule, Check]] = MappingProxyType(
+    {
+        Rule.ACCOUNT_DNC: account_dnc,
+        Rule.CAMPAIGN_DNC: campaign_dnc,
+        Rule.CONTACT_ATTEMPTS: contact_attempts,
+        Rule.RETRY_COUNT: retry_count,
+        # before those that wait for an hour: none of them may bring a contact forward
+        Rule.RETRY_PERIOD: retry_period,
+        Rule.RETRY_WINDOW: retry_window,
+        Rule.NUMBER_LIMITS: number_limits,
+        Rule.CALLING_HOURS: calling_hours,
+    }
+)
+"""Every rule, in the order in which they are asked."""
 
 
 def run_may_dial(state: RunState, epoch: int, wanted_epoch: int) -> bool:

@@ -16,6 +16,7 @@ from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError
 from outdial.dialer import outcomes
 from outdial.dialer.adoption import Adoption, this_host
 from outdial.dialer.book import Book
+from outdial.dialer.breaker import CircuitBreaker
 from outdial.dialer.calls import Calls
 from outdial.dialer.chores import Chores
 from outdial.dialer.lease import LeaseKeeper
@@ -67,7 +68,7 @@ class Dialer:
         self._address = address
         self._resolver = TrunkResolver()
         ttl = settings.permit_ttl_seconds
-        book, opt_outs = Book(database), OptOuts(database)
+        book, opt_outs = Book(database), OptOuts(database, engines)
         audio_dir = settings.data_dir.resolve() / "audio"
         voice = Voice(settings.speech_command, audio_dir)
         self._node = Node(
@@ -98,6 +99,7 @@ class Dialer:
             "calls": node.calls.run(),
             "lease": keeper.run(),
             "chores": Chores(node, keeper).run(),
+            "breaker": CircuitBreaker(node, keeper, self._engines).run(),
             "adoption": Adoption(node, self._engines).run(),
         }
         loop = asyncio.get_running_loop()
@@ -151,7 +153,7 @@ class Dialer:
 
     async def _leave(self, keeper: LeaseKeeper, tasks: dict[str, asyncio.Task[None]]) -> None:
         """Place nothing more; cancel what rings, let conversations end for a moment, book everything, say goodbye."""
-        for name in ("chores", "adoption"):
+        for name in ("chores", "breaker", "adoption"):
             tasks[name].cancel()
         await keeper.close()
         node = self._node

@@ -11,8 +11,8 @@ from typing import Final, assert_never
 from outdial import clock, rule_data
 from outdial.core import ids
 from outdial.core.model import DoneReason, Run, Trunk
-from outdial.core.pacing import Limit, room, slots
-from outdial.core.screening import Allow, Candidate, Deny, NotBefore, screen
+from outdial.core.pacing import Limit, room, slots, slowed
+from outdial.core.screening import Allow, Candidate, Decision, Deny, NotBefore, Policy, screen
 from outdial.store import reserve as store
 from outdial.store.database import Database
 from outdial.store.reserve import Budget, Facts, Reservation, Verdict
@@ -84,7 +84,7 @@ async def claim(
         free = room(_limits(run, trunk, facts), wanted=LARGEST_CLAIM)
         if free == 0:
             return Claim(Verdict.RESERVED, wait_seconds=IDLE_SECONDS)
-        found = await store.candidates(connection, run, LARGEST_SCREENING if many else free)
+        found = await store.candidates(connection, run, LARGEST_SCREENING if many else free, facts.limits)
         if not found:
             due = await store.next_due(connection, run.id)
             if due is None:
@@ -121,11 +121,14 @@ def make_plan(
     denied: list[tuple[int, DoneReason]] = []
     deferred: list[tuple[int, datetime]] = []
     allowed: list[int] = []
+    decisions: dict[int, Decision] = {}
     latest = facts.now + timedelta(seconds=HORIZON_SECONDS + LATE_SECONDS) + lead
     timetable = rule_data.timetable(run.rules.calling_hours, facts.now)
+    policy = Policy(run.rules, facts.limits, timetable=timetable, since=run.started_at)
     for candidate in found:
-        verdict = screen(candidate, run.rules, now=facts.now, until=latest, timetable=timetable, since=run.started_at)
-        match verdict:
+        decision = screen(candidate, policy, now=facts.now, until=latest)
+        decisions[candidate.contact_id] = decision
+        match decision.verdict:
             case Allow():
                 allowed.append(candidate.contact_id)
             case Deny(reason=reason):
@@ -133,8 +136,9 @@ def make_plan(
             case NotBefore(at=at):
                 deferred.append((candidate.contact_id, at))
             case _:
-                assert_never(verdict)
-    rates = [trunk.calls_per_second, *(() if run.calls_per_second is None else (run.calls_per_second,))]
+                assert_never(decision.verdict)
+    trunk_rate = slowed(trunk.calls_per_second, facts.refused_at, now=facts.now)
+    rates = [trunk_rate, *(() if run.calls_per_second is None else (run.calls_per_second,))]
     seen = [at for at in (facts.run_next_at, facts.trunk_next_at) if at is not None]
     instants, next_at = slots(
         max([facts.now, *seen]),
@@ -150,10 +154,11 @@ def make_plan(
         denied=denied,
         deferred=deferred,
         wanted=wanted,
-        budgets=_budgets(run, trunk, facts, instants),
+        budgets=_budgets(run, trunk, trunk_rate, facts, instants),
         run_cap=_run_cap(run, trunk),
         trunk_cap=trunk.max_channels,
         application_cap=facts.application_cap,
+        decisions={contact_id: decisions[contact_id].document() for contact_id, _ in (*denied, *deferred, *wanted)},
     )
     return Plan(wish, instants, next_at)
 
@@ -170,14 +175,14 @@ def _limits(run: Run, trunk: Trunk, facts: Facts) -> list[Limit]:
     ]
 
 
-def _budgets(run: Run, trunk: Trunk, facts: Facts, instants: tuple[datetime, ...]) -> list[Budget]:
+def _budgets(run: Run, trunk: Trunk, trunk_rate: float, facts: Facts, instants: tuple[datetime, ...]) -> list[Budget]:
     """Return what the instants leave of each rate: the last call's instant and one interval of that rate."""
     if not instants:
         return []
     after = _interval(run.calls_per_second)
     budgets = [
         Budget(store.run_budget(run.id), facts.run_next_at, instants[-1] + after),
-        Budget(store.trunk_budget(trunk.id), facts.trunk_next_at, instants[-1] + _interval(trunk.calls_per_second)),
+        Budget(store.trunk_budget(trunk.id), facts.trunk_next_at, instants[-1] + _interval(trunk_rate)),
     ]
     if facts.application_cap is not None:
         # no rate: the row only lets one reservation at a time count the application's calls

@@ -7,9 +7,11 @@ from typing import Final
 
 import structlog
 
-from outdial.core.errors import DatabaseUnavailableError, OutdialError
+from outdial.core.errors import DatabaseUnavailableError, OutdialError, StopNotProvenError
 from outdial.core.flow import OptOutScope
-from outdial.services import dnc
+from outdial.core.model import DncSource
+from outdial.services.engines import Engines
+from outdial.services.opt_out import opt_out
 from outdial.store import dnc as store
 from outdial.store.database import Database
 
@@ -24,8 +26,9 @@ _log = structlog.get_logger()
 class OptOuts:
     """What was asked for and is not on a list yet, in order."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, engines: Engines) -> None:
         self._database = database
+        self._engines = engines
         self._asked: dict[tuple[str, OptOutScope], None] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -66,13 +69,20 @@ class OptOuts:
         async with self._database.connection() as connection:
             person = await store.person_of(connection, attempt_id)
         of_campaign = scope is OptOutScope.CAMPAIGN and person.list_name is not None
-        change = await dnc.add_numbers(
-            self._database,
-            account_id=person.account_id,
-            iid=person.iid if of_campaign else None,
-            list_name=person.list_name if of_campaign else None,
-            phones=[person.phone],
-            reason=REASON,
-            actor=f"attempt {attempt_id}",
-        )
-        _log.info("opted_out", attempt_id=attempt_id, scope=str(scope), problems=list(change.problems))
+        try:
+            await opt_out(
+                self._database,
+                self._engines,
+                account_id=person.account_id,
+                iid=person.iid if of_campaign else None,
+                list_name=person.list_name if of_campaign else None,
+                phone=person.phone,
+                source=DncSource.KEY,
+                reason=REASON,
+                actor=f"attempt {attempt_id}",
+            )
+        except StopNotProvenError as error:
+            # it is on the list; what is still open is another call to the number, and that stop goes on by itself
+            _log.warning("opted_out_while_called", attempt_id=attempt_id, scope=str(scope), reason=error.message)
+        else:
+            _log.info("opted_out", attempt_id=attempt_id, scope=str(scope))

@@ -99,7 +99,7 @@ def _with_kept(present: DialingRules, wanted: DialingRules) -> DialingRules:
         rule_pack=old.rule_pack,
         at_closing=old.at_closing,
     )
-    return replace(wanted, calling_hours=hours)
+    return replace(wanted, calling_hours=hours, own=present.own)
 
 
 async def clone_campaign(

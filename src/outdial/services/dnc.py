@@ -13,7 +13,7 @@ from typing import Final
 from outdial import clock
 from outdial.core import ids
 from outdial.core.errors import ConflictError, InvalidInputError, NotFoundError
-from outdial.core.model import DncEntry, DncList
+from outdial.core.model import OPT_OUTS, DncEntry, DncList, DncSource
 from outdial.core.phone import parse_phone
 from outdial.services import barrier, lines
 from outdial.services.access import require_application
@@ -58,6 +58,7 @@ async def add_numbers(
     list_name: str | None = None,
     phones: Iterable[str],
     reason: str = "",
+    source: DncSource = DncSource.OPERATOR,
     actor: str,
     default_region: str | None = None,
     engines: Engines | None = None,
@@ -82,6 +83,7 @@ async def add_numbers(
         phones,
         reason=reason,
         expires_at=None,
+        source=source,
         actor=actor,
         region=default_region,
         engines=engines,
@@ -97,6 +99,7 @@ async def _add(
     *,
     reason: str,
     expires_at: datetime | None,
+    source: DncSource,
     actor: str,
     region: str | None,
     engines: Engines | None,
@@ -110,7 +113,21 @@ async def _add(
             # frozen in the middle of this, the process must not keep the account from dialing for long
             await runs_store.limit_idle(connection, IDLE_SECONDS)
             await store.freeze(connection, account_id)
-            added = await store.add(connection, list_id, distinct, reason=reason, actor=actor, expires_at=expires_at)
+            added = await store.add(
+                connection, list_id, distinct, reason=reason, actor=actor, source=source, expires_at=expires_at
+            )
+            for phone in distinct if source in OPT_OUTS else ():
+                await history.append(
+                    connection,
+                    account_id,
+                    "opt_out",
+                    "listed",
+                    actor=actor,
+                    dnc_list_id=list_id,
+                    phone=phone,
+                    source=source,
+                    reason=reason,
+                )
         changed += added
         unchanged += len(lot) - added
         still_open = await _settle(database, account_id, distinct)
@@ -240,6 +257,7 @@ async def add_to_list(
         phones,
         reason=reason,
         expires_at=expires_at,
+        source=DncSource.OPERATOR,
         actor=actor,
         region=default_region,
         engines=engines,

@@ -8,6 +8,7 @@ from typing import Final
 
 from outdial import clock, rule_data
 from outdial.core import ids
+from outdial.core.breaker import ACTOR
 from outdial.core.campaign import RunAction, move
 from outdial.core.errors import (
     BadReferenceError,
@@ -51,6 +52,7 @@ __all__ = [
     "begin",
     "load_more",
     "pause",
+    "pause_failing",
     "progress",
     "require_startable",
     "resume",
@@ -252,12 +254,31 @@ async def pause(database: Database, engines: Engines, *, iid: str, campaign_id: 
         run = await locked_latest(connection, iid, campaign_id)
         if run.state is not RunState.PAUSED:
             run = await move_locked(connection, run, RunAction.PAUSE, actor)
+    await _silence(database, engines, run)
+    return run
+
+
+async def pause_failing(database: Database, engines: Engines, run: Run, *, reason: str) -> bool:
+    """Pause a run because its calls fail, unless it has moved on since it was looked at; return whether it was paused.
+    Otherwise as :func:`pause`."""
+    async with database.transaction() as connection:
+        await store.limit_idle(connection, engines.ttl_seconds)
+        await store.lock_run(connection, run.id)
+        present = await store.by_id(connection, run.id)
+        if present.state is not RunState.ACTIVE or present.epoch != run.epoch:
+            return False
+        paused = await move_locked(connection, present, RunAction.PAUSE, ACTOR, reason=reason)
+    await _silence(database, engines, paused)
+    return True
+
+
+async def _silence(database: Database, engines: Engines, run: Run) -> None:
+    """Let no new call of a paused run leave; what rings or is connected goes on."""
     async with database.connection() as connection:
         target = await barrier.target_of(connection, run, engines)
     wishes = barrier.Wishes(ringing=RingingCalls.LET_RING)
     # an engine that does not answer fences itself when its permit runs out
     await barrier.silence(engines, target, wishes, deadline=target.settled_at + PATIENCE_SECONDS, database=database)
-    return run
 
 
 async def resume(database: Database, *, iid: str, campaign_id: str, actor: str) -> Run:

@@ -23,12 +23,13 @@ from outdial.core.errors import (
     NotFoundError,
     StopNotProvenError,
 )
-from outdial.core.model import AttemptState, ConnectedCalls, Disposition, DoneReason, Run, RunContactState
+from outdial.core.model import AttemptState, ConnectedCalls, Disposition, DncSource, DoneReason, Run, RunContactState
 from outdial.core.paging import Page
 from outdial.core.phone import mask, parse_phone
 from outdial.core.wide_stop import StopScope, StopTarget
 from outdial.services import dnc, lines
 from outdial.services import stop as stops
+from outdial.services.dnc import DncChange
 from outdial.services.engines import Engines
 from outdial.services.fields import is_storable
 from outdial.services.stop import StopOptions, StopReport
@@ -260,6 +261,7 @@ async def stop_number(
     phone: str,
     actor: str,
     reason: str = "stop",
+    source: DncSource = DncSource.STOP,
     connected: ConnectedCalls = ConnectedCalls.KEEP,
     default_region: str | None = None,
 ) -> WideStop:
@@ -276,14 +278,16 @@ async def stop_number(
         await dnc.require_owner(connection, account_id)
         dnc.require_reason(reason)
         target = StopTarget(StopScope.NUMBER, number, account_id)
-        await store.insert(connection, stop_id, target, actor=actor, options=asdict(options) | {"reason": reason})
-    await _list_number(database, stop_id, account_id, number, reason=reason, actor=actor)
+        await store.insert(
+            connection, stop_id, target, actor=actor, options=asdict(options) | {"reason": reason, "source": source}
+        )
+    await _list_number(database, stop_id, account_id, number, reason=reason, source=source, actor=actor)
     await _end_number(database, engines, stop_id, account_id, number, connected=connected, actor=actor)
     return await wide_stop(database, stop_id)
 
 
 async def _list_number(
-    database: Database, stop_id: str, account_id: str, number: str, *, reason: str, actor: str
+    database: Database, stop_id: str, account_id: str, number: str, *, reason: str, source: DncSource, actor: str
 ) -> None:
     """Put the number on the account's do-not-call list, for good. Raises StopNotProvenError."""
     change = await dnc.add_numbers(
@@ -292,16 +296,13 @@ async def _list_number(
         account_id=account_id,
         phones=[number],
         reason=reason,
+        source=source,
         actor=actor,
         lines_later=True,
     )
     async with database.connection() as connection:
         await store.committed(connection, stop_id)
-    if change.problems:
-        raise StopNotProvenError(
-            f"{mask(number)} is on the do-not-call list, but whether a call to it that was being placed has left is "
-            "not known yet. Ask again."
-        )
+    require_left(number, change)
 
 
 async def _end_number(
@@ -348,7 +349,15 @@ async def _go_on_with_number(database: Database, engines: Engines, row: WideStop
     account_id, number, actor = row.target.account_id, row.target.value, row.requested_by
     assert account_id is not None and number is not None  # noqa: S101, PT018 - of every number's stop
     if row.committed_at is None:
-        await _list_number(database, row.id, account_id, number, reason=row.options["reason"], actor=actor)
+        await _list_number(
+            database,
+            row.id,
+            account_id,
+            number,
+            reason=row.options["reason"],
+            source=DncSource(row.options["source"]),
+            actor=actor,
+        )
     async with database.connection() as connection:
         listed = await dnc_store.listed_count(connection, account_id, [number])
     if not listed:
@@ -356,6 +365,15 @@ async def _go_on_with_number(database: Database, engines: Engines, row: WideStop
     connected = msgspec.convert(row.options, StopOptions).connected
     await _end_number(database, engines, row.id, account_id, number, connected=connected, actor=actor)
     return True
+
+
+def require_left(number: str, change: DncChange) -> None:
+    """Raise StopNotProvenError unless each call to a listed number that was being placed has left or was given back."""
+    if change.problems:
+        raise StopNotProvenError(
+            f"{mask(number)} is on the do-not-call list, but whether a call to it that was being placed has left is "
+            "not known yet. Ask again."
+        )
 
 
 @dataclass(frozen=True, slots=True)

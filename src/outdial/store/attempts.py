@@ -136,6 +136,23 @@ async def page(connection: Connection, run_id: int, *, after: str | None, limit:
     return [attempt_of(row) for row in rows]
 
 
+async def latest_endings(connection: Connection, run_id: int, epoch: int, limit: int) -> list[Disposition]:
+    """Return how the last attempts of a run at one epoch ended of which something was sent, latest first."""
+    rows = await connection.fetch(
+        """
+        SELECT disposition FROM attempts
+         WHERE run_id = $1 AND epoch = $2 AND ended_at IS NOT NULL
+           -- in the order in which they were made: an index has it, and calls that fail end as they begin
+           AND (dialed_at IS NOT NULL OR disposition <> 'cancelled') AND disposition <> 'unknown'
+         ORDER BY reserved_at DESC LIMIT $3
+        """,
+        run_id,
+        epoch,
+        limit,
+    )
+    return [Disposition(row["disposition"]) for row in rows]
+
+
 async def reserved_of_node(connection: Connection, node_id: str, *, older_than: timedelta) -> list[Attempt]:
     """Return the attempts that were reserved for a node so long ago and of which nothing has been booked."""
     rows = await connection.fetch(

@@ -196,6 +196,21 @@ def _definition(campaign: CampaignRow) -> tuple[Any, ...]:
     )
 
 
+async def set_rules(connection: Connection, campaign_id: str, rules: DialingRules, *, actor: str) -> None:
+    """Give a campaign, which the caller has locked, other dialing rules; write down which, and who did."""
+    await connection.execute(
+        """
+        WITH changed AS (
+            UPDATE campaigns SET rules = $2, updated_at = now() WHERE id = $1 RETURNING id, account_id, state)
+        INSERT INTO history (account_id, campaign_id, action, from_state, to_state, actor, detail)
+        SELECT account_id, id, 'dialing_rules', state, state, $3, $2::jsonb -> 'own' FROM changed
+        """,
+        campaign_id,
+        rules,
+        actor,
+    )
+
+
 async def _insert_lists(connection: Connection, campaign: CampaignRow) -> None:
     await connection.executemany(
         "INSERT INTO campaign_lists (campaign_id, list_id, position) VALUES ($1, $2, $3)",

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from outdial.core.model import DncEntry, DncList
+import asyncpg
+
+from outdial.core.model import DncEntry, DncList, DncSource
 from outdial.store.database import Connection
 
 ACCOUNT_LIST_NAME: Final = "Account"
@@ -116,16 +118,17 @@ async def add(
     *,
     reason: str,
     actor: str,
+    source: DncSource,
     expires_at: datetime | None = None,
 ) -> int:
     """Put distinct numbers on a list, for good or until an instant; return how many were not on it that long."""
     added = await connection.fetch(
         """
-        INSERT INTO dnc_entries (dnc_list_id, phone, reason, added_by, expires_at)
-        SELECT $1, phone, $3, $4, $5 FROM unnest($2::text[]) AS given (phone)
+        INSERT INTO dnc_entries (dnc_list_id, phone, reason, added_by, expires_at, source)
+        SELECT $1, phone, $3, $4, $5, $6 FROM unnest($2::text[]) AS given (phone)
             ON CONFLICT (dnc_list_id, phone) DO UPDATE
                SET reason = excluded.reason, added_by = excluded.added_by, added_at = excluded.added_at,
-                   expires_at = excluded.expires_at
+                   expires_at = excluded.expires_at, source = excluded.source
              -- adding never shortens: whoever asked for longer is not called before
              WHERE dnc_entries.expires_at < coalesce(excluded.expires_at, 'infinity')
         RETURNING 1
@@ -135,6 +138,7 @@ async def add(
         reason,
         actor,
         expires_at,
+        source,
     )
     return len(added)
 
@@ -145,11 +149,11 @@ async def remove(connection: Connection, list_id: str, phones: Sequence[str], *,
         """
         WITH gone AS (
             DELETE FROM dnc_entries WHERE dnc_list_id = $1 AND phone = ANY ($2::text[])
-            RETURNING phone, reason, added_by, added_at, expires_at)
+            RETURNING phone, reason, added_by, added_at, expires_at, source)
         INSERT INTO history (account_id, action, from_state, to_state, actor, detail)
         SELECT l.account_id, 'dnc', 'listed', 'removed', $3,
                jsonb_build_object('dnc_list_id', l.id, 'phone', g.phone, 'reason', g.reason, 'added_by', g.added_by,
-                                  'added_at', g.added_at, 'expires_at', g.expires_at)
+                                  'added_at', g.added_at, 'expires_at', g.expires_at, 'source', g.source)
           FROM gone g CROSS JOIN dnc_lists l WHERE l.id = $1
         RETURNING 1
         """,
@@ -160,15 +164,20 @@ async def remove(connection: Connection, list_id: str, phones: Sequence[str], *,
     return len(removed)
 
 
+def _entry(row: asyncpg.Record) -> DncEntry:
+    return DncEntry(**{**row, "source": DncSource(row["source"])})
+
+
 async def entries(connection: Connection, list_id: str) -> list[DncEntry]:
     """Return what is on a list, sorted by number."""
     rows = await connection.fetch(
         """
-        SELECT phone, reason, added_by, added_at, expires_at FROM dnc_entries WHERE dnc_list_id = $1 ORDER BY phone
+        SELECT phone, source, reason, added_by, added_at, expires_at FROM dnc_entries
+         WHERE dnc_list_id = $1 ORDER BY phone
         """,
         list_id,
     )
-    return [DncEntry(**row) for row in rows]
+    return [_entry(row) for row in rows]
 
 
 async def listed_count(connection: Connection, account_id: str, phones: Sequence[str]) -> int:
@@ -199,14 +208,14 @@ async def page(connection: Connection, list_id: str, *, after: str, limit: int) 
     """Return some of what is on a list, sorted by number, from the first number after ``after`` on."""
     rows = await connection.fetch(
         """
-        SELECT phone, reason, added_by, added_at, expires_at FROM dnc_entries
+        SELECT phone, source, reason, added_by, added_at, expires_at FROM dnc_entries
          WHERE dnc_list_id = $1 AND phone > $2 ORDER BY phone LIMIT $3
         """,
         list_id,
         after,
         limit,
     )
-    return [DncEntry(**row) for row in rows]
+    return [_entry(row) for row in rows]
 
 
 async def reserved_count(connection: Connection, account_id: str, phones: Sequence[str]) -> int:

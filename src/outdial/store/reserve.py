@@ -6,14 +6,18 @@ Reading and taking are two round trips on purpose: what is decided in between is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from outdial.core.model import DoneReason, Run
+from outdial.core.attempt_limits import AttemptLimit, PastAttempt
+from outdial.core.canonical import Json
+from outdial.core.model import Disposition, DoneReason, RetryOrder, Run
+from outdial.core.pacing import BACKOFF_MEMORY
 from outdial.core.phone import zones_of
 from outdial.core.screening import Candidate
+from outdial.store.attempt_limits import limit_of
 from outdial.store.database import Connection
 
 
@@ -31,6 +35,10 @@ class Facts:
     run_next_at: datetime | None
     """Next instant at which the run's rate lets a call leave; None before the first."""
     trunk_next_at: datetime | None
+    limits: tuple[AttemptLimit, ...] = ()
+    """Those the run's calls are held back by."""
+    refused_at: tuple[datetime, ...] = ()
+    """When the trunk's carrier has lately refused calls for want of capacity."""
 
 
 class Verdict(StrEnum):
@@ -66,6 +74,8 @@ class Reservation:
     run_cap: int
     trunk_cap: int
     application_cap: int | None
+    decisions: Mapping[int, Json] = field(default_factory=dict)
+    """By contact id: the decision it rests on, as it is stored (``core.screening``)."""
 
 
 def run_budget(run_id: int) -> str:
@@ -96,7 +106,13 @@ async def facts(connection: Connection, run: Run) -> Facts:
                    (SELECT count(*) FROM attempts a JOIN runs o ON o.id = a.run_id WHERE o.iid = p.iid
                        AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')) END AS application_live,
                (SELECT next_at FROM rate_budgets WHERE key = $4) AS run_next_at,
-               (SELECT next_at FROM rate_budgets WHERE key = $5) AS trunk_next_at
+               (SELECT next_at FROM rate_budgets WHERE key = $5) AS trunk_next_at,
+               (SELECT jsonb_agg(l ORDER BY l.created_at, l.id) FROM attempt_limits l
+                 WHERE l.account_id = p.account_id AND (l.iid IS NULL OR l.iid = p.iid)
+                   AND (l.campaign_id IS NULL OR l.campaign_id = $6)) AS limits,
+               ARRAY(SELECT a.ended_at FROM attempts a
+                      WHERE a.trunk_id = $2 AND a.sip_code IN (429, 503) AND a.ended_at > now() - $7::interval
+                      ORDER BY a.ended_at) AS refused_at
           FROM applications p WHERE p.iid = $3
         """,
         run.id,
@@ -104,16 +120,25 @@ async def facts(connection: Connection, run: Run) -> Facts:
         run.iid,
         run_budget(run.id),
         trunk_budget(run.trunk_id),
+        run.campaign_id,
+        BACKOFF_MEMORY,
     )
     assert row is not None  # noqa: S101 - the run refers to the application
-    return Facts(**row)
+    limits = tuple(limit_of(one) for one in row["limits"] or ())
+    return Facts(**{**row, "limits": limits, "refused_at": tuple(row["refused_at"])})
 
 
-async def candidates(connection: Connection, run: Run, limit: int) -> list[Candidate]:
-    """Return up to ``limit`` contacts that may be due: call-backs, then first tries, then retries.
+async def candidates(
+    connection: Connection, run: Run, limit: int, limits: Sequence[AttemptLimit] = ()
+) -> list[Candidate]:
+    """Return up to ``limit`` contacts that may be due: call-backs, then first tries, then retries, or retries before
+    first tries where the run's rules say so.
 
-    Numbers with a live call of the account are passed over: their turn comes when that call has ended.
+    Numbers with a live call of the account are passed over: their turn comes when that call has ended. What has become
+    of the others is read as far back as the attempt limits look.
     """
+    own = run.rules.own
+    matters = sorted({one.rule.matter for one in limits if one.rule.matter is not None})
     rows = await connection.fetch(
         """
         WITH due AS (
@@ -126,17 +151,26 @@ async def candidates(connection: Connection, run: Run, limit: int) -> list[Candi
                                    AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
               ORDER BY rc.not_before LIMIT $3)
             UNION ALL
-            (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 1, rc.sort_key
+            (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 2, rc.sort_key
                FROM run_contacts rc
               WHERE rc.run_id = $1 AND rc.state = 'pending'
                 AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
                                    AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
               ORDER BY rc.sort_key LIMIT $3)
             UNION ALL
-            (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 2,
+            (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 3,
                     (extract(epoch FROM rc.not_before) * 1000000)::bigint
                FROM run_contacts rc
-              WHERE rc.run_id = $1 AND rc.state = 'waiting' AND rc.callback_at IS NULL
+              WHERE rc.run_id = $1 AND rc.state = 'waiting' AND rc.callback_at IS NULL AND rc.attempts_count = 0
+                AND rc.not_before <= clock_timestamp()
+                AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
+                                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
+              ORDER BY rc.not_before LIMIT $3)
+            UNION ALL
+            (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, CASE WHEN $6 THEN 1 ELSE 4 END,
+                    (extract(epoch FROM rc.not_before) * 1000000)::bigint
+               FROM run_contacts rc
+              WHERE rc.run_id = $1 AND rc.state = 'waiting' AND rc.callback_at IS NULL AND rc.attempts_count > 0
                 AND rc.not_before <= clock_timestamp()
                 AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
                                    AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
@@ -148,7 +182,20 @@ async def candidates(connection: Connection, run: Run, limit: int) -> list[Candi
                           AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp())) AS on_account_dnc,
                EXISTS (SELECT FROM dnc_entries e JOIN dnc_lists l ON l.id = e.dnc_list_id
                         WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = due.phone AND l.iid IS NOT NULL
-                          AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp())) AS on_campaign_dnc
+                          AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp())) AS on_campaign_dnc,
+               CASE WHEN $4::double precision IS NOT NULL THEN
+                   (SELECT jsonb_agg(jsonb_build_array(coalesce(a.dialed_at, a.reserved_at), a.ended_at, a.disposition,
+                                                       a.matters))
+                      FROM attempts a
+                     WHERE a.account_id = $2 AND a.phone = due.phone AND a.ended_at IS NOT NULL
+                       AND a.ended_at > now() - $4 * interval '1 second'
+                       AND (a.dialed_at IS NOT NULL OR a.disposition <> 'cancelled')) END AS past,
+               CASE WHEN $7 THEN
+                   (SELECT jsonb_agg(jsonb_build_array(a.disposition, a.ended_at) ORDER BY a.ended_at)
+                      FROM attempts a
+                     WHERE a.run_id = $1 AND a.contact_id = due.contact_id AND a.ended_at IS NOT NULL
+                       AND (a.dialed_at IS NOT NULL OR a.disposition <> 'cancelled')) END AS tried,
+               CASE WHEN $5::text[] IS NOT NULL THEN outdial_matters(c.attributes, $5) END AS matters
           FROM due
           JOIN runs r ON r.id = $1
           -- a contact deleted from its list meanwhile has no zone of its own any more
@@ -159,6 +206,10 @@ async def candidates(connection: Connection, run: Run, limit: int) -> list[Candi
         run.id,
         run.account_id,
         limit,
+        float(max(one.rule.window_seconds for one in limits)) if limits else None,
+        matters or None,
+        own.retry_order is RetryOrder.WHEN_DUE,
+        bool(own.retry_rules),
     )
     return [
         Candidate(
@@ -172,9 +223,18 @@ async def candidates(connection: Connection, run: Run, limit: int) -> list[Candi
             is_callback=row["is_callback"],
             on_account_dnc=row["on_account_dnc"],
             on_campaign_dnc=row["on_campaign_dnc"],
+            tried=tuple((Disposition(how), datetime.fromisoformat(at)) for how, at in row["tried"] or ()),
+            past=tuple(_past(*one) for one in row["past"] or ()),
+            matters=row["matters"] or {},
         )
         for row in rows
     ]
+
+
+def _past(at: str, ended_at: str, disposition: str, matters: dict[str, str] | None) -> PastAttempt:
+    return PastAttempt(
+        datetime.fromisoformat(at), datetime.fromisoformat(ended_at), Disposition(disposition), matters or {}
+    )
 
 
 async def next_due(connection: Connection, run_id: int) -> datetime | None:
@@ -188,16 +248,20 @@ async def next_due(connection: Connection, run_id: int) -> datetime | None:
 async def reserve(connection: Connection, run: Run, node_id: str, wish: Reservation) -> tuple[Verdict, frozenset[str]]:
     """Do it in one transaction; return the verdict and the ids of the attempts that are reserved now."""
     row = await connection.fetchrow(
-        "SELECT * FROM outdial_reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        "SELECT * FROM outdial_reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, "
+        "$18)",
         run.id,
         run.epoch,
         node_id,
         [contact_id for contact_id, _ in wish.denied],
         [str(reason) for _, reason in wish.denied],
+        [wish.decisions.get(contact_id) for contact_id, _ in wish.denied],
         [contact_id for contact_id, _ in wish.deferred],
         [at for _, at in wish.deferred],
+        [wish.decisions.get(contact_id) for contact_id, _ in wish.deferred],
         [contact_id for contact_id, _ in wish.wanted],
         [attempt_id for _, attempt_id in wish.wanted],
+        [wish.decisions.get(contact_id) for contact_id, _ in wish.wanted],
         [budget.key for budget in wish.budgets],
         [budget.seen for budget in wish.budgets],
         [budget.next_at for budget in wish.budgets],

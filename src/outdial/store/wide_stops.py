@@ -255,6 +255,9 @@ async def remove_number(connection: Connection, account_id: str, phone: str, *, 
         """
         UPDATE run_contacts rc
            SET state = 'done', done_reason = 'dnc', not_before = NULL, callback_at = NULL,
+               -- what the gate would say of it when it comes due (core.screening)
+               screening = jsonb_build_object('rule', 'account_dnc', 'inputs', jsonb_build_object('listed', true),
+                                              'sentence', 'The number is on the account''s do-not-call list.'),
                updated_at = clock_timestamp(), changed_by = $3
           FROM runs r
          WHERE r.id = rc.run_id AND r.account_id = $1 AND r.state IN ('active', 'paused')

@@ -10,8 +10,17 @@ from pydantic.alias_generators import to_camel
 
 from outdial.api.numbers import Whole
 from outdial.api.texts import NAME, PHONE, REGION, line
-from outdial.core.model import ConnectedCalls, NumberFormat, RingingCalls, Scope, Transport
-from outdial.services import pre_calls, trunks
+from outdial.core.model import (
+    Breaker,
+    ConnectedCalls,
+    Disposition,
+    NumberFormat,
+    RetryOrder,
+    RingingCalls,
+    Scope,
+    Transport,
+)
+from outdial.services import dialing_rules, pre_calls, trunks
 from outdial.services.access import LARGEST_CONCURRENCY
 from outdial.services.clients import LONGEST_OVERLAP_SECONDS
 from outdial.services.contact_columns import LONGEST_CELL, MOST_COLUMNS
@@ -22,6 +31,9 @@ _HOST_KINDS: Final = [{"type": "string", "format": kind} for kind in ("hostname"
 
 LARGEST_DNC_BATCH: Final = 5000
 """Numbers in one request: one transaction's worth."""
+
+
+_BREAKER: Final = Breaker()
 
 
 class Body(BaseModel):
@@ -65,6 +77,8 @@ HeaderName = Annotated[str, told(pattern="^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
 HeaderValue = Annotated[str, told(pattern="^([!-~]([ -~]*[!-~])?)?$", maxLength=pre_calls.LONGEST_HEADER)]
 Credential = Annotated[str, told(**line(trunks.LONGEST_CREDENTIAL))]
 ScopeName = Annotated[Scope, Field(strict=False)]
+DispositionName = Annotated[Disposition, Field(strict=False)]
+OrderName = Annotated[RetryOrder, Field(strict=False)]
 Instant = Annotated[AwareDatetime, Field(strict=False)]
 
 
@@ -130,6 +144,47 @@ class CourtesyMessageBody(Body):
 
     flow: Name
     """A flow of the application, by its name or id."""
+
+
+class RetryRuleBody(Body):
+    """What follows an attempt that ended in one way."""
+
+    disposition: DispositionName
+    most: Annotated[int, Field(ge=0, le=dialing_rules.MOST_RETRIES), Whole] | None = None
+    """Retries after attempts that ended so; null: as many as maxAttemptsPerRecord allows, which they never pass."""
+    seconds: Annotated[int, Field(ge=0, le=dialing_rules.LONGEST_RETRY_SECONDS), Whole] | None = None
+    """The least time to the next attempt; null: the campaign's own."""
+    next_window: bool = False
+    """Wait until calling hours have ended and begun again."""
+
+
+class BreakerBody(Body):
+    """When a run pauses itself."""
+
+    attempts: Annotated[int, Field(ge=dialing_rules.FEWEST_ATTEMPTS, le=dialing_rules.MOST_ATTEMPTS), Whole] = (
+        _BREAKER.attempts
+    )
+    """So many that have ended since the run was started or resumed are looked at."""
+    share: Annotated[float, Field(ge=dialing_rules.SMALLEST_SHARE, le=1)] = _BREAKER.share
+    """From this share of failed ones on."""
+
+
+class DialingRulesBody(Body):
+    """A campaign's dialing rules, whole: what is left out is as if it had never been set."""
+
+    model_config = example(
+        retryRules=[
+            {"disposition": "busy", "most": 2, "seconds": 300},
+            {"disposition": "no_answer", "nextWindow": True},
+        ],
+        retryOrder="when_due",
+        breaker={"attempts": 40, "share": 0.8},
+    )
+
+    retry_rules: list[RetryRuleBody] = []
+    retry_order: OrderName = RetryOrder.AFTER_FIRST_TRIES
+    breaker: BreakerBody | None = BreakerBody()
+    """null: the run never pauses itself."""
 
 
 class NewImportBody(Body):

@@ -50,6 +50,7 @@ _LIST: Final = DncListView(
 )
 _NUMBER: Final = DncNumberView(
     phone_number="+15550100001",
+    source="operator",
     reason="asked by phone",
     added_by="cs-22222222-2222-4333-8444-555555555555",
     added_at=_AT,

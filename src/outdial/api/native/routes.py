@@ -30,6 +30,7 @@ Endpoint: TypeAlias = Callable[[Request, Caller], Awaitable[Response]]
 _PATH: Final = {
     "clientId": identifier("The client", "cs"),
     "dncListId": identifier("The do-not-call list", "cl"),
+    "limitId": identifier("The attempt limit", "al"),
     "flowId": identifier("The flow", "cf"),
     "trunkId": identifier("The trunk", "tr"),
     "phoneNumber": Parameter(

@@ -7,8 +7,10 @@ from fastapi import APIRouter
 from outdial.api.errors import NATIVE
 from outdial.api.idempotency import Idempotency
 from outdial.api.native.applications import ApplicationRoutes
+from outdial.api.native.attempt_limits import AttemptLimitRoutes
 from outdial.api.native.campaigns import CampaignActions
 from outdial.api.native.courtesy import CourtesyRoutes
+from outdial.api.native.dialing_rules import DialingRulesRoutes
 from outdial.api.native.dnc import DncRoutes
 from outdial.api.native.door import Door, OperatorDoor
 from outdial.api.native.emergency import EmergencyRoutes
@@ -41,10 +43,12 @@ def routers(
         ("Emergency stop", EmergencyRoutes(parts, stops), operator),
         ("Pre-call fetches", PreCallRoutes(parts), door),
         ("Courtesy messages", CourtesyRoutes(parts), door),
+        ("Dialing rules", DialingRulesRoutes(parts), door),
         ("Runs", RunRoutes(parts), door),
         ("Evidence", EvidenceRoutes(parts), door),
         ("Imports", ImportRoutes(parts), door),
         ("Do-not-call lists", DncRoutes(parts), door),
+        ("Attempt limits", AttemptLimitRoutes(parts), door),
         ("Flows", FlowRoutes(parts), door),
         ("Trunks", TrunkRoutes(parts), door),
         ("Application", ApplicationRoutes(parts), door),

@@ -116,6 +116,8 @@ class DncNumberView(View, frozen=True):
     """A number on a do-not-call list."""
 
     phone_number: str
+    source: str
+    """Where the entry comes from: operator, key, agent, stop, or unknown."""
     reason: str
     added_by: str
     added_at: datetime
@@ -371,6 +373,7 @@ def dnc_number_view(entry: DncEntry) -> DncNumberView:
     """Return an entry's view."""
     return DncNumberView(
         phone_number=entry.phone,
+        source=entry.source,
         reason=entry.reason,
         added_by=entry.added_by,
         added_at=entry.added_at,

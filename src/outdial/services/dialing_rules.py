@@ -1,0 +1,80 @@
+"""Dialing rules of a campaign that the vendor's wire has no words for: retries by how an attempt ended, and the
+breaker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from outdial.core.errors import ConflictError, NotFoundError
+from outdial.core.model import LIVE_RUN_STATES, Breaker, Campaign, OwnRules, RetryRule
+from outdial.core.retry import FINAL_DISPOSITIONS
+from outdial.services.campaigns import get_campaign
+from outdial.services.fields import range_problems, require
+from outdial.store import campaigns as store
+from outdial.store import runs as runs_store
+from outdial.store.database import Connection, Database
+
+__all__ = ["OwnRules"]
+
+MOST_RETRIES: Final = 100
+LONGEST_RETRY_SECONDS: Final = 30 * 24 * 3600
+FEWEST_ATTEMPTS: Final = 5
+"""Of a breaker: a share of fewer says nothing."""
+MOST_ATTEMPTS: Final = 500
+SMALLEST_SHARE: Final = 0.05
+
+
+async def show_rules(database: Database, *, iid: str, campaign_id: str) -> OwnRules:
+    """Return the campaign's rules. Raises NotFoundError."""
+    return (await get_campaign(database, iid, campaign_id)).rules.own
+
+
+async def set_rules(database: Database, rules: OwnRules, *, iid: str, campaign_id: str, actor: str) -> OwnRules:
+    """Give the campaign these rules from its next run on, and return them.
+
+    Raises InvalidInputError, NotFoundError, ConflictError while a run is live.
+    """
+    require([*_retry_problems(rules.retry_rules), *_breaker_problems(rules.breaker)])
+    async with database.transaction() as connection:
+        campaign = await _locked(connection, iid, campaign_id)
+        await store.set_rules(connection, campaign.id, replace(campaign.rules, own=rules), actor=actor)
+    return rules
+
+
+async def _locked(connection: Connection, iid: str, campaign_id: str) -> Campaign:
+    """Lock the campaign, as a start does."""
+    campaign = await store.by_id(connection, iid, campaign_id, lock=True)
+    if campaign is None:
+        raise NotFoundError(f"There is no campaign with the id {campaign_id}.")
+    run = await runs_store.latest_run(connection, campaign_id)
+    if run is not None and run.state in LIVE_RUN_STATES:
+        raise ConflictError(
+            f"The campaign {campaign.name!r} cannot be changed while its run is {run.state}; stop it first."
+        )
+    return campaign
+
+
+def _retry_problems(rules: Sequence[RetryRule]) -> list[str]:
+    problems = []
+    for place, rule in enumerate(rules):
+        name = f"retryRules[{place}]"
+        if rule.disposition in FINAL_DISPOSITIONS:
+            problems.append(f"`{name}` is for {rule.disposition}, after which nobody is ever tried again.")
+        if rule.disposition in {other.disposition for other in rules[:place]}:
+            problems.append(f"`{name}` is the second one for {rule.disposition}.")
+        if rule.most is not None:
+            problems += range_problems(f"{name}.most", rule.most, least=0, most=MOST_RETRIES)
+        if rule.seconds is not None:
+            problems += range_problems(f"{name}.seconds", rule.seconds, least=0, most=LONGEST_RETRY_SECONDS)
+    return problems
+
+
+def _breaker_problems(breaker: Breaker | None) -> list[str]:
+    if breaker is None:
+        return []
+    return [
+        *range_problems("breaker.attempts", breaker.attempts, least=FEWEST_ATTEMPTS, most=MOST_ATTEMPTS),
+        *range_problems("breaker.share", breaker.share, least=SMALLEST_SHARE, most=1),
+    ]

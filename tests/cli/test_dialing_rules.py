@@ -1,0 +1,38 @@
+"""``outdial dialing-rules``: show, set."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def test_set_and_show(outdial, campaign):
+    assert "as the campaign says" in outdial("dialing-rules", "show", campaign).stdout
+    line = ("--retry", "busy:2:300", "--retry", "no_answer::next-window", "--order", "when_due", "--breaker", "20:0.5")
+    made = outdial("dialing-rules", "set", "Spring calls", *line, "--json").json
+    assert made["retryRules"] == [
+        {"disposition": "busy", "most": 2, "seconds": 300, "nextWindow": False},
+        {"disposition": "no_answer", "most": None, "seconds": None, "nextWindow": True},
+    ]
+    assert (made["retryOrder"], made["breaker"]) == ("when_due", {"attempts": 20, "share": 0.5})
+    assert outdial("dialing-rules", "show", campaign, "--json").json == made
+    shown = outdial("dialing-rules", "show", campaign).stdout
+    assert "2 retries, 300 s later" in shown
+    assert "in the next calling hours" in shown
+    assert "50% of the last 20 calls" in shown
+    assert "never" in outdial("dialing-rules", "set", campaign, "--breaker", "off").stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "word"),
+    [
+        ("--retry", "bored:1:2", "--retry must be like"),
+        ("--retry", "busy:1:2:3", "--retry must be like"),
+        ("--retry", "answered_human:1:2", "nobody is ever tried again"),
+        ("--breaker", "many", "--breaker must be like"),
+        ("--breaker", "1:0.5", "breaker.attempts"),
+    ],
+)
+def test_what_is_none(outdial, campaign, option, value, word):
+    refused = outdial("dialing-rules", "set", campaign, option, value)
+    assert refused.code == 1
+    assert word in refused.stderr

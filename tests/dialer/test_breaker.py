@@ -1,0 +1,93 @@
+"""A carrier that fails: the run pauses itself and says why, and the trunk slows down for every node."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from dialing import dialing, phones, set_stage, with_rules
+from engines import simulated
+from outdial.core.model import Breaker, OwnRules, RunState
+from outdial.services import run_views, runs
+from outdial.store import reserve
+from outdial.telephony.loopback import Phone, Rule
+from waiting import until
+
+OVERLOADED = Rule(0, 99, Phone.BUSY, "has too much to do", 503, 34)
+BUSY = Rule(0, 99, Phone.BUSY, "is busy", 486, 17)
+RULES = with_rules(max_attempts=1, own=OwnRules(breaker=Breaker(attempts=10, share=0.5)))
+
+
+async def start(stage):
+    return (
+        await runs.start(
+            stage.database, stage.secrets, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="test"
+        )
+    ).run
+
+
+async def is_in(stage, run, state) -> bool:
+    return (await runs.progress(stage.database, run.id)).run.state is state
+
+
+async def test_it_pauses_itself_and_says_why_and_goes_on_once_resumed(database, secret_box, engines, tmp_path):
+    # so slow that the run is not over before anybody looks
+    stage = await set_stage(database, secret_box, phones(60), rules=RULES, calls_per_second=10.0)
+    now = [OVERLOADED]
+    async with simulated(rule_of=lambda _number: now[0]) as engine, dialing(stage, engine, tmp_path, engines=engines):
+        run = await start(stage)
+        await until(lambda: is_in(stage, run, RunState.PAUSED), seconds=60)
+        sent = len(engine.sent)
+        assert 10 <= sent < 60
+        view = await run_views.view_run(database, iid=stage.owner.iid, instance_id=run.instance_id)
+        paused = view.moves[-1]
+        assert (paused.after, paused.actor) == (RunState.PAUSED, "breaker")
+        assert "of the last 10 calls have failed" in paused.reason
+        now[0] = BUSY
+        await runs.resume(database, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="test")
+        # what failed before it was resumed counts no more
+        await until(lambda: is_in(stage, run, RunState.COMPLETED), seconds=90)
+    assert len({call.number for call in engine.sent}) == 60
+
+
+async def test_one_that_has_moved_on_is_left_alone(database, secret_box, engines):
+    stage = await set_stage(database, secret_box, phones(3), rules=RULES)
+    run = await start(stage)
+    stale = replace(run, epoch=run.epoch + 1)
+    assert await runs.pause_failing(database, engines, stale, reason="calls fail") is False
+    assert await is_in(stage, run, RunState.ACTIVE)
+    assert await runs.pause_failing(database, engines, run, reason="calls fail") is True
+    assert await runs.pause_failing(database, engines, run, reason="calls fail") is False
+
+
+async def test_refusals_are_told_to_every_node(database, secret_box):
+    stage = await set_stage(database, secret_box, phones(3))
+    run = await start(stage)
+    async with database.connection() as connection:
+        for age, code in ((1, 503), (3, 429), (4, 486), (500, 503)):
+            await connection.execute(
+                """
+                INSERT INTO attempts (id, run_id, campaign_id, account_id, contact_id, phone, caller_id, trunk_id,
+                                      engine_id, node_id, epoch, number, state, disposition, sip_code, ended_at,
+                                      changed_by)
+                VALUES (md5(($1::integer)::text), $2, 'c', $3, $1, '+15550100001', '+1', $4, 'e', 'another', 1, 1,
+                        'ended', 'congestion', $5, now() - $6::interval, 'test')
+                """,
+                age,
+                run.id,
+                run.account_id,
+                run.trunk_id,
+                code,
+                timedelta(seconds=age),
+            )
+        facts = await reserve.facts(connection, run)
+        plan = "\n".join(
+            row[0]
+            for row in await connection.fetch(
+                "EXPLAIN SELECT ended_at FROM attempts WHERE trunk_id = $1 AND sip_code IN (429, 503) "
+                "AND ended_at > now()",
+                run.trunk_id,
+            )
+        )
+    assert [round((datetime.now(UTC) - at).total_seconds()) < 60 for at in facts.refused_at] == [True, True]
+    assert "attempts_refused" in plan
