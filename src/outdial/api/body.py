@@ -51,20 +51,23 @@ async def read_body(request: Request, *, largest: int = LARGEST_BODY) -> bytes:
 
 
 async def _read(request: Request, largest: int) -> bytes:
-    too_large = TooLargeError(f"The body is larger than {largest // 1024 // 1024} MB; send it in parts.")
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared[:20]) > largest:
-        raise too_large
+        raise _too_large(largest)
     data = bytearray()
     try:
         async for chunk in request.stream():
             data += chunk
             if len(data) > largest:
-                raise too_large
+                raise _too_large(largest)
     except ClientDisconnect:
         # nobody hears this: it is for the log, where it is no failure of ours
         raise BadRequestError("The client hung up before its whole body had arrived.") from None
     return bytes(data)
+
+
+def _too_large(largest: int) -> TooLargeError:
+    return TooLargeError(f"The body is larger than {largest // 1024 // 1024} MB; send it in parts.")
 
 
 def _look_through(value: Any, path: str, depth: int, problems: list[str]) -> None:
