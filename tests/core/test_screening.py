@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outdial.core.calling_hours import is_open, zones_for
+from outdial.core.calling_hours import DataVersions, Timetable, is_open, zones_for
 from outdial.core.model import CallingHours, CallingWindow, Disposition, DoneReason, OwnRules, RetryRule, RunState
 from outdial.core.screening import (
     CHECKS,
@@ -47,9 +47,9 @@ def test_nothing_in_the_way_and_every_rule_says_what_it_looked_at():
     found = screen(SOMEBODY, POLICY, now=NOON)
     assert (found.verdict, found.rule) == (Allow(), None)
     assert list(found.inputs) == [rule.value for rule in CHECKS] == [rule.value for rule in Rule]
-    assert found.inputs["calling_hours"] == {"zones": ("UTC",), "zonesOf": "campaign"}
-    assert "phonenumbers" in found.versions
-    assert set(found.document()) == {"inputs", "versions"}
+    hours = found.inputs["calling_hours"]
+    assert (hours["zones"], hours["zonesFrom"], hours["closedBy"]) == (["UTC"], ["campaign"], [])
+    assert set(found.document()) == {"inputs"}, "without a timetable there are no versions to tell"
 
 
 def test_a_denial_says_by_which_rule_and_what_that_looked_at():
@@ -64,8 +64,15 @@ def test_a_denial_says_by_which_rule_and_what_that_looked_at():
 def test_who_is_put_off_is_told_until_when():
     found = screen(replace(SOMEBODY, contact_zone="Asia/Tokyo"), POLICY, now=NOON).document()
     assert (found["rule"], found["until"]) == ("calling_hours", "2026-11-26T00:00:00.000000Z")
-    assert found["inputs"] == {"zones": ("Asia/Tokyo",), "zonesOf": "contact"}
-    assert found["versions"]
+    hours = found["inputs"]
+    assert (hours["zones"], hours["zonesFrom"]) == (["Asia/Tokyo"], ["contact_zone"])
+    assert [closed["rule"] for closed in hours["closedBy"]] == ["campaign_hours"]
+
+
+def test_versions_are_those_of_the_timetable():
+    versions = DataVersions(tzdata="2026b", phonenumbers="9.0")
+    policy = replace(POLICY, timetable=Timetable(POLICY.rules.calling_hours, versions=versions))
+    assert screen(SOMEBODY, policy, now=NOON).versions == {"tzdata": "2026b", "phonenumbers": "9.0"}
 
 
 def test_a_call_that_would_leave_after_the_hours_end_waits():

@@ -36,6 +36,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "not_found": "There is no campaign with the id cd-1111111-2222-4333-8444-555555555555.",
     "nothing_to_dial": "No contact can be dialed: all 3 are on a do-not-call list.",
     "rate_limited": "You've exceeded the per-minute rate limit. Please wait for sometime before retrying.",
+    "rule_pack": "There is no rule pack 'uk'. This outdial has: au, ca, de, fr, gb, in, international, us; see: "
+    "outdial rules list.",
     "speech_unavailable": "espeak-ng cannot be run (No such file or directory): install it, or set "
     "OUTDIAL_SPEECH_COMMAND.",
     "stop_not_proven": "The stop is not proven yet: the engine asterisk does not answer; ask again.",

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from outdial import clock
+from outdial import clock, rule_data
 from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError, OutdialError
 from outdial.core.model import EngineKind, RingingCalls, Run, RunState
 from outdial.dialer import outcomes
@@ -212,6 +212,7 @@ class LeaseKeeper:
             async with self._node.database.connection() as connection:
                 trunk = await trunks_store.by_id(connection, self._node.secrets, run.trunk_id)
                 fetch = await pre_calls_store.of_campaign(connection, self._node.secrets, run.campaign_id)
+            await rule_data.prepare(run.rules.calling_hours, clock.now())
             messages = Messages(await flow_of(self._node, run.flow_id), await self._courtesy_of(run))
         except OutdialError as error:
             _log.error("run_cannot_be_served", run_id=run.id, reason=error.message)

@@ -5,6 +5,7 @@ The core takes all of it as values. What cannot be read closes: a timetable then
 
 from __future__ import annotations
 
+import asyncio
 import tomllib
 import zoneinfo
 from dataclasses import replace
@@ -166,6 +167,13 @@ def _timetable(hours: CallingHours, first_year: int, last_year: int) -> Timetabl
     except RulePackError as error:
         return Timetable(hours, versions=versions(with_holidays=False), problem=error.message)
     return Timetable(hours, pack, MappingProxyType(calendars), versions(with_holidays=bool(codes)))
+
+
+async def prepare(hours: CallingHours, at: datetime) -> None:
+    """Read what the hours refer to, in a thread: the first time that takes a second, which must not be one in which
+    somebody's lock is held or calls wait. Whatever cannot be read is told by who uses it."""
+    if hours.rule_pack is not None or hours.holidays:
+        await asyncio.to_thread(timetable, hours, at)
 
 
 def pinned(hours: CallingHours, at: datetime) -> CallingHours:

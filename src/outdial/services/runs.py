@@ -110,6 +110,10 @@ class RunProgress:
 async def start(database: Database, secrets: SecretBox, *, iid: str, campaign_id: str, actor: str) -> StartedRun:
     """Begin a run of a campaign because somebody asks for it. Raises ConflictError when a schedule will start it, and
     NotFoundError; else as :func:`begin`."""
+    async with database.connection() as connection:
+        known = await campaigns_store.by_id(connection, iid, campaign_id)
+    if known is not None:
+        await rule_data.prepare(known.rules.calling_hours, clock.now())
     async with database.transaction() as connection:
         # frozen in the middle of this, the process must not hold up a stop
         await store.limit_idle(connection, IDLE_SECONDS)
