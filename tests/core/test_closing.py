@@ -61,27 +61,39 @@ def test_each_person_expires_by_their_own_clock():
     assert expired(hours(AtClosing.EXPIRE), NEW_YORK, since=at(23, 9), at=now) is None
 
 
+HONOLULU = Whereabouts(("Pacific/Honolulu",), (Origin.NUMBER,))
+
+
 class TestPause:
-    def pauses(self, now, *people, policy=AtClosing.PAUSE, since=None, due=None):
-        return pauses(hours(policy), people or (PARIS,), since=since or at(23, 9), next_due_at=due or at(24, 9), at=now)
+    def pauses(self, now, *people, policy=AtClosing.PAUSE, since=None):
+        return pauses(hours(policy), people or (PARIS,), since=since or at(23, 9), at=now)
 
     def test_when_hours_have_closed_for_everybody(self):
         assert self.pauses(at(23, 19))
         assert self.pauses(at(24, 1, 30), PARIS, NEW_YORK)
 
+    def test_at_any_look_of_the_night(self):
+        assert all(
+            self.pauses(at(24, 1 + minutes // 60, minutes % 60), PARIS, NEW_YORK) for minutes in range(0, 420, 7)
+        )
+
     def test_not_while_it_is_open_for_somebody_who_waits_for_a_retry(self):
         assert not self.pauses(at(23, 22), PARIS, NEW_YORK)
 
     def test_not_in_a_break(self):
-        assert not self.pauses(at(23, 12, 30), due=at(23, 13))
+        assert not self.pauses(at(23, 12, 30))
 
-    def test_not_when_somebody_is_due_soon(self):
-        assert not self.pauses(at(23, 19), due=at(23, 20))
+    def test_not_where_the_day_of_one_begins_soon_after_that_of_the_other_ends(self):
+        # Honolulu closes at 06:00 UTC, Paris opens at 09:00
+        assert not self.pauses(at(24, 7), PARIS, HONOLULU)
 
     def test_not_before_the_first_closing_since_it_became_active(self):
         assert not self.pauses(at(23, 20), since=at(23, 19, 30))
-        assert self.pauses(at(24, 19), since=at(23, 19, 30), due=at(25, 9))
+        assert self.pauses(at(24, 19), since=at(23, 19, 30))
 
     @pytest.mark.parametrize("policy", [AtClosing.HOLD, AtClosing.EXPIRE])
     def test_not_by_another_policy(self, policy):
         assert not self.pauses(at(23, 19), policy=policy)
+
+    def test_not_without_anybody(self):
+        assert not pauses(hours(AtClosing.PAUSE), (), since=at(23, 9), at=at(23, 19))

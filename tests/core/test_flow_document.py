@@ -90,6 +90,9 @@ def test_what_is_no_object(document):
         (WHOLE | {"sounds": []}, "`sounds` must be an object of at most 200 names and their files."),
         (WHOLE | {"sounds": {"hello": 7}}, "`sounds.hello` must be a file, or an object of languages and files."),
         (WHOLE | {"sounds": {"hello": {"en": 7}}}, "`sounds.hello.en` must be text."),
+        (WHOLE | {"sounds": {"hello": "../hello.wav"}}, "`sounds.hello.en` must be the plain name of a file, without"),
+        (WHOLE | {"sounds": {"hello": "/etc/passwd"}}, "`sounds.hello.en` must be the plain name of a file, without"),
+        (WHOLE | {"sounds": {"hello": ".."}}, "`sounds.hello.en` must be the plain name of a file, without folders."),
         (WHOLE | {"sounds": {"hello": {"e": "x"}}}, "`sounds.hello.e` must be a language tag like en or pt-BR"),
         (WHOLE | {"sounds": {"beep": "b.wav"}}, "`steps.greet` plays the sound hello, which is not among `sounds`."),
         (
@@ -168,6 +171,12 @@ def test_all_that_is_wrong_is_said_at_once():
         "steps.b.gather.tries",
         "steps.c",
     }
+
+
+def test_what_is_said_is_bounded():
+    found = problems({"start": "a", "steps": {"a": {"say": "x"}}, **{f"more{place}": 1 for place in range(1000)}})
+    assert len(found) == 51
+    assert found[-1] == "And 950 more problems."
 
 
 class TestRounds:

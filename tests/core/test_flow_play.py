@@ -321,9 +321,13 @@ class TestLanguages:
     def test_the_contact_says_which(self):
         assert Playing(self.FLOW, language="es").done == [PlaySound(1, "hello-es.wav")]
 
-    @pytest.mark.parametrize("language", ["fr", "xx", ""])
+    @pytest.mark.parametrize("language", ["fr", "xx", "", "English", "x; touch /tmp/x", "../es", "es\n"])
     def test_one_that_is_not_there_throughout_is_not_begun(self, language):
         assert Playing(self.FLOW, language=language).done == [PlaySound(1, "hello-en.wav")]
+
+    @pytest.mark.parametrize("language", ["English", "", "x; touch /tmp/x", "$(ls)"])
+    def test_what_is_no_language_is_not_spoken(self, language):
+        assert Playing(plan({"a": {"say": "Hello."}}), language=language).done == [Speak(1, "Hello.", "en")]
 
     def test_a_step_changes_it(self):
         assert Playing(self.FLOW).heard() == (PlaySound(3, "bye-es.wav"),)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 
@@ -7,9 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outdial.core.calling_hours import is_open
+from outdial import rule_data
+from outdial.core.calling_hours import is_open, plain
 from outdial.core.model import CallingHours, CallingWindow, Disposition, DoneReason, OwnRules, RetryRule
-from outdial.core.retry import FINAL_DISPOSITIONS, NO_WINDOW, Finish, PutBack, TryAgain, after_attempt, next_window
+from outdial.core.retry import FINAL_DISPOSITIONS, NO_WINDOW, Finish, PutBack, TryAgain, after_attempt
+from outdial.core.retry import next_window as next_window_of
+from outdial.core.whereabouts import Origin, Whereabouts
 from runs import RULES as PLAIN
 
 RULES = replace(PLAIN, max_attempts=3, retry_seconds=600)
@@ -24,6 +28,10 @@ FINAL = {
     D.UNKNOWN: DoneReason.UNKNOWN,
 }
 AGAIN = set(Disposition) - set(FINAL)
+
+
+def next_window(hours: CallingHours, zones: Sequence[str], at: datetime) -> datetime:
+    return next_window_of(plain(hours), Whereabouts(tuple(zones), (Origin.CONTACT_ZONE,)), at)
 
 
 def after(disposition, *, count=1, sent=True, stopping=False, rules=RULES):
@@ -116,6 +124,21 @@ class TestNextWindow:
     def test_windows_that_touch_are_one(self):
         hours = CallingHours((CallingWindow(2, time(9), time(13)), CallingWindow(2, time(13), time(18))), zone="UTC")
         assert next_window(hours, ("UTC",), NOW) == NOW.replace(hour=9) + timedelta(days=7)
+
+    def test_a_window_across_midnight_is_one(self):
+        hours = CallingHours((CallingWindow(0, time(22), time(2)), CallingWindow(1, time(10), time(12))), zone="UTC")
+        monday_night = datetime(2026, 11, 23, 23, tzinfo=UTC)
+        assert next_window(hours, ("UTC",), monday_night) == datetime(2026, 11, 24, 10, tzinfo=UTC)
+
+    def test_holidays_are_closed(self):
+        hours = CallingHours(
+            tuple(CallingWindow(day, time(0), time.max) for day in range(5)), zone="UTC", holidays=("US",)
+        )
+        timetable = rule_data.timetable(hours, NOW)
+        monday = datetime(2026, 11, 23, 10, tzinfo=UTC)
+        where = Whereabouts(("UTC",), (Origin.CONTACT_ZONE,))
+        # Thanksgiving ends the window that Monday began
+        assert next_window_of(timetable, where, monday) == datetime(2026, 11, 27, tzinfo=UTC)
 
     def test_hours_that_never_end_wait_a_day(self):
         always = CallingHours(tuple(CallingWindow(day, time(0), time.max) for day in range(7)), zone="UTC")

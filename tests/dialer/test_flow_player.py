@@ -18,6 +18,7 @@ from outdial import clock
 from outdial.core.errors import EngineUnavailableError
 from outdial.core.flow import OptOutScope
 from outdial.core.model import Disposition
+from outdial.dialer import flow_player as module
 from outdial.dialer.calls import Calls, Messages
 from outdial.dialer.flow_player import PlayableFlow
 from outdial.dialer.outcomes import Known
@@ -162,3 +163,20 @@ async def test_a_playback_that_cannot_be_broken_off_does_not_stop_the_flow(phone
 
     monkeypatch.setattr(phones.engine, "stop_playing", fails)
     assert (await phones.call(PRESSES_1, phones.menu())).flow.result == "confirmed"
+
+
+async def test_a_call_does_not_last_for_ever(phones, monkeypatch):
+    monkeypatch.setattr(module, "LONGEST_CALL_SECONDS", 0.3)
+    round_ = {"ask": {"gather": {"play": "long", "timeout_seconds": 60}, "choices": {"1": "ask"}, "no_input": "ask"}}
+    flow = steps(round_, {"long.wav": phones.sound(30.0)}, sounds={"long": "long.wav"})
+    news = await phones.call(LISTENS, flow)
+    assert (news.disposition, news.flow.finished) == (Disposition.ANSWERED_HUMAN, False)
+
+
+async def test_what_nobody_foresaw_keeps_nobody_on_the_line(phones, monkeypatch):
+    async def fails(_text, _language) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(phones.calls._voice, "say", fails)
+    news = await phones.call(LISTENS, steps({"hello": {"say": "Hello."}}))
+    assert news.disposition is Disposition.ABANDONED

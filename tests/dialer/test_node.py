@@ -83,7 +83,10 @@ async def note(connection, run, engine, node_id: str, key: str, *, seconds: floa
 async def node_at(database, secret_box, engine, tmp_path, node_id="n1") -> AsyncIterator[Node]:
     """A node whose book is kept and whose events are heard; nothing else of it runs."""
     await register(database, secret_box, engine.id, node_id)
-    book, opt_outs = Book(database), OptOuts(database, Engines(database, secret_box, ttl_seconds=TTL))
+    book, opt_outs = (
+        Book(database),
+        OptOuts(database, Engines(database, secret_box, ttl_seconds=TTL), tmp_path / "opt-outs"),
+    )
     calls = Calls(engine, book, silent(), opt_outs, ttl_seconds=TTL)
     resolver = TrunkResolver()
     tasks = [asyncio.create_task(part.run()) for part in (book, opt_outs, calls)]
@@ -96,6 +99,7 @@ async def node_at(database, secret_box, engine, tmp_path, node_id="n1") -> Async
         calls=calls,
         book=book,
         opt_outs=opt_outs,
+        voice=silent(),
         resolver=resolver,
         ttl_seconds=TTL,
         audio_dir=tmp_path / "audio",

@@ -24,8 +24,8 @@ async def stage(database, secret_box):
 
 
 @pytest.fixture
-async def opt_outs(database, engines):
-    made = OptOuts(database, engines)
+async def opt_outs(database, engines, tmp_path):
+    made = OptOuts(database, engines, tmp_path / "opt-outs")
     task = asyncio.create_task(made.run())
     yield made
     task.cancel()
@@ -118,3 +118,35 @@ async def test_a_list_that_is_gone_becomes_the_accounts(stage, opt_outs, monkeyp
 
 async def _is_on_two(stage) -> bool:
     return len(await listed(stage)) == 2
+
+
+async def test_one_that_was_not_written_before_its_process_ended_is_written_by_the_next(stage, engines, tmp_path):
+    folder = tmp_path / "opt-outs"
+    attempt_id = await attempt_of(stage)
+    # it never runs: killed right after the key
+    OptOuts(stage.database, engines, folder).put(attempt_id, OptOutScope.ACCOUNT)
+    assert [path.name for path in folder.iterdir()] == [f"{attempt_id}.account"]
+    next_one = OptOuts(stage.database, engines, folder)
+    task = asyncio.create_task(next_one.run())
+    await until(lambda: _is_listed(stage))
+    await until(lambda: list(folder.iterdir()) == [])
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_file_of_another_database_ends_nothing(stage, engines, tmp_path):
+    folder = tmp_path / "opt-outs"
+    OptOuts(stage.database, engines, folder).put("0" * 32, OptOutScope.ACCOUNT)
+    (folder / "README").write_text("not ours")
+    opt_outs = OptOuts(stage.database, engines, folder)
+    task = asyncio.create_task(opt_outs.run())
+    await until(lambda: [path.name for path in folder.iterdir()] == ["README"])
+    opt_outs.put(await attempt_of(stage), OptOutScope.ACCOUNT)
+    await opt_outs.flush()
+    assert len(await listed(stage)) == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _is_listed(stage) -> bool:
+    return len(await listed(stage)) == 1

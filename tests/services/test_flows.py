@@ -266,3 +266,9 @@ class TestDocuments:
     def test_are_bounded(self):
         with pytest.raises(TooLargeError, match="256 thousand"):
             read_document(" " * (LARGEST_DOCUMENT + 1))
+
+
+async def test_a_document_has_a_size(database, tenants):
+    document = {"start": "a", "steps": {"a": {"say": "x"}}, "more": "x" * LARGEST_DOCUMENT}
+    with pytest.raises(TooLargeError, match="256 thousand"):
+        await add_flow_document(database, tenants.one.iid, "Flow", document, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import wave
 from pathlib import Path
@@ -84,6 +85,51 @@ async def test_a_program_that_hangs_is_ended(speaker, monkeypatch):
     monkeypatch.setattr(speech, "SAY_SECONDS", 0.5)
     with pytest.raises(SpeechUnavailableError, match="did not speak within"):
         await speaker.voice.say("hang", "en")
+
+
+async def test_what_it_has_started_ends_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(speech, "SAY_SECONDS", 1.0)
+    voice = Voice(f"sh -c 'echo $$ > {tmp_path}/pid; sleep 600 | cat'", tmp_path)
+    for _ in range(3):
+        with pytest.raises(SpeechUnavailableError, match="did not speak within"):
+            await voice.say("Hello", "en")
+    group = int((tmp_path / "pid").read_text())
+    async with asyncio.timeout(20):
+        while _lives(group):  # noqa: ASYNC110 - other processes end
+            await asyncio.sleep(0.02)
+
+
+def _lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def test_those_who_want_the_same_text_wait_for_one(speaker):
+    spoken = await asyncio.gather(*(speaker.voice.say("Goodbye", "en") for _ in range(20)))
+    assert len(set(spoken)) == 1
+    assert len(speaker.said()) <= speech.MOST_AT_ONCE
+
+
+async def test_the_turn_of_a_text_is_part_of_its_time(speaker, monkeypatch):
+    monkeypatch.setattr(speech, "SAY_SECONDS", 1.0)
+    hanging = [asyncio.create_task(speaker.voice.say("hang", "en")) for _ in range(speech.MOST_AT_ONCE)]
+    hanging.append(asyncio.create_task(speaker.voice.say("hang", "es")))
+    ended = await asyncio.gather(*hanging, return_exceptions=True)
+    assert [type(one) for one in ended] == [SpeechUnavailableError] * 3
+
+
+async def test_what_nobody_has_used_for_a_day_is_removed(speaker, monkeypatch):
+    old = (await speaker.voice.say("Hello Ada", "en")).path
+    os.utime(old, (1, 1))
+    other = old.with_name("flow.wav")
+    other.write_bytes(b"")
+    os.utime(other, (1, 1))
+    monkeypatch.setattr(speech, "SWEEP_SECONDS", 0.0)
+    new = (await speaker.voice.say("Hello Bob", "en")).path
+    assert (old.exists(), other.exists(), new.exists()) == (False, True, True)
 
 
 async def test_a_caller_that_is_torn_away_leaves_no_program_behind(speaker):

@@ -42,8 +42,9 @@ class Counted(StrEnum):
 COUNTED_DISPOSITIONS: Final[Mapping[Counted, frozenset[Disposition]]] = MappingProxyType(
     {
         Counted.ATTEMPTS: frozenset(Disposition),
-        Counted.CONVERSATIONS: frozenset({Disposition.ANSWERED_HUMAN}),
-        Counted.ABANDONED: frozenset({Disposition.ABANDONED}),
+        # of what nobody knows it must be supposed
+        Counted.CONVERSATIONS: frozenset({Disposition.ANSWERED_HUMAN, Disposition.UNKNOWN}),
+        Counted.ABANDONED: frozenset({Disposition.ABANDONED, Disposition.UNKNOWN}),
     }
 )
 """How the attempts ended that count; ``outdial_beyond_limits`` says the same in the database."""

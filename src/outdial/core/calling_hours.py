@@ -32,6 +32,7 @@ __all__ = [
     "Timetable",
     "apart_at_midnight",
     "is_open",
+    "next_begin",
     "next_open",
     "opening",
     "plain",
@@ -43,6 +44,9 @@ __all__ = [
 HORIZON: Final = timedelta(days=14)
 """How far ahead an opening is looked for: a weekly window opens at least once in seven days, also across a change of
 the clocks that swallows one; holidays may take a second week."""
+
+MOST_CLOSINGS: Final = 5
+"""Closings that are stored with a decision: somebody who may be in forty zones has a hundred of them."""
 
 LOOK_BACK: Final = timedelta(days=15)
 """How far back spans reach: what closed before is not asked about."""
@@ -150,8 +154,9 @@ class Opening:
                     "zone": closing.zone,
                     "local": None if closing.local is None else closing.local.isoformat(timespec="seconds"),
                 }
-                for closing in self.closed_by
+                for closing in self.closed_by[:MOST_CLOSINGS]
             ],
+            "closedByCount": len(self.closed_by),
         }
 
     def rule_data(self) -> dict[str, str]:
@@ -195,6 +200,13 @@ def times(timetable: Timetable, where: Whereabouts, at: datetime) -> tuple[datet
         return None, None
     start, end = spans[place]
     return (at if start <= now else _instant(start), _instant(end) if end < _last(at) else None)
+
+
+def next_begin(timetable: Timetable, where: Whereabouts, at: datetime) -> datetime | None:
+    """Return when somebody's calling hours begin the next time after ``at``, having been closed; None when they do not
+    within two weeks. Windows that touch are one."""
+    now = _micros(at)
+    return next((_instant(start) for start, _ in spans_around(timetable, where, at) if start > now), None)
 
 
 def _end(span: Span) -> int:

@@ -43,19 +43,21 @@ def expired(timetable: Timetable, where: Whereabouts, *, since: datetime, at: da
     return closing_since(timetable, where, since=since, at=at)
 
 
-def pauses(
-    timetable: Timetable, people: Iterable[Whereabouts], *, since: datetime, next_due_at: datetime | None, at: datetime
-) -> bool:
+def pauses(timetable: Timetable, people: Iterable[Whereabouts], *, since: datetime, at: datetime) -> bool:
     """Whether a run that nobody is due in pauses by itself now.
 
-    ``people`` are those who come due next, ``next_due_at`` when the first of them does, ``since`` when the run became
-    active. It pauses when hours are closed for each of them, have closed for one of them since then, and open for
-    nobody before a break is over: started or resumed outside the hours, a run waits for them.
+    ``people`` are those who come due next, ``since`` when the run became active. It pauses when hours are closed for
+    each of them, have closed for one of them since then, and from the last of these closings to the first opening it is
+    more than a break: started or resumed outside the hours, a run waits for them. When somebody comes due within closed
+    hours says nothing: that is only a look.
     """
-    if timetable.hours.at_closing is not AtClosing.PAUSE or next_due_at is None or next_due_at - at < BREAK:
+    if timetable.hours.at_closing is not AtClosing.PAUSE:
         return False
     found = list(people)
-    openings = [times(timetable, where, at)[0] for where in found]
-    return all(opens_at is None or opens_at > at for opens_at in openings) and any(
-        closing_since(timetable, where, since=since, at=at) is not None for where in found
-    )
+    openings = [opens_at for where in found if (opens_at := times(timetable, where, at)[0]) is not None]
+    closings = [
+        closed for where in found if (closed := closing_since(timetable, where, since=since, at=at)) is not None
+    ]
+    if not closings or any(opens_at <= at for opens_at in openings):
+        return False
+    return not openings or min(openings) - max(closings) >= BREAK

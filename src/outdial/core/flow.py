@@ -14,6 +14,9 @@ from typing import Any, Final, TypeAlias
 LANGUAGE: Final = "language"
 """Variable that chooses the language a call begins in."""
 
+LANGUAGE_TAG: Final = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+"""A language (RFC 5646), as far as it is one: it becomes a word of somebody's command."""
+
 TEMPLATE: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?:\|([^{}]*))?\}")
 """``{name}`` or ``{name|otherwise}`` in a text."""
 
@@ -219,6 +222,12 @@ def message_of(plan: FlowPlan) -> str | None:
             return plan.sounds[name][plan.language]
         case _:
             return None
+
+
+def fixed_texts(plan: FlowPlan) -> tuple[str, ...]:
+    """Return the texts that a flow says to everybody alike."""
+    told = (prompt for step in plan.steps.values() for prompt in prompts(step) if isinstance(prompt, Speech))
+    return tuple(dict.fromkeys(prompt.text for prompt in told if not TEMPLATE.search(prompt.text)))
 
 
 def variables_of(plan: FlowPlan) -> frozenset[str]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from outdial.core import flow_checks as checks
 from outdial.core.errors import InvalidInputError
 from outdial.core.flow import (
+    LANGUAGE_TAG,
     LONGEST_NAME,
     LONGEST_TEXT,
     MOST_DIGITS,
@@ -39,13 +40,17 @@ from outdial.core.flow import (
     Webhook,
 )
 
+MOST_PROBLEMS: Final = 50
+"""Told at once."""
+
 KEYS: Final = "0123456789*"
 """What can be a choice; ``#`` ends what is keyed."""
 
 RATES: Final = (8000, 16_000)
 """Samples a second that an agent may listen and talk at."""
 
-_LANGUAGE: Final = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+_FILE: Final = re.compile(r"[^/\\\x00-\x1f.][^/\\\x00-\x1f]*")
+"""A file's own name: a flow that somebody else wrote must not read whatever it likes of this machine."""
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _SIP: Final = re.compile(r"sips?:[A-Za-z0-9_.!~*'()&=+$,;?/%-]+@[A-Za-z0-9.\[\]:-]+")
 _NUMBER: Final = re.compile(r"\+[1-9][0-9]{6,14}")
@@ -125,7 +130,8 @@ def _url(*schemes: str) -> Reader:
 
 
 _name: Final = _text(LONGEST_NAME, _NAME, "a name of letters, digits, _ and -")
-_language: Final = _text(35, _LANGUAGE, "a language tag like en or pt-BR (RFC 5646)")
+_language: Final = _text(35, LANGUAGE_TAG, "a language tag like en or pt-BR (RFC 5646)")
+_file: Final = _text(200, _FILE, "the plain name of a file, without folders")
 _address: Final = _text(
     200,
     re.compile(f"{_SIP.pattern}|{_NUMBER.pattern}"),
@@ -220,7 +226,8 @@ def read_flow(document: Any) -> FlowPlan:
     plan = reading.flow(document)
     problems = reading.problems or checks.problems_of(plan)
     if problems:
-        raise InvalidInputError(problems)
+        more = len(problems) - MOST_PROBLEMS
+        raise InvalidInputError([*problems[:MOST_PROBLEMS], *([f"And {more} more problems."] if more > 0 else [])])
     return plan
 
 
@@ -278,7 +285,7 @@ class _Reading:
             language: file
             for language, file in files.items()
             if self._is(_language, language, f"sounds.{name}.{language}")
-            and self._is(_text(200), file, f"sounds.{name}.{language}")
+            and self._is(_file, file, f"sounds.{name}.{language}")
         }
 
     def _is(self, read: Reader, value: Any, path: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 
 from outdial.core.flow import (
     LANGUAGE,
+    LANGUAGE_TAG,
     TEMPLATE,
     Agent,
     FlowPlan,
@@ -361,8 +362,12 @@ def filled(text: str, variables: Mapping[str, str]) -> str:
 
 
 def _language(plan: FlowPlan, wanted: str | None) -> str:
-    """Return the language to speak: the wanted one, unless a sound of the flow lacks it."""
-    if wanted is None or (plan.sounds and not all(wanted in files for files in plan.sounds.values())):
+    """Return the language to speak: the wanted one, unless it is none or a sound of the flow lacks it."""
+    if (
+        wanted is None
+        or not LANGUAGE_TAG.fullmatch(wanted)
+        or (plan.sounds and not all(wanted in files for files in plan.sounds.values()))
+    ):
         return plan.language
     return wanted
 

@@ -7,14 +7,13 @@ an instant; how often, and for which window, when the contact is looked at again
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
-from outdial.core.calling_hours import is_open, next_open
-from outdial.core.model import CallingHours, DialingRules, Disposition, DoneReason, RetryRule
-from outdial.core.zones import find_zone, instant_of
+from outdial.core.calling_hours import Timetable, next_begin
+from outdial.core.model import DialingRules, Disposition, DoneReason, RetryRule
+from outdial.core.whereabouts import Whereabouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,34 +88,7 @@ FINAL_DISPOSITIONS: Final = frozenset(_FINAL)
 NO_WINDOW: Final = timedelta(days=1)
 """What stands for the next window where calling hours never end."""
 
-_LOOK_AHEAD: Final = timedelta(days=8)
-"""Windows come every week: hours that have not ended within that never do."""
 
-
-def next_window(hours: CallingHours, zones: Sequence[str], at: datetime) -> datetime:
+def next_window(timetable: Timetable, where: Whereabouts, at: datetime) -> datetime:
     """Return when calling hours begin the next time after having been closed, ``at`` or later."""
-    closed = at if not is_open(hours, zones, at) else _closes(hours, zones, at)
-    if closed is None:
-        return at + NO_WINDOW
-    return next_open(hours, zones, closed) or closed + NO_WINDOW
-
-
-def _closes(hours: CallingHours, zones: Sequence[str], at: datetime) -> datetime | None:
-    """Return the first end of a window after ``at`` at which the hours are closed."""
-    ends: set[datetime] = set()
-    for name in zones:
-        zone = find_zone(name)
-        if zone is None:
-            return at
-        first = at.astimezone(zone).date()
-        for offset in range(-1, _LOOK_AHEAD.days + 1):
-            day = first + timedelta(days=offset)
-            for window in hours.windows:
-                if window.weekday == day.weekday():
-                    wall = (
-                        datetime.combine(day + timedelta(days=1), time.min)
-                        if window.end == time.max
-                        else datetime.combine(day, window.end)
-                    )
-                    ends.add(instant_of(wall, zone))
-    return next((end for end in sorted(ends) if end > at and not is_open(hours, zones, end)), None)
+    return next_begin(timetable, where, at) or at + NO_WINDOW

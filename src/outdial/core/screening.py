@@ -16,10 +16,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-import phonenumbers
-
 from outdial.core.attempt_limits import AttemptLimit, PastAttempt, standing, window_text
-from outdial.core.calling_hours import Opening, Timetable, opening, plain, zones_for
+from outdial.core.calling_hours import Opening, Timetable, opening, plain
 from outdial.core.canonical import Json, instant
 from outdial.core.closing import expired
 from outdial.core.model import DialingRules, Disposition, DoneReason, RetryRule, RunState
@@ -28,9 +26,6 @@ from outdial.core.whereabouts import Whereabouts, whereabouts
 
 NEVER_OPEN_RETRY: Final = timedelta(days=1)
 """When to look again at a contact whose calling hours do not open at all: closed, but nobody is lost."""
-
-RULE_DATA: Final[Mapping[str, str]] = MappingProxyType({"phonenumbers": phonenumbers.__version__})
-"""Versions of the tables that calling hours are read with: which zones a number may be in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +115,8 @@ class Policy:
     timetable: Timetable | None = None
     """Of the rules' calling hours; without it, hours that refer to a rule pack or to holidays are closed."""
     since: datetime | None = None
-    """When the run began: contacts can expire only where it is given."""
+    """When the run was started or resumed: contacts can expire only where it is given, and not for hours in which the
+    run was paused."""
 
     @property
     def hours(self) -> Timetable:
@@ -229,12 +225,14 @@ def retry_window(candidate: Candidate, policy: Policy, moment: Moment) -> Answer
     if rule is None or not rule.next_window:
         return Answer(ALLOWED, {})
     _, ended_at = candidate.tried[-1]
-    begins = next_window(policy.rules.calling_hours, _zones(candidate, policy), ended_at)
+    where = _where(candidate, policy)
+    begins = next_window(policy.hours, where, ended_at)
+    versions = opening(policy.hours, where, ended_at).rule_data()
     inputs = {"disposition": rule.disposition, "endedAt": instant(ended_at)}
     if begins > moment.now:
         sentence = f"After an attempt that ended {rule.disposition} the next calling hours are waited for."
-        return Answer(NotBefore(begins, sentence), inputs, RULE_DATA)
-    return Answer(ALLOWED, inputs, RULE_DATA)
+        return Answer(NotBefore(begins, sentence), inputs, versions)
+    return Answer(ALLOWED, inputs, versions)
 
 
 def retry_period(candidate: Candidate, _policy: Policy, moment: Moment) -> Answer:
@@ -269,15 +267,7 @@ def number_limits(candidate: Candidate, policy: Policy, moment: Moment) -> Answe
 def calling_hours(candidate: Candidate, policy: Policy, moment: Moment) -> Answer:
     """Nobody is called outside calling hours, wherever they may be, nor right before the hours end; where that is what
     closing time means, whoever was not reached by then is not called any more."""
-    timetable = policy.hours
-    where = whereabouts(
-        timetable.pack,
-        phone=candidate.phone,
-        contact_zone=candidate.contact_zone,
-        contact_state=candidate.contact_state,
-        number_zones=candidate.number_zones,
-        campaign_zone=timetable.hours.zone,
-    )
+    timetable, where = policy.hours, _where(candidate, policy)
     found = opening(timetable, where, moment.now)
     for at in dict.fromkeys((moment.now, moment.until)):
         found = opening(timetable, where, at)
@@ -301,11 +291,14 @@ def _within(candidate: Candidate, policy: Policy, found: Opening, where: Whereab
     return NotBefore(found.opens_at, why)
 
 
-def _zones(candidate: Candidate, policy: Policy) -> tuple[str, ...]:
-    return zones_for(
+def _where(candidate: Candidate, policy: Policy) -> Whereabouts:
+    return whereabouts(
+        policy.hours.pack,
+        phone=candidate.phone,
         contact_zone=candidate.contact_zone,
+        contact_state=candidate.contact_state,
         number_zones=candidate.number_zones,
-        campaign_zone=policy.rules.calling_hours.zone,
+        campaign_zone=policy.hours.hours.zone,
     )
 
 

@@ -68,7 +68,7 @@ class Dialer:
         self._address = address
         self._resolver = TrunkResolver()
         ttl = settings.permit_ttl_seconds
-        book, opt_outs = Book(database), OptOuts(database, engines)
+        book, opt_outs = Book(database), OptOuts(database, engines, settings.data_dir.resolve() / "opt-outs")
         audio_dir = settings.data_dir.resolve() / "audio"
         voice = Voice(settings.speech_command, audio_dir)
         self._node = Node(
@@ -79,6 +79,7 @@ class Dialer:
             calls=Calls(engine, book, voice, opt_outs, ttl_seconds=ttl),
             book=book,
             opt_outs=opt_outs,
+            voice=voice,
             resolver=self._resolver,
             ttl_seconds=ttl,
             audio_dir=audio_dir,
@@ -172,7 +173,12 @@ class Dialer:
                 await node.book.flush()
                 await self._say_goodbye()
         except (TimeoutError, DatabaseUnavailableError, EngineUnavailableError) as error:
-            _log.warning("node_left_without_goodbye", calls=len(node.calls), reason=str(error) or "no answer in time")
+            _log.warning(
+                "node_left_without_goodbye",
+                calls=len(node.calls),
+                opt_outs=len(node.opt_outs),
+                reason=str(error) or "no answer in time",
+            )
 
     async def _until_quiet(self, seconds: float) -> None:
         until = clock.boottime() + seconds

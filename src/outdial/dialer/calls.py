@@ -354,7 +354,7 @@ class Calls:
                 in_flight = call.in_flight
                 with contextlib.suppress(EngineUnavailableError):
                     result = await self._engine.cancel(attempt_id)
-                    if result is CancelResult.ANSWERED and call.known.answered_at is None:
+                    if result is CancelResult.ANSWERED and call.player is None and call.timer is None:
                         # should the event that says so be lost, nobody is kept on the line
                         self._end_after(call, courtesy.message_seconds)
                     if result is not CancelResult.GONE or not in_flight:

@@ -124,7 +124,7 @@ def make_plan(
     decisions: dict[int, Decision] = {}
     latest = facts.now + timedelta(seconds=HORIZON_SECONDS + LATE_SECONDS) + lead
     timetable = rule_data.timetable(run.rules.calling_hours, facts.now)
-    policy = Policy(run.rules, facts.limits, timetable=timetable, since=run.started_at)
+    policy = Policy(run.rules, facts.limits, timetable=timetable, since=run.updated_at)
     for candidate in found:
         decision = screen(candidate, policy, now=facts.now, until=latest)
         decisions[candidate.contact_id] = decision

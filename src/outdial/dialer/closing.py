@@ -63,4 +63,4 @@ async def _closed(connection: Connection, run: Run) -> bool:
         )
         for one in soonest
     ]
-    return pauses(timetable, people, since=run.updated_at, next_due_at=soonest[0].not_before, at=now)
+    return pauses(timetable, people, since=run.updated_at, at=now)

@@ -39,6 +39,9 @@ from outdial.telephony.speech import Voice
 PLAYBACK_GRACE_SECONDS: Final = 5.0
 """What should have ended this long ago has: the event that says so was lost."""
 
+LONGEST_CALL_SECONDS: Final = 3600.0
+"""A call is ended after so long whatever its flow says: a phone that was laid aside answers no question."""
+
 _log = structlog.get_logger()
 
 
@@ -93,10 +96,12 @@ class FlowPlayer:
         self._flow = flow
         self._desk = desk
         self._timer: asyncio.TimerHandle | None = None
+        self._longest: asyncio.TimerHandle | None = None
         self._turn = flow_play.begin(flow.plan, variables)
 
     def begin(self) -> None:
         """Begin, once the call is answered."""
+        self._longest = asyncio.get_running_loop().call_later(LONGEST_CALL_SECONDS, self._desk.end, "")
         self._take(self._turn)
 
     def playback_ended(self, playback_id: str, *, failed: bool) -> None:
@@ -116,6 +121,8 @@ class FlowPlayer:
     def close(self) -> FlowOutcome:
         """The call is over: do nothing any more; return what came of the flow."""
         self._disarm()
+        if self._longest is not None:
+            self._longest.cancel()
         state = self._turn.state
         return FlowOutcome(
             flow_id=self._flow.id,
@@ -162,14 +169,18 @@ class FlowPlayer:
             return
         try:
             await self._desk.engine.play(self._attempt_id, sound.path, self._playback_id(turn))
-        except (OutdialError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody is kept waiting for it
+            if not isinstance(error, OutdialError | OSError):
+                _log.exception("flow_step_failed", attempt_id=self._attempt_id)
             self.tell(Unheard(turn, f"the flow could not be played: {error}"))
 
     async def _speak(self, action: Speak) -> None:
         try:
             sound = await self._desk.voice.say(action.text, action.language)
-        except OutdialError as error:
-            self.tell(Unheard(action.turn, error.message))
+        except Exception as error:  # noqa: BLE001 - as above
+            if not isinstance(error, OutdialError):
+                _log.exception("flow_step_failed", attempt_id=self._attempt_id)
+            self.tell(Unheard(action.turn, f"the text could not be spoken: {error}"))
             return
         if action.turn == self._turn.state.turn:
             self._play(action.turn, PlayableSound(sound.path, sound.seconds))

@@ -13,6 +13,7 @@ import structlog
 
 from outdial import clock, rule_data
 from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError, OutdialError
+from outdial.core.flow import fixed_texts
 from outdial.core.model import EngineKind, RingingCalls, Run, RunState
 from outdial.dialer import outcomes
 from outdial.dialer.calls import Messages
@@ -214,6 +215,7 @@ class LeaseKeeper:
                 fetch = await pre_calls_store.of_campaign(connection, self._node.secrets, run.campaign_id)
             await rule_data.prepare(run.rules.calling_hours, clock.now())
             messages = Messages(await flow_of(self._node, run.flow_id), await self._courtesy_of(run))
+            await self._speak_ahead(messages.flow)
         except OutdialError as error:
             _log.error("run_cannot_be_served", run_id=run.id, reason=error.message)
             await asyncio.sleep(RETRY_SECONDS)
@@ -229,6 +231,19 @@ class LeaseKeeper:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failure = error
             self._wake.set()
+
+    async def _speak_ahead(self, flow: PlayableFlow | None) -> None:
+        """Speak what everybody will hear alike before anybody is called: later it is on disk."""
+        if flow is not None:
+            texts = fixed_texts(flow.plan)
+            said = await asyncio.gather(
+                *(self._node.voice.say(text, flow.plan.language) for text in texts), return_exceptions=True
+            )
+            for problem in said:
+                if isinstance(problem, OutdialError):
+                    _log.warning("text_not_spoken", flow_id=flow.id, reason=problem.message)
+                elif isinstance(problem, BaseException):
+                    raise problem
 
     async def _courtesy_of(self, run: Run) -> PlayableFlow | None:
         """Return the run's courtesy message; one that cannot be had keeps nobody from being called."""

@@ -15,6 +15,7 @@ from outdial.services.emergency import EmergencySwitch
 from outdial.store.database import Database
 from outdial.telephony.engine import Engine
 from outdial.telephony.resolver import TrunkResolver
+from outdial.telephony.speech import Voice
 
 UNANSWERED_ORIGINATES: Final = 8
 """Requests to place a call that may wait for the engine's answer at once: more would queue inside the engine, where a
@@ -32,6 +33,7 @@ class Node:
     calls: Calls
     book: Book
     opt_outs: OptOuts
+    voice: Voice
     resolver: TrunkResolver
     ttl_seconds: float
     audio_dir: Path

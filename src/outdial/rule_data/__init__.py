@@ -155,17 +155,18 @@ def timetable(hours: CallingHours, at: datetime) -> Timetable:
     It raises nothing: what cannot be read is its problem, and it is closed.
     """
     around = (at - _SLACK, at + _SLACK)
-    return _timetable(hours, around[0].year, around[1].year)
+    try:
+        return _timetable(hours, around[0].year, around[1].year)
+    except RulePackError as error:
+        # not kept: what cannot be read now may be read a moment later
+        return Timetable(hours, versions=versions(with_holidays=False), problem=error.message)
 
 
 @lru_cache(maxsize=512)
 def _timetable(hours: CallingHours, first_year: int, last_year: int) -> Timetable:
-    try:
-        pack = None if hours.rule_pack is None else load_pack(hours.rule_pack)
-        codes = frozenset(hours.holidays) | (frozenset() if pack is None else pack.calendars())
-        calendars = {code: holiday_calendar(code, first_year, last_year) for code in codes}
-    except RulePackError as error:
-        return Timetable(hours, versions=versions(with_holidays=False), problem=error.message)
+    pack = None if hours.rule_pack is None else load_pack(hours.rule_pack)
+    codes = frozenset(hours.holidays) | (frozenset() if pack is None else pack.calendars())
+    calendars = {code: holiday_calendar(code, first_year, last_year) for code in codes}
     return Timetable(hours, pack, MappingProxyType(calendars), versions(with_holidays=bool(codes)))
 
 

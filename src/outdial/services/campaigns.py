@@ -8,6 +8,7 @@ from typing import Final
 from uuid import uuid4
 
 from outdial.core import ids
+from outdial.core.calling_hours import apart_at_midnight
 from outdial.core.errors import BadReferenceError, ConflictError, NotFoundError
 from outdial.core.model import LIVE_RUN_STATES, Campaign, DialingMode, DialingRules
 from outdial.core.paging import Page
@@ -92,8 +93,11 @@ def _with_kept(present: DialingRules, wanted: DialingRules) -> DialingRules:
     """Return the new rules with what the vendor's wire cannot say as it was: else an update by somebody who does not
     know of a rule pack would take the law away."""
     old = present.calling_hours
+    # the wire splits what goes across midnight: sent back as it was read, it is what it was
+    as_read = set(apart_at_midnight(old.windows)) == set(wanted.calling_hours.windows)
     hours = replace(
         wanted.calling_hours,
+        windows=old.windows if as_read else wanted.calling_hours.windows,
         exceptions=old.exceptions,
         holidays=old.holidays,
         rule_pack=old.rule_pack,

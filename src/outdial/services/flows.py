@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import yaml
 
 from outdial.core import ids
@@ -74,6 +75,8 @@ async def add_flow_document(
     cannot be played yet, NotFoundError for an unknown application, ConflictError for a name that is taken.
     """
     problems = name_problems("name", name)
+    if len(msgspec.json.encode(document)) > LARGEST_DOCUMENT:
+        raise TooLargeError(f"A flow's document has at most {LARGEST_DOCUMENT // 1024} thousand characters.")
     try:
         plan = read_flow(document)
     except InvalidInputError as error:

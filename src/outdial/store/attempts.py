@@ -142,6 +142,8 @@ async def latest_endings(connection: Connection, run_id: int, epoch: int, limit:
         """
         SELECT disposition FROM attempts
          WHERE run_id = $1 AND epoch = $2 AND ended_at IS NOT NULL
+           -- the run's last move began the epoch: without this, all of the attempts before would be read
+           AND reserved_at >= (SELECT updated_at FROM runs WHERE id = $1)
            -- in the order in which they were made: an index has it, and calls that fail end as they begin
            AND (dialed_at IS NOT NULL OR disposition <> 'cancelled') AND disposition <> 'unknown'
          ORDER BY reserved_at DESC LIMIT $3

@@ -11,6 +11,8 @@ import contextlib
 import hashlib
 import os
 import shlex
+import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,13 +21,23 @@ from outdial.core.audio import Message, message_from_wav
 from outdial.core.errors import InvalidInputError, SpeechUnavailableError
 
 SAY_SECONDS: Final = 10.0
-"""How long the program may take for one text."""
+"""How long a text may take, waiting for its turn included: somebody listens to silence meanwhile."""
 
 LARGEST_SPEECH: Final = 32 * 1024 * 1024
 """Bytes of a WAV that are taken."""
 
 MOST_AT_ONCE: Final = 2
 """Programs that run at once: they take whole processors."""
+
+MOST_KNOWN: Final = 1000
+"""Texts whose file and length are remembered."""
+
+KEPT_SECONDS: Final = 24 * 3600.0
+"""How long a file that nobody uses is kept."""
+
+SWEEP_SECONDS: Final = 3600.0
+
+_PREFIX: Final = "say-"
 
 LANGUAGE_MARK: Final = "{language}"
 """Stands in the command for the language of the text."""
@@ -47,27 +59,46 @@ class Voice:
         self._folder = folder
         self._turn = asyncio.Semaphore(MOST_AT_ONCE)
         self._known: dict[str, Spoken] = {}
+        self._swept = 0.0
 
     async def say(self, text: str, language: str) -> Spoken:
-        """Return the text as a file, 8 kHz mono. Raises SpeechUnavailableError."""
+        """Return the text as a file, 8 kHz mono, within :data:`SAY_SECONDS`. Raises SpeechUnavailableError."""
+        if not self._command:
+            raise SpeechUnavailableError("There is no voice: set OUTDIAL_SPEECH_COMMAND, or play recordings instead.")
         name = hashlib.sha256("\0".join([*self._command, language, text]).encode()).hexdigest()
+        try:
+            async with asyncio.timeout(SAY_SECONDS):
+                spoken = await self._kept(name)
+                if spoken is None:
+                    async with self._turn:
+                        # whoever was before us in the queue may have said the same
+                        spoken = await self._kept(name) or await self._made(name, text, language)
+        except TimeoutError:
+            raise SpeechUnavailableError(f"{self._command[0]} did not speak within {SAY_SECONDS:.0f} s.") from None
+        return spoken
+
+    async def _kept(self, name: str) -> Spoken | None:
         spoken = self._known.get(name)
-        if spoken is None or not await asyncio.to_thread(spoken.path.exists):
-            async with self._turn:
-                message = await self._spoken(text, language)
-                path = self._folder / f"say-{name}.wav"
-                try:
-                    await asyncio.to_thread(write_whole, path, message.wav)
-                except OSError as error:
-                    raise SpeechUnavailableError(
-                        f"What was said cannot be kept in {path} ({error.strerror})."
-                    ) from error
-            spoken = self._known[name] = Spoken(path, message.duration_seconds)
+        if spoken is None or not await asyncio.to_thread(_used, spoken.path):
+            return None
+        return spoken
+
+    async def _made(self, name: str, text: str, language: str) -> Spoken:
+        message = await self._spoken(text, language)
+        path = self._folder / f"{_PREFIX}{name}.wav"
+        try:
+            await asyncio.to_thread(write_whole, path, message.wav)
+            if time.time() - self._swept > SWEEP_SECONDS:
+                self._swept = time.time()
+                await asyncio.to_thread(_sweep, self._folder, older_than=self._swept - KEPT_SECONDS)
+        except OSError as error:
+            raise SpeechUnavailableError(f"What was said cannot be kept in {path} ({error.strerror}).") from error
+        if len(self._known) >= MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+        spoken = self._known[name] = Spoken(path, message.duration_seconds)
         return spoken
 
     async def _spoken(self, text: str, language: str) -> Message:
-        if not self._command:
-            raise SpeechUnavailableError("There is no voice: set OUTDIAL_SPEECH_COMMAND, or play recordings instead.")
         program = self._command[0]
         try:
             process = await asyncio.create_subprocess_exec(
@@ -75,21 +106,20 @@ class Voice:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
+                # a group of its own, so that what it starts ends with it
+                start_new_session=True,
             )
         except OSError as error:
             raise SpeechUnavailableError(
                 f"{program} cannot be run ({error.strerror}): install it, or set OUTDIAL_SPEECH_COMMAND."
             ) from error
         try:
-            async with asyncio.timeout(SAY_SECONDS):
-                said = await _exchange(process, text)
-        except TimeoutError:
-            raise SpeechUnavailableError(f"{program} did not speak within {SAY_SECONDS:.0f} s.") from None
+            said = await _exchange(process, text)
         finally:
             if process.returncode is None:
+                # not waited for: its end is nobody's business here, and a helper of it may hold its output open
                 with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+                    os.killpg(process.pid, signal.SIGKILL)
         if process.returncode:
             raise SpeechUnavailableError(f"{program} ended with code {process.returncode} when it was to speak.")
         try:
@@ -97,6 +127,23 @@ class Voice:
             return await asyncio.to_thread(message_from_wav, said)
         except InvalidInputError as error:
             raise SpeechUnavailableError(f"{program} wrote no WAV that can be played: {error}") from error
+
+
+def _used(path: Path) -> bool:
+    """Note that a file is used; False when it is not there."""
+    try:
+        os.utime(path)
+    except OSError:
+        return False
+    return True
+
+
+def _sweep(folder: Path, *, older_than: float) -> None:
+    """Remove what was said and not used since then: names of people are spoken in it."""
+    for path in folder.glob(f"{_PREFIX}*.wav"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < older_than:
+                path.unlink()
 
 
 async def _exchange(process: asyncio.subprocess.Process, text: str) -> bytes:

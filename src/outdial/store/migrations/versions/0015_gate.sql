@@ -93,8 +93,8 @@ CREATE FUNCTION outdial_beyond_limits(
                   AND CASE l.counts
                           WHEN 'attempts' THEN
                               coalesce(a.dialed_at, a.reserved_at) > now() - l.window_seconds * interval '1 second'
-                          WHEN 'conversations' THEN a.disposition = 'answered_human'
-                          ELSE a.disposition = 'abandoned' END
+                          WHEN 'conversations' THEN a.disposition IN ('answered_human', 'unknown')
+                          ELSE a.disposition IN ('abandoned', 'unknown') END
                   AND (l.matter IS NULL OR a.matters ->> l.matter IS NULL OR p_matters ->> l.matter IS NULL
                        OR a.matters ->> l.matter = p_matters ->> l.matter)))
 $$;
