@@ -23,6 +23,9 @@ from outdial.core.errors import InvalidInputError, SpeechUnavailableError
 SAY_SECONDS: Final = 10.0
 """How long a text may take, waiting for its turn included: somebody listens to silence meanwhile."""
 
+END_SECONDS: Final = 1.0
+"""How long the end of a program that was killed is waited for."""
+
 LARGEST_SPEECH: Final = 32 * 1024 * 1024
 """Bytes of a WAV that are taken."""
 
@@ -117,9 +120,7 @@ class Voice:
             said = await _exchange(process, text)
         finally:
             if process.returncode is None:
-                # not waited for: its end is nobody's business here, and a helper of it may hold its output open
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                await _end(process)
         if process.returncode:
             raise SpeechUnavailableError(f"{program} ended with code {process.returncode} when it was to speak.")
         try:
@@ -144,6 +145,15 @@ def _sweep(folder: Path, *, older_than: float) -> None:
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_mtime < older_than:
                 path.unlink()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End a program and all it has started, and read the rest of its output; whatever got away is not waited for."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(END_SECONDS):
+            await process.communicate()
 
 
 async def _exchange(process: asyncio.subprocess.Process, text: str) -> bytes:
