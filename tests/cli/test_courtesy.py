@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def test_set_show_remove(outdial, campaign):
     made = outdial("courtesy", "set", campaign, "--flow", "chime", "--json")
-    assert (made.json["name"], set(made.json)) == ("Chime", {"id", "iid", "name", "durationSeconds"})
+    assert (made.json["name"], set(made.json)) == ("Chime", {"id", "iid", "name", "durationSeconds", "document"})
     assert "Chime" in outdial("courtesy", "show", "Spring calls").stdout
     assert outdial("courtesy", "show", campaign, "--json").json == made.json
     shown = [line.split() for line in outdial("campaign", "show", campaign).stdout.splitlines()]

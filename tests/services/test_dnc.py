@@ -8,6 +8,7 @@ import uuid
 import pytest
 
 from outdial.core.errors import InvalidInputError, NotFoundError
+from outdial.core.model import DncSource
 from outdial.services import dnc
 from outdial.services.dnc import add_numbers, list_numbers, remove_numbers
 from outdial.services.trunks import TrunkDraft, add_trunk
@@ -257,7 +258,7 @@ async def test_a_reservation_waits_for_an_addition_under_way(database, tenants):
     async with database.transaction() as connection:
         await store.freeze(connection, account)
         list_id = await store.account_list(connection, account, new_id="cl-new")
-        await store.add(connection, list_id, [phone(1)], reason="", actor="anna")
+        await store.add(connection, list_id, [phone(1)], reason="", source=DncSource.OPERATOR, actor="anna")
         reserving = asyncio.create_task(reservation())
         await until(lambda: waits_for_a_lock(database))
     assert await reserving == 1

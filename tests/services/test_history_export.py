@@ -121,6 +121,7 @@ async def test_an_attempts_rows_tell_its_whole_story(database, ran):
         "node_id": attempt["node_id"],
         "epoch": 1,
         "callback_at": None,
+        "screening": attempt["screening"],
     }
     end = story[-1]
     assert (end["to"], end["detail"]["disposition"]) == ("ended", "busy")

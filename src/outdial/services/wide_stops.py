@@ -355,7 +355,7 @@ async def _go_on_with_number(database: Database, engines: Engines, row: WideStop
             account_id,
             number,
             reason=row.options["reason"],
-            source=DncSource(row.options["source"]),
+            source=DncSource(row.options.get("source", DncSource.STOP)),
             actor=actor,
         )
     async with database.connection() as connection:
