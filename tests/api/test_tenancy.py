@@ -15,7 +15,7 @@ from outdial.api.app import create_app
 from outdial.core.model import Scope
 from outdial.services import clients
 from support.native import Native
-from support.wire import Tenant, agentless, ever_open
+from support.wire import FLOW, Tenant, agentless, ever_open
 
 BOOKKEEPING = {"request_counts", "idempotency_keys", "used_tokens", "alembic_version"}
 """What requests leave behind whoever makes them."""
@@ -88,6 +88,7 @@ async def ids(tenant, database) -> dict[str, str]:
     native = Native(tenant)
     campaign_id = await tenant.create_campaign(ever_open(1))
     await native.done("PUT", f"/campaigns/{campaign_id}/pre-call-fetch", {"url": "https://crm.example.net/ask"})
+    await native.done("PUT", f"/campaigns/{campaign_id}/courtesy-message", {"flow": FLOW})
     started = await tenant.trigger(campaign_id, "play")
     (flow,) = (await native.done("GET", "/flows"))["results"]
     (trunk,) = (await native.done("GET", "/trunks"))["results"]

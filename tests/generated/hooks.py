@@ -20,6 +20,7 @@ from schemathesis.generation.meta import StatefulPhaseData
 from generated.server import DNC_LIST
 from generated.things import LIST, RECORDING, Things
 from outdial.api.kore.hours import parse_end, parse_start
+from outdial.core.retry import FINAL_DISPOSITIONS
 from support.wire import CALLER_ID, FLOW
 
 _TAKES_AWAY: Final = re.compile(r"^DELETE |/(revoke|rotate|finish|cancel)$|^PATCH .*/clients/|^PUT .*/contactList/")
@@ -27,6 +28,7 @@ _TAKES_AWAY: Final = re.compile(r"^DELETE |/(revoke|rotate|finish|cancel)$|^PATC
 _ID: Final = re.compile("[a-z]{2,3}-[0-9a-f]{7,8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _ONE_IN: Final = 8
 """So many requests keep the ids that were generated, which nobody has; half of them somebody else's application too."""
+_FLOW: Final = {"start": "hello", "steps": {"hello": {"say": "Hello {first_name|there}."}}}
 _EMERGENCY: Final = "/api/outdial/emergency-stop"
 
 
@@ -109,6 +111,8 @@ class Mender:
                 case.path_parameters[name] = self._things.campaign_to(verb)
             elif case.operation.label.startswith("DELETE ") and case.path.endswith("/pre-call-fetch"):
                 case.path_parameters[name] = self._things.fetching_campaign()
+            elif case.path.endswith("/courtesy-message") and not case.operation.label.startswith("PUT "):
+                case.path_parameters[name] = self._things.courteous_campaign()
             elif not linked or case.path_parameters[name] not in self._answered:
                 case.path_parameters[name] = self._things.fresh(name) if takes_away else self._things.known(name)
 
@@ -123,7 +127,7 @@ class Mender:
     def _query(self, case: Case, *, own: bool) -> None:
         if "accountId" in case.query:
             case.query["accountId"] = self._owner.account_id
-        if "trigger" in case.query and not own:
+        if "campaignType" in case.query and not own:
             # what is not built would be all that is ever said
             case.query["campaignType"] = "voice"
         if "campaignName" in case.query and not own:
@@ -184,6 +188,18 @@ class Mender:
             body["listName"] = LIST
         if case.path.endswith("/calling-hours"):
             _hours(body)
+        if case.path.endswith("/dialing-rules"):
+            # one for each way to end after which somebody is tried again
+            ends = {one["disposition"]: one for one in body.get("retryRules", ())}
+            body["retryRules"] = [one for end, one in ends.items() if end not in FINAL_DISPOSITIONS]
+        if case.path.endswith("/courtesy-message"):
+            body["flow"] = FLOW
+        if case.path.endswith("/flows/documents"):
+            body |= {"document": _FLOW, "sounds": {}}
+        if case.path.endswith("/attempt-limits"):
+            body["campaignId"] = None
+        if case.path.endswith("/attempt-limit-presets"):
+            body |= {"preset": "us-florida", "matter": None, "campaignId": None}
         case.body = body
 
 

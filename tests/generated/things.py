@@ -13,7 +13,7 @@ import httpx
 from generated.server import OPERATOR, Server
 from outdial.tokens import sign
 from sounds import wav
-from support.wire import CALLER_ID, ever_open
+from support.wire import CALLER_ID, FLOW, ever_open
 
 LIST: Final = "Recent Buyers"
 RECORDING: Final = wav(bytes(1600), rate=8000)
@@ -139,6 +139,12 @@ class Things:
         campaign_id = self.campaign()
         path = f"/api/outdial/campaigns/{campaign_id}/pre-call-fetch"
         self._done("PUT", path, json={"url": "https://192.0.2.9/before"})
+        return campaign_id
+
+    def courteous_campaign(self) -> str:
+        """A campaign with a courtesy message."""
+        campaign_id = self.campaign()
+        self._done("PUT", f"/api/outdial/campaigns/{campaign_id}/courtesy-message", json={"flow": FLOW})
         return campaign_id
 
     def emergency(self, *, in_force: bool) -> None:

@@ -253,6 +253,7 @@ class SpeechUnavailableError(OutdialError):
     code = "speech_unavailable"
     status = 503
     wire_code = 503
+    retryable = True
 
 
 class FileElsewhereError(FileError):

@@ -109,6 +109,9 @@ class FlowRoutes:
             ("DELETE", "/flows/{flowId}", self.remove, Operation("Remove a flow", scope, FlowView, _FLOW)),
         ):
             routes.add(method, path, endpoint, operation)
+            if path == "/flows/documents":
+                # no id of a flow
+                routes.only(method, path)
 
     async def flows(self, _request: Request, caller: Caller) -> Response:
         """Return the flows of the application, oldest first."""
