@@ -32,8 +32,13 @@ async def get(url: str) -> tuple[int, str]:
         return 0, ""
 
 
-async def test_it_watches_beside_a_server_tells_and_ends(data):
+@pytest.fixture
+def asterisk_here() -> None:
+    # not within the test: it runs a loop of its own
     require_asterisk(Settings(_env_file=None))
+
+
+async def test_it_watches_beside_a_server_tells_and_ends(data, asterisk_here):
     port, api = free_port(), free_port()
     url = f"http://127.0.0.1:{port}"
     with (
