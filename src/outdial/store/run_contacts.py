@@ -56,7 +56,6 @@ class NextDue:
     contact_zone: str | None
     contact_state: str | None
     number_zones: tuple[str, ...]
-    not_before: datetime
 
 
 def _run_contact(row: asyncpg.Record) -> RunContactRow:
@@ -141,7 +140,7 @@ async def soonest(connection: Connection, run_id: int, *, limit: int) -> tuple[d
     any is due already or is being called."""
     rows = await connection.fetch(
         """
-        SELECT clock_timestamp() AS now, n.phone, n.not_before, c.time_zone, c.attributes ->> 'state' AS contact_state
+        SELECT clock_timestamp() AS now, n.phone, c.time_zone, c.attributes ->> 'state' AS contact_state
           FROM (SELECT contact_id, phone, not_before FROM run_contacts
                  WHERE run_id = $1 AND state = 'waiting'
                    AND NOT EXISTS (SELECT FROM run_contacts WHERE run_id = $1 AND state = 'pending')
@@ -161,7 +160,6 @@ async def soonest(connection: Connection, run_id: int, *, limit: int) -> tuple[d
             contact_zone=row["time_zone"],
             contact_state=row["contact_state"],
             number_zones=zones_of(row["phone"]),
-            not_before=row["not_before"],
         )
         for row in rows
     ]
