@@ -3,11 +3,12 @@ describes. `make fuzz` sends many more."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 
-from generated.run import EMERGENCY, WALK, generate
+from generated.run import EMERGENCY, WALK, Found, generate
 from generated.server import running
 from generated.things import Things
 from generated.walk import STEPS, walk
@@ -35,11 +36,20 @@ def test_every_answer_is_what_the_document_says(things, surface):
     # v1 and v2 are the same code: what can be enumerated is enumerated for one of them
     phases = ("examples", "fuzzing") if surface.startswith("v1") else ("examples", "coverage", "fuzzing")
     found = generate(things, phases=phases, examples=8, seed=1, only=SURFACES[surface])
+    # eight of an operation may all be wrong in one way or another: a request that asks for what is not there, say
+    for seed in range(2, 6):
+        if left := left_out(found):
+            found.add(generate(things, phases=("fuzzing",), examples=16, seed=seed, only=f"^({'|'.join(left)})$"))
     assert not found.failures, "\n\n".join(found.failures)
     # not all refused for one reason: a good share gets through, and all kinds of refusals are met
     assert found.statuses[200] > found.cases / 10, found.statuses
     assert {200, 400, 401, 404, 409, 412} <= set(found.statuses), found.statuses
-    assert not [one for one in found.never_done if not one.endswith(NEVER_DONE) and EMERGENCY not in one]
+    assert not left_out(found)
+
+
+def left_out(found: Found) -> list[str]:
+    """Patterns of the operations that no request has got through to."""
+    return [re.escape(one) for one in found.never_done if not one.endswith(NEVER_DONE) and EMERGENCY not in one]
 
 
 @pytest.mark.timeout(300)

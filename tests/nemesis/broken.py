@@ -40,7 +40,7 @@ def skip_quiesce() -> None:
 def skip_acknowledgement() -> None:
     """A stop takes it for granted that every node has dropped the run and written down what it knows."""
 
-    async def acknowledgements(database: Database, target: barrier.Target, ended: object = ()) -> object:
+    async def acknowledgements(database: Database, target: barrier.Target, *_: object) -> object:
         async with database.connection() as connection:
             serving = await nodes_store.serving(connection, target.run.id)
         return {outcome: [] for outcome in barrier.NodeOutcome} | {barrier.NodeOutcome.ACKNOWLEDGED: serving}

@@ -16,6 +16,7 @@ from outdial.core.errors import EngineUnavailableError
 from outdial.core.model import ConnectedCalls, RingingCalls, Run, Transport
 from outdial.core.permit import silent_after
 from outdial.services.engines import Engines, reachable_from_anywhere
+from outdial.services.insisting import insisting
 from outdial.store import attempts as attempts_store
 from outdial.store import nodes as nodes_store
 from outdial.store import trunks as trunks_store
@@ -45,6 +46,10 @@ GRACE_SECONDS: Final = 0.1
 SHORTEST_GRACE_SECONDS: Final = 0.03
 """How long nodes get to acknowledge, from the commit on and after the last engine is quiet: a healthy one takes 10 ms.
 Nobody can dial any more by then, so this only lets them book what they know before the stop books it for them."""
+
+BOOKED_SECONDS: Final = 1.5
+"""How long a node that lives and has dropped the run gets to book calls that no engine has unanswered any more: busy,
+say, or answered in the same moment. It is the only one who knows; a healthy one takes 50 ms."""
 
 _log = structlog.get_logger()
 
@@ -269,8 +274,7 @@ class _Engine:
         return True
 
     async def _is_being_made(self) -> bool:
-        async with self._database.connection() as connection:
-            serving = await nodes_store.serving(connection, self._target.run.id)
+        serving = await _serving(self._database, self._target)
         return any(node.making for node in serving if node.engine_id == self._row.id)
 
     def _found(self, *, silent: bool, quiesced_at: datetime | None = None, problem: str = "") -> Silence:
@@ -287,13 +291,20 @@ class _Engine:
 
 async def _nodes_are_done(database: Database, target: Target, engine_id: str, *, expired: bool) -> bool:
     """Whether every node with this engine has dropped the run, or its lease and its permits have run out."""
-    async with database.connection() as connection:
-        serving = await nodes_store.serving(connection, target.run.id)
+    serving = await _serving(database, target)
     return all(
         node.dropped_epoch >= target.run.epoch or (expired and not node.lease_live)
         for node in serving
         if node.engine_id == engine_id
     )
+
+
+async def _serving(database: Database, target: Target) -> list[Serving]:
+    async def read() -> list[Serving]:
+        async with database.connection() as connection:
+            return await nodes_store.serving(connection, target.run.id)
+
+    return await insisting(read)
 
 
 class _Quiesce:
@@ -367,24 +378,33 @@ async def quiet(control: EngineControl, run: Run, wishes: Wishes, *, ttl_seconds
 
 
 async def acknowledgements(
-    database: Database, target: Target, ended: Sequence[str] = ()
+    database: Database, target: Target, wishes: Wishes, ended: Sequence[str] = ()
 ) -> dict[NodeOutcome, list[Serving]]:
     """Wait a moment for the nodes to drop the run and to book the attempts ``ended``; tell how each was found.
 
     For a run that is silent at every engine: nobody can dial any more, so a node that does not answer delays this by
-    the grace time only.
+    the grace time only. One that has answered, and lives, is given time to book every call that is not unanswered any
+    more: so that what is said of the run after its stop is what it stays.
     """
-    until = max(target.committed + GRACE_SECONDS, clock.boottime() + SHORTEST_GRACE_SECONDS)
+    silent_at = clock.boottime()
+    grace = max(target.committed + GRACE_SECONDS, silent_at + SHORTEST_GRACE_SECONDS)
     while True:
         async with database.connection() as connection:
             serving = await nodes_store.serving(connection, target.run.id)
             open_attempts = await attempts_store.live_ids(connection, ended) if ended else frozenset()
-        found: dict[NodeOutcome, list[Serving]] = {outcome: [] for outcome in NodeOutcome}
-        for node in serving:
-            found[_outcome(node, target.run.epoch)].append(node)
+            found: dict[NodeOutcome, list[Serving]] = {outcome: [] for outcome in NodeOutcome}
+            for node in serving:
+                found[_outcome(node, target.run.epoch)].append(node)
+            booking = [node.node_id for node in found[NodeOutcome.ACKNOWLEDGED] if node.lease_live]
+            late = (
+                await attempts_store.unanswered_of_nodes(connection, target.run.id, booking)
+                if booking and wishes.ringing is RingingCalls.CANCEL
+                else frozenset()
+            )
         nobody_will = not any(node.lease_live for node in serving)
         settled = not found[NodeOutcome.NOT_ANSWERING] and (not open_attempts or nobody_will)
-        if settled or clock.boottime() >= until:
+        until = silent_at + BOOKED_SECONDS if late else grace
+        if (settled and not late) or clock.boottime() >= until:
             return found
         await asyncio.sleep(LOOK_SECONDS)
 

@@ -39,6 +39,7 @@ from outdial.core.model import (
 from outdial.services import barrier, runs
 from outdial.services.barrier import NodeOutcome, Silence, Wishes
 from outdial.services.engines import Engines
+from outdial.services.insisting import insisting
 from outdial.store import attempts as attempts_store
 from outdial.store import campaigns as campaigns_store
 from outdial.store import nodes as nodes_store
@@ -182,15 +183,17 @@ async def stop(
         if on_progress is not None:
             on_progress(StopProgress(step, sentence, clock.boottime() - began))
 
-    async with database.transaction() as connection:
-        # this process may be frozen at any instant; what it holds must not keep another one from stopping
-        await runs_store.limit_idle(connection, engines.ttl_seconds)
-        over = await commit_stop(
-            connection, iid, campaign_id, actor=actor, options=options, keep_schedule=keep_schedule
-        )
-        if not isinstance(over, Run):
-            return over
-        run = over
+    async def commit() -> Run | StoppedRun | StoppedSchedule:
+        async with database.transaction() as connection:
+            # this process may be frozen at any instant; what it holds must not keep another one from stopping
+            await runs_store.limit_idle(connection, engines.ttl_seconds)
+            return await commit_stop(
+                connection, iid, campaign_id, actor=actor, options=options, keep_schedule=keep_schedule
+            )
+
+    run = await insisting(commit)
+    if not isinstance(run, Run):
+        return run
     tell("committed", "The stop is committed: no new call is claimed.")
     return await prove_stop(database, engines, run, actor=actor, tell=tell)
 
@@ -245,9 +248,13 @@ async def prove_stop(
     database: Database, engines: Engines, run: Run, *, actor: str, tell: Callable[[str, str], None]
 ) -> StoppedRun:
     """Take a run that is ``stopping`` to ``stopped``. Raises StopNotProvenError."""
-    async with database.connection() as connection:
-        target = await barrier.target_of(connection, run, engines)
-        stored = await store.read_options(connection, run.id)
+
+    async def read() -> tuple[barrier.Target, Any]:
+        async with database.connection() as connection:
+            target = await barrier.target_of(connection, run, engines)
+            return target, await store.read_options(connection, run.id)
+
+    target, stored = await insisting(read)
     wishes = StopOptions() if stored is None else msgspec.convert(stored, StopOptions)
     deadline = target.settled_at + PATIENCE_SECONDS
     dropping = asyncio.create_task(_drop_retries(database, run.id, actor))
@@ -258,15 +265,27 @@ async def prove_stop(
         ended = {attempt_id: one.fenced_at for one in silences for attempt_id in one.cancelled}
         tell("quiesced", f"{len(ended)} calls that were not answered yet were cancelled.")
         hung_up = frozenset[str]().union(*(one.hung_up for one in silences))
-        found = await barrier.acknowledgements(database, target, sorted(ended.keys() | hung_up))
+        open_ = sorted(ended.keys() | hung_up)
+        found = await insisting(partial(barrier.acknowledgements, database, target, wishes, open_))
         tell("acknowledged", f"{len(found[NodeOutcome.ACKNOWLEDGED])} dialer nodes have dropped the run.")
         if dropping.done():
             dropping.result()
     finally:
         dropping.cancel()
         await asyncio.gather(dropping, return_exceptions=True)
-    stopped = await _commit_stopped(
-        database, run, silences, found, ended, actor=actor, wishes=wishes, ttl_seconds=engines.ttl_seconds
+    # engines are silent for good: what is left is to say so
+    stopped = await insisting(
+        partial(
+            _commit_stopped,
+            database,
+            run,
+            silences,
+            found,
+            ended,
+            actor=actor,
+            wishes=wishes,
+            ttl_seconds=engines.ttl_seconds,
+        )
     )
     tell("stopped", "Stopped: no further call can leave.")
     return stopped
@@ -285,11 +304,13 @@ def _require_silence(silences: Sequence[Silence]) -> None:
 
 async def _drop_retries(database: Database, run_id: int, actor: str) -> None:
     """End the waits of a run that is stopping or stopped, lot by lot."""
-    while True:
+
+    async def drop() -> int:
         async with database.connection() as connection:
-            dropped = await store.drop_retries(connection, run_id, limit=RETRIES_LOT, actor=actor)
-        if dropped < RETRIES_LOT:
-            return
+            return await store.drop_retries(connection, run_id, limit=RETRIES_LOT, actor=actor)
+
+    while await insisting(drop) == RETRIES_LOT:
+        pass
 
 
 async def _commit_stopped(

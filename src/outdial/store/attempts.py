@@ -184,6 +184,22 @@ async def live_of_nodes_adopted_by(connection: Connection, node_id: str, limit: 
     return [attempt_of(row) for row in rows]
 
 
+async def unanswered_of_nodes(connection: Connection, run_id: int, node_ids: Sequence[str]) -> frozenset[str]:
+    """Return the run's attempts of these nodes whose call was placed and is, by what is booked, neither answered nor
+    over."""
+    rows = await connection.fetch(
+        """
+        SELECT id FROM attempts
+         WHERE run_id = $1 AND node_id = ANY ($2::text[])
+           -- spelled out in full so that the index of live attempts serves
+           AND state IN ('reserved', 'dialing', 'ringing', 'answered') AND state IN ('dialing', 'ringing')
+        """,
+        run_id,
+        list(node_ids),
+    )
+    return frozenset(row["id"] for row in rows)
+
+
 async def live_ids(connection: Connection, ids: Sequence[str]) -> frozenset[str]:
     """Return those of the attempts that have not ended."""
     rows = await connection.fetch(
