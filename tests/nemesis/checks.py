@@ -33,6 +33,7 @@ from itertools import islice, pairwise
 from typing import Any
 
 from nemesis.evidence import SECOND, Ask, Call, Evidence, Injected
+from nemesis.plan import ALL_DIALERS
 
 Row = dict[str, Any]
 
@@ -40,7 +41,8 @@ SETTLE = 3 * SECOND
 """How long after the last fault has ended a stop may still not be provable: leases and clocks are learnt anew."""
 
 ENDED_SLACK = SECOND // 4
-"""An engine tells that a call is over some milliseconds before its INVITE leaves; only a stop waits for that."""
+"""An engine tells that a call is over some milliseconds before its INVITE leaves, or its CANCEL; only a stop waits for
+the former."""
 
 DISTURBING = (
     (("kill", "freeze", "cut", "stall", "slow"), SETTLE),
@@ -368,7 +370,7 @@ def no_false_answer_to_a_stop(found: Found) -> Iterator[Violation]:
         report = json.loads(found.runs[run_id]["stop_report"] or "{}")
         if report.get("ringing") != "cancel":
             continue
-        done = {node["node_id"] for node in report["nodes"] if node["outcome"] == "acknowledged"}
+        done = {node["node_id"]: node["name"] for node in report["nodes"] if node["outcome"] == "acknowledged"}
         # a reservation whose answer a node never heard is given back seconds later; nothing was sent for it
         if struck(found, ask, ("asterisk", "engine"), settle=GIVEN_BACK):
             # calls died with their engine, and nobody knows yet how
@@ -376,10 +378,40 @@ def no_false_answer_to_a_stop(found: Found) -> Iterator[Violation]:
         lost = struck(found, ask, LOST, settle=GIVEN_BACK)
         open_ = {"dialing", "ringing"} | (set() if lost else {"reserved"})
         for attempt in live[run_id]:
-            state = _state_at(found, attempt, ask.received)
-            if attempt["node_id"] in done and state in open_ and not _was_over(found, attempt, ask.received):
+            name, state = done.get(attempt["node_id"]), _state_at(found, attempt, ask.received)
+            if name is None or state not in open_ or _could_not_write(found, ask, name):
+                continue
+            if not _was_over(found, attempt, ask.received):
                 what = f"an attempt of a node that had acknowledged the stop was {state} at the 200"
                 yield Violation(6, what, ask.received, run_id, attempt["phone"], ask.campaign_id)
+
+
+def _could_not_write(found: Found, ask: Ask, node: str) -> bool:
+    """Whether the node, or the way to its database, was struck around the stop: what became of its calls it alone
+    knows, and writes down when it can. Whether they are over the carrier's record tells (:func:`nothing_rings_on`)."""
+    near = found.faults_between(ask.sent - DISTURBING[1][1], ask.received or ask.sent)
+    return any(one.target in {node, ALL_DIALERS, "postgres"} and not one.kind.startswith("clock-") for one in near)
+
+
+def nothing_rings_on(found: Found) -> Iterator[Violation]:
+    """The carrier's own word: of a stopped run's calls none that it had said to be ringing rang on after the 200."""
+    for run_id, ask in found.stopped.items():
+        report = json.loads(found.runs[run_id]["stop_report"] or "{}")
+        # the calls of an engine that was killed ring until the carrier gives them up; it has nobody to cancel them
+        if report.get("ringing") != "cancel" or struck(found, ask, ("asterisk", "engine"), settle=GIVEN_BACK):
+            continue
+        for call in found.calls_of_run[run_id]:
+            # a CANCEL waits for the first answer of the carrier (RFC 3261 section 9.1)
+            rang = call.responded_at is not None and call.responded_at + ENDED_SLACK < ask.received
+            ends = [at for at in (call.answered_at, call.cancelled_at, call.ended_at) if at is not None]
+            if rang and (not ends or min(ends) > ask.received + ENDED_SLACK) and not _machine_slow(found, ask):
+                yield Violation(6, "a call rang on after the 200 of its run's stop", ask.received, run_id, call.number)
+
+
+def _machine_slow(found: Found, ask: Ask) -> bool:
+    """Whether the carrier's process may have noted late what it saw."""
+    until = ask.received or ask.sent
+    return any(begin < until + SETTLE and end + SETTLE > ask.sent for begin, end in found.evidence.starved)
 
 
 def no_503_for_nothing(found: Found) -> Iterator[Violation]:
@@ -512,6 +544,7 @@ CHECKS: tuple[Callable[[Found], Iterator[Violation]], ...] = (
     every_attempt_ends_once,
     nobody_is_called_too_often,
     no_false_answer_to_a_stop,
+    nothing_rings_on,
     no_503_for_nothing,
     do_not_call_is_obeyed,
     a_paused_run_is_silent,

@@ -315,6 +315,47 @@ def test_an_end_that_is_written_a_moment_later_is_an_end():
     assert check(evidence) == []
 
 
+def rings_on(evidence: Evidence) -> None:
+    """The call goes on at the carrier, whatever the tables say."""
+    evidence.calls[0].ended_at = at(9)
+
+
+def test_a_call_that_rings_on_is_seen_by_the_carrier():
+    evidence = right()
+    rings_on(evidence)
+    assert [one.what for one in check(evidence)] == ["a call rang on after the 200 of its run's stop"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cancelled_at": at(2.96)},
+        {"answered_at": at(2.0)},
+        # nothing can be cancelled before the carrier has answered at all
+        {"responded_at": at(2.99)},
+        {"responded_at": None},
+    ],
+)
+def test_a_call_that_was_cancelled_answered_or_never_rang_does_not_ring_on(change):
+    evidence = right()
+    rings_on(evidence)
+    for name, value in change.items():
+        setattr(evidence.calls[0], name, value)
+    assert check(evidence) == []
+
+
+def test_what_a_struck_node_knows_is_written_later():
+    evidence = right()
+    ringing_at_the_200(evidence)
+    evidence.calls[0].cancelled_at = at(2.95)
+    assert {one.rule for one in check(evidence)} == {6}
+    for target, excused in (("dialer-2", False), ("n", True), ("dialers", True), ("postgres", True)):
+        evidence.faults = [Injected("freeze-dialer", target, at(2.5), at(2.99))]
+        assert ({one.rule for one in check(evidence)} == set()) is excused, target
+    evidence.faults = [Injected("clock-dialer", "n", at(2.5), at(2.99))]
+    assert {one.rule for one in check(evidence)} == {6}
+
+
 def test_a_machine_without_time_excuses_a_503():
     evidence = right()
     a_503_for_nothing(evidence)
