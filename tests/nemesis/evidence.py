@@ -183,15 +183,18 @@ def set_right(evidence: Evidence, *, booted: int) -> None:
     started: dict[int, int] = {}
     for row in evidence.history:
         boot = row.pop("boot")
-        if boot is None or abs(row["at"] - (true := booted + boot)) < OFF:
+        true = row["at"] if boot is None else booted + boot
+        if not any(begin < true < end for begin, end in stepped):
             continue
-        if any(begin < true < end for begin, end in stepped):
+        if abs(row["at"] - true) >= OFF:
             row["at"] = true
-            if row["to_state"] == "reserved":
-                reserved[row["attempt_id"]] = true
-            if row["action"] == "run" and row["from_state"] is None:
-                started[row["run_id"]] = true
-    for attempt in evidence.attempts:
-        attempt["reserved_at"] = reserved.get(attempt["id"], attempt["reserved_at"])
-    for run in evidence.runs:
-        run["started_at"] = started.get(run["id"], run["started_at"])
+        # also where the step was over between this row and what it tells of
+        if row["to_state"] == "reserved":
+            reserved[row["attempt_id"]] = row["at"]
+        if row["action"] == "run" and row["from_state"] is None:
+            started[row["run_id"]] = row["at"]
+    for rows, key, name in ((evidence.attempts, "reserved_at", reserved), (evidence.runs, "started_at", started)):
+        for row in rows:
+            true = name.get(row["id"], row[key])
+            if abs(row[key] - true) >= OFF:
+                row[key] = true

@@ -443,6 +443,19 @@ def test_what_a_stepped_database_wrote_is_set_right():
     ]
 
 
+def test_what_was_written_as_a_step_ended_is_set_right_too():
+    evidence, booted = right(), at(-500)
+    evidence.faults.append(Injected("clock-postgres", "postgres", at(0.2), at(1.2), "by +5.000 s "))
+    for row in evidence.history:
+        row["boot"] = row["at"] - booted
+    # before the row of history that tells of it, which is right
+    evidence.attempts[0]["reserved_at"] += 5 * SECOND
+    evidence.runs[0]["started_at"] += 5 * SECOND
+    set_right(evidence, booted=booted)
+    assert (evidence.attempts[0]["reserved_at"], evidence.runs[0]["started_at"]) == (at(1.0), at(0.55))
+    assert check(evidence) == []
+
+
 def test_a_look_sees_a_call_between_a_stop_and_the_next_start():
     evidence = right()
     assert look(evidence) == []
