@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import aiohttp
-import asyncpg
 
 from nemesis import plan
 from nemesis.clients import Client, owners_needed
@@ -16,7 +15,7 @@ from nemesis.evidence import Evidence, Injected, read_tables
 from nemesis.injector import Injector, Moments
 from nemesis.looks import BrokenError, Looker
 from nemesis.plan import PROCESSES, Fault, Story
-from nemesis.world import TTL_SECONDS, World, world
+from nemesis.world import LOST, TTL_SECONDS, World, world
 from support.programs import COMMAND
 
 REST_SECONDS = 90.0
@@ -144,7 +143,7 @@ async def _rest(made: World) -> str:
                 "SELECT run_id FROM run_contacts rc JOIN runs r ON r.id = rc.run_id"
                 " WHERE r.state = 'stopped' AND rc.state = 'waiting' LIMIT 5"
             )
-        except (OSError, asyncpg.PostgresError, TimeoutError):
+        except LOST:
             await asyncio.sleep(0.5)
             continue
         if not (runs or attempts or waiting):

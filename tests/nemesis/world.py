@@ -75,6 +75,10 @@ CREATE TRIGGER nemesis_instant AFTER INSERT ON history FOR EACH ROW WHEN (NEW.ac
 """
 
 
+LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
+"""What a server that is struck is heard as; the last but one where it ends a session between two of its messages."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One outdial process: how it is run."""
@@ -166,9 +170,7 @@ class World:
 
     async def well(self, *names: str) -> bool:
         """Whether these parts do their work now: APIs answer, dialers hold a lease and their engines are up."""
-        with contextlib.suppress(
-            OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, aiohttp.ClientError
-        ):
+        with contextlib.suppress(*LOST, aiohttp.ClientError):
             rows = await self.fetch(
                 "SELECT DISTINCT name FROM nodes"
                 " WHERE ended_at IS NULL AND engine_up AND lease_until > clock_timestamp()"
