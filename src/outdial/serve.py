@@ -31,6 +31,10 @@ from outdial.telephony.managed import ManagedAsterisk
 GRACE_SECONDS: Final = 10
 """How long requests under way, stops above all, may take to end when the process is asked to end."""
 
+COLLECTED: Final = (20_000, 20, 20)
+"""Objects made and not freed until the youngest are looked through (700 by default, several times a request), and how
+often that is until the next older are."""
+
 _log = structlog.get_logger()
 
 
@@ -75,8 +79,10 @@ async def serve(
     """
     with until_signal():
         async with serving(settings, dialer=dialer, api=api) as running:
-            # what there is now stays for good: the collector need not look through all of it again and again
+            # what there is now stays for good: the collector need not look through all of it again and again, nor look
+            # for rings in what one request after the other leaves behind: they are rare, and found a little later
             gc.freeze()
+            gc.set_threshold(*COLLECTED)
             if on_ready is not None:
                 on_ready(running)
             await running.until_failed()

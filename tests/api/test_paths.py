@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from outdial.api.kore.paths import canonical_path, canonical_query
+from outdial.api.kore.paths import canonical_path, canonical_query, rewritten
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,22 @@ from outdial.api.kore.paths import canonical_path, canonical_query
 )
 def test_paths(written, meant):
     assert canonical_path(written) == meant
+
+
+WORDS = st.sampled_from(
+    ("", "/", "//", "campaign", "agentassist", "api", "v1", "v2", "1.1", "public", "analytics", "st-1", "\0", "\n", "é")
+)
+
+
+@given(
+    st.sampled_from(("", "/campaign/api/v1/public/", "/campaign/api/v2/public", "/api/public/")),
+    st.lists(WORDS, max_size=8).map("/".join),
+)
+def test_the_short_way_leads_where_the_long_one_does(begin, end):
+    path = begin + end
+    assert canonical_path(path) == rewritten(path)
+    # once is enough
+    assert canonical_path(canonical_path(path)) == canonical_path(path)
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,15 @@ import codecs
 from typing import Any, Final
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
+from outdial.api.headers import header
 from outdial.core.errors import BadRequestError, InvalidInputError, TooLargeError
 
 LARGEST_BODY: Final = 1024 * 1024
 """Bytes. A hundred contacts with a hundred and fifty columns each take a third of it."""
+
+_BODY: Final = "outdial.body"
 
 DEEPEST: Final = 32
 """Levels of objects and lists within one another; no documented body has more than five."""
@@ -44,26 +47,28 @@ async def read_json(request: Request, *, largest: int = LARGEST_BODY) -> Any:
 async def read_body(request: Request, *, largest: int = LARGEST_BODY) -> bytes:
     """Return the body as it was sent; it can be asked for again. Raises TooLargeError, and BadRequestError when the
     client hung up before all of it was there."""
-    kept: bytes | None = getattr(request.state, "body", None)
+    kept: bytes | None = request.scope.get(_BODY)
     if kept is None:
-        kept = request.state.body = await _read(request, largest)
+        kept = request.scope[_BODY] = await _read(request, largest)
     return kept
 
 
 async def _read(request: Request, largest: int) -> bytes:
-    declared = request.headers.get("content-length", "")
+    declared = next(iter(header(request, b"content-length")), "")
     if declared.isascii() and declared.isdigit() and int(declared[:20]) > largest:
         raise _too_large(largest)
-    data = bytearray()
-    try:
-        async for chunk in request.stream():
-            data += chunk
-            if len(data) > largest:
-                raise _too_large(largest)
-    except ClientDisconnect:
-        # nobody hears this: it is for the log, where it is no failure of ours
-        raise BadRequestError("The client hung up before its whole body had arrived.") from None
-    return bytes(data)
+    pieces: list[bytes] = []
+    length, more = 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            # nobody hears this: it is for the log, where it is no failure of ours
+            raise BadRequestError("The client hung up before its whole body had arrived.")
+        pieces.append(message.get("body", b""))
+        length, more = length + len(pieces[-1]), message.get("more_body", False)
+        if length > largest:
+            raise _too_large(largest)
+    return b"".join(pieces)
 
 
 def _too_large(largest: int) -> TooLargeError:

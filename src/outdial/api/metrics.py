@@ -78,6 +78,8 @@ class Measured:
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
+        # bound once: by default a logger is put together anew for each line
+        self._log = _log.bind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -100,4 +102,4 @@ class Measured:
             route = getattr(scope.get("route"), "path_format", UNMATCHED)
             self._metrics.answered(scope["method"], route, status, seconds)
             if route not in _QUIET:
-                _log.info("request", method=scope["method"], route=route, status=status, seconds=round(seconds, 4))
+                self._log.info("request", method=scope["method"], route=route, status=status, seconds=round(seconds, 4))

@@ -42,7 +42,8 @@ def parse(model: type[Model], document: Any, *, context: dict[str, Any] | None =
         read = model.model_validate(document, context=context)
     except ValidationError as error:
         raise InvalidInputError([_sentence(details, at) for details in error.errors(include_url=False)]) from None
-    ignored.note(read.root if isinstance(read, RootModel) else read, document, at)
+    if document:
+        ignored.note(read.root if isinstance(read, RootModel) else read, document, at)
     return read
 
 

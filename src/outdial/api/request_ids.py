@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import uuid
+import secrets as randomness
 from typing import Any, Final
 
 import structlog
@@ -31,7 +31,7 @@ class RequestIds:
             return
         given = [value for name, value in scope["headers"] if name == _HEADER]
         acceptable = len(given) == 1 and _ACCEPTABLE.fullmatch(given[0])
-        chosen = given[0].decode("ascii") if acceptable else uuid.uuid4().hex
+        chosen = given[0].decode("ascii") if acceptable else randomness.token_hex(16)
         marked = (_HEADER, chosen.encode("ascii"))
 
         async def mark(message: Message) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Final
 from uuid import uuid4
@@ -14,7 +13,7 @@ from outdial.core.model import LIVE_RUN_STATES, Campaign, DialingMode, DialingRu
 from outdial.core.paging import Page
 from outdial.services.fields import LONGEST_NAME, name_problems, require
 from outdial.store import campaigns as store
-from outdial.store import dnc, pre_calls, runs, schedules
+from outdial.store import dnc, pre_calls, schedules
 from outdial.store.campaigns import CampaignOrder, CampaignSearch
 from outdial.store.database import Connection, Database
 
@@ -184,33 +183,23 @@ async def get_campaign(database: Database, iid: str, campaign_id: str) -> Campai
 
 
 async def _campaign(connection: Connection, iid: str, campaign_id: str, *, lock: bool = False) -> Campaign:
-    campaign = await store.by_id(connection, iid, campaign_id, lock=lock)
+    campaign = await store.whole_by_id(connection, iid, campaign_id, lock=lock)
     if campaign is None:
         raise NotFoundError(f"There is no campaign with the id {campaign_id}.")
-    (found,) = await whole(connection, [campaign])
-    return found
-
-
-async def whole(connection: Connection, found: Sequence[Campaign]) -> list[Campaign]:
-    """Return the campaigns, each with its latest run and its schedule."""
-    campaign_ids = [campaign.id for campaign in found]
-    latest = await runs.latest_runs(connection, campaign_ids)
-    planned = await schedules.of_campaigns(connection, campaign_ids)
-    return [replace(each, run=latest.get(each.id), schedule=planned.get(each.id)) for each in found]
+    return campaign
 
 
 async def search_campaigns(database: Database, iid: str, search: CampaignSearch) -> Page[Campaign]:
     """Return the application's campaigns that fit, each with its latest run and its schedule."""
     async with database.snapshot() as connection:
-        found, total = await store.search(connection, iid, search)
-        items = await whole(connection, found)
+        items, total = await store.search(connection, iid, search)
     return Page(items=tuple(items), skip=search.skip, limit=search.limit, total=total)
 
 
 async def list_campaigns(database: Database, iid: str | None) -> list[Campaign]:
     """Return the campaigns of an application, or of all (None), oldest first, each whole."""
     async with database.connection() as connection:
-        return await whole(connection, await store.of_application(connection, iid))
+        return await store.of_application(connection, iid)
 
 
 async def find_campaign(database: Database, text: str) -> Campaign:
@@ -225,8 +214,7 @@ async def find_campaign(database: Database, text: str) -> Campaign:
         if len(found) > 1:
             choices = ", ".join(campaign.id for campaign in found)
             raise ConflictError(f"{len(found)} campaigns are named {text!r}; give the id of one: {choices}.")
-        (campaign,) = await whole(connection, found)
-        return campaign
+        return found[0]
 
 
 async def delete_campaign(database: Database, *, iid: str, campaign_id: str, actor: str) -> Campaign:

@@ -169,7 +169,8 @@ async def _locked(connection: Connection, iid: str, campaign_id: str) -> Campaig
 
 
 async def _whole(connection: Connection, campaign: Campaign) -> Campaign:
-    (found,) = await campaigns.whole(connection, [campaign])
+    found = await campaigns_store.whole_by_id(connection, campaign.iid, campaign.id)
+    assert found is not None  # noqa: S101 - it is locked
     return found
 
 

@@ -9,11 +9,12 @@ from enum import StrEnum
 from typing import Any, Final
 
 import asyncpg
-import msgspec
 
 from outdial.core.campaign import Standing
-from outdial.core.model import Campaign, CampaignState, DialingMode, DialingRules
+from outdial.core.model import Campaign, CampaignSchedule, CampaignState, DialingMode, DialingRules, Run
+from outdial.store import runs, schedules
 from outdial.store.database import Connection
+from outdial.store.runs import rules_from
 
 _COLUMNS: Final = """
 SELECT c.id, c.iid, c.account_id, c.name, c.description, c.priority, c.mode, c.rules, c.flow_id, f.name AS flow_name,
@@ -99,12 +100,7 @@ class CampaignRow:
     api_version: int
 
 
-def rules_from(document: Any) -> DialingRules:
-    """Read dialing rules back from their ``jsonb`` column; writing them needs nothing, the codec knows them."""
-    return msgspec.convert(document, DialingRules)
-
-
-def _campaign(row: asyncpg.Record) -> Campaign:
+def _campaign(row: asyncpg.Record, run: Run | None = None, schedule: CampaignSchedule | None = None) -> Campaign:
     return Campaign(
         id=row["id"],
         iid=row["iid"],
@@ -128,6 +124,8 @@ def _campaign(row: asyncpg.Record) -> Campaign:
         updated_at=row["updated_at"],
         courtesy_flow_id=row["courtesy_flow_id"],
         courtesy_flow_name=row["courtesy_flow_name"],
+        run=run,
+        schedule=schedule,
     )
 
 
@@ -223,18 +221,36 @@ async def by_id(connection: Connection, iid: str, campaign_id: str, *, lock: boo
 
     With ``lock`` nobody else can start, change or delete it until the transaction ends.
     """
+    row = await _row(connection, iid, campaign_id, lock=lock)
+    return None if row is None else _campaign(row)
+
+
+async def whole_by_id(connection: Connection, iid: str, campaign_id: str, *, lock: bool = False) -> Campaign | None:
+    """The same, whole: with its latest run and its schedule."""
+    row = await _row(connection, iid, campaign_id, lock=lock)
+    return None if row is None else (await _whole(connection, [row]))[0]
+
+
+async def _row(connection: Connection, iid: str, campaign_id: str, *, lock: bool) -> asyncpg.Record | None:
     if lock:
         # in a statement of its own: one that waits sees the row as it is after the wait, and all else, its contact
         # lists above all, as it was before
         await connection.execute("SELECT FROM campaigns WHERE iid = $1 AND id = $2 FOR NO KEY UPDATE", iid, campaign_id)
-    row = await connection.fetchrow(f"{_CAMPAIGNS} AND c.iid = $1 AND c.id = $2", iid, campaign_id)
-    return None if row is None else _campaign(row)
+    return await connection.fetchrow(f"{_CAMPAIGNS} AND c.iid = $1 AND c.id = $2", iid, campaign_id)
+
+
+async def _whole(connection: Connection, rows: Sequence[asyncpg.Record]) -> list[Campaign]:
+    """Read rows of campaigns, each with its latest run and its schedule."""
+    campaign_ids = [row["id"] for row in rows]
+    latest = await runs.latest_runs(connection, campaign_ids)
+    planned = await schedules.of_campaigns(connection, campaign_ids)
+    return [_campaign(row, latest.get(row["id"]), planned.get(row["id"])) for row in rows]
 
 
 async def find(connection: Connection, text: str) -> list[Campaign]:
-    """Return the campaign with that id, or all that bear exactly that name, over all applications."""
+    """Return the campaign with that id, or all that bear exactly that name, over all applications, whole."""
     rows = await connection.fetch(f"{_CAMPAIGNS} AND (c.id = $1 OR c.name = $1) ORDER BY c.created_at, c.id", text)
-    return [_campaign(row) for row in rows]
+    return await _whole(connection, rows)
 
 
 async def named(connection: Connection, iid: str, name: str) -> list[Campaign]:
@@ -244,13 +260,13 @@ async def named(connection: Connection, iid: str, name: str) -> list[Campaign]:
 
 
 async def of_application(connection: Connection, iid: str | None) -> list[Campaign]:
-    """Return the campaigns of an application, or of all, oldest first, without their runs."""
+    """Return the campaigns of an application, or of all, oldest first, whole."""
     rows = await connection.fetch(f"{_CAMPAIGNS} AND ($1::text IS NULL OR c.iid = $1) ORDER BY c.created_at, c.id", iid)
-    return [_campaign(row) for row in rows]
+    return await _whole(connection, rows)
 
 
 async def search(connection: Connection, iid: str, wanted: CampaignSearch) -> tuple[list[Campaign], int]:
-    """Return the campaigns of an application that fit, without their runs, and how many fit in all."""
+    """Return the campaigns of an application that fit, whole, and how many fit in all."""
     order = ", ".join(
         f"{_ORDER[key]} {'DESC' if descending else 'ASC'}"
         for key, descending in wanted.order or ((CampaignOrder.CREATED_AT, True),)
@@ -280,7 +296,7 @@ async def search(connection: Connection, iid: str, wanted: CampaignSearch) -> tu
         wanted.skip,
         wanted.limit,
     )
-    return [_campaign(row) for row in rows], total
+    return await _whole(connection, rows), total
 
 
 def _listed(values: frozenset[Any] | None) -> list[Any] | None:

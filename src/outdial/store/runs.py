@@ -8,13 +8,13 @@ may be older than the wait.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
+import msgspec
 
 from outdial.core.campaign import RAISES_EPOCH, RUN_MOVES
 from outdial.core.model import DialingRules, Run, RunState
-from outdial.store.campaigns import rules_from
 from outdial.store.database import Connection
 
 RUNS_CHANNEL: Final = "outdial_runs"
@@ -26,6 +26,11 @@ _IN_EMERGENCY: Final = "OD001"
 _RAISES_EPOCH: Final = frozenset(
     (before, after) for (before, action), after in RUN_MOVES.items() if action in RAISES_EPOCH
 )
+
+
+def rules_from(document: Any) -> DialingRules:
+    """Read dialing rules back from their ``jsonb`` column; writing them needs nothing, the codec knows them."""
+    return msgspec.convert(document, DialingRules)
 
 
 def run_of(row: asyncpg.Record) -> Run:

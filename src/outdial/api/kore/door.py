@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from outdial.api.auth import INVALID_CREDENTIALS, Caller, authenticate
+from outdial.api.headers import header
 from outdial.api.idempotency import Idempotency
 from outdial.api.query import query_choice
 from outdial.api.ratelimit import RateLimiter
@@ -16,6 +18,9 @@ from outdial.core.errors import NotBuiltError, UnauthorizedError
 from outdial.core.model import Scope
 from outdial.secretbox import SecretBox
 from outdial.store.database import Database
+
+_CALLER: Final = "outdial.caller"
+"""In a request's scope, who was let in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +50,19 @@ class Door:
     async def _admit(
         self, request: Request, *, application: str | None = None, account: str | None = None, limited: bool = True
     ) -> Caller:
-        known: Caller | None = getattr(request.state, "caller", None)
+        known: Caller | None = request.scope.get(_CALLER)
         if known is not None:
             return known
-        caller = await authenticate(self.database, self.secrets, request.headers.get("auth"), Scope.CAMPAIGN_MANAGEMENT)
-        applications = {*request.headers.getlist("iid")} | ({application} if application is not None else set())
-        accounts = {*request.headers.getlist("accountid"), *request.query_params.getlist("accountId")}
+        token = next(iter(header(request, b"auth")), None)
+        caller = await authenticate(self.database, self.secrets, token, Scope.CAMPAIGN_MANAGEMENT)
+        applications = {*header(request, b"iid")} | ({application} if application is not None else set())
+        accounts = {*header(request, b"accountid"), *request.query_params.getlist("accountId")}
         accounts |= {account} if account is not None else set()
         if not applications <= {caller.iid} or not accounts <= {caller.account_id}:
             raise UnauthorizedError(INVALID_CREDENTIALS)
         if limited:
             await self.limiter.admit(caller.account_id)
-        request.state.caller = caller
+        request.scope[_CALLER] = caller
         return caller
 
 
