@@ -9,7 +9,7 @@ import structlog
 
 from outdial.core.errors import DatabaseUnavailableError, OutdialError
 from outdial.secretbox import SecretBox
-from outdial.services import sealing, signed_reports, signing_keys
+from outdial.services import signed_reports, signing_keys
 from outdial.store.database import Database
 
 LOOK_SECONDS: Final = 2.0
@@ -38,10 +38,9 @@ class EvidenceKeeper:
         """Seal and sign what there is. What goes wrong is logged and tried again at the next look: neither dialing nor
         stopping depends on it."""
         try:
-            await sealing.seal_some(self._database)
-            await signing_keys.in_use(self._database, self._secrets)
             for run_id in await signed_reports.sign_missing(self._database, self._secrets):
                 _log.info("stop_report_signed", run_id=run_id)
+            await signing_keys.in_use(self._database, self._secrets)
         except DatabaseUnavailableError as error:
             self._tell("evidence_waits_for_database", error.message)
         except OutdialError as error:

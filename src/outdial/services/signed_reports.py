@@ -64,10 +64,11 @@ class _Facts:
     seals: tuple[dict[str, Json], ...]
 
 
-async def signed_report(database: Database, secrets: SecretBox, run: Run) -> bytes:
+async def signed_report(database: Database, secrets: SecretBox, run: Run, *, sealed: bool = False) -> bytes:
     """Return the signed report of a run's stop, always the same bytes.
 
-    Raises ConflictError when the run was not stopped, StopReportNotReadyError (ask again), DatabaseUnavailableError.
+    ``sealed``: what has happened was sealed a moment ago, which may do. Raises ConflictError when the run was not
+    stopped, StopReportNotReadyError (ask again), DatabaseUnavailableError.
     """
     async with database.connection() as connection:
         kept = await store.read(connection, run.id)
@@ -75,7 +76,7 @@ async def signed_report(database: Database, secrets: SecretBox, run: Run) -> byt
         return kept
     if run.state is not RunState.STOPPED:
         raise ConflictError(f"The run {run.instance_id} is {run.state}: only a run that was stopped has a report.")
-    facts = await _complete(database, run)
+    facts = await _complete(database, run, sealed=sealed)
     while True:
         key = await signing_keys.in_use(database, secrets)
         async with database.connection() as connection:
@@ -115,8 +116,12 @@ def _final_report(facts: _Facts, document: dict[str, Json]) -> StopReport:
 
 
 async def sign_missing(database: Database, secrets: SecretBox, *, limit: int = 100) -> list[int]:
-    """Sign the reports that nobody has asked for yet, or whose signing was broken off; return their runs. Those that
-    are not complete yet are left for the next time. Raises DatabaseUnavailableError."""
+    """Seal what has happened and sign the reports that nobody has asked for yet, or whose signing was broken off.
+
+    Returns their runs; those that are not complete yet are left for the next time. Raises DatabaseUnavailableError.
+    """
+    # once for all of them
+    await sealing.seal_some(database)
     async with database.connection() as connection:
         missing = [
             await runs_store.by_id(connection, run_id)
@@ -125,17 +130,20 @@ async def sign_missing(database: Database, secrets: SecretBox, *, limit: int = 1
     signed = []
     for run in missing:
         try:
-            await signed_report(database, secrets, run)
+            await signed_report(database, secrets, run, sealed=True)
         except StopReportNotReadyError:
             continue
         signed.append(run.id)
     return signed
 
 
-async def _complete(database: Database, run: Run) -> _Facts:
+async def _complete(database: Database, run: Run, *, sealed: bool = False) -> _Facts:
     """Seal what happened and read it all at one instant; raise StopReportNotReadyError when something is missing."""
     for _ in range(TRIES):
-        await sealing.seal_all(database)
+        if not sealed:
+            await sealing.seal_all(database)
+        # where something of the run is in no seal yet, it is sealed all the same
+        sealed = False
         async with database.snapshot() as connection:
             facts = await _facts(connection, run.id)
             young = facts is not None and await store.age(connection, run.id) < SETTLE
