@@ -30,6 +30,11 @@ _ONE_IN: Final = 8
 """So many requests keep the ids that were generated, which nobody has; half of them somebody else's application too."""
 _FLOW: Final = {"start": "hello", "steps": {"hello": {"say": "Hello {first_name|there}."}}}
 _EMERGENCY: Final = "/api/outdial/emergency-stop"
+_OF_THE_CONNECTION: Final = frozenset(
+    {"connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+"""Headers by which client and server understand each other's bytes (RFC 9110 section 7.6.1, RFC 9112): a server that
+cannot refuses before anything of ours is asked."""
 
 
 def register_formats() -> None:
@@ -74,6 +79,8 @@ class Mender:
                 self._application(case)
             if not own:
                 self._path(case, linked=linked)
+        for name in [name for name in case.headers if name.lower() in _OF_THE_CONNECTION]:
+            del case.headers[name]
         if further or not _is_wrong(case, ParameterLocation.HEADER):
             self._headers(case)
         if not _is_wrong(case, ParameterLocation.QUERY):
