@@ -27,6 +27,10 @@ MINUTES ?= 15
 nemesis: .venv/dev ## try to break the stop for MINUTES, SEED=… repeats a plan; exit code 1 when it breaks
 	PYTHONPATH=src:tests $(BIN)/python -m nemesis --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
+DAYS ?= 1000
+simulate: .venv/dev ## play DAYS random days by the production rules, SEED=… repeats them; exit code 1 on a broken promise
+	PYTHONPATH=src:tests $(BIN)/python -m simulation --days $(DAYS) $(if $(SEED),--seed $(SEED))
+
 nemesis-broken: .venv/dev ## show that the same suite catches outdial with one guard taken out
 	$(BIN)/pytest -s tests/nemesis/test_broken_builds.py
 
@@ -51,6 +55,9 @@ ATTEMPTS ?= 500000
 bench-exports: .venv/dev ## measure the memory that files of a run of CONTACTS and ATTEMPTS take
 	$(BIN)/python -m bench.exports $(CONTACTS) $(ATTEMPTS)
 
+bench-simulate: .venv/dev ## measure how a campaign of CONTACTS people is played through
+	$(BIN)/python -m bench.simulate $(CONTACTS)
+
 bench-watchdog: .venv/dev ## measure how many packets and INVITEs the watchdog takes
 	$(BIN)/python -m bench.watchdog
 
@@ -61,5 +68,5 @@ fuzz: .venv/dev ## CASES generated requests over the API document, checked answe
 docs: .venv/dev ## write the generated reference pages
 	$(BIN)/python scripts/docs.py
 
-.PHONY: help install run check test nemesis nemesis-broken model fuzz bench bench-stop bench-api bench-import bench-exports \
-	bench-watchdog docs
+.PHONY: help install run check test simulate nemesis nemesis-broken model fuzz bench bench-stop bench-api bench-import bench-exports \
+	bench-simulate bench-watchdog docs

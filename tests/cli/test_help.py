@@ -42,7 +42,7 @@ def test_the_commands_are_these():
         *("dnc add", "dnc remove", "dnc list", "contacts import"),
         *("import list", "import show", "import errors", "import resume", "import cancel"),
         *("campaign list", "campaign show", "campaign start", "campaign pause", "campaign resume", "campaign stop"),
-        *("schedule enable", "schedule disable", "schedule show"),
+        *("simulate", "schedule enable", "schedule disable", "schedule show"),
         *("courtesy set", "courtesy show", "courtesy remove", "dialing-rules show", "dialing-rules set"),
         *("limits list", "limits preset", "limits add", "limits remove"),
         *("hours set", "hours show", "hours when", "rules list", "rules show"),

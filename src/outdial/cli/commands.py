@@ -27,6 +27,7 @@ from outdial.cli import (
     schedules,
     servers,
     settings,
+    simulate,
     stops,
     trunks,
     watchdog,
@@ -77,6 +78,7 @@ app.add_typer(limits.app, name="limits")
 app.add_typer(contacts.app, name="contacts")
 app.add_typer(imports.app, name="import")
 app.add_typer(campaigns.app, name="campaign")
+app.command(epilog="Example: outdial simulate 'Spring calls' --lines 20 --answer-rate 0.4")(simulate.simulate)
 app.add_typer(schedules.app, name="schedule")
 app.add_typer(hours.app, name="hours")
 app.add_typer(rules.app, name="rules")

@@ -1,0 +1,433 @@
+"""Simulations of campaigns: their own lists and rules, and what is supposed of calls, from the account's own where
+there are enough of them. Nothing is stored and nobody is called."""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from functools import partial
+from typing import Final
+
+from outdial import clock, rule_data
+from outdial.core.attempt_limits import AttemptLimit, PastAttempt
+from outdial.core.breaker import FAILING
+from outdial.core.errors import BadReferenceError, LimitReachedError
+from outdial.core.model import AtClosing, Campaign, DialingOrder, Disposition
+from outdial.core.phone import zones_of
+from outdial.core.simulation import (
+    MOST_CONTACTS,
+    MOST_DAYS,
+    Assumptions,
+    Conditions,
+    Outcome,
+    People,
+    simulate,
+)
+from outdial.core.whereabouts import Whereabouts, whereabouts
+from outdial.secretbox import SecretBox
+from outdial.services.access import require_application
+from outdial.services.fields import range_problems, require
+from outdial.store import attempt_limits as limits_store
+from outdial.store import simulations as store
+from outdial.store import trunks as trunks_store
+from outdial.store.database import Connection, Database
+from outdial.store.run_contacts import POSITION_STEP, PRIORITY_STEP
+from outdial.store.simulations import Ended, Listed
+
+AHEAD_SECONDS: Final = 1.2
+"""For so long after its turn a call must lie within calling hours: what ``dialer.claim`` asks for (a test holds both
+together)."""
+
+FEWEST_CALLS: Final = 200
+"""From so many calls of the account on its own history says more than defaults do."""
+
+LOT: Final = 10_000
+"""Contacts read at once."""
+
+BLOCK_DIGITS: Final = 4
+"""Numbers that differ in no more than their last digits are taken to be in the same zones and places: numbers are
+assigned in blocks."""
+
+DEFAULT_SHARES: Final[Mapping[Disposition, float]] = {
+    Disposition.ANSWERED_HUMAN: 0.35,
+    Disposition.NO_ANSWER: 0.45,
+    Disposition.BUSY: 0.08,
+    Disposition.REJECTED: 0.05,
+    Disposition.INVALID_NUMBER: 0.04,
+    Disposition.CONGESTION: 0.03,
+}
+"""Round numbers, no measurement: your own calls say more."""
+DEFAULT_RING_SECONDS: Final = 12.0
+DEFAULT_TALK_SECONDS: Final = 45.0
+DEFAULT_REFUSAL_SECONDS: Final = 3.0
+
+_LIKE: Final[Mapping[Disposition, Disposition]] = {
+    Disposition.ANSWERED_MACHINE: Disposition.ANSWERED_HUMAN,
+    Disposition.ABANDONED: Disposition.ANSWERED_HUMAN,
+    Disposition.FAILED: Disposition.CONGESTION,
+}
+"""Endings that are played as others: what follows is the same."""
+
+
+class Source(StrEnum):
+    """Where an assumption comes from."""
+
+    DEFAULT = "default"
+    HISTORY = "history"
+    GIVEN = "given"
+    TRUNK = "trunk"
+    APPLICATION = "application"
+
+
+@dataclass(frozen=True, slots=True)
+class Assumed:
+    """One assumption."""
+
+    value: float
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationDraft:
+    """What somebody wants to be supposed; None = from history, or a default."""
+
+    start_at: datetime | None = None
+    """Aware; None = now."""
+    answer_rate: float | None = None
+    """0 to 1, as all rates."""
+    busy_rate: float | None = None
+    no_answer_rate: float | None = None
+    invalid_rate: float | None = None
+    ring_seconds: float | None = None
+    talk_seconds: float | None = None
+    lines: int | None = None
+    calls_per_second: float | None = None
+    seed: int = 1
+    days: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """A simulation, and what it was made from."""
+
+    campaign_id: str
+    name: str
+    zone: str
+    """Of the campaign's calling hours."""
+    outcome: Outcome
+    lines: Assumed
+    calls_per_second: Assumed
+    shares: Mapping[Disposition, Assumed]
+    ring_seconds: Assumed
+    talk_seconds: Assumed
+    calls_looked_at: int
+    """Calls of the account that the history consists of."""
+    seed: int
+    days: int
+    notes: tuple[str, ...]
+    """What to know about it, in sentences."""
+
+
+async def simulate_campaign(
+    database: Database, secrets: SecretBox, campaign: Campaign, draft: SimulationDraft
+) -> Simulation:
+    """Play a campaign through, from its first contact on, as if it were started at an instant and left alone.
+
+    Raises InvalidInputError, BadReferenceError (no trunk has its caller ID, and lines and rate are not given),
+    RulePackError (its rule pack or a holiday calendar cannot be read), LimitReachedError (16,777,216 contacts are the
+    most).
+    """
+    require(_problems(draft))
+    begin = clock.now() if draft.start_at is None else draft.start_at
+    hours = campaign.rules.calling_hours
+    await rule_data.prepare(hours, begin)
+    rule_data.pinned(hours, begin)
+    async with database.connection() as connection:
+        history = await store.endings(connection, campaign.account_id)
+        lines, per_second = await _capacity(connection, secrets, campaign, draft)
+        limits = tuple(
+            limit
+            for limit in await limits_store.of_account(connection, campaign.account_id, campaign.iid)
+            if limit.campaign_id in {None, campaign.id}
+        )
+    people = await _read(database, campaign, limits, begin)
+    enough = sum(one.count for one in history) >= FEWEST_CALLS
+    shares = _shares(draft, history if enough else ())
+    ring, talk, refusal = _durations(draft, history if enough else ())
+    conditions = Conditions(
+        rules=campaign.rules,
+        limits=limits,
+        timetable=partial(rule_data.timetable, hours),
+        begin=begin,
+        lines=int(lines.value),
+        per_second=per_second.value,
+        ahead_seconds=AHEAD_SECONDS,
+        seed=draft.seed,
+        days=draft.days,
+    )
+    supposed = Assumptions(
+        shares={disposition: one.value for disposition, one in shares.items()},
+        ring_seconds=ring.value,
+        talk_seconds=talk.value,
+        refusal_seconds=refusal,
+    )
+    outcome = await asyncio.to_thread(simulate, people, conditions, supposed)
+    return Simulation(
+        campaign_id=campaign.id,
+        name=campaign.name,
+        zone=hours.zone,
+        outcome=outcome,
+        lines=lines,
+        calls_per_second=per_second,
+        shares=shares,
+        ring_seconds=ring,
+        talk_seconds=talk,
+        calls_looked_at=sum(one.count for one in history),
+        seed=draft.seed,
+        days=draft.days,
+        notes=tuple(_notes(campaign, supposed, outcome)),
+    )
+
+
+def _problems(draft: SimulationDraft) -> list[str]:
+    rates = {
+        "answerRate": draft.answer_rate,
+        "busyRate": draft.busy_rate,
+        "noAnswerRate": draft.no_answer_rate,
+        "invalidRate": draft.invalid_rate,
+    }
+    given = [rate for rate in rates.values() if rate is not None]
+    problems = [
+        problem
+        for name, rate in rates.items()
+        if rate is not None
+        for problem in range_problems(name, rate, least=0, most=1)
+    ]
+    if not problems and sum(given) > 1 + 1e-9:
+        problems.append("The rates are shares of all calls: together they must not be more than 1.")
+    bounds: dict[str, tuple[float | None, float, float]] = {
+        "ringSeconds": (draft.ring_seconds, 0, 120),
+        "talkSeconds": (draft.talk_seconds, 0, 24 * 3600),
+        "lines": (draft.lines, 1, 100_000),
+        "callsPerSecond": (draft.calls_per_second, 0.001, 10_000),
+        "days": (draft.days, 1, MOST_DAYS),
+        "seed": (draft.seed, 0, (1 << 63) - 1),
+    }
+    for name, (value, least, most) in bounds.items():
+        if value is not None:
+            problems += range_problems(name, value, least=least, most=most)
+    if draft.start_at is not None and draft.start_at.tzinfo is None:
+        problems.append("`startAt` must have a time zone, like 2026-11-18T09:00:00Z.")
+    return problems
+
+
+async def _capacity(
+    connection: Connection, secrets: SecretBox, campaign: Campaign, draft: SimulationDraft
+) -> tuple[Assumed, Assumed]:
+    """Return lines and calls a second: as given, else as the trunk and the application allow."""
+    trunk = await trunks_store.by_caller_id(connection, secrets, campaign.iid, campaign.rules.caller_id)
+    if trunk is None and (draft.lines is None or draft.calls_per_second is None):
+        raise BadReferenceError(
+            f"No trunk of the application has the caller ID {campaign.rules.caller_id}, so its lines are not known. "
+            f"Add one with: outdial trunk add --iid {campaign.iid} --caller-id {campaign.rules.caller_id} …; or say "
+            "how many lines and calls a second there are."
+        )
+    cap = (await require_application(connection, campaign.iid)).max_concurrent_calls
+    lines = Assumed(0 if trunk is None else trunk.max_channels, Source.TRUNK)
+    if cap is not None and cap < lines.value:
+        lines = Assumed(cap, Source.APPLICATION)
+    rate = Assumed(0 if trunk is None else trunk.calls_per_second, Source.TRUNK)
+    return (
+        lines if draft.lines is None else Assumed(draft.lines, Source.GIVEN),
+        rate if draft.calls_per_second is None else Assumed(draft.calls_per_second, Source.GIVEN),
+    )
+
+
+# People
+
+
+async def _read(database: Database, campaign: Campaign, limits: Sequence[AttemptLimit], begin: datetime) -> People:
+    """Read the campaign's lists, in lots, each with a connection lent for it alone."""
+    names = sorted({limit.rule.matter for limit in limits if limit.rule.matter is not None})
+    found = _Reader(campaign, begin, matters=bool(names))
+    # as a start loads them: of a number on several lists the first one counts
+    lists = list(enumerate(campaign.list_ids))
+    for position, list_id in reversed(lists) if found.lifo else lists:
+        async with database.connection() as connection:
+            duplicates = await store.allows_duplicates(connection, list_id)
+        after = 0
+        while True:
+            async with database.connection() as connection:
+                lot = await store.contacts(
+                    connection,
+                    list_id,
+                    account_id=campaign.account_id,
+                    dnc_list_id=campaign.dnc_list_id,
+                    matters=names,
+                    after=after,
+                    limit=LOT,
+                )
+            found.add(lot, position=position, once=len(lists) > 1 and not duplicates)
+            if len(lot) < LOT:
+                break
+            after = lot[-1].id
+    past: dict[int, tuple[PastAttempt, ...]] = {}
+    if limits:
+        seconds = max(limit.rule.window_seconds for limit in limits)
+        async with database.connection() as connection:
+            past = await store.called_lately(connection, campaign.account_id, campaign.list_ids, seconds=seconds)
+    return found.people(past)
+
+
+class _Reader:
+    """Makes rows of lists what a simulation plays with."""
+
+    def __init__(self, campaign: Campaign, begin: datetime, *, matters: bool) -> None:
+        self.lifo = campaign.rules.order is DialingOrder.LIFO
+        self._timetable = rule_data.timetable(campaign.rules.calling_hours, begin)
+        self._matters: dict[int, Mapping[str, str]] | None = {} if matters else None
+        self._found = People()
+        self._place_of: dict[Whereabouts, int] = {}
+        self._known: dict[tuple[str | None, str | None, str], int] = {}
+        self._of, self._keys, self._ids = array("I"), array("q"), array("q")
+        self._seen: set[int] = set()
+
+    def add(self, lot: Sequence[Listed], *, position: int, once: bool) -> None:
+        """Take some rows. ``once``: a number that was seen before is not taken again. Raises LimitReachedError."""
+        if len(self._of) + len(lot) > MOST_CONTACTS:
+            raise LimitReachedError(f"A simulation plays at most {MOST_CONTACTS:,} contacts; this campaign has more.")
+        pack, known = self._timetable.pack is not None, self._known
+        denied, sign = self._found.denied, -1 if self.lifo else 1
+        for contact_id, phone, zone, state, priority, account, listed, matters in lot:
+            if once:
+                number = int(phone[1:])
+                if number in self._seen:
+                    continue
+                self._seen.add(number)
+            if account or listed:
+                denied["account's" if account else "campaign's"] += 1
+                continue
+            block = phone[:-BLOCK_DIGITS] if pack or not zone else ""
+            key = (zone, state if pack else None, f"{block}/{len(phone)}" if block else "")
+            place = known.get(key)
+            if place is None:
+                place = known[key] = self._placed(phone, zone, state)
+            self._of.append(place)
+            self._keys.append(priority * -PRIORITY_STEP + sign * (position * POSITION_STEP + contact_id))
+            self._ids.append(contact_id)
+            if self._matters is not None and matters:
+                self._matters[contact_id] = matters
+
+    def _placed(self, phone: str, zone: str | None, state: str | None) -> int:
+        where = whereabouts(
+            self._timetable.pack,
+            phone=phone,
+            contact_zone=zone,
+            contact_state=state,
+            number_zones=() if zone and self._timetable.pack is None else zones_of(phone),
+            campaign_zone=self._timetable.hours.zone,
+        )
+        place = self._place_of.get(where)
+        if place is None:
+            place = self._place_of[where] = len(self._found.places)
+            self._found.places.append(where)
+        return place
+
+    def people(self, past: Mapping[int, tuple[PastAttempt, ...]]) -> People:
+        """Return everybody in dialing order."""
+        keys, ids, found = self._keys, self._ids, self._found
+        turn: Sequence[int] = range(len(keys))
+        if any(keys[place] > keys[place + 1] for place in range(len(keys) - 1)):
+            turn = sorted(turn, key=keys.__getitem__)
+        found.of = array("I", (self._of[place] for place in turn))
+        if past or self._matters:
+            for contact, place in enumerate(turn):
+                if ids[place] in past:
+                    found.past[contact] = past[ids[place]]
+                if self._matters and ids[place] in self._matters:
+                    found.matters[contact] = self._matters[ids[place]]
+        return found
+
+
+# Assumptions
+
+
+def _shares(draft: SimulationDraft, history: Sequence[Ended]) -> dict[Disposition, Assumed]:
+    """Return how calls are supposed to end: what is given, and the rest in the proportions that are known of it."""
+    source = Source.HISTORY if history else Source.DEFAULT
+    usual = dict.fromkeys(DEFAULT_SHARES, 0.0)
+    for one in history:
+        usual[_LIKE.get(one.disposition, one.disposition)] += one.count
+    if not history:
+        usual = dict(DEFAULT_SHARES)
+    given = {
+        disposition: rate
+        for disposition, rate in (
+            (Disposition.ANSWERED_HUMAN, draft.answer_rate),
+            (Disposition.BUSY, draft.busy_rate),
+            (Disposition.NO_ANSWER, draft.no_answer_rate),
+            (Disposition.INVALID_NUMBER, draft.invalid_rate),
+        )
+        if rate is not None
+    }
+    left = max(1.0 - sum(given.values()), 0.0)
+    rest = {disposition: weight for disposition, weight in usual.items() if disposition not in given}
+    total = sum(rest.values())
+    if not total:
+        # nothing is known of what is left
+        unknown = Disposition.NO_ANSWER if Disposition.NO_ANSWER in rest else Disposition.REJECTED
+        rest, total = {**rest, unknown: 1.0}, 1.0
+    return {
+        disposition: Assumed(given[disposition], Source.GIVEN)
+        if disposition in given
+        else Assumed(rest[disposition] / total * left, source)
+        for disposition in usual
+    }
+
+
+def _durations(draft: SimulationDraft, history: Sequence[Ended]) -> tuple[Assumed, Assumed, float]:
+    """Return how long it rings until an answer, how long people talk, and how long a refused call takes."""
+    answered = [one for one in history if one.ring_seconds is not None and one.talk_seconds is not None]
+    refused = [one for one in history if one.ring_seconds is None and one.disposition is not Disposition.NO_ANSWER]
+    ring = _mean([(one.ring_seconds or 0.0, one.count) for one in answered])
+    talk = _mean([(one.talk_seconds or 0.0, one.count) for one in answered])
+    refusal = _mean([(one.seconds, one.count) for one in refused])
+    return (
+        _chosen(draft.ring_seconds, ring, DEFAULT_RING_SECONDS),
+        _chosen(draft.talk_seconds, talk, DEFAULT_TALK_SECONDS),
+        DEFAULT_REFUSAL_SECONDS if refusal is None else refusal,
+    )
+
+
+def _mean(values: Sequence[tuple[float, int]]) -> float | None:
+    count = sum(weight for _, weight in values)
+    return sum(value * weight for value, weight in values) / count if count else None
+
+
+def _chosen(given: float | None, known: float | None, usual: float) -> Assumed:
+    if given is not None:
+        return Assumed(given, Source.GIVEN)
+    return Assumed(usual, Source.DEFAULT) if known is None else Assumed(known, Source.HISTORY)
+
+
+def _notes(campaign: Campaign, supposed: Assumptions, outcome: Outcome) -> list[str]:
+    notes = []
+    breaker = campaign.rules.own.breaker
+    failing = sum(share for disposition, share in supposed.shares.items() if disposition in FAILING)
+    if breaker is not None and failing >= breaker.share:
+        notes.append(
+            f"{failing:.0%} of the calls are supposed to fail: the run would pause itself (from {breaker.share:.0%} of "
+            f"its last {breaker.attempts} calls on), which is not played."
+        )
+    if campaign.rules.calling_hours.at_closing is AtClosing.PAUSE:
+        notes.append("The run pauses itself at closing time; it is played as if somebody resumed it at each opening.")
+    if not outcome.finished:
+        notes.append(
+            f"{outcome.left_count} contacts are still to be called when the days played are over; play more of them, "
+            "or give it more lines."
+        )
+    return notes

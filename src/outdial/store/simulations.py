@@ -1,0 +1,131 @@
+"""What a simulation reads: everybody on a campaign's lists, which numbers were called lately, how calls have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from outdial.core.attempt_limits import PastAttempt
+from outdial.core.model import Disposition
+from outdial.store.database import Connection
+
+RUNS_LOOKED_AT: Final = 20
+CALLS_OF_A_RUN: Final = 5_000
+"""The latest of each: as many as say something, and few enough to read at once."""
+
+
+class Listed(NamedTuple):
+    """One contact of a list, as much of it as decides when it may be called. A tuple: there are a million of them."""
+
+    id: int
+    phone: str
+    time_zone: str | None
+    state: str | None
+    priority: int
+    on_account_dnc: bool
+    on_campaign_dnc: bool
+    matters: dict[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How often calls ended in one way, and how long they took on average."""
+
+    disposition: Disposition
+    count: int
+    seconds: float
+    """From being dialed to their end."""
+    ring_seconds: float | None
+    """Of answered ones: until the answer."""
+    talk_seconds: float | None
+    """Of answered ones: from the answer on."""
+
+
+async def contacts(
+    connection: Connection,
+    list_id: str,
+    *,
+    account_id: str,
+    dnc_list_id: str | None,
+    matters: Sequence[str],
+    after: int,
+    limit: int,
+) -> list[Listed]:
+    """Return some contacts of a list by their id, from the first after ``after`` on.
+
+    Whether a number is on a do-not-call list is as it is now; ``matters`` are attributes that limits name.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT c.id, c.phone, c.time_zone, c.attributes ->> 'state', c.priority,
+               EXISTS (SELECT FROM dnc_entries e JOIN dnc_lists l ON l.id = e.dnc_list_id
+                        WHERE l.account_id = $2 AND l.iid IS NULL AND e.phone = c.phone
+                          AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp())),
+               EXISTS (SELECT FROM dnc_entries e
+                        WHERE e.dnc_list_id = $3 AND e.phone = c.phone
+                          AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp())),
+               CASE WHEN $4::text[] IS NOT NULL THEN outdial_matters(c.attributes, $4) END
+          FROM contacts c WHERE c.list_id = $1 AND c.id > $5 ORDER BY c.id LIMIT $6
+        """,
+        list_id,
+        account_id,
+        dnc_list_id,
+        list(matters) or None,
+        after,
+        limit,
+    )
+    return [Listed._make(row) for row in rows]
+
+
+async def allows_duplicates(connection: Connection, list_id: str) -> bool:
+    """Whether one number may be in the list more than once."""
+    answer: bool = await connection.fetchval("SELECT allow_duplicates FROM contact_lists WHERE id = $1", list_id)
+    return answer
+
+
+async def called_lately(
+    connection: Connection, account_id: str, list_ids: Sequence[str], *, seconds: int
+) -> dict[int, tuple[PastAttempt, ...]]:
+    """Return what the account has called of the lists' numbers within so many seconds, by contact: calls that have
+    ended and of which something may have left (``store.reserve.candidates`` reads the same)."""
+    rows = await connection.fetch(
+        """
+        SELECT c.id, coalesce(a.dialed_at, a.reserved_at) AS at, a.ended_at, a.disposition, a.matters
+          FROM contacts c
+          JOIN attempts a ON a.account_id = $1 AND a.phone = c.phone AND a.ended_at > now() - $3 * interval '1 second'
+         WHERE c.list_id = ANY ($2::text[]) AND a.ended_at IS NOT NULL
+           AND (a.dialed_at IS NOT NULL OR a.disposition <> 'cancelled')
+         ORDER BY c.id, a.ended_at
+        """,
+        account_id,
+        list(list_ids),
+        float(seconds),
+    )
+    found: dict[int, list[PastAttempt]] = {}
+    for row in rows:
+        past = PastAttempt(row["at"], row["ended_at"], Disposition(row["disposition"]), row["matters"] or {})
+        found.setdefault(row["id"], []).append(past)
+    return {contact_id: tuple(past) for contact_id, past in found.items()}
+
+
+async def endings(connection: Connection, account_id: str) -> list[Ended]:
+    """Return how the account's latest calls have ended, without those that we cancelled or know nothing of."""
+    rows = await connection.fetch(
+        """
+        SELECT a.disposition, count(*) AS count,
+               avg(extract(epoch FROM a.ended_at - a.dialed_at))::double precision AS seconds,
+               avg(extract(epoch FROM a.answered_at - a.dialed_at))::double precision AS ring_seconds,
+               avg(extract(epoch FROM a.ended_at - a.answered_at))::double precision AS talk_seconds
+          FROM (SELECT id FROM runs WHERE account_id = $1 ORDER BY id DESC LIMIT $2) r
+         CROSS JOIN LATERAL (
+               SELECT disposition, dialed_at, answered_at, ended_at FROM attempts
+                WHERE run_id = r.id AND ended_at >= dialed_at AND disposition NOT IN ('cancelled', 'unknown')
+                ORDER BY reserved_at DESC LIMIT $3) a
+         GROUP BY a.disposition ORDER BY a.disposition
+        """,
+        account_id,
+        RUNS_LOOKED_AT,
+        CALLS_OF_A_RUN,
+    )
+    return [Ended(**{**row, "disposition": Disposition(row["disposition"])}) for row in rows]

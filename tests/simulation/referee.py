@@ -1,0 +1,502 @@
+"""What the database keeps and referees, in memory: rows, compare-and-sets, each done in one instant.
+
+The moves are those of the core's tables, and what may be reserved is asked of the core's own rules; what stands here
+is only what a transaction of ``store`` looks at again as it writes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from outdial.core.attempt import may_move
+from outdial.core.attempt_limits import AttemptLimit, PastAttempt
+from outdial.core.attempt_limits import standing as limit_standing
+from outdial.core.callback import CallbackContact
+from outdial.core.campaign import RAISES_EPOCH, RunAction, move
+from outdial.core.model import (
+    LIVE_ATTEMPT_STATES,
+    LIVE_RUN_STATES,
+    Attempt,
+    AttemptState,
+    DialingOrder,
+    Disposition,
+    DoneReason,
+    RetryOrder,
+    Run,
+    RunContactState,
+    RunState,
+)
+from outdial.core.pacing import BACKOFF_MEMORY, REFUSALS, Limit, room
+from outdial.core.screening import Candidate, run_may_dial
+from outdial.core.whereabouts import Whereabouts, whereabouts
+from outdial.store.attempts import AttemptNews
+from outdial.store.reserve import Facts, Reservation, Verdict, run_budget, trunk_budget
+from simulation.plan import ACCOUNT, Campaign, Person, Plan
+from simulation.timeline import Timeline
+from values import RUN
+
+STATE = RunContactState
+_ORDER = {state: place for place, state in enumerate(AttemptState)}
+
+
+class MoveError(AssertionError):
+    """Somebody wanted a move that no table has."""
+
+
+@dataclass(eq=False)
+class Row:
+    """One contact's progress in one run."""
+
+    person: Person
+    turn: int
+    state: RunContactState = STATE.PENDING
+    attempts_count: int = 0
+    not_before: datetime | None = None
+    callback_at: datetime | None = None
+    reason: DoneReason | None = None
+
+    def to(self, state: RunContactState) -> None:
+        if not may_move(self.state, state):
+            raise MoveError(f"contact {self.person.id}: {self.state} → {state}")
+        self.state = state
+
+
+@dataclass(eq=False)
+class AttemptRow:
+    """One attempt, with what the core's value of it does not have."""
+
+    attempt: Attempt
+    callback_at: datetime | None
+    matters: dict[str, str]
+
+    @property
+    def live(self) -> bool:
+        return self.attempt.state in LIVE_ATTEMPT_STATES
+
+    @property
+    def counts(self) -> bool:
+        """Whether something may have left."""
+        return self.attempt.dialed_at is not None or self.attempt.disposition is not Disposition.CANCELLED
+
+
+@dataclass(eq=False)
+class NodeRow:
+    id: str
+    engine_id: str
+    lease_until: datetime
+    killed: bool = False
+    ended: bool = False
+    adopted_by: str | None = None
+
+
+class Referee:
+    """The database of a day."""
+
+    def __init__(self, plan: Plan, timeline: Timeline) -> None:
+        self.plan = plan
+        self._timeline = timeline
+        self.runs: dict[int, Run] = {}
+        self.campaign_of: dict[int, Campaign] = {}
+        self.contacts: dict[int, dict[int, Row]] = {}
+        self.attempts: dict[str, AttemptRow] = {}
+        self.live: dict[str, AttemptRow] = {}
+        """Those that have not ended."""
+        self.of_contact: dict[tuple[int, int], list[AttemptRow]] = defaultdict(list)
+        self.of_phone: dict[str, list[AttemptRow]] = defaultdict(list)
+        self.of_run: dict[int, list[AttemptRow]] = defaultdict(list)
+        self.touched: set[tuple[int, int]] = set()
+        """Contacts of runs that have changed since somebody looked."""
+        self.account_dnc: set[str] = set()
+        self.campaign_dnc: dict[int, set[str]] = {campaign.id: set() for campaign in plan.campaigns}
+        self.nodes: dict[str, NodeRow] = {}
+        self.served: set[tuple[int, str]] = set()
+        """Runs and the engines at which a permit of them may be."""
+        self.making: dict[tuple[int, str, str], tuple[str, datetime]] = {}
+        """Run, engine, key → node and until when the note holds that this permit is being put."""
+        self.budgets: dict[str, datetime] = {}
+        self.emergency = False
+        self.listeners: list[Callable[[], None]] = []
+        self.bookings: Counter[str] = Counter()
+        """How often each attempt has ended."""
+        self._refused: list[AttemptRow] = []
+        self._ids = itertools.count(1)
+
+    @property
+    def now(self) -> datetime:
+        return self._timeline.now
+
+    def announce(self) -> None:
+        """NOTIFY."""
+        for listener in self.listeners:
+            listener()
+
+    # Runs
+
+    def start(self, campaign: Campaign) -> Run | None:
+        """Begin a run; None where that is refused."""
+        people = [person for person in self.plan.people if person.campaign == campaign.id]
+        if self.emergency or self.latest(campaign.id, live=True) is not None or not people:
+            return None
+        # what one list holds twice is one contact
+        unique = {person.phone: person for person in reversed(people)}
+        order = sorted(unique.values(), key=lambda one: one.id, reverse=campaign.rules.order is DialingOrder.LIFO)
+        if all(self.listed(campaign, person.phone) != (False, False) for person in order):
+            return None
+        run_id = next(self._ids)
+        run = replace(
+            RUN,
+            id=run_id,
+            instance_id=f"cid-{run_id}",
+            campaign_id=str(campaign.id),
+            account_id=ACCOUNT,
+            iid=campaign.iid,
+            rules=campaign.rules,
+            trunk_id=campaign.trunk.id,
+            max_concurrent_calls=campaign.cap,
+            calls_per_second=campaign.rate,
+            started_at=self.now,
+            updated_at=self.now,
+        )
+        self.runs[run_id], self.campaign_of[run_id] = run, campaign
+        self.contacts[run_id] = {person.id: Row(person, turn) for turn, person in enumerate(order)}
+        self.touched |= {(run_id, person.id) for person in order}
+        self.announce()
+        return run
+
+    def latest(self, campaign_id: int, *, live: bool) -> Run | None:
+        found = [run for run in self.runs.values() if run.campaign_id == str(campaign_id)]
+        return next((run for run in reversed(found) if not live or run.state in LIVE_RUN_STATES), None)
+
+    def move(self, run_id: int, action: RunAction) -> Run:
+        """Raises IllegalMoveError."""
+        run = self.runs[run_id]
+        moved = replace(
+            run,
+            state=move(run.state, action),
+            epoch=run.epoch + (action in RAISES_EPOCH),
+            updated_at=self.now,
+        )
+        self.runs[run_id] = moved
+        self._timeline.note(f"run {run_id}: {action}, now {moved.state} at epoch {moved.epoch}")
+        self.announce()
+        return moved
+
+    def drop_retries(self, run_id: int) -> None:
+        """End all waits of a run that was stopped."""
+        for row in self.contacts[run_id].values():
+            if row.state is STATE.WAITING:
+                row.not_before = row.callback_at = None
+                row.reason = DoneReason.RETRY_CANCELLED if row.attempts_count else None
+                row.to(STATE.DONE if row.attempts_count else STATE.PENDING)
+                self._touch(run_id, row)
+
+    def all_done(self, run_id: int) -> bool:
+        return all(row.state is STATE.DONE for row in self.contacts[run_id].values())
+
+    def next_due(self, run_id: int) -> datetime | None:
+        waiting = [row.not_before for row in self.contacts[run_id].values() if row.state is STATE.WAITING]
+        return min((at for at in waiting if at is not None), default=None)
+
+    def soonest(self, run: Run) -> list[Whereabouts]:
+        """Return where those may be who come due next, none while anybody is due or called."""
+        rows = self.contacts[run.id].values()
+        waiting = [row for row in rows if row.state is STATE.WAITING]
+        if any(row.state not in {STATE.WAITING, STATE.DONE} for row in rows) or any(
+            row.not_before <= self.now for row in waiting if row.not_before is not None
+        ):
+            return []
+        return [
+            whereabouts(
+                None,
+                phone=row.person.phone,
+                contact_zone=row.person.zone,
+                contact_state=row.person.state,
+                number_zones=row.person.number_zones,
+                campaign_zone=run.rules.calling_hours.zone,
+            )
+            for row in waiting
+        ]
+
+    def latest_endings(self, run: Run, limit: int) -> list[Disposition]:
+        found = [
+            one.attempt.disposition
+            for one in self.of_run[run.id]
+            if one.attempt.epoch == run.epoch and one.attempt.ended_at is not None
+            if one.counts and one.attempt.disposition not in {Disposition.UNKNOWN, None}
+        ]
+        return [one for one in reversed(found) if one is not None][:limit]
+
+    # Do-not-call lists and limits
+
+    def listed(self, campaign: Campaign, phone: str) -> tuple[bool, bool]:
+        """Whether a number is on the account's list, and on the campaign's."""
+        return phone in self.account_dnc, campaign.own_list and phone in self.campaign_dnc[campaign.id]
+
+    def limits_of(self, run: Run) -> tuple[AttemptLimit, ...]:
+        return tuple(
+            limit
+            for limit in self.plan.limits
+            if limit.iid in {None, run.iid} and limit.campaign_id in {None, run.campaign_id}
+        )
+
+    def past(self, phone: str, limits: Iterable[AttemptLimit]) -> tuple[PastAttempt, ...]:
+        longest = max((limit.rule.window_seconds for limit in limits), default=0)
+        return tuple(
+            PastAttempt(one.dialed_at or one.reserved_at or self.now, one.ended_at, one.disposition, row.matters)
+            for row in self.of_phone[phone]
+            if (one := row.attempt).ended_at is not None and one.disposition is not None
+            if one.ended_at > self.now - timedelta(seconds=longest) and row.counts
+        )
+
+    def beyond_limits(self, run: Run, phone: str, matters: dict[str, str]) -> bool:
+        limits = self.limits_of(run)
+        past = self.past(phone, limits)
+        return any(limit_standing(limit.rule, past, matters, self.now).free_at is not None for limit in limits)
+
+    def matters_of(self, run: Run, person: Person) -> dict[str, str]:
+        named = any(limit.rule.matter is not None for limit in self.limits_of(run))
+        return {"debt": person.debt} if named and person.debt is not None else {}
+
+    # A claim
+
+    def live_count(self, **wanted: object) -> int:
+        return sum(
+            all(getattr(row.attempt, name) == value for name, value in wanted.items()) for row in self.live.values()
+        )
+
+    def application_live(self, iid: str) -> int:
+        return sum(self.runs[row.attempt.run_id].iid == iid for row in self.live.values())
+
+    def number_is_live(self, phone: str) -> bool:
+        return any(row.attempt.phone == phone for row in self.live.values())
+
+    def facts(self, run: Run) -> Facts:
+        cap = self.plan.application_caps[run.iid]
+        oldest = self.now - BACKOFF_MEMORY
+        return Facts(
+            now=self.now,
+            application_cap=cap,
+            run_live=self.live_count(run_id=run.id),
+            trunk_live=self.live_count(trunk_id=run.trunk_id),
+            application_live=0 if cap is None else self.application_live(run.iid),
+            run_next_at=self.budgets.get(run_budget(run.id)),
+            trunk_next_at=self.budgets.get(trunk_budget(run.trunk_id)),
+            limits=self.limits_of(run),
+            refused_at=tuple(
+                one.ended_at
+                for row in self._refused[-20:]
+                if (one := row.attempt).trunk_id == run.trunk_id
+                if one.ended_at is not None and one.ended_at > oldest
+            ),
+        )
+
+    def candidates(self, run: Run, limit: int) -> list[Candidate]:
+        """Call-backs, then first tries, who was put off, and retries, as the run's rules order them."""
+        when_due = run.rules.own.retry_order is RetryOrder.WHEN_DUE
+        due: list[tuple[int, object, int, Row]] = []
+        for row in self.contacts[run.id].values():
+            if self.number_is_live(row.person.phone):
+                continue
+            if row.state is STATE.PENDING:
+                due.append((2, row.turn, row.turn, row))
+            elif row.state is STATE.WAITING and row.not_before is not None and row.not_before <= self.now:
+                kind = 0 if row.callback_at is not None else (3 if not row.attempts_count else 1 if when_due else 4)
+                due.append((kind, row.not_before, row.turn, row))
+        due.sort(key=lambda one: one[:3])
+        return [self._candidate(run, row, kind=kind) for kind, _, _, row in due[:limit]]
+
+    def _candidate(self, run: Run, row: Row, *, kind: int) -> Candidate:
+        person, limits = row.person, self.limits_of(run)
+        account, campaign = self.listed(self.campaign_of[run.id], person.phone)
+        tried = [
+            (one.disposition, one.ended_at)
+            for each in self.of_contact[run.id, person.id]
+            if each.counts and (one := each.attempt).ended_at is not None and one.disposition is not None
+        ]
+        return Candidate(
+            contact_id=person.id,
+            phone=person.phone,
+            contact_zone=person.zone,
+            contact_state=person.state,
+            number_zones=person.number_zones,
+            attempts_count=row.attempts_count,
+            not_before=row.not_before,
+            is_callback=kind == 0,
+            on_account_dnc=account,
+            on_campaign_dnc=campaign,
+            tried=tuple(sorted(tried, key=lambda one: one[1])) if run.rules.own.retry_rules else (),
+            past=self.past(person.phone, limits),
+            matters=self.matters_of(run, person),
+        )
+
+    def reserve(self, run: Run, node_id: str, wish: Reservation) -> tuple[Verdict, frozenset[str]]:
+        """Do what a plan wants, as far as it is still true."""
+        present = self.runs[run.id]
+        if not run_may_dial(present.state, present.epoch, run.epoch):
+            return Verdict.MOVED_ON, frozenset()
+        node = self.nodes[node_id]
+        if node.ended:
+            return Verdict.NODE_ENDED, frozenset()
+        rows = self.contacts[run.id]
+        for contact_id, reason in wish.denied:
+            if rows[contact_id].state in {STATE.PENDING, STATE.WAITING}:
+                rows[contact_id].to(STATE.DONE)
+                rows[contact_id].reason = reason
+                rows[contact_id].not_before = rows[contact_id].callback_at = None
+                self._touch(run.id, rows[contact_id])
+        for contact_id, at in wish.deferred:
+            row = rows[contact_id]
+            if row.state in {STATE.PENDING, STATE.WAITING}:
+                row.to(STATE.WAITING)
+                row.not_before = at if row.callback_at is None else max(at, row.callback_at)
+                self._touch(run.id, row)
+        if any(self.budgets.get(budget.key) != budget.seen for budget in wish.budgets if budget.key[:3] != "app"):
+            return Verdict.CONFLICT, frozenset()
+        free = self.free(run, wish)
+        made = []
+        for contact_id, attempt_id in wish.wanted:
+            if len(made) < free and self._take(present, rows[contact_id], attempt_id, node):
+                made.append(attempt_id)
+        if made:
+            self.budgets.update({budget.key: budget.next_at for budget in wish.budgets if budget.key[:3] != "app"})
+        return Verdict.RESERVED, frozenset(made)
+
+    def free(self, run: Run, wish: Reservation) -> int:
+        """Return how many more calls every cap allows, counted again."""
+        limits = [
+            Limit("run", wish.run_cap, self.live_count(run_id=run.id)),
+            Limit("trunk", wish.trunk_cap, self.live_count(trunk_id=run.trunk_id)),
+            Limit("application", wish.application_cap, self.application_live(run.iid)),
+        ]
+        return room(limits, wanted=len(wish.wanted))
+
+    def may_be_called(self, run: Run, phone: str) -> bool:
+        """Whether no list names a number, as it is reserved."""
+        return self.listed(self.campaign_of[run.id], phone) == (False, False)
+
+    def _take(self, run: Run, row: Row, attempt_id: str, node: NodeRow) -> bool:
+        due = row.state is STATE.WAITING and row.not_before is not None and row.not_before <= self.now
+        matters = self.matters_of(run, row.person)
+        phone = row.person.phone
+        if (
+            not (due or row.state is STATE.PENDING)
+            or not self.may_be_called(run, phone)
+            or self.beyond_limits(run, phone, matters)
+            or self.number_is_live(phone)
+        ):
+            return False
+        attempt = Attempt(
+            id=attempt_id,
+            run_id=run.id,
+            campaign_id=run.campaign_id,
+            account_id=run.account_id,
+            contact_id=row.person.id,
+            phone=phone,
+            caller_id=run.rules.caller_id,
+            trunk_id=run.trunk_id,
+            engine_id=node.engine_id,
+            node_id=node.id,
+            epoch=run.epoch,
+            number=row.attempts_count + 1,
+            state=AttemptState.RESERVED,
+            reserved_at=self.now,
+        )
+        made = AttemptRow(attempt, row.callback_at, matters)
+        self.attempts[attempt_id] = self.live[attempt_id] = made
+        for index in (self.of_contact[run.id, row.person.id], self.of_phone[phone], self.of_run[run.id]):
+            index.append(made)
+        self._touch(run.id, row)
+        row.to(STATE.CLAIMED)
+        row.not_before = row.callback_at = None
+        row.attempts_count += 1
+        return True
+
+    # What becomes of attempts
+
+    def book(self, news: AttemptNews) -> bool:
+        """Write down what is known of an attempt; False when more was known already."""
+        row = self.attempts[news.id]
+        one = row.attempt
+        if not row.live or _ORDER[news.state] <= _ORDER[one.state]:
+            return False
+        if not may_move(one.state, news.state):
+            raise MoveError(f"attempt {news.id}: {one.state} → {news.state}")
+        row.attempt = replace(
+            one,
+            state=news.state,
+            disposition=news.disposition,
+            cause=news.cause,
+            sip_code=news.sip_code,
+            dialed_at=one.dialed_at or news.dialed_at,
+            ringing_at=one.ringing_at or news.ringing_at,
+            answered_at=one.answered_at or news.answered_at,
+            ended_at=news.ended_at,
+        )
+        if not row.live:
+            del self.live[news.id]
+        if news.sip_code in REFUSALS:
+            self._refused.append(row)
+        self.touched.add((one.run_id, one.contact_id))
+        if news.disposition is not None:
+            self.bookings[news.id] += 1
+            self._timeline.note(f"attempt {news.id[:6]} of contact {one.contact_id}: {news.disposition} {news.reason}")
+        if news.contact is not None:
+            self._book_contact(row, news)
+        return True
+
+    def _book_contact(self, attempt: AttemptRow, news: AttemptNews) -> None:
+        told = news.contact
+        run = self.runs[attempt.attempt.run_id]
+        row = self.contacts[run.id][attempt.attempt.contact_id]
+        if told is None or row.state not in {STATE.CLAIMED, STATE.DIALING}:
+            return
+        if told.state is STATE.DIALING:
+            if row.state is STATE.CLAIMED:
+                row.to(STATE.DIALING)
+            return
+        over = run.state in {RunState.STOPPING, RunState.STOPPED}
+        dropped = over and (
+            told.state is STATE.WAITING or (told.state is STATE.PENDING and row.attempts_count > told.uncounted)
+        )
+        call_back_at = None
+        if not over:
+            call_back_at = row.callback_at or (attempt.callback_at if told.state is STATE.PENDING else None)
+        row.attempts_count -= told.uncounted
+        row.not_before, row.callback_at, row.reason = None, call_back_at, None
+        if dropped:
+            cancelled = news.disposition is Disposition.CANCELLED and not told.uncounted
+            row.to(STATE.DONE)
+            row.reason = DoneReason.STOPPED if cancelled else DoneReason.RETRY_CANCELLED
+        elif call_back_at is not None:
+            row.to(STATE.WAITING)
+            row.not_before = call_back_at
+        else:
+            row.to(told.state)
+            row.reason = told.done_reason
+            if told.state is STATE.WAITING:
+                row.not_before = self.now + timedelta(seconds=told.after_seconds or 0.0)
+
+    # Call-backs
+
+    def callback_contact(self, run_id: int, contact_id: int) -> CallbackContact | None:
+        row = self.contacts[run_id].get(contact_id)
+        if row is None:
+            return None
+        listed = self.listed(self.campaign_of[run_id], row.person.phone) != (False, False)
+        return CallbackContact(contact_id, listed)
+
+    def ask_callback(self, run_id: int, contact_id: int, at: datetime) -> None:
+        row = self.contacts[run_id][contact_id]
+        row.callback_at, row.reason = at, None
+        self._touch(run_id, row)
+        if row.state not in {STATE.CLAIMED, STATE.DIALING}:
+            row.to(STATE.WAITING)
+            row.not_before = at
+        self.announce()
+
+    def _touch(self, run_id: int, row: Row) -> None:
+        self.touched.add((run_id, row.person.id))
