@@ -23,8 +23,9 @@ def test_who_is_not_called_is_told_why(outdial, campaign):
     words = ("simulate", "Spring calls", "--start", "2027-03-02T09:00Z", "--days", "2")
     shown = outdial(*words)
     assert "never called: On the account's do-not-call list." in shown.stdout
-    assert "never called: Calling hours do not open" in shown.stdout
+    assert "still to be called when the days played are over" in shown.stdout
     assert "there is none" in shown.stdout
+    assert "1 contacts are still to be called" in shown.stderr
 
 
 def test_what_is_wrong_is_named(outdial, campaign):

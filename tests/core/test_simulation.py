@@ -128,6 +128,12 @@ def test_who_can_never_be_called_is_told_why():
     whole(found)
 
 
+def test_who_can_be_called_after_the_days_played_is_left():
+    found = simulate(people((TOKYO, 3)), conditions(hours=OFFICE, days=1), certain(D.ANSWERED_HUMAN))
+    assert (found.left_count, found.never, found.finished) == (3, (), False)
+    whole(found)
+
+
 def test_lists_that_deny_are_counted():
     those = people((PARIS, 1))
     those.denied.update({"account's": 2, "campaign's": 1})

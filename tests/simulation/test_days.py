@@ -57,9 +57,9 @@ FOUND = {
 
 def broken_day(name: str):
     for seed in range(FOUND.get(name, 1000), FOUND.get(name, 1000) + 100):
-        day, sentence = played(draw(seed))
+        _, sentence = played(draw(seed))
         if sentence:
-            return draw(seed), day, sentence
+            return draw(seed), sentence
     return None
 
 
@@ -68,11 +68,10 @@ def test_without_one_guard_a_promise_is_broken(name):
     with without(name):
         found = broken_day(name)
     assert found is not None
-    plan, day, sentence = found
+    plan, sentence = found
     print(f"{name}: seed {plan.seed}: {sentence}")
     # the guard is back, and so is the promise
     assert played(plan)[1] == ""
-    assert day.promises.kept["calls"] + len(day.timeline.log) > 0
 
 
 def test_a_violation_is_told_by_its_shortest_repeat(capsys):

@@ -239,6 +239,10 @@ class _Hours:
         self._open_from, self._open_until = self._opens[place], self._closes[place] - self._ahead
         return max(self._opens[place], now)
 
+    def opens_later(self, now: int) -> bool:
+        """Whether they are known to open after the days played, where they do not within them."""
+        return bisect_right(self._closes, now + self._ahead) < len(self._closes)
+
     def next_window(self, now: int) -> int:
         """Return when hours begin the next time after having been closed (``core.retry.next_window``)."""
         place = bisect_right(self._opens, now)
@@ -272,7 +276,7 @@ class _Hours:
         at = self._conditions.begin
         found = opening(self._conditions.timetable(at), self._where, at)
         why = found.closed_by[0].sentence if found.closed_by else "All of their zones and rules are never open at once."
-        return f"Calling hours do not open in the days played. {why}"
+        return f"Calling hours do not open. {why}"
 
 
 class _Play:
@@ -324,12 +328,14 @@ class _Play:
 
     def _let_wait(self, place: int, now: int) -> None:
         """Put those of a place who were never tried where they belong: open now, later, or never."""
-        hours = self._hours_of[place]
+        hours, waiting = self._hours_of[place], len(self._first[place]) - self._turn[place]
         opens = hours.opens(now)
         if hours.expires_at is not None and (opens is None or opens >= hours.expires_at):
-            self._done[DoneReason.EXPIRED] += len(self._first[place]) - self._turn[place]
+            self._done[DoneReason.EXPIRED] += waiting
+        elif opens is None and hours.opens_later(now):
+            self._left += waiting
         elif opens is None:
-            self._never[hours.why_never()] += len(self._first[place]) - self._turn[place]
+            self._never[hours.why_never()] += waiting
         elif opens <= now:
             heappush(self._open, (0, self._first[place][self._turn[place]], place))
         else:
