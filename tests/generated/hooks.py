@@ -201,6 +201,9 @@ class Mender:
             body["retryRules"] = [one for end, one in ends.items() if end not in FINAL_DISPOSITIONS]
         if case.path.endswith("/courtesy-message"):
             body["flow"] = FLOW
+        if case.path.endswith("/simulations"):
+            # shares that together are more than all calls would be all that is ever said
+            body |= {"startAt": None, "busyRate": None, "noAnswerRate": None, "invalidRate": None}
         if case.path.endswith("/flows/documents"):
             body |= {"document": _FLOW, "sounds": {}}
         if case.path.endswith("/attempt-limits"):

@@ -18,6 +18,7 @@ from outdial.core.breaker import FAILING
 from outdial.core.errors import BadReferenceError, LimitReachedError
 from outdial.core.model import AtClosing, Campaign, DialingOrder, Disposition
 from outdial.core.phone import zones_of
+from outdial.core.schedule import FIRST_YEAR, LAST_YEAR
 from outdial.core.simulation import (
     MOST_CONTACTS,
     MOST_DAYS,
@@ -41,6 +42,15 @@ from outdial.store.simulations import Ended, Listed
 AHEAD_SECONDS: Final = 1.2
 """For so long after its turn a call must lie within calling hours: what ``dialer.claim`` asks for (a test holds both
 together)."""
+
+MOST_LINES: Final = 100_000
+LOWEST_RATE: Final = 0.001
+MOST_RATE: Final = 10_000
+"""Calls a second."""
+LONGEST_RING_SECONDS: Final = 120
+LONGEST_TALK_SECONDS: Final = 24 * 3600
+HIGHEST_SEED: Final = (1 << 53) - 1
+"""The largest that every JSON reader keeps (RFC 8259 §6)."""
 
 FEWEST_CALLS: Final = 200
 """From so many calls of the account on its own history says more than defaults do."""
@@ -133,13 +143,18 @@ class Simulation:
 
 
 async def simulate_campaign(
-    database: Database, secrets: SecretBox, campaign: Campaign, draft: SimulationDraft
+    database: Database,
+    secrets: SecretBox,
+    campaign: Campaign,
+    draft: SimulationDraft,
+    *,
+    most_contacts: int = MOST_CONTACTS,
 ) -> Simulation:
     """Play a campaign through, from its first contact on, as if it were started at an instant and left alone.
 
     Raises InvalidInputError, BadReferenceError (no trunk has its caller ID, and lines and rate are not given),
-    RulePackError (its rule pack or a holiday calendar cannot be read), LimitReachedError (16,777,216 contacts are the
-    most).
+    RulePackError (its rule pack or a holiday calendar cannot be read), LimitReachedError (it has more than
+    ``most_contacts``).
     """
     require(_problems(draft))
     begin = clock.now() if draft.start_at is None else draft.start_at
@@ -154,7 +169,7 @@ async def simulate_campaign(
             for limit in await limits_store.of_account(connection, campaign.account_id, campaign.iid)
             if limit.campaign_id in {None, campaign.id}
         )
-    people = await _read(database, campaign, limits, begin)
+    people = await _read(database, campaign, limits, begin, most=most_contacts)
     enough = sum(one.count for one in history) >= FEWEST_CALLS
     shares = _shares(draft, history if enough else ())
     ring, talk, refusal = _durations(draft, history if enough else ())
@@ -210,18 +225,20 @@ def _problems(draft: SimulationDraft) -> list[str]:
     if not problems and sum(given) > 1 + 1e-9:
         problems.append("The rates are shares of all calls: together they must not be more than 1.")
     bounds: dict[str, tuple[float | None, float, float]] = {
-        "ringSeconds": (draft.ring_seconds, 0, 120),
-        "talkSeconds": (draft.talk_seconds, 0, 24 * 3600),
-        "lines": (draft.lines, 1, 100_000),
-        "callsPerSecond": (draft.calls_per_second, 0.001, 10_000),
+        "ringSeconds": (draft.ring_seconds, 0, LONGEST_RING_SECONDS),
+        "talkSeconds": (draft.talk_seconds, 0, LONGEST_TALK_SECONDS),
+        "lines": (draft.lines, 1, MOST_LINES),
+        "callsPerSecond": (draft.calls_per_second, LOWEST_RATE, MOST_RATE),
         "days": (draft.days, 1, MOST_DAYS),
-        "seed": (draft.seed, 0, (1 << 63) - 1),
+        "seed": (draft.seed, 0, HIGHEST_SEED),
     }
     for name, (value, least, most) in bounds.items():
         if value is not None:
             problems += range_problems(name, value, least=least, most=most)
     if draft.start_at is not None and draft.start_at.tzinfo is None:
         problems.append("`startAt` must have a time zone, like 2026-11-18T09:00:00Z.")
+    if draft.start_at is not None and not FIRST_YEAR <= draft.start_at.year <= LAST_YEAR:
+        problems.append(f"`startAt` must lie in the years {FIRST_YEAR} to {LAST_YEAR}.")
     return problems
 
 
@@ -250,10 +267,12 @@ async def _capacity(
 # People
 
 
-async def _read(database: Database, campaign: Campaign, limits: Sequence[AttemptLimit], begin: datetime) -> People:
+async def _read(
+    database: Database, campaign: Campaign, limits: Sequence[AttemptLimit], begin: datetime, *, most: int
+) -> People:
     """Read the campaign's lists, in lots, each with a connection lent for it alone."""
     names = sorted({limit.rule.matter for limit in limits if limit.rule.matter is not None})
-    found = _Reader(campaign, begin, matters=bool(names))
+    found = _Reader(campaign, begin, matters=bool(names), most=most)
     # as a start loads them: of a number on several lists the first one counts
     lists = list(enumerate(campaign.list_ids))
     for position, list_id in reversed(lists) if found.lifo else lists:
@@ -286,7 +305,8 @@ async def _read(database: Database, campaign: Campaign, limits: Sequence[Attempt
 class _Reader:
     """Makes rows of lists what a simulation plays with."""
 
-    def __init__(self, campaign: Campaign, begin: datetime, *, matters: bool) -> None:
+    def __init__(self, campaign: Campaign, begin: datetime, *, matters: bool, most: int) -> None:
+        self._most = most
         self.lifo = campaign.rules.order is DialingOrder.LIFO
         self._timetable = rule_data.timetable(campaign.rules.calling_hours, begin)
         self._matters: dict[int, Mapping[str, str]] | None = {} if matters else None
@@ -298,8 +318,11 @@ class _Reader:
 
     def add(self, lot: Sequence[Listed], *, position: int, once: bool) -> None:
         """Take some rows. ``once``: a number that was seen before is not taken again. Raises LimitReachedError."""
-        if len(self._of) + len(lot) > MOST_CONTACTS:
-            raise LimitReachedError(f"A simulation plays at most {MOST_CONTACTS:,} contacts; this campaign has more.")
+        if len(self._of) + len(lot) > self._most:
+            raise LimitReachedError(
+                f"The campaign has more than {self._most:,} contacts, as many as are simulated here; the command "
+                f"`outdial simulate` plays up to {MOST_CONTACTS:,}."
+            )
         pack, known = self._timetable.pack is not None, self._known
         denied, sign = self._found.denied, -1 if self.lifo else 1
         for contact_id, phone, zone, state, priority, account, listed, matters in lot:

@@ -21,6 +21,7 @@ from outdial.api.native.lines import FlowRoutes, TrunkRoutes
 from outdial.api.native.pre_calls import PreCallRoutes
 from outdial.api.native.routes import Routes
 from outdial.api.native.runs import RunRoutes
+from outdial.api.native.simulations import SimulationRoutes
 from outdial.api.native.stops import WideStopRoutes
 from outdial.api.native.views import Failure
 from outdial.api.openapi import Catalog
@@ -44,6 +45,7 @@ def routers(
         ("Pre-call fetches", PreCallRoutes(parts), door),
         ("Courtesy messages", CourtesyRoutes(parts), door),
         ("Dialing rules", DialingRulesRoutes(parts), door),
+        ("Simulations", SimulationRoutes(parts), door),
         ("Runs", RunRoutes(parts), door),
         ("Evidence", EvidenceRoutes(parts), door),
         ("Imports", ImportRoutes(parts), door),
