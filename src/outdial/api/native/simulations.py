@@ -38,7 +38,7 @@ from outdial.services.simulations import (
 MOST_CONTACTS: Final = 50_000
 """Of a campaign that is simulated here: a second of one core."""
 
-_Share = Annotated[float, Field(ge=0, le=1, strict=False)]
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class SimulationBody(Body):
@@ -53,12 +53,12 @@ class SimulationBody(Body):
     busy_rate: _Share | None = None
     no_answer_rate: _Share | None = None
     invalid_rate: _Share | None = None
-    ring_seconds: Annotated[float, Field(ge=0, le=LONGEST_RING_SECONDS, strict=False)] | None = None
+    ring_seconds: Annotated[float, Field(ge=0, le=LONGEST_RING_SECONDS)] | None = None
     """Until somebody answers."""
-    talk_seconds: Annotated[float, Field(ge=0, le=LONGEST_TALK_SECONDS, strict=False)] | None = None
+    talk_seconds: Annotated[float, Field(ge=0, le=LONGEST_TALK_SECONDS)] | None = None
     lines: Annotated[int, Field(ge=1, le=MOST_LINES), Whole] | None = None
     """null: what the trunk and the application allow."""
-    calls_per_second: Annotated[float, Field(ge=LOWEST_RATE, le=MOST_RATE, strict=False)] | None = None
+    calls_per_second: Annotated[float, Field(ge=LOWEST_RATE, le=MOST_RATE)] | None = None
     seed: Annotated[int, Field(ge=0, le=HIGHEST_SEED), Whole] = 1
     """Another one draws other luck."""
     days: Annotated[int, Field(ge=1, le=MOST_DAYS), Whole] = 60
