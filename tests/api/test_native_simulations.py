@@ -33,7 +33,15 @@ async def test_it_tells_what_would_come_of_it(native, path):
 
 
 async def test_bad_bodies(native, path):
-    for body in ({"answerRate": 2}, {"answerRate": "0.4"}, {"talkSeconds": False}, {"lines": 0}, {"days": 0}, {"startAt": "tomorrow"}, {"answers": 1}):
+    for body in (
+        {"answerRate": 2},
+        {"answerRate": "0.4"},
+        {"talkSeconds": False},
+        {"lines": 0},
+        {"days": 0},
+        {"startAt": "tomorrow"},
+        {"answers": 1},
+    ):
         await native.refused(412, "POST", path, body)
     failure = await native.refused(412, "POST", path, {"answerRate": 0.9, "busyRate": 0.9})
     assert "together" in sentences(failure)[0]
