@@ -31,8 +31,14 @@ class Violation:
     def text(self) -> str:
         """Return it for people, with the command that repeats it."""
         acts, people = (",".join(map(str, places)) for places in (self.acts, self.people))
-        repeat = f"python -m simulation --seed {self.plan.seed} --days 1 --acts '{acts}' --people '{people}'"
-        return "\n".join([f"seed {self.plan.seed}: {self.sentence}", *self.story, f"repeat: {repeat}"])
+        words = f"--seed {self.plan.seed} --days 1 --acts '{acts}' --people '{people}'"
+        return "\n".join(
+            [
+                f"seed {self.plan.seed}: {self.sentence}",
+                *self.story,
+                f"repeat: PYTHONPATH=src:tests python -m simulation {words}",
+            ]
+        )
 
 
 def played(plan: Plan) -> tuple[Day, str]:
