@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from heapq import heapify, heappop, heappush
 from math import log
+from types import MappingProxyType
 from typing import Final
 
 from outdial.core.attempt_limits import AttemptLimit, PastAttempt, standing
@@ -156,6 +157,7 @@ def draw(seed: int, contact: int, attempt: int) -> tuple[float, float]:
     return (mixed >> 32) * _SHARE, (mixed & 0xFFFFFFFF) * _SHARE
 
 
+_NO_MATTERS: Final[Mapping[str, str]] = MappingProxyType({})
 _64: Final = (1 << 64) - 1
 _SHARE: Final = 2.0**-32
 
@@ -420,7 +422,7 @@ class _Play:
         """Put a contact off whose number has been called as often as it may be; whether it was."""
         if not self._conditions.limits or contact not in self._past:
             return False
-        at, matters = self._instant(now), self._people.matters.get(contact, {})
+        at, matters = self._instant(now), self._people.matters.get(contact, _NO_MATTERS)
         free = [
             free_at
             for limit in self._conditions.limits
@@ -446,15 +448,15 @@ class _Play:
         hour.lines = max(hour.lines, len(self._live))
         hour.answered += disposition is Disposition.ANSWERED_HUMAN
         self._dispositions[disposition] += 1
-        if self._conditions.limits:
-            ended = PastAttempt(
-                self._instant(now), self._instant(end), disposition, self._people.matters.get(contact, {})
-            )
-            self._past[contact] = (*self._past.get(contact, ()), ended)
         decided = self._decided(disposition, number)
         if isinstance(decided, Finish):
             self._done[decided.reason] += 1
+            self._past.pop(contact, None)
             return
+        if self._conditions.limits:
+            matters = self._people.matters.get(contact, _NO_MATTERS)
+            ended = PastAttempt(self._instant(now), self._instant(end), disposition, matters)
+            self._past[contact] = (*self._past.get(contact, ()), ended)
         self._again(contact, disposition, end, decided)
 
     def _decided(self, disposition: Disposition, number: int) -> Finish | TryAgain:

@@ -273,6 +273,8 @@ async def _read(
     """Read the campaign's lists, in lots, each with a connection lent for it alone."""
     names = sorted({limit.rule.matter for limit in limits if limit.rule.matter is not None})
     found = _Reader(campaign, begin, matters=bool(names), most=most)
+    async with database.connection() as connection:
+        account_list = await store.account_dnc_list_id(connection, campaign.account_id)
     # as a start loads them: of a number on several lists the first one counts
     lists = list(enumerate(campaign.list_ids))
     for position, list_id in reversed(lists) if found.lifo else lists:
@@ -284,7 +286,7 @@ async def _read(
                 lot = await store.contacts(
                     connection,
                     list_id,
-                    account_id=campaign.account_id,
+                    account_dnc_list_id=account_list,
                     dnc_list_id=campaign.dnc_list_id,
                     matters=names,
                     after=after,

@@ -46,7 +46,7 @@ async def contacts(
     connection: Connection,
     list_id: str,
     *,
-    account_id: str,
+    account_dnc_list_id: str | None,
     dnc_list_id: str | None,
     matters: Sequence[str],
     after: int,
@@ -59,8 +59,8 @@ async def contacts(
     rows = await connection.fetch(
         """
         SELECT c.id, c.phone, c.time_zone, c.attributes ->> 'state', c.priority,
-               EXISTS (SELECT FROM dnc_entries e JOIN dnc_lists l ON l.id = e.dnc_list_id
-                        WHERE l.account_id = $2 AND l.iid IS NULL AND e.phone = c.phone
+               EXISTS (SELECT FROM dnc_entries e
+                        WHERE e.dnc_list_id = $2 AND e.phone = c.phone
                           AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp())),
                EXISTS (SELECT FROM dnc_entries e
                         WHERE e.dnc_list_id = $3 AND e.phone = c.phone
@@ -69,13 +69,21 @@ async def contacts(
           FROM contacts c WHERE c.list_id = $1 AND c.id > $5 ORDER BY c.id LIMIT $6
         """,
         list_id,
-        account_id,
+        account_dnc_list_id,
         dnc_list_id,
         list(matters) or None,
         after,
         limit,
     )
     return [Listed._make(row) for row in rows]
+
+
+async def account_dnc_list_id(connection: Connection, account_id: str) -> str | None:
+    """Return the id of the account's own do-not-call list, None while nothing was ever put on it."""
+    found: str | None = await connection.fetchval(
+        "SELECT id FROM dnc_lists WHERE account_id = $1 AND iid IS NULL", account_id
+    )
+    return found
 
 
 async def allows_duplicates(connection: Connection, list_id: str) -> bool:
