@@ -54,6 +54,10 @@ bench-exports: .venv/dev ## measure the memory that files of a run of CONTACTS a
 bench-watchdog: .venv/dev ## measure how many packets and INVITEs the watchdog takes
 	$(BIN)/python -m bench.watchdog
 
+PEOPLE ?= 100000
+bench-explain: .venv/dev ## measure decisions of the gate, explanations, and the waterfall of a run of PEOPLE
+	$(BIN)/python -m bench.explain $(PEOPLE)
+
 CASES ?= 20000
 fuzz: .venv/dev ## CASES generated requests over the API document, checked answer by answer
 	$(BIN)/python tests/generated $(CASES)
@@ -62,4 +66,4 @@ docs: .venv/dev ## write the generated reference pages
 	$(BIN)/python scripts/docs.py
 
 .PHONY: help install run check test nemesis nemesis-broken model fuzz bench bench-stop bench-api bench-import bench-exports \
-	bench-watchdog docs
+	bench-watchdog bench-explain docs
