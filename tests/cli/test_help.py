@@ -56,6 +56,8 @@ def test_the_commands_are_these():
             "engine retire",
             "emergency-stop",
             "explain",
+            "compliance export",
+            "verify-archive",
             "token",
             "config",
             "doctor",

@@ -90,10 +90,14 @@ class Evidence:
 
     calls: dict[str, Call] = field(default_factory=dict)
     decisions: list[Decided] = field(default_factory=list)
+    run_ids: set[int] = field(default_factory=set)
+    """Runs of which something has happened."""
 
     def take(self, row: Mapping[str, Json]) -> None:
         """Read one more row, in the order of the chain. Raises ValueError for one that no outdial has written."""
         detail = row["detail"] if isinstance(row["detail"], dict) else {}
+        if row["runId"] is not None:
+            self.run_ids.add(row["runId"])
         try:
             if row["action"] == "attempt" and row["from"] is None:
                 self._reserved(row, detail)

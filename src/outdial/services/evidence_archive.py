@@ -73,9 +73,8 @@ async def write(database: Database, secrets: SecretBox, asked: Asked, out: IO[by
             for name in archive.MEMBERS
         }
         await _history(database, asked, members[archive.HISTORY], evidence)
-        run_ids = sorted({one.run_id for one in evidence.decisions} | {one.run_id for one in evidence.calls.values()})
         async with database.snapshot() as connection:
-            runs = await store.run_rules(connection, run_ids)
+            runs = await store.run_rules(connection, sorted(evidence.run_ids))
             limits = await store.every_limit(connection, asked.account_id)
         _lines(members[archive.RUNS], (_run(one) for one in runs))
         _lines(members[archive.LIMITS], (limit_document(*one) for one in limits))
