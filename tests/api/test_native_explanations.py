@@ -80,7 +80,7 @@ async def test_instants(native, run, phone):
     assert (await native.done("GET", path, params={"at": later}))["decidedBy"] == "dialer_nodes"
     earlier = await native.done("GET", path, params={"at": "2020-01-01T00:00:00+02:00"})
     assert (earlier["dialable"], earlier["steps"], earlier["past"]) == (None, [], [])
-    for wrong in ("yesterday", "2026-03-02T12:30:00", "0001-01-01T00:00:00+14:00"):
+    for wrong in ("", "yesterday", "2026-03-02T12:30:00", "0001-01-01T00:00:00+14:00"):
         failure = await native.refused(400, "GET", path, params={"at": wrong})
         assert "`at`" in sentences(failure)[0]
 

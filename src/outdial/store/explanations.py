@@ -163,23 +163,25 @@ async def counted(connection: Connection, run: Run, *, at: datetime) -> Counted:
     """Count a run's contacts by where they stand at an instant; one scan of them."""
     rows = await connection.fetch(
         """
+        -- materialized: each question is asked once of each contact
+        WITH standing AS MATERIALIZED (
+            SELECT rc.state, rc.done_reason, rc.not_before, rc.not_before > $2 AS later,
+                   rc.screening ->> 'rule' AS rule, rc.state IN ('pending', 'waiting') AS open,
+                   rc.state IN ('pending', 'waiting') AND EXISTS (
+                       SELECT FROM dnc_entries e
+                        WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = rc.phone
+                          AND (e.expires_at IS NULL OR e.expires_at > $2)) AS listed,
+                   rc.phone IN (SELECT a.phone FROM attempts a WHERE a.account_id = $3
+                                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')) AS called
+              FROM run_contacts rc JOIN runs r ON r.id = rc.run_id
+             WHERE rc.run_id = $1
+        ), placed AS (
+            SELECT state, done_reason, not_before, listed,
+                   CASE WHEN NOT listed AND later THEN coalesce(rule, 'retry_period') END AS put_off_by,
+                   open AND NOT listed AND later IS NOT TRUE AND called AS busy
+              FROM standing)
         SELECT state, done_reason, listed, put_off_by, busy, count(*) AS count, min(not_before) AS first_at
-          FROM (SELECT rc.state, rc.done_reason, rc.not_before, o.listed,
-                       CASE WHEN NOT o.listed AND rc.not_before > $2
-                            THEN coalesce(rc.screening ->> 'rule', 'retry_period') END AS put_off_by,
-                       o.open AND NOT o.listed AND NOT coalesce(rc.not_before > $2, false)
-                           AND rc.phone IN (SELECT a.phone FROM attempts a WHERE a.account_id = $3
-                                               AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')) AS busy
-                  FROM run_contacts rc
-                  JOIN runs r ON r.id = rc.run_id
-                 CROSS JOIN LATERAL (SELECT rc.state IN ('pending', 'waiting') AS open) s
-                 CROSS JOIN LATERAL (
-                       SELECT s.open, s.open AND EXISTS (
-                                  SELECT FROM dnc_entries e
-                                   WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = rc.phone
-                                     AND (e.expires_at IS NULL OR e.expires_at > $2)) AS listed) o
-                 WHERE rc.run_id = $1) c
-         GROUP BY state, done_reason, listed, put_off_by, busy
+          FROM placed GROUP BY state, done_reason, listed, put_off_by, busy
         """,
         run.id,
         at,

@@ -172,7 +172,7 @@ class ExplanationRoutes:
 def _instant(request: Request) -> datetime | None:
     """Return the instant asked about; None for now. Raises BadRequestError."""
     text = query_value(request, "at")
-    if not text:
+    if text is None:
         return None
     try:
         at = datetime.fromisoformat(text)
