@@ -173,6 +173,25 @@ def test_a_version_that_was_swapped_is_found():
         check(replace(case, decided=replace(case.decided, decision=decision)))
 
 
+@pytest.mark.parametrize("counted", [0, 2])
+def test_a_count_that_no_attempt_bears_out_is_found(counted):
+    held = POLICIES["limits"]
+    one = replace(call(0, Disposition.BUSY, 60, own=False), dialed_at=NOON - timedelta(hours=30))
+    one = replace(one, ended_at=NOON - timedelta(hours=30), booked_at=NOON - timedelta(hours=30))
+    somebody = Candidate(1, PHONE, None, (), 0, None, on_account_dnc=False, on_campaign_dnc=False, past=(one.past,))
+    case = case_of(somebody, held, screen(somebody, held, now=NOON, until=NOON + WITHIN), [one])
+    check(case)
+    decision = copy.deepcopy(case.decided.decision)
+    # five within 48 hours are allowed: neither count would have held the call back
+    decision["inputs"]["number_limits"]["limits"][2]["counted"] = counted
+    tampered = replace(case, decided=replace(case.decided, decision=decision))
+    with pytest.raises(NotTheSameError, match=f"limit al-3 counted {counted}, and the attempts say from 1 to 1"):
+        check(tampered)
+    # of a part of the account others may have called too, never fewer
+    if counted == 2:
+        check(replace(tampered, whole=False))
+
+
 def test_rules_that_were_swapped_are_found():
     case = scene("nine to six")
     with pytest.raises(NotTheSameError, match="most"):

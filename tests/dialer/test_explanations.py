@@ -13,6 +13,7 @@ from outdial.core.changes import ChangeKind
 from outdial.core.errors import BadReferenceError, ConflictError, EmergencyStopError, InvalidInputError, NotFoundError
 from outdial.core.ids import dialing_list_id
 from outdial.core.model import (
+    AtClosing,
     AttemptState,
     CallingHours,
     Disposition,
@@ -27,7 +28,9 @@ from outdial.core.wide_stop import StopScope, StopTarget
 from outdial.dialer.claim import claim
 from outdial.services import attempt_limits, contact_lists, explanations, runs, trunks, wide_stops
 from outdial.services.contact_lists import ContactDraft
-from outdial.store import attempts, emergencies, engines, nodes
+from outdial.services.engines import Engines
+from outdial.store import attempts, emergencies, nodes
+from outdial.store import engines as engines_store
 from outdial.store import runs as runs_store
 from outdial.store import wide_stops as wide_stops_store
 from outdial.store.attempts import AttemptNews, ContactNews
@@ -45,7 +48,7 @@ async def stage(database, secret_box):
 
 async def a_node(database, secret_box, *, up=True):
     async with database.connection() as connection:
-        await engines.put(
+        await engines_store.put(
             connection, secret_box, engine_id="e1", kind=EngineKind.SIMULATED, url=None, username=None, password=None
         )
         await nodes.register(connection, NodeRow(NODE, NODE, "h", 1, "app-n1", "e1"), ttl_seconds=600)
@@ -267,6 +270,26 @@ async def test_closed_hours(stage, database, secret_box):
     found = await scene.put_off("calling_hours")
     assert found.next_at == (await scene.contact())["not_before"]
     assert next(one.versions for one in found.steps if one.code == "calling_hours")["tzdata"]
+
+
+async def test_a_contact_whose_hours_closed_for_the_day(stage, database, secret_box):
+    yesterday = (datetime.now(UTC) - timedelta(days=1)).weekday()
+    open_then = CallingHours(
+        tuple(one for one in ALWAYS.windows if one.weekday == yesterday), "UTC", at_closing=AtClosing.EXPIRE
+    )
+    scene = await scene_with(stage, database, secret_box, calling_hours=open_then)
+    await scene.execute("UPDATE runs SET updated_at = now() - interval '3 days'")
+    found = await scene.denied("calling_hours", DoneReason.EXPIRED)
+    assert [change.kind for change in found.changes] == [ChangeKind.START_RUN]
+
+
+async def test_a_run_that_its_breaker_paused(scene):
+    engines = Engines(scene.database, scene.stage.secrets, ttl_seconds=0.5)
+    reason = "40 of the last 40 calls have failed"
+    assert await runs.pause_failing(scene.database, engines, scene.run, reason=reason)
+    await engines.close()
+    found = await scene.not_claimed("run_state")
+    assert "by breaker: 40 of the last 40 calls have failed" in found.sentence
 
 
 async def test_a_paused_run(scene):
