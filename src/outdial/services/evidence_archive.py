@@ -24,8 +24,8 @@ from outdial.secretbox import SecretBox
 from outdial.services import history_export, signing_keys
 from outdial.store import evidence as store
 from outdial.store import signing_keys as keys_store
-from outdial.store.campaigns import rules_from
 from outdial.store.database import Database
+from outdial.store.runs import rules_from
 
 IN_MEMORY: Final = 1 << 20
 """Bytes of a member that are kept in memory; larger ones are written to a temporary file."""
