@@ -61,6 +61,10 @@ bench-simulate: .venv/dev ## measure how a campaign of CONTACTS people is played
 bench-watchdog: .venv/dev ## measure how many packets and INVITEs the watchdog takes
 	$(BIN)/python -m bench.watchdog
 
+PEOPLE ?= 100000
+bench-explain: .venv/dev ## measure decisions of the gate, explanations, and the waterfall of a run of PEOPLE
+	$(BIN)/python -m bench.explain $(PEOPLE)
+
 CASES ?= 20000
 fuzz: .venv/dev ## CASES generated requests over the API document, checked answer by answer
 	$(BIN)/python tests/generated $(CASES)
@@ -68,5 +72,5 @@ fuzz: .venv/dev ## CASES generated requests over the API document, checked answe
 docs: .venv/dev ## write the generated reference pages
 	$(BIN)/python scripts/docs.py
 
-.PHONY: help install run check test simulate nemesis nemesis-broken model fuzz bench bench-stop bench-api bench-import bench-exports \
-	bench-simulate bench-watchdog docs
+.PHONY: help install run check test nemesis simulate nemesis-broken model bench bench-stop bench-api \
+	bench-import bench-exports bench-simulate bench-watchdog bench-explain fuzz docs

@@ -10,6 +10,7 @@ import pytest
 
 from outdial.core.history_file import check_file
 from outdial.services import signed_reports
+from outdial.services.archive_check import verify_archive
 from outdial.services.verification import verify
 from outdial.signing import from_text, read_public_pem
 from support.native import Native, sentences
@@ -92,6 +93,18 @@ async def test_history_is_streamed_and_proves_itself(native, stopped):
         assert found.asked.campaign_id == campaign_id
     told = [json.loads(line) for line in answer.text.splitlines()]
     assert next(one["row"]["action"] for one in told if one["kind"] == "row") == "campaign"
+
+
+async def test_the_evidence_is_a_file_that_is_checked_alone(native, stopped):
+    campaign_id = (await native.done("GET", f"/runs/{stopped}"))["run"]["campaignId"]
+    for path, name in ((f"/runs/{stopped}", stopped), (f"/campaigns/{campaign_id}", campaign_id)):
+        answer = await native.ask("GET", f"{path}/evidence.tar")
+        assert answer.headers["content-type"] == "application/x-tar"
+        assert answer.headers["content-disposition"] == f'attachment; filename="evidence-{name}.tar"'
+        verdict = verify_archive(io.BytesIO(answer.content))
+        assert (verdict.difference, verdict.of["campaignId"]) == (None, campaign_id)
+        (key,) = (await native.done("GET", "/signing-keys"))["results"]
+        assert verdict.key_id == key["id"]
 
 
 async def test_a_report_was_signed_before_anybody_asked(native, stopped, database, secret_box):

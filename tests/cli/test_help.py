@@ -49,7 +49,19 @@ def test_the_commands_are_these():
         *("stop caller-id", "stop list", "stop number", "stop account"),
         *("pre-call set", "pre-call show", "pre-call remove"),
         *("stop report", "stop never-reached", "verify-stop", "history export", "history verify"),
-        *("keys show", "keys rotate", "engine list", "engine retire", "emergency-stop", "token", "config", "doctor"),
+        *(
+            "keys show",
+            "keys rotate",
+            "engine list",
+            "engine retire",
+            "emergency-stop",
+            "explain",
+            "compliance export",
+            "verify-archive",
+            "token",
+            "config",
+            "doctor",
+        ),
     }
 
 
@@ -63,7 +75,7 @@ def test_each_says_what_it_does_and_what_each_word_means(name, command):
 
 @pytest.mark.parametrize(("name", "command"), ALL, ids=[name for name, _ in ALL])
 def test_each_has_an_example_that_it_understands(name, command, tmp_path):
-    for file in ("people.csv", "reminder.wav", "reminder.yaml", "stop.json", "key.pem", "spring.jsonl"):
+    for file in ("people.csv", "reminder.wav", "reminder.yaml", "stop.json", "key.pem", "spring.jsonl", "evidence.tar"):
         (tmp_path / file).write_bytes(b"")
     example = command.epilog.removeprefix("Example: ")
     words = [word for word in shlex.split(example) if not word.startswith("OUTDIAL_")]

@@ -202,6 +202,30 @@ async def test_credentials(parts, http, access, other):
         assert len(await made.contact_lists()) == 1
 
 
+async def test_why_somebody_is_not_called(client):
+    await client.create_contact_list("L")
+    await client.add_contacts("L", [NewContact("+15550100201"), NewContact("+15550100202")])
+    campaign_id = await client.create_campaign(changed(contact_lists=("L",)))
+    before = await client.explain("+15550100201", campaign_id=campaign_id)
+    assert (before.instance_id, before.decided_by, before.changes[0].kind) == (None, "run_state", "start_run")
+    started = await client.start(campaign_id)
+    run = started.campaign_instance_id
+    found = await client.explain("+15550100201", instance_id=run)
+    assert (found.dialable, found.decided_by) == (False, "dialer_nodes")
+    assert await client.explain(found.dialing_list_id, instance_id=run)
+    later = await client.explain("+15550100201", instance_id=run, at=datetime.now(UTC) + timedelta(days=2))
+    assert next(step for step in later.steps if step.code == "calling_hours").says == "allows"
+    waterfall = await client.waterfall(run)
+    assert (waterfall.total_count, waterfall.blocked_by) == (2, "dialer_nodes")
+    with pytest.raises(NotFoundError):
+        await client.explain("+15550100299", instance_id=run)
+    for wrong in ({}, {"instance_id": run, "campaign_id": campaign_id}):
+        with pytest.raises(ValueError, match="either"):
+            await client.explain("+15550100201", **wrong)
+    with pytest.raises(ValueError, match="neither a number"):
+        await client.explain("Ada", instance_id=run)
+
+
 def test_both_clients_have_the_same_methods():
     def methods(kind) -> set[str]:
         return {name for name in dir(kind) if not name.startswith("_")}

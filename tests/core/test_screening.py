@@ -49,7 +49,9 @@ def test_nothing_in_the_way_and_every_rule_says_what_it_looked_at():
     assert list(found.inputs) == [rule.value for rule in CHECKS] == [rule.value for rule in Rule]
     hours = found.inputs["calling_hours"]
     assert (hours["zones"], hours["zonesFrom"], hours["closedBy"]) == (["UTC"], ["campaign"], [])
-    assert set(found.document()) == {"inputs"}, "without a timetable there are no versions to tell"
+    assert set(found.document()) == {"inputs", "decidedAt", "leavesBy"}, (
+        "without a timetable there are no versions to tell"
+    )
 
 
 def test_a_denial_says_by_which_rule_and_what_that_looked_at():
@@ -57,6 +59,8 @@ def test_a_denial_says_by_which_rule_and_what_that_looked_at():
     assert found.document() == {
         "rule": "contact_attempts",
         "sentence": "All 3 attempts have been used.",
+        "decidedAt": "2026-11-25T12:00:00.000000Z",
+        "leavesBy": "2026-11-25T12:00:00.000000Z",
         "inputs": {"attempts": 3, "most": 3, "callback": False},
     }
 

@@ -17,6 +17,8 @@ from support.wire import CALLER_ID, FLOW, ever_open
 
 LIST: Final = "Recent Buyers"
 RECORDING: Final = wav(bytes(1600), rate=8000)
+CONTACT: Final = "+15550100101"
+"""In every list, and so in every run."""
 _KEPT: Final = 6
 """How many of a kind are there at a time."""
 
@@ -44,6 +46,7 @@ class Things:
             "flowId": self.flow,
             "trunkId": self.trunk,
             "phoneNumber": self.caller_id,
+            "contact": lambda: CONTACT,
             "dncListId": self.dnc_list,
             "limitId": self.attempt_limit,
             "importId": self.open_import,
@@ -200,7 +203,7 @@ class Things:
         return self._done("POST", "/api/outdial/trunks", json=body)["id"]
 
     def _add_contact(self, list_name: str) -> None:
-        body = {"contact_list_name": list_name, "data": [{"phoneNumber": "+15550100101"}]}
+        body = {"contact_list_name": list_name, "data": [{"phoneNumber": CONTACT}]}
         self._done("POST", f"/api/1.1/public/{self.server.owner.iid}/campaign/contactList/addContacts", json=body)
 
     def _as_operator(self, method: str, below: str, **more: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from outdial.cli import (
     applications,
     campaigns,
     clients,
+    compliance,
     contacts,
     courtesy,
     dialing_rules,
@@ -35,6 +36,7 @@ from outdial.cli import (
 )
 from outdial.cli.demo import demo
 from outdial.cli.doctor import doctor
+from outdial.cli.explain import explain
 from outdial.cli.running import Commands
 
 app = typer.Typer(
@@ -92,7 +94,12 @@ wide_stops.app.command("never-reached", epilog="Example: outdial stop never-reac
 app.add_typer(wide_stops.app, name="stop")
 app.command(epilog="Example: outdial emergency-stop --reason 'wrong recording'")(wide_stops.emergency_stop)
 app.command("verify-stop", epilog="Example: outdial verify-stop stop.json --key key.pem")(stops.verify_stop)
+app.command(epilog="Example: outdial explain 'Spring calls' +15550100001 --at 2026-12-24T20:30")(explain)
 app.add_typer(history.app, name="history")
+app.add_typer(compliance.app, name="compliance")
+app.command("verify-archive", epilog="Example: outdial verify-archive evidence.tar --key key.pem")(
+    compliance.verify_archive
+)
 app.add_typer(keys.app, name="keys")
 app.add_typer(engines.app, name="engine")
 app.command(epilog="Example: outdial token --client-id cs-… --hours 8")(applications.token)

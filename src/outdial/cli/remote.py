@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import msgspec
 import typer
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 IID_VARIABLE: Final = "OUTDIAL_IID"
 """Read for ``--server`` only: a command on the database here must not be narrowed by it."""
 
+_RUN: Final = "cid-"
 _ID: Final = re.compile(r"cd-[0-9a-f-]{35}")
 
 Server: TypeAlias = Annotated[
@@ -194,6 +196,36 @@ def stop_campaign(
     else:
         run = f"Run {stopped.campaign_instance_id}" if stopped.campaign_instance_id else "The schedule"
         output.say(f"{run} stopped, {output.time_text(stopped.updated_at)}. No further call of it can leave.")
+
+
+def explained(told: Access, run: str, contact: str, at: datetime | None) -> dict[str, Any]:
+    """Return why a contact is called, or why not, in a run or in the latest run of a campaign."""
+    with _asking(told) as client:
+        try:
+            if run.startswith(_RUN):
+                found = client.explain(contact, instance_id=run, at=at)
+            else:
+                found = client.explain(contact, campaign_id=_campaign_id(client, run), at=at)
+        except ValueError as error:
+            raise InvalidInputError([str(error)]) from None
+    return _document(found)
+
+
+def waterfall(told: Access, run: str) -> dict[str, Any]:
+    """Return what has become of the contacts of a run, or of the latest run of a campaign."""
+    with _asking(told) as client:
+        instance_id = run
+        if not run.startswith(_RUN):
+            campaign = client.get_campaign(_campaign_id(client, run))
+            if campaign.campaign_instance_id is None:
+                raise NotFoundError(f"The campaign {campaign.name!r} has never run.")
+            instance_id = campaign.campaign_instance_id
+        return _document(client.waterfall(instance_id))
+
+
+def _document(answer: Any) -> dict[str, Any]:
+    made: dict[str, Any] = msgspec.to_builtins(answer)
+    return made
 
 
 def _definition(campaign: Campaign) -> Mapping[str, object]:

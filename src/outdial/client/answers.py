@@ -206,3 +206,75 @@ class ScheduledCampaign(Answer, frozen=True, kw_only=True):
 
     id: str
     message: str
+
+
+class Change(Answer, frozen=True, kw_only=True):
+    """One thing that alone would alter why a contact is not called."""
+
+    kind: str
+    sentence: str
+    at: str | None
+    """Until when to wait."""
+    choices: tuple[str, ...]
+
+
+class ExplanationStep(Answer, frozen=True, kw_only=True):
+    """What one rule, or one thing beside the rules, says of a contact."""
+
+    code: str
+    says: str
+    """``allows``; ``waits``: not now; ``forbids``: not in this run."""
+    sentence: str
+    inputs: dict[str, Any]
+    versions: dict[str, str]
+    until: str | None
+    changes: tuple[Change, ...]
+
+
+class Explanation(Answer, frozen=True, kw_only=True):
+    """Why a contact is called at an instant, why not, and when next. Instants are text, UTC with microseconds."""
+
+    campaign_id: str
+    instance_id: str | None
+    contact_id: str | None
+    dialing_list_id: str | None
+    phone_number: str
+    now: str
+    at: str
+    dialable: bool | None
+    """None: the instant has passed, and ``past`` has what was decided then."""
+    decided_by: str | None
+    sentence: str
+    next_at: str | None
+    ahead_count: int | None
+    changes: tuple[Change, ...]
+    """Each alone would alter it, the smallest first."""
+    steps: tuple[ExplanationStep, ...]
+    past: tuple[dict[str, Any], ...]
+    """What was decided and done before, oldest first."""
+
+
+class Fall(Answer, frozen=True, kw_only=True):
+    """One step of a waterfall."""
+
+    code: str
+    lost_count: int
+    left_count: int
+    sentence: str
+    estimate: bool
+
+
+class Waterfall(Answer, frozen=True, kw_only=True):
+    """From everybody in a run to whoever may be dialed now."""
+
+    instance_id: str
+    at: str
+    sentence: str
+    blocked_by: str | None
+    """None: calls may leave."""
+    total_count: int
+    dialable_count: int
+    estimate: bool
+    free_lines: int
+    live_calls: int
+    steps: tuple[Fall, ...]

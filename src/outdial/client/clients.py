@@ -144,6 +144,8 @@ class Client(_Shell[httpx.Client]):
     status = _sync(operations.status)
     run_contacts = _sync_listing(operations.run_contacts)
     call_back = _sync(operations.call_back)
+    explain = _sync(operations.explain)
+    waterfall = _sync(operations.waterfall)
     enable_schedule = _sync(operations.enable_schedule)
     disable_schedule = _sync(operations.disable_schedule)
 
@@ -246,6 +248,8 @@ class AsyncClient(_Shell[httpx.AsyncClient]):
     status = _asynchronous(operations.status)
     run_contacts = _asynchronous_listing(operations.run_contacts)
     call_back = _asynchronous(operations.call_back)
+    explain = _asynchronous(operations.explain)
+    waterfall = _asynchronous(operations.waterfall)
     enable_schedule = _asynchronous(operations.enable_schedule)
     disable_schedule = _asynchronous(operations.disable_schedule)
 

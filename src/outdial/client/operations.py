@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final, Generic, Literal, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -20,10 +21,12 @@ from outdial.client.answers import (
     Contact,
     ContactList,
     ContactProblem,
+    Explanation,
     RunContact,
     ScheduledCampaign,
     StartedRun,
     StoppedRun,
+    Waterfall,
 )
 from outdial.client.drafts import CampaignDraft, Mode, NewContact, Plan, Status
 from outdial.client.errors import AddingBrokenOffError, ClientError, InvalidInputError
@@ -42,6 +45,8 @@ STOP_SECONDS: Final = 30.0
 """How long a stop is asked for unless told; longer than any proof takes while an engine can be reached."""
 
 _VOICE: Final = {"campaignType": "voice"}
+_NATIVE: Final = "/api/outdial"
+_EXPLAINED: Final = re.compile(r"\+[1-9][0-9]{6,14}|cdl-[0-9a-f-]{36}")
 _CONTACT: Final = re.compile(r"`data\[([0-9]+)\]")
 _ORDERS: Final = {"created_at": "createdAt", "updated_at": "updatedAt", "name": "name"}
 _CONTACT_FIELDS: Final = frozenset({"_id", "phoneNumber", "createdAt", "updatedAt"})
@@ -254,6 +259,36 @@ def call_back(site: Site, instance_id: str, times: Mapping[str, datetime]) -> St
     body = [{"campaignDialingListId": who, "timeToContact": _instant(at)} for who, at in times.items()]
     request = _change(site, "POST", f"/{require_id(instance_id)}/callContactAt", body)
     return ask(site, request, _data(tuple[CallBack, ...]))
+
+
+def explain(
+    site: Site,
+    contact: str,
+    *,
+    campaign_id: str | None = None,
+    instance_id: str | None = None,
+    at: datetime | None = None,
+) -> Steps[Explanation]:
+    """Return why a contact is called at an instant (an aware time; None: now), why not, and when next: in a run, or in
+    the latest run of a campaign.
+
+    ``contact`` is its number, or its id in the run (``cdl-…``). Raises ValueError for neither or both, and for a number
+    that is not written in E.164; NotFoundError, and ConflictError where several contacts have the number.
+    """
+    if (campaign_id is None) is (instance_id is None):
+        raise ValueError("Name either a campaign or a run.")
+    if not _EXPLAINED.fullmatch(contact):
+        raise ValueError(f"{contact[:60]!r} is neither a number like +15550100001 nor an id like cdl-….")
+    of = f"/runs/{require_id(instance_id)}" if instance_id else f"/campaigns/{require_id(campaign_id or '')}"
+    query = {} if at is None else {"at": _instant(at)}
+    request = Request("GET", f"{_NATIVE}{of}/contacts/{quote(contact)}/explain", query)
+    return ask(site, request, _whole(Explanation))
+
+
+def waterfall(site: Site, instance_id: str) -> Steps[Waterfall]:
+    """Return how many of a run's contacts may be dialed now, step by step, and why nothing is dialing."""
+    request = Request("GET", f"{_NATIVE}/runs/{require_id(instance_id)}/waterfall")
+    return ask(site, request, _whole(Waterfall))
 
 
 def enable_schedule(site: Site, campaign_id: str, plan: Plan) -> Steps[ScheduledCampaign]:

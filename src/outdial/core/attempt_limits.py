@@ -104,14 +104,17 @@ class Standing:
 def standing(rule: LimitRule, past: Sequence[PastAttempt], matters: Mapping[str, str], now: datetime) -> Standing:
     """Return how a number with that past stands at ``now``, for a call about those matters."""
     window = timedelta(seconds=rule.window_seconds)
-    instants = sorted(at for one in past if _counts(rule, one, matters) and (at := _instant(rule, one)) + window > now)
+    instants = sorted(
+        at for one in past if _counts(rule, one, matters) and (at := instant_of(rule, one)) + window > now
+    )
     if len(instants) < rule.count:
         return Standing(len(instants), None)
     # when this one leaves the window one less than the limit's count is left in it
     return Standing(len(instants), instants[-rule.count] + window)
 
 
-def _instant(rule: LimitRule, one: PastAttempt) -> datetime:
+def instant_of(rule: LimitRule, one: PastAttempt) -> datetime:
+    """Return when an attempt counts."""
     return one.at if rule.counts is Counted.ATTEMPTS else one.ended_at
 
 

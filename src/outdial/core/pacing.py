@@ -8,6 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from outdial.core.model import Run, Trunk
+
+HORIZON_SECONDS: Final = 0.2
+"""How far ahead calls are reserved."""
+
+LATE_SECONDS: Final = 1.0
+"""How much later than its instant a call may leave: calling hours are asked for that long ahead."""
+
 REFUSALS: Final = frozenset({429, 503})
 """SIP answers of a carrier that has too much to do: Too Many Requests (RFC 6585 §4), Service Unavailable (RFC 3261
 §21.5.4). Stored attempts have an index for exactly these."""
@@ -33,6 +41,28 @@ class Limit:
     cap: int | None
     """None = no cap."""
     live: int
+
+
+def leaves_within(lead: timedelta) -> timedelta:
+    """Return how long after it was looked at a call may leave, of which each waits ``lead`` after its turn."""
+    return timedelta(seconds=HORIZON_SECONDS + LATE_SECONDS) + lead
+
+
+def caps(
+    run: Run,
+    trunk: Trunk,
+    *,
+    application_cap: int | None,
+    run_live: int,
+    trunk_live: int,
+    application_live: int,
+) -> tuple[Limit, ...]:
+    """Return the caps on a run's live calls."""
+    return (
+        Limit("run", run.max_concurrent_calls, run_live),
+        Limit("trunk", trunk.max_channels, trunk_live),
+        Limit("application", application_cap, application_live),
+    )
 
 
 def room(limits: Iterable[Limit], *, wanted: int) -> int:

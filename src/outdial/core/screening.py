@@ -16,11 +16,11 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from outdial.core.attempt_limits import AttemptLimit, PastAttempt, standing, window_text
+from outdial.core.attempt_limits import AttemptLimit, LimitRule, PastAttempt, standing, window_text
 from outdial.core.calling_hours import Opening, Timetable, opening, plain
 from outdial.core.canonical import Json, instant
 from outdial.core.closing import expired
-from outdial.core.model import DialingRules, Disposition, DoneReason, RetryRule, RunState
+from outdial.core.model import AtClosing, DialingRules, Disposition, DoneReason, RetryRule, RunState
 from outdial.core.retry import next_window
 from outdial.core.whereabouts import Whereabouts, whereabouts
 
@@ -142,6 +142,7 @@ class Decision:
     inputs: Mapping[str, Json]
     """What that rule looked at; where all allowed, what each of them did, by its code."""
     versions: Mapping[str, str]
+    moment: Moment
 
     def document(self) -> dict[str, Json]:
         """Return it as it is stored, beside what it was decided about."""
@@ -152,6 +153,8 @@ class Decision:
             made["sentence"] = self.verdict.sentence
         if isinstance(self.verdict, NotBefore):
             made["until"] = instant(self.verdict.at)
+        made["decidedAt"] = instant(self.moment.now)
+        made["leavesBy"] = instant(self.moment.until)
         made["inputs"] = self.inputs
         if self.versions:
             made["versions"] = dict(self.versions)
@@ -169,10 +172,10 @@ def screen(candidate: Candidate, policy: Policy, *, now: datetime, until: dateti
     for rule, check in CHECKS.items():
         answer = check(candidate, policy, moment)
         if not isinstance(answer.verdict, Allow):
-            return Decision(answer.verdict, rule, answer.inputs, answer.versions)
+            return Decision(answer.verdict, rule, answer.inputs, answer.versions, moment)
         inputs[rule.value] = answer.inputs
         versions.update(answer.versions)
-    return Decision(ALLOWED, None, inputs, versions)
+    return Decision(ALLOWED, None, inputs, versions, moment)
 
 
 def account_dnc(candidate: Candidate, _policy: Policy, _moment: Moment) -> Answer:
@@ -225,12 +228,23 @@ def retry_window(candidate: Candidate, policy: Policy, moment: Moment) -> Answer
     if rule is None or not rule.next_window:
         return Answer(ALLOWED, {})
     _, ended_at = candidate.tried[-1]
-    where = _where(candidate, policy)
-    begins = next_window(policy.hours, where, ended_at)
-    versions = opening(policy.hours, where, ended_at).rule_data()
-    inputs = {"disposition": rule.disposition, "endedAt": instant(ended_at)}
+    return window_answer(policy.hours, whereabouts_of(candidate, policy), rule.disposition, ended_at, moment)
+
+
+def window_answer(
+    timetable: Timetable, where: Whereabouts, disposition: Disposition, ended_at: datetime, moment: Moment
+) -> Answer:
+    """Return what ``retry_window`` says of somebody there, whose last attempt ended so, and has such a rule."""
+    begins = next_window(timetable, where, ended_at)
+    versions = opening(timetable, where, ended_at).rule_data()
+    inputs = {
+        "disposition": disposition,
+        "endedAt": instant(ended_at),
+        "zones": list(where.zones),
+        "places": list(where.places),
+    }
     if begins > moment.now:
-        sentence = f"After an attempt that ended {rule.disposition} the next calling hours are waited for."
+        sentence = f"After an attempt that ended {disposition} the next calling hours are waited for."
         return Answer(NotBefore(begins, sentence), inputs, versions)
     return Answer(ALLOWED, inputs, versions)
 
@@ -256,31 +270,45 @@ def number_limits(candidate: Candidate, policy: Policy, moment: Moment) -> Answe
         looked.append({"limit": limit.id, "counted": found.counted, "most": rule.count})
         if found.free_at is not None and (latest is None or found.free_at > latest):
             latest = found.free_at
-            verdict = NotBefore(
-                latest,
-                f"The number has had {found.counted} {rule.counts} within {window_text(rule.window_seconds)}; "
-                f"the limit is {rule.count}.",
-            )
+            verdict = NotBefore(latest, limit_sentence(rule, found.counted))
     return Answer(verdict, {"limits": looked})
+
+
+def limit_sentence(rule: LimitRule, counted: int) -> str:
+    """Return what is said of a number that has been called as often as a limit allows."""
+    window = window_text(rule.window_seconds)
+    return f"The number has had {counted} {rule.counts} within {window}; the limit is {rule.count}."
 
 
 def calling_hours(candidate: Candidate, policy: Policy, moment: Moment) -> Answer:
     """Nobody is called outside calling hours, wherever they may be, nor right before the hours end; where that is what
     closing time means, whoever was not reached by then is not called any more."""
-    timetable, where = policy.hours, _where(candidate, policy)
+    # an instant somebody asked for is not the campaign's to let pass
+    since = None if candidate.is_callback else policy.since
+    return hours_answer(policy.hours, whereabouts_of(candidate, policy), since, moment)
+
+
+def hours_answer(timetable: Timetable, where: Whereabouts, since: datetime | None, moment: Moment) -> Answer:
+    """Return what ``calling_hours`` says of somebody there; ``since`` when hours can have closed for them for good."""
     found = opening(timetable, where, moment.now)
     for at in dict.fromkeys((moment.now, moment.until)):
         found = opening(timetable, where, at)
-        verdict = _within(candidate, policy, found, where, at)
+        verdict = _within(timetable, found, where, since, at)
         if not isinstance(verdict, Allow):
-            return Answer(verdict, found.inputs(), found.rule_data())
-    return Answer(ALLOWED, found.inputs(), found.rule_data())
+            return Answer(verdict, _hours_inputs(timetable, found, since), found.rule_data())
+    return Answer(ALLOWED, _hours_inputs(timetable, found, since), found.rule_data())
 
 
-def _within(candidate: Candidate, policy: Policy, found: Opening, where: Whereabouts, at: datetime) -> Verdict:
-    # an instant somebody asked for is not the campaign's to let pass
-    if policy.since is not None and not candidate.is_callback:
-        closed = expired(policy.hours, where, since=policy.since, at=at)
+def _hours_inputs(timetable: Timetable, found: Opening, since: datetime | None) -> dict[str, Json]:
+    inputs = found.inputs()
+    if since is not None and timetable.hours.at_closing is AtClosing.EXPIRE:
+        inputs["since"] = instant(since)
+    return inputs
+
+
+def _within(timetable: Timetable, found: Opening, where: Whereabouts, since: datetime | None, at: datetime) -> Verdict:
+    if since is not None:
+        closed = expired(timetable, where, since=since, at=at)
         if closed is not None:
             return Deny(DoneReason.EXPIRED, f"Its calling hours closed at {closed:%Y-%m-%d %H:%M:%S} UTC.")
     if found.is_open:
@@ -291,7 +319,8 @@ def _within(candidate: Candidate, policy: Policy, found: Opening, where: Whereab
     return NotBefore(found.opens_at, why)
 
 
-def _where(candidate: Candidate, policy: Policy) -> Whereabouts:
+def whereabouts_of(candidate: Candidate, policy: Policy) -> Whereabouts:
+    """Return where the contact may be, as the rules about hours take it."""
     return whereabouts(
         policy.hours.pack,
         phone=candidate.phone,

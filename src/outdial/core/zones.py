@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -13,9 +16,28 @@ def _zone_names() -> frozenset[str]:
     return frozenset(available_timezones()) - {"localtime", "Factory", "posixrules"}
 
 
-@lru_cache(maxsize=1024)
+_GIVEN: ContextVar[Mapping[str, ZoneInfo] | None] = ContextVar("zones", default=None)
+
+
+@contextmanager
+def only_zones(given: Mapping[str, ZoneInfo]) -> Iterator[None]:
+    """Let there be these zones and no other, within the block: whoever computes a decision again does it by the zones
+    it was made with, not by those of the machine."""
+    token = _GIVEN.set(given)
+    try:
+        yield
+    finally:
+        _GIVEN.reset(token)
+
+
 def find_zone(name: str) -> ZoneInfo | None:
-    """Return the zone of that name, None when this machine knows none."""
+    """Return the zone of that name, None when this machine (or, within :func:`only_zones`, what is given) has none."""
+    given = _GIVEN.get()
+    return _of_machine(name) if given is None else given.get(name)
+
+
+@lru_cache(maxsize=1024)
+def _of_machine(name: str) -> ZoneInfo | None:
     # only listed names: ZoneInfo would take other files of its folder, and raises half a dozen errors for the rest
     if name not in _zone_names():
         return None

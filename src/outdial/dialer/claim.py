@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, assert_never
 
-from outdial import clock, rule_data
+from outdial import clock
 from outdial.core import ids
 from outdial.core.model import DoneReason, Run, Trunk
-from outdial.core.pacing import Limit, room, slots, slowed
-from outdial.core.screening import Allow, Candidate, Decision, Deny, NotBefore, Policy, screen
+from outdial.core.pacing import HORIZON_SECONDS, caps, leaves_within, room, slots, slowed
+from outdial.core.screening import Allow, Candidate, Decision, Deny, NotBefore, screen
+from outdial.services.gate import policy_of
 from outdial.store import reserve as store
 from outdial.store.database import Database
 from outdial.store.reserve import Budget, Facts, Reservation, Verdict
@@ -22,12 +23,6 @@ LARGEST_CLAIM: Final = 16
 
 LARGEST_SCREENING: Final = 200
 """Contacts looked at when the last ones looked at could not be dialed: whole lists may be outside calling hours."""
-
-HORIZON_SECONDS: Final = 0.2
-"""How far ahead calls are reserved."""
-
-LATE_SECONDS: Final = 1.0
-"""How much later than its instant a call may leave: calling hours are asked for that long ahead."""
 
 NO_LEAD: Final = timedelta()
 
@@ -81,7 +76,7 @@ async def claim(
         facts = await store.facts(connection, run)
         # the answer's instant, not the question's: a call may leave a moment late, never early
         heard = clock.boottime()
-        free = room(_limits(run, trunk, facts), wanted=LARGEST_CLAIM)
+        free = room(caps(run, trunk, **facts.counts()), wanted=LARGEST_CLAIM)
         if free == 0:
             return Claim(Verdict.RESERVED, wait_seconds=IDLE_SECONDS)
         found = await store.candidates(connection, run, LARGEST_SCREENING if many else free, facts.limits)
@@ -122,9 +117,8 @@ def make_plan(
     deferred: list[tuple[int, datetime]] = []
     allowed: list[int] = []
     decisions: dict[int, Decision] = {}
-    latest = facts.now + timedelta(seconds=HORIZON_SECONDS + LATE_SECONDS) + lead
-    timetable = rule_data.timetable(run.rules.calling_hours, facts.now)
-    policy = Policy(run.rules, facts.limits, timetable=timetable, since=run.updated_at)
+    latest = facts.now + leaves_within(lead)
+    policy = policy_of(run, facts.limits, facts.now)
     for candidate in found:
         decision = screen(candidate, policy, now=facts.now, until=latest)
         decisions[candidate.contact_id] = decision
@@ -165,14 +159,6 @@ def make_plan(
 
 def _run_cap(run: Run, trunk: Trunk) -> int:
     return trunk.max_channels if run.max_concurrent_calls is None else run.max_concurrent_calls
-
-
-def _limits(run: Run, trunk: Trunk, facts: Facts) -> list[Limit]:
-    return [
-        Limit("run", run.max_concurrent_calls, facts.run_live),
-        Limit("trunk", trunk.max_channels, facts.trunk_live),
-        Limit("application", facts.application_cap, facts.application_live),
-    ]
 
 
 def _budgets(run: Run, trunk: Trunk, trunk_rate: float, facts: Facts, instants: tuple[datetime, ...]) -> list[Budget]:

@@ -15,11 +15,12 @@ from outdial.core import ids
 from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError, TrunkUnresolvedError
 from outdial.core.flow import texts
 from outdial.core.model import Run, RunState, Trunk
+from outdial.core.pacing import LATE_SECONDS
 from outdial.core.permit import Gate, gate_until, may_dial, silent_after
 from outdial.core.phone import written_for
 from outdial.core.pre_call import LEAD, PreCallContact, PreCallFetch
 from outdial.dialer.calls import Messages
-from outdial.dialer.claim import LATE_SECONDS, NO_LEAD, Claim, Place, claim
+from outdial.dialer.claim import NO_LEAD, Claim, Place, claim
 from outdial.dialer.node import Node
 from outdial.dialer.outcomes import Known
 from outdial.dialer.pre_call import PreCall, unless

@@ -22,6 +22,7 @@ from outdial.core.calling_hours import DataVersions, HolidayCalendar, Timetable
 from outdial.core.errors import RulePackError
 from outdial.core.model import CallingHours
 from outdial.core.rule_packs import RulePack, read_pack
+from outdial.core.zones import valid_zone
 
 _FOLDER: Final = "packs"
 _SLACK: Final = timedelta(days=40)
@@ -77,6 +78,26 @@ def load_pack(name: str) -> RulePack:
     if pack.full_name != whole:
         raise RulePackError(f"The file of the rule pack {whole} holds {pack.full_name}; install outdial again.")
     return pack
+
+
+def pack_text(name: str) -> str:
+    """Return the document of a pack as it is read, by its full name. Raises RulePackError."""
+    whole = full_name(name)
+    try:
+        return (_folder() / f"{whole.replace('@', '-')}.toml").read_text(encoding="utf-8")
+    except OSError as error:
+        raise RulePackError(f"The rule pack {whole} cannot be read: {error}; install outdial again.") from error
+
+
+def zone_data(name: str) -> bytes | None:
+    """Return the compiled zone (RFC 8536) of an IANA name that this machine knows; None when it knows none."""
+    if not valid_zone(name):
+        return None
+    for folder in zoneinfo.TZPATH:
+        file = Path(folder) / name
+        if file.is_file():
+            return file.read_bytes()
+    return (resources.files("tzdata") / "zoneinfo" / name).read_bytes()
 
 
 def _folder() -> Traversable:

@@ -48,7 +48,7 @@ def verify(text: bytes, public: bytes | None = None) -> Verdict:
     found = shape_findings(document)
     if found:
         return Verdict(valid=False, findings=tuple(found), key_given=public is not None, key_id=None, document=None)
-    found = [*_signature(document, public), *findings(document)]
+    found = [*signature_findings(document, public), *findings(document)]
     found.sort(key=lambda one: CHECKS.index(one.check))
     return Verdict(
         valid=not found,
@@ -59,7 +59,8 @@ def verify(text: bytes, public: bytes | None = None) -> Verdict:
     )
 
 
-def _signature(document: dict[str, Json], given: bytes | None) -> list[Finding]:
+def signature_findings(document: dict[str, Json], given: bytes | None) -> list[Finding]:
+    """Return what is wrong with a document's signature, by the key given, else by the one it names itself."""
     signature = document["signature"]
     try:
         named = signing.from_text(signature["publicKey"])

@@ -30,6 +30,14 @@ async def of_campaign(connection: Connection, secrets: SecretBox, campaign_id: s
     )
 
 
+async def has_one(connection: Connection, campaign_id: str) -> bool:
+    """Whether a campaign has a fetch."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM pre_call_fetches WHERE campaign_id = $1)", campaign_id
+    )
+    return found
+
+
 async def put(connection: Connection, secrets: SecretBox, fetch: PreCallFetch, *, actor: str) -> None:
     """Give a campaign, which the caller has locked, its fetch or another one; write down who did."""
     await connection.execute(

@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Final, TypedDict
+
+import asyncpg
 
 from outdial.core.attempt_limits import AttemptLimit, PastAttempt
 from outdial.core.canonical import Json
@@ -39,6 +42,22 @@ class Facts:
     """Those the run's calls are held back by."""
     refused_at: tuple[datetime, ...] = ()
     """When the trunk's carrier has lately refused calls for want of capacity."""
+
+    def counts(self) -> _Counts:
+        """Return what caps are held against, by the names of ``core.pacing.caps``."""
+        return {
+            "application_cap": self.application_cap,
+            "run_live": self.run_live,
+            "trunk_live": self.trunk_live,
+            "application_live": self.application_live,
+        }
+
+
+class _Counts(TypedDict):
+    application_cap: int | None
+    run_live: int
+    trunk_live: int
+    application_live: int
 
 
 class Verdict(StrEnum):
@@ -128,6 +147,77 @@ async def facts(connection: Connection, run: Run) -> Facts:
     return Facts(**{**row, "limits": limits, "refused_at": tuple(row["refused_at"])})
 
 
+_DUE: Final = """
+WITH due AS (
+    (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 0 AS kind,
+            (extract(epoch FROM rc.not_before) * 1000000)::bigint AS place
+       FROM run_contacts rc
+      WHERE rc.run_id = $1 AND rc.state = 'waiting' AND rc.callback_at IS NOT NULL
+        AND rc.not_before <= clock_timestamp()
+        AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
+                           AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
+      ORDER BY rc.not_before LIMIT $3)
+    UNION ALL
+    (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 2, rc.sort_key
+       FROM run_contacts rc
+      WHERE rc.run_id = $1 AND rc.state = 'pending'
+        AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
+                           AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
+      ORDER BY rc.sort_key LIMIT $3)
+    UNION ALL
+    (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 3,
+            (extract(epoch FROM rc.not_before) * 1000000)::bigint
+       FROM run_contacts rc
+      WHERE rc.run_id = $1 AND rc.state = 'waiting' AND rc.callback_at IS NULL AND rc.attempts_count = 0
+        AND rc.not_before <= clock_timestamp()
+        AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
+                           AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
+      ORDER BY rc.not_before LIMIT $3)
+    UNION ALL
+    (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, CASE WHEN {when_due}::boolean THEN 1 ELSE 4 END,
+            (extract(epoch FROM rc.not_before) * 1000000)::bigint
+       FROM run_contacts rc
+      WHERE rc.run_id = $1 AND rc.state = 'waiting' AND rc.callback_at IS NULL AND rc.attempts_count > 0
+        AND rc.not_before <= clock_timestamp()
+        AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
+                           AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
+      ORDER BY rc.not_before LIMIT $3))
+"""
+"""Contacts of run $1, of account $2, that may be due, up to $3 of each kind: who comes first has the least ``kind`` and
+``place``."""
+
+_CANDIDATES: Final = """
+SELECT due.contact_id, due.phone, due.attempts_count, due.not_before, due.kind = 0 AS is_callback, c.time_zone,
+       c.attributes ->> 'state' AS contact_state,
+       EXISTS (SELECT FROM dnc_entries e JOIN dnc_lists l ON l.id = e.dnc_list_id
+                WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = due.phone AND l.iid IS NULL
+                  AND (e.expires_at IS NULL OR e.expires_at > coalesce($7::timestamptz, clock_timestamp()))
+       ) AS on_account_dnc,
+       EXISTS (SELECT FROM dnc_entries e JOIN dnc_lists l ON l.id = e.dnc_list_id
+                WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = due.phone AND l.iid IS NOT NULL
+                  AND (e.expires_at IS NULL OR e.expires_at > coalesce($7::timestamptz, clock_timestamp()))
+       ) AS on_campaign_dnc,
+       CASE WHEN $4::double precision IS NOT NULL THEN
+           (SELECT jsonb_agg(jsonb_build_array(coalesce(a.dialed_at, a.reserved_at), a.ended_at, a.disposition,
+                                               a.matters))
+              FROM attempts a
+             WHERE a.account_id = $2 AND a.phone = due.phone AND a.ended_at IS NOT NULL
+               AND a.ended_at > now() - $4 * interval '1 second'
+               AND (a.dialed_at IS NOT NULL OR a.disposition <> 'cancelled')) END AS past,
+       CASE WHEN $6::boolean THEN
+           (SELECT jsonb_agg(jsonb_build_array(a.disposition, a.ended_at) ORDER BY a.ended_at)
+              FROM attempts a
+             WHERE a.run_id = $1 AND a.contact_id = due.contact_id AND a.ended_at IS NOT NULL
+               AND (a.dialed_at IS NOT NULL OR a.disposition <> 'cancelled')) END AS tried,
+       CASE WHEN $5::text[] IS NOT NULL THEN outdial_matters(c.attributes, $5) END AS matters
+  FROM due
+  JOIN runs r ON r.id = $1
+  -- a contact deleted from its list meanwhile has no zone of its own any more
+  LEFT JOIN contacts c ON c.id = due.contact_id
+"""
+"""What the rules ask about the contacts of ``due``; a listed number counts as listed at $7."""
+
+
 async def candidates(
     connection: Connection, run: Run, limit: int, limits: Sequence[AttemptLimit] = ()
 ) -> list[Candidate]:
@@ -137,98 +227,103 @@ async def candidates(
     Numbers with a live call of the account are passed over: their turn comes when that call has ended. What has become
     of the others is read as far back as the attempt limits look.
     """
-    own = run.rules.own
-    matters = sorted({one.rule.matter for one in limits if one.rule.matter is not None})
     rows = await connection.fetch(
-        """
+        f"{_DUE.format(when_due='$8')}{_CANDIDATES} ORDER BY due.kind, due.place LIMIT $3",
+        *_asked(run, limit, limits),
+        run.rules.own.retry_order is RetryOrder.WHEN_DUE,
+    )
+    return [_candidate(row) for row in rows]
+
+
+async def candidate(
+    connection: Connection, run: Run, contact_id: int, limits: Sequence[AttemptLimit], *, at: datetime
+) -> Candidate | None:
+    """Return what the rules ask about one contact of a run, due or not, as :func:`candidates` reads it, with the
+    do-not-call lists as they will be at an instant; None when the run has no such contact."""
+    row = await connection.fetchrow(
+        f"""
         WITH due AS (
-            (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 0 AS kind,
-                    (extract(epoch FROM rc.not_before) * 1000000)::bigint AS place
-               FROM run_contacts rc
-              WHERE rc.run_id = $1 AND rc.state = 'waiting' AND rc.callback_at IS NOT NULL
-                AND rc.not_before <= clock_timestamp()
-                AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
-                                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
-              ORDER BY rc.not_before LIMIT $3)
-            UNION ALL
-            (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 2, rc.sort_key
-               FROM run_contacts rc
-              WHERE rc.run_id = $1 AND rc.state = 'pending'
-                AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
-                                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
-              ORDER BY rc.sort_key LIMIT $3)
-            UNION ALL
-            (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 3,
-                    (extract(epoch FROM rc.not_before) * 1000000)::bigint
-               FROM run_contacts rc
-              WHERE rc.run_id = $1 AND rc.state = 'waiting' AND rc.callback_at IS NULL AND rc.attempts_count = 0
-                AND rc.not_before <= clock_timestamp()
-                AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
-                                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
-              ORDER BY rc.not_before LIMIT $3)
-            UNION ALL
-            (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, CASE WHEN $6 THEN 1 ELSE 4 END,
-                    (extract(epoch FROM rc.not_before) * 1000000)::bigint
-               FROM run_contacts rc
-              WHERE rc.run_id = $1 AND rc.state = 'waiting' AND rc.callback_at IS NULL AND rc.attempts_count > 0
-                AND rc.not_before <= clock_timestamp()
-                AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
-                                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
-              ORDER BY rc.not_before LIMIT $3))
-        SELECT due.contact_id, due.phone, due.attempts_count, due.not_before, due.kind = 0 AS is_callback, c.time_zone,
-               c.attributes ->> 'state' AS contact_state,
-               EXISTS (SELECT FROM dnc_entries e JOIN dnc_lists l ON l.id = e.dnc_list_id
-                        WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = due.phone AND l.iid IS NULL
-                          AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp())) AS on_account_dnc,
-               EXISTS (SELECT FROM dnc_entries e JOIN dnc_lists l ON l.id = e.dnc_list_id
-                        WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = due.phone AND l.iid IS NOT NULL
-                          AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp())) AS on_campaign_dnc,
-               CASE WHEN $4::double precision IS NOT NULL THEN
-                   (SELECT jsonb_agg(jsonb_build_array(coalesce(a.dialed_at, a.reserved_at), a.ended_at, a.disposition,
-                                                       a.matters))
-                      FROM attempts a
-                     WHERE a.account_id = $2 AND a.phone = due.phone AND a.ended_at IS NOT NULL
-                       AND a.ended_at > now() - $4 * interval '1 second'
-                       AND (a.dialed_at IS NOT NULL OR a.disposition <> 'cancelled')) END AS past,
-               CASE WHEN $7 THEN
-                   (SELECT jsonb_agg(jsonb_build_array(a.disposition, a.ended_at) ORDER BY a.ended_at)
-                      FROM attempts a
-                     WHERE a.run_id = $1 AND a.contact_id = due.contact_id AND a.ended_at IS NOT NULL
-                       AND (a.dialed_at IS NOT NULL OR a.disposition <> 'cancelled')) END AS tried,
-               CASE WHEN $5::text[] IS NOT NULL THEN outdial_matters(c.attributes, $5) END AS matters
-          FROM due
-          JOIN runs r ON r.id = $1
-          -- a contact deleted from its list meanwhile has no zone of its own any more
-          LEFT JOIN contacts c ON c.id = due.contact_id
-         ORDER BY due.kind, due.place
-         LIMIT $3
-        """,
+            SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before,
+                   CASE WHEN rc.callback_at IS NOT NULL THEN 0 ELSE 2 END AS kind
+              FROM run_contacts rc WHERE rc.run_id = $1 AND rc.contact_id = $3)
+        {_CANDIDATES}
+        """,  # noqa: S608 - a constant of this module
+        *_asked(run, contact_id, limits, at=at),
+    )
+    return None if row is None else _candidate(row)
+
+
+async def sample(
+    connection: Connection, run: Run, one_in: int, limits: Sequence[AttemptLimit], *, at: datetime
+) -> list[Candidate]:
+    """Return every ``one_in``-th of the contacts that are due and in no call, as :func:`candidates` reads them, whoever
+    they are: which ones is told by a hash of their ids. Numbers on a do-not-call list of the run are left out."""
+    rows = await connection.fetch(
+        f"""
+        WITH due AS (
+            SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before,
+                   CASE WHEN rc.callback_at IS NOT NULL THEN 0 ELSE 2 END AS kind
+              FROM run_contacts rc
+             WHERE rc.run_id = $1 AND (rc.state = 'pending' OR (rc.state = 'waiting' AND rc.not_before <= $7))
+               AND abs(hashint8(rc.contact_id)::bigint) % $3 = 0
+               AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
+                                  AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')))
+        {_CANDIDATES}
+        """,  # noqa: S608 - a constant of this module
+        *_asked(run, one_in, limits, at=at),
+    )
+    found = [_candidate(row) for row in rows]
+    return [one for one in found if not (one.on_account_dnc or one.on_campaign_dnc)]
+
+
+async def ahead_of(connection: Connection, run: Run, contact_id: int, *, most: int) -> int | None:
+    """Return how many contacts of a run come before one that is due, counted up to ``most`` of each kind; None when it
+    is not among the first ``most``."""
+    ahead: int | None = await connection.fetchval(
+        f"""
+        {_DUE.format(when_due="$5")}
+        SELECT (SELECT count(*) FROM due d WHERE (d.kind, d.place) < (mine.kind, mine.place))
+          FROM due mine WHERE mine.contact_id = $4
+        """,  # noqa: S608 - a constant of this module
         run.id,
         run.account_id,
-        limit,
+        most,
+        contact_id,
+        run.rules.own.retry_order is RetryOrder.WHEN_DUE,
+    )
+    return ahead
+
+
+def _asked(run: Run, third: int, limits: Sequence[AttemptLimit], *, at: datetime | None = None) -> tuple[object, ...]:
+    """Return the parameters $1 to $7: those of :data:`_CANDIDATES`, and ``third`` for ``due``; ``at`` None: now."""
+    matters = sorted({one.rule.matter for one in limits if one.rule.matter is not None})
+    return (
+        run.id,
+        run.account_id,
+        third,
         float(max(one.rule.window_seconds for one in limits)) if limits else None,
         matters or None,
-        own.retry_order is RetryOrder.WHEN_DUE,
-        bool(own.retry_rules),
+        bool(run.rules.own.retry_rules),
+        at,
     )
-    return [
-        Candidate(
-            contact_id=row["contact_id"],
-            phone=row["phone"],
-            contact_zone=row["time_zone"],
-            contact_state=row["contact_state"],
-            number_zones=zones_of(row["phone"]),
-            attempts_count=row["attempts_count"],
-            not_before=row["not_before"],
-            is_callback=row["is_callback"],
-            on_account_dnc=row["on_account_dnc"],
-            on_campaign_dnc=row["on_campaign_dnc"],
-            tried=tuple((Disposition(how), datetime.fromisoformat(at)) for how, at in row["tried"] or ()),
-            past=tuple(_past(*one) for one in row["past"] or ()),
-            matters=row["matters"] or {},
-        )
-        for row in rows
-    ]
+
+
+def _candidate(row: asyncpg.Record) -> Candidate:
+    return Candidate(
+        contact_id=row["contact_id"],
+        phone=row["phone"],
+        contact_zone=row["time_zone"],
+        contact_state=row["contact_state"],
+        number_zones=zones_of(row["phone"]),
+        attempts_count=row["attempts_count"],
+        not_before=row["not_before"],
+        is_callback=row["is_callback"],
+        on_account_dnc=row["on_account_dnc"],
+        on_campaign_dnc=row["on_campaign_dnc"],
+        tried=tuple((Disposition(how), datetime.fromisoformat(at)) for how, at in row["tried"] or ()),
+        past=tuple(_past(*one) for one in row["past"] or ()),
+        matters=row["matters"] or {},
+    )
 
 
 def _past(at: str, ended_at: str, disposition: str, matters: dict[str, str] | None) -> PastAttempt:

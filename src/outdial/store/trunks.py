@@ -86,8 +86,9 @@ async def give_caller_ids(connection: Connection, iid: str, trunk_id: str, phone
     return set(wanted) - {row["phone"] for row in given}
 
 
-async def by_id(connection: Connection, secrets: SecretBox, trunk_id: str) -> Trunk:
-    """Return a trunk, a removed one too: runs and attempts name it. Raises NotFoundError."""
+async def by_id(connection: Connection, secrets: SecretBox | None, trunk_id: str) -> Trunk:
+    """Return a trunk, a removed one too: runs and attempts name it; without the box its password is left out. Raises
+    NotFoundError."""
     row = await connection.fetchrow(f"{_TRUNKS} WHERE t.id = $1", trunk_id)
     if row is None:
         raise NotFoundError(f"There is no trunk {trunk_id}.")

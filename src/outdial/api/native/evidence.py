@@ -33,11 +33,13 @@ from outdial.api.parts import ApiParts
 from outdial.core.canonical import read
 from outdial.core.history_file import Asked
 from outdial.core.model import Run, Scope
-from outdial.services import exports, history_export, run_views, signed_reports, signing_keys
+from outdial.services import evidence_archive, exports, history_export, run_views, signed_reports, signing_keys
 from outdial.services.report_text import report_text
 from outdial.services.signing_keys import SigningKey
 
 _JSON_LINES: Final = "application/jsonl"
+_TAR: Final = "application/x-tar"
+_ARCHIVE: Final = "history.jsonl\u0000…"
 _CONFLICT: Final = frozenset({409})
 _TEXT: Final = "Stop of run cid-1111111-2222-4333-8444-555555555555\n  campaign           cd-1111111-…\n"
 _CSV: Final = (
@@ -181,6 +183,16 @@ class EvidenceRoutes:
                 Operation("Export the history of a campaign", scope, None, _LINES, media=_JSON_LINES),
             ),
             (
+                f"{run}/evidence.tar",
+                self.run_archive,
+                Operation("Export the evidence of a run", scope, None, _ARCHIVE, media=_TAR),
+            ),
+            (
+                "/campaigns/{campaignId}/evidence.tar",
+                self.campaign_archive,
+                Operation("Export the evidence of a campaign", scope, None, _ARCHIVE, media=_TAR),
+            ),
+            (
                 "/signing-keys",
                 self.keys,
                 Operation("List the keys reports are signed with", scope, All[SigningKeyView], All(results=[_KEY])),
@@ -221,6 +233,19 @@ class EvidenceRoutes:
         asked = await history_export.of_campaign(self._database, caller.iid, campaign_id)
         return self._history(f"history-{campaign_id}.jsonl", asked)
 
+    async def run_archive(self, request: Request, caller: Caller) -> Response:
+        """Return what was decided and dialed in a run, with the rules, rule data and history it rests on, as one signed
+        archive: a tar file, sent once it is whole. `outdial verify-archive` checks all of it from the file
+        alone."""
+        run = await self._run(request, caller)
+        return self._archive(f"evidence-{run.instance_id}.tar", history_export.of_run(run))
+
+    async def campaign_archive(self, request: Request, caller: Caller) -> Response:
+        """Return the evidence of a campaign and all its runs, as that of a run."""
+        campaign_id = request.path_params["campaignId"]
+        asked = await history_export.of_campaign(self._database, caller.iid, campaign_id)
+        return self._archive(f"evidence-{campaign_id}.tar", asked)
+
     async def keys(self, request: Request, caller: Caller) -> Response:
         """Return the public keys of this installation: the one that signs now first, then those that did."""
         del request, caller
@@ -235,6 +260,9 @@ class EvidenceRoutes:
 
     def _history(self, name: str, asked: Asked) -> Response:
         return _file(name, history_export.export(self._database, asked), _JSON_LINES)
+
+    def _archive(self, name: str, asked: Asked) -> Response:
+        return _file(name, evidence_archive.pieces(self._database, self._secrets, asked), _TAR)
 
 
 def _key_view(key: SigningKey) -> SigningKeyView:

@@ -36,6 +36,11 @@ _PATH: Final = {
     "phoneNumber": Parameter(
         "The number, E.164 with its +.", {"type": "string", "pattern": "^\\+[1-9][0-9]{6,14}$"}, example="+15550100001"
     ),
+    "contact": Parameter(
+        "The contact: its number, E.164 with its +, or its id in the run, `cdl-…`.",
+        {"type": "string", "pattern": "^(\\+[1-9][0-9]{6,14}|cdl-[0-9a-f-]{36})$"},
+        example="+15550100001",
+    ),
     "campaignId": identifier("The campaign", "cd"),
     "importId": identifier("The import", "im"),
     "stopId": identifier("The stop", "sp"),

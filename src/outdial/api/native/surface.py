@@ -15,6 +15,7 @@ from outdial.api.native.dnc import DncRoutes
 from outdial.api.native.door import Door, OperatorDoor
 from outdial.api.native.emergency import EmergencyRoutes
 from outdial.api.native.evidence import EvidenceRoutes
+from outdial.api.native.explanations import ExplanationRoutes
 from outdial.api.native.hours import HoursRoutes
 from outdial.api.native.imports import ImportRoutes
 from outdial.api.native.lines import FlowRoutes, TrunkRoutes
@@ -47,6 +48,7 @@ def routers(
         ("Dialing rules", DialingRulesRoutes(parts), door),
         ("Simulations", SimulationRoutes(parts), door),
         ("Runs", RunRoutes(parts), door),
+        ("Explanations", ExplanationRoutes(parts), door),
         ("Evidence", EvidenceRoutes(parts), door),
         ("Imports", ImportRoutes(parts), door),
         ("Do-not-call lists", DncRoutes(parts), door),

@@ -1,0 +1,263 @@
+"""Decisions of the gate made again from what they looked at, by the functions that made them.
+
+A decision that is stored says what each rule looked at. Here each rule is given exactly that once more; its verdict,
+its inputs and the versions of its data must come out the same. What a rule read from the run's own past, the attempts,
+is taken from the evidence instead, so that a decision whose inputs were changed to fit does not fit the attempts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
+
+from outdial.core.attempt_limits import AttemptLimit, PastAttempt, standing
+from outdial.core.calling_hours import Timetable
+from outdial.core.canonical import Json, NotJsonError, canonical, instant, read_instant
+from outdial.core.evidence import Call, Decided
+from outdial.core.model import DialingRules, Disposition
+from outdial.core.screening import (
+    ALLOWED,
+    CHECKS,
+    Allow,
+    Answer,
+    Candidate,
+    Deny,
+    Moment,
+    NotBefore,
+    Policy,
+    Rule,
+    hours_answer,
+    limit_sentence,
+    window_answer,
+)
+from outdial.core.whereabouts import Origin, Whereabouts
+
+BOOKING: Final = timedelta(seconds=30)
+"""How long the end of an attempt may have been on its way into the database when another decision was made: within that
+time it may have counted, or not yet."""
+
+_NOBODY: Final = Candidate(0, "", None, (), 0, None, on_account_dnc=False, on_campaign_dnc=False)
+
+
+class NotTheSameError(Exception):
+    """A decision does not come out as it is stored; the sentence says what differs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A stored decision, with the evidence around it."""
+
+    decided: Decided
+    rules: DialingRules
+    """The run's."""
+    timetable: Timetable
+    """Of its calling hours, with the rule data of the archive."""
+    limits: Mapping[str, AttemptLimit]
+    """Every one there was, by its id."""
+    own: Sequence[Call]
+    """The contact's other attempts in the run, oldest first."""
+    number: Sequence[Call]
+    """All attempts to the number that the evidence has."""
+    whole: bool
+    """The evidence is of the whole account, so those are all there are."""
+
+    @property
+    def moment(self) -> Moment:
+        """When it was decided, and until when the call would leave."""
+        decision = self.decided.decision
+        return Moment(read_instant(decision["decidedAt"]), read_instant(decision["leavesBy"]))
+
+    @property
+    def tried(self) -> tuple[tuple[Disposition, datetime], ...]:
+        """How the contact's attempts in the run had ended by then."""
+        ended = [one.past for one in self.own if one.booked_at is not None and one.booked_at <= self.decided.at]
+        return tuple(
+            sorted(((one.disposition, one.ended_at) for one in ended if one is not None), key=lambda one: one[1])
+        )
+
+
+def check(case: Case) -> None:
+    """Make a decision again. Raises NotTheSameError that says what differs."""
+    decision = case.decided.decision
+    try:
+        found = _remade(case)
+        inputs, versions = decision["inputs"], decision.get("versions", {})
+        if "rule" in decision:
+            _refused(case, Rule(decision["rule"]), found, inputs, versions)
+        else:
+            _allowed(case, found, inputs, versions)
+    except (KeyError, TypeError, ValueError, NotJsonError) as error:
+        raise NotTheSameError(f"the decision cannot be read: {error!r}") from error
+
+
+def _remade(case: Case) -> Callable[[Rule, Mapping[str, Json]], Answer]:
+    return lambda rule, inputs: _REMAKE[rule](case, inputs)
+
+
+def _allowed(
+    case: Case, remade: Callable[[Rule, Mapping[str, Json]], Answer], inputs: Mapping[str, Json], versions: Json
+) -> None:
+    if case.decided.attempt_id is None or set(inputs) != {rule.value for rule in CHECKS}:
+        raise NotTheSameError("it let an attempt through without asking every rule")
+    used: dict[str, str] = {}
+    for rule in CHECKS:
+        answer = remade(rule, inputs[rule])
+        if not isinstance(answer.verdict, Allow):
+            raise NotTheSameError(f"{rule} does not allow it: {answer.verdict.sentence}")
+        _same(rule, "inputs", answer.inputs, inputs[rule])
+        used.update(answer.versions)
+    _same("the decision", "versions", used, versions)
+
+
+def _refused(
+    case: Case,
+    rule: Rule,
+    remade: Callable[[Rule, Mapping[str, Json]], Answer],
+    inputs: Mapping[str, Json],
+    versions: Json,
+) -> None:
+    decision, answer = case.decided.decision, remade(rule, inputs)
+    if case.decided.attempt_id is not None:
+        raise NotTheSameError(f"an attempt was made though {rule} did not allow it")
+    verdict = answer.verdict
+    if isinstance(verdict, Allow):
+        raise NotTheSameError(f"{rule} allows it")
+    if isinstance(verdict, Deny):
+        _same(rule, "done reason", verdict.reason.value, case.decided.done_reason)
+    else:
+        _same(rule, "until", instant(verdict.at), decision.get("until"))
+    _same(rule, "sentence", verdict.sentence, decision["sentence"])
+    _same(rule, "inputs", answer.inputs, inputs)
+    _same(rule, "versions", dict(answer.versions), versions)
+
+
+def _same(what: str, name: str, found: Json, stored: Json) -> None:
+    plain = dict(found) if isinstance(found, Mapping) else found
+    if canonical(plain) != canonical(stored):
+        raise NotTheSameError(f"{what} gives the {name} {_short(plain)}, and {_short(stored)} is stored")
+
+
+def _short(value: Json) -> str:
+    return canonical(value).decode()[:200]
+
+
+# The rules, each with what it looked at
+
+
+def _asked(case: Case, rule: Rule, **known: Any) -> Answer:
+    return CHECKS[rule](replace(_NOBODY, **known), Policy(case.rules), case.moment)
+
+
+def _account_dnc(case: Case, inputs: Mapping[str, Json]) -> Answer:
+    return _asked(case, Rule.ACCOUNT_DNC, on_account_dnc=inputs["listed"])
+
+
+def _campaign_dnc(case: Case, inputs: Mapping[str, Json]) -> Answer:
+    return _asked(case, Rule.CAMPAIGN_DNC, on_campaign_dnc=inputs["listed"])
+
+
+def _contact_attempts(case: Case, inputs: Mapping[str, Json]) -> Answer:
+    others = [one for one in case.own if one.id != case.decided.attempt_id and one.reserved_at <= case.decided.at]
+    sent = sum(one.past is not None and one.booked_at is not None for one in others)
+    # of those that were never sent some do not count
+    if not sent <= inputs["attempts"] <= len(others):
+        raise NotTheSameError(f"{inputs['attempts']} attempts are said, and there were {sent} to {len(others)}")
+    made = next((one.number for one in case.own if one.id == case.decided.attempt_id), None)
+    if made is not None and made != inputs["attempts"] + 1:
+        raise NotTheSameError(f"attempt {made} of the contact was made after {inputs['attempts']} attempts")
+    return _asked(case, Rule.CONTACT_ATTEMPTS, attempts_count=inputs["attempts"], is_callback=inputs["callback"])
+
+
+def _retry_count(case: Case, _inputs: Mapping[str, Json]) -> Answer:
+    return _asked(case, Rule.RETRY_COUNT, tried=case.tried, is_callback=_is_callback(case))
+
+
+def _is_callback(case: Case) -> bool:
+    """Whether the attempt was asked for; a call-back is put off by no rule about retries."""
+    attempts = case.decided.decision["inputs"].get(Rule.CONTACT_ATTEMPTS)
+    return isinstance(attempts, dict) and bool(attempts["callback"])
+
+
+def _retry_period(case: Case, inputs: Mapping[str, Json]) -> Answer:
+    at = inputs["notBefore"]
+    return _asked(case, Rule.RETRY_PERIOD, not_before=None if at is None else read_instant(at))
+
+
+def _retry_window(case: Case, inputs: Mapping[str, Json]) -> Answer:
+    rule = None if _is_callback(case) or not case.tried else case.rules.own.after(case.tried[-1][0])
+    if rule is None or not rule.next_window:
+        return Answer(ALLOWED, {})
+    where = Whereabouts(tuple(inputs.get("zones", ())), (), tuple(inputs.get("places", ())))
+    return window_answer(case.timetable, where, *case.tried[-1], case.moment)
+
+
+def _number_limits(case: Case, inputs: Mapping[str, Json]) -> Answer:
+    """The counts that are stored must lie between what certainly and what possibly was known then; by them, the verdict
+    is made again."""
+    now = case.moment.now
+    certain, possible = _past(case, now - BOOKING), _past(case, now + BOOKING)
+    looked: list[Json] = []
+    reached: dict[str, set[datetime | None]] = {}
+    for one in inputs["limits"]:
+        limit, counted = case.limits[one["limit"]], one["counted"]
+        rule = replace(limit.rule, matter=None)
+        least, most = (standing(rule, found, {}, now) for found in (certain, possible))
+        # what a call was about is not in the evidence: fewer may have counted, never more
+        lowest = 0 if limit.rule.matter is not None else least.counted
+        if counted < lowest or (case.whole and counted > most.counted):
+            sentence = f"the attempts say from {lowest} to {most.counted}"
+            raise NotTheSameError(f"limit {limit.id} counted {counted}, and {sentence}")
+        looked.append({"limit": limit.id, "counted": counted, "most": limit.rule.count})
+        if counted >= limit.rule.count:
+            reached[limit_sentence(limit.rule, counted)] = {least.free_at, most.free_at}
+    if not reached:
+        return Answer(ALLOWED, {"limits": looked})
+    return Answer(_put_off(case, reached), {"limits": looked})
+
+
+def _past(case: Case, until: datetime) -> list[PastAttempt]:
+    found = [one.past for one in case.number if one.booked_at is not None and one.booked_at <= until]
+    return [one for one in found if one is not None]
+
+
+def _put_off(case: Case, reached: Mapping[str, set[datetime | None]]) -> NotBefore:
+    """Return until when, by the latest of the limits that are reached, as far as the attempts bear out what is
+    stored."""
+    decision = case.decided.decision
+    until = read_instant(decision["until"]) if "until" in decision else case.moment.now
+    sentence = decision.get("sentence", "")
+    by_attempts = reached.get(sentence, set())
+    if sentence in reached and (until in by_attempts or not case.whole):
+        return NotBefore(until, sentence)
+    known = [(at, said) for said, free in reached.items() for at in free if at is not None]
+    return NotBefore(*max(known, default=(case.moment.now, next(iter(reached)))))
+
+
+def _calling_hours(case: Case, inputs: Mapping[str, Json]) -> Answer:
+    where = Whereabouts(
+        tuple(inputs["zones"]),
+        tuple(Origin(one) for one in inputs["zonesFrom"]),
+        tuple(inputs["places"]),
+        tuple(Origin(one) for one in inputs["placesFrom"]),
+    )
+    since = inputs.get("since")
+    return hours_answer(case.timetable, where, None if since is None else read_instant(since), case.moment)
+
+
+_Remake: TypeAlias = Callable[[Case, Mapping[str, Json]], Answer]
+
+_REMAKE: Final[Mapping[Rule, _Remake]] = MappingProxyType(
+    {
+        Rule.ACCOUNT_DNC: _account_dnc,
+        Rule.CAMPAIGN_DNC: _campaign_dnc,
+        Rule.CONTACT_ATTEMPTS: _contact_attempts,
+        Rule.RETRY_COUNT: _retry_count,
+        Rule.RETRY_PERIOD: _retry_period,
+        Rule.RETRY_WINDOW: _retry_window,
+        Rule.NUMBER_LIMITS: _number_limits,
+        Rule.CALLING_HOURS: _calling_hours,
+    }
+)

@@ -1,0 +1,212 @@
+"""Writes archives of evidence: what was decided, by which rules and data, what was dialed, and the chain that vouches
+for it, in one signed file that :mod:`outdial.services.archive_check` checks with nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import tarfile
+import tempfile
+from collections.abc import AsyncIterator, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import IO, Final
+
+from outdial import rule_data, signing
+from outdial.core import archive
+from outdial.core.canonical import Json, canonical, read
+from outdial.core.evidence import Evidence, limit_document
+from outdial.core.history_file import Asked
+from outdial.core.model import CallingHours
+from outdial.core.stop_proof import signed_bytes
+from outdial.secretbox import SecretBox
+from outdial.services import history_export, signing_keys
+from outdial.store import evidence as store
+from outdial.store import signing_keys as keys_store
+from outdial.store.database import Database
+from outdial.store.runs import rules_from
+
+IN_MEMORY: Final = 1 << 20
+"""Bytes of a member that are kept in memory; larger ones are written to a temporary file."""
+
+PIECE: Final = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What an archive holds."""
+
+    decisions: int
+    attempts: int
+    bytes: int
+    key_id: str
+
+
+class _Member:
+    """A member that is being written: its hash and its length are known when it is whole."""
+
+    def __init__(self, name: str, file: IO[bytes]) -> None:
+        self.name = name
+        self.file = file
+        self._hash = hashlib.sha256()
+        self._bytes = 0
+        self._lines = 0
+
+    def write(self, piece: bytes) -> None:
+        self.file.write(piece)
+        self._hash.update(piece)
+        self._bytes += len(piece)
+        self._lines += piece.count(b"\n")
+
+    def document(self) -> dict[str, Json]:
+        return {"name": self.name, "bytes": self._bytes, "lines": self._lines, "sha256": self._hash.hexdigest()}
+
+
+async def write(database: Database, secrets: SecretBox, asked: Asked, out: IO[bytes]) -> Written:
+    """Write the archive of an account, a campaign or a run, up to what has happened by now; the same state makes the
+    same bytes. Raises DatabaseUnavailableError, RulePackError."""
+    evidence = Evidence()
+    with ExitStack() as stack:
+        members = {
+            name: _Member(name, stack.enter_context(tempfile.SpooledTemporaryFile(IN_MEMORY)))
+            for name in archive.MEMBERS
+        }
+        await _history(database, asked, members[archive.HISTORY], evidence)
+        async with database.snapshot() as connection:
+            runs = await store.run_rules(connection, sorted(evidence.run_ids))
+            limits = await store.every_limit(connection, asked.account_id)
+        _lines(members[archive.RUNS], (_run(one) for one in runs))
+        _lines(members[archive.LIMITS], (limit_document(*one) for one in limits))
+        hours = [rules_from(one.rules).calling_hours for one in runs]
+        versions = _rule_data(members, hours, evidence)
+        for name, lines in archive.derived(evidence, [limit for limit, _ in limits]).items():
+            for piece in lines:
+                members[name].write(piece)
+        manifest, key_id = await _manifest(database, secrets, asked, versions, list(members.values()))
+        _tar(out, list(members.values()), manifest)
+        return Written(len(evidence.decisions), len(evidence.calls), out.tell(), key_id)
+
+
+async def pieces(database: Database, secrets: SecretBox, asked: Asked) -> AsyncIterator[bytes]:
+    """Yield the archive piece by piece, once it is whole."""
+    with tempfile.SpooledTemporaryFile(IN_MEMORY) as file:
+        await write(database, secrets, asked, file)
+        file.seek(0)
+        while piece := file.read(PIECE):
+            yield piece
+
+
+async def _history(database: Database, asked: Asked, member: _Member, evidence: Evidence) -> None:
+    async for piece in history_export.export(database, asked):
+        member.write(piece)
+        for text in piece.splitlines():
+            document = read(text)
+            if document["kind"] == "row":
+                evidence.take(document["row"])
+
+
+def _run(run: store.RunRules) -> dict[str, Json]:
+    return {
+        "runId": run.run_id,
+        "instanceId": run.instance_id,
+        "campaignId": run.campaign_id,
+        "iid": run.iid,
+        "rules": run.rules,
+    }
+
+
+def _lines(member: _Member, documents: Iterable[Json]) -> None:
+    for document in documents:
+        member.write(archive.line(document))
+
+
+def _rule_data(members: dict[str, _Member], hours: list[CallingHours], evidence: Evidence) -> dict[str, str]:
+    """Write what calling hours were decided by; return the versions of what has no version in its own name."""
+    packs = sorted({one.rule_pack for one in hours if one.rule_pack is not None})
+    named = {included for name in packs for included in (*rule_data.load_pack(name).includes, name)}
+    _lines(
+        members[archive.PACKS],
+        ({"pack": name, "document": rule_data.pack_text(name)} for name in _included_first(named)),
+    )
+    years = [one.at.year for one in evidence.decisions] or [0]
+    codes = sorted(
+        {code for one in hours for code in one.holidays}
+        | {code for name in packs for code in rule_data.load_pack(name).calendars()}
+    )
+    _lines(members[archive.CALENDARS], (_calendar(code, min(years) - 1, max(years) + 1) for code in codes))
+    zones = sorted({zone for one in evidence.decisions for zone in zones_of(one.decision)})
+    data = ((zone, rule_data.zone_data(zone)) for zone in zones)
+    _lines(
+        members[archive.ZONES],
+        ({"zone": zone, "data": base64.b64encode(found).decode()} for zone, found in data if found is not None),
+    )
+    versions = rule_data.versions(with_holidays=bool(codes))
+    return {"tzdata": versions.tzdata, "holidays": versions.holidays}
+
+
+def _included_first(names: Iterable[str]) -> list[str]:
+    """Return packs in an order in which each can be read: no pack that is included includes another."""
+    return sorted(names, key=lambda name: (bool(rule_data.load_pack(name).includes), name))
+
+
+def _calendar(code: str, first_year: int, last_year: int) -> dict[str, Json]:
+    found = rule_data.holiday_calendar(code, first_year, last_year)
+    dates = {on.isoformat(): name for on, name in found.dates.items()}
+    return {"code": code, "firstYear": first_year, "lastYear": last_year, "dates": dates}
+
+
+def zones_of(decision: dict[str, Json]) -> list[str]:
+    """Return the zones that a stored decision names."""
+    inputs = decision["inputs"]
+    looked = [inputs] if "rule" in decision else list(inputs.values())
+    return [zone for one in looked if isinstance(one, dict) for zone in one.get("zones", ())]
+
+
+async def _manifest(
+    database: Database, secrets: SecretBox, asked: Asked, versions: dict[str, str], members: list[_Member]
+) -> tuple[bytes, str]:
+    while True:
+        key = await signing_keys.in_use(database, secrets)
+        async with database.connection() as connection:
+            private = await keys_store.private_of(connection, secrets, key.id)
+        if private is None:
+            # replaced this moment
+            continue
+        document = {
+            "kind": archive.KIND,
+            "version": archive.VERSION,
+            "of": asked.document(),
+            "data": versions,
+            "members": [one.document() for one in members],
+        }
+        return sealed(document, private, key.public), key.id
+
+
+def sealed(document: dict[str, Json], private: str, public: bytes) -> bytes:
+    """Return a manifest with its signature."""
+    signature = {
+        "algorithm": signing.ALGORITHM,
+        "keyId": signing.key_id(public),
+        "publicKey": signing.to_text(public),
+        "value": "",
+    }
+    whole = {**document, "signature": signature}
+    signature["value"] = signing.to_text(signing.sign(private, signed_bytes(whole)))
+    return canonical(whole) + b"\n"
+
+
+def _tar(out: IO[bytes], members: list[_Member], manifest: bytes) -> None:
+    """Write the file: nothing in it but names, lengths and contents, so that it depends on them alone."""
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for member in members:
+            member.file.seek(0)
+            tar.addfile(entry(member.name, member.document()["bytes"]), member.file)
+        tar.addfile(entry(archive.MANIFEST, len(manifest)), io.BytesIO(manifest))
+
+
+def entry(name: str, size: int) -> tarfile.TarInfo:
+    """Return a member's header."""
+    found = tarfile.TarInfo(name)
+    found.size, found.mode, found.mtime = size, 0o644, 0
+    return found

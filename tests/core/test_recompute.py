@@ -1,0 +1,276 @@
+"""What the gate decides, made again from what is stored of it: the same; and anything that was changed does not fit."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from core.test_explanation import NOON, POLICIES, WITHIN
+from outdial.core.canonical import canonical
+from outdial.core.evidence import Call, Decided, Evidence, limit_document, rates, read_limit
+from outdial.core.model import Disposition, RetryRule
+from outdial.core.recompute import Case, NotTheSameError, check
+from outdial.core.screening import CHECKS, Candidate, Rule, screen
+
+CONTACT, PHONE = "cc-1", "+13125550101"
+HELD = {name: held for name, held in POLICIES.items() if name != "all day"}
+
+
+def call(place, how, ago, *, own):
+    at = NOON - timedelta(days=3, seconds=ago)
+    return Call(
+        id=f"{place:032x}",
+        run_id=1 if own else 2,
+        contact_id=CONTACT if own else "cc-2",
+        phone=PHONE,
+        number=place + 1,
+        reserved_at=at,
+        dialed_at=at,
+        ended_at=at + timedelta(seconds=20),
+        booked_at=at + timedelta(seconds=21),
+        disposition=how,
+    )
+
+
+@st.composite
+def scenes(draw):
+    """A decision of the gate as it is stored, with the attempts it was made after."""
+    how = st.sampled_from([Disposition.BUSY, Disposition.NO_ANSWER, Disposition.ANSWERED_HUMAN, Disposition.UNKNOWN])
+    drawn = draw(st.lists(st.tuples(how, st.integers(60, 4 * 86400), st.booleans()), max_size=4))
+    drawn.sort(key=lambda one: -one[1])
+    calls = [call(place, how, ago, own=own) for place, (how, ago, own) in enumerate(drawn)]
+    own = [one for one in calls if one.run_id == 1]
+    policy = HELD[draw(st.sampled_from(sorted(HELD)))]
+    at = NOON + timedelta(seconds=draw(st.integers(-3 * 86400, 3 * 86400)))
+    candidate = Candidate(
+        contact_id=1,
+        phone=PHONE,
+        contact_zone=draw(st.sampled_from([None, "UTC", "Asia/Tokyo", "America/Chicago", "Nowhere"])),
+        number_zones=draw(st.sampled_from([(), ("America/Chicago",), ("UTC", "America/New_York")])),
+        attempts_count=len(own),
+        not_before=draw(st.none() | st.integers(-9, 9).map(lambda hour: NOON + timedelta(hours=hour))),
+        on_account_dnc=draw(st.integers(0, 9)) == 0,
+        on_campaign_dnc=draw(st.integers(0, 9)) == 0,
+        is_callback=draw(st.booleans()),
+        contact_state=draw(st.sampled_from([None, "IL", "FL"])),
+        tried=tuple((one.disposition, one.ended_at) for one in own),
+        past=tuple(one.past for one in calls),
+    )
+    decision = screen(candidate, policy, now=at, until=at + WITHIN)
+    return case_of(candidate, policy, decision, calls)
+
+
+def case_of(candidate, policy, decision, calls, *, whole=True):
+    # as it comes back from the database
+    document = json.loads(canonical(decision.document()))
+    allowed, attempt = decision.rule is None, None
+    if allowed:
+        attempt = replace(
+            call(90, None, 0, own=True), number=candidate.attempts_count + 1, ended_at=None, booked_at=None
+        )
+    decided = Decided(
+        row_id=7,
+        at=decision.moment.now + timedelta(milliseconds=5),
+        run_id=1,
+        contact_id=CONTACT,
+        attempt_id=None if attempt is None else attempt.id,
+        done_reason=getattr(decision.verdict, "reason", None),
+        decision=document,
+    )
+    number = [*calls, *([] if attempt is None else [attempt])]
+    return Case(
+        decided=decided,
+        rules=policy.rules,
+        timetable=policy.hours,
+        limits={one.id: one for one in policy.limits},
+        own=[one for one in number if one.run_id == 1],
+        number=number,
+        whole=whole,
+    )
+
+
+@settings(deadline=None)
+@given(case=scenes())
+def test_what_the_gate_answers_comes_out_again(case):
+    check(case)
+
+
+def changed(decision, data):
+    """The same decision with one thing in it changed; None where there is nothing of that kind."""
+    made = copy.deepcopy(decision)
+    of_rule = made["inputs"] if "rule" in made else made["inputs"][data.draw(st.sampled_from(list(CHECKS)))]
+    name = data.draw(st.sampled_from(sorted(of_rule) or ["nothing"]))
+    value = of_rule.get(name)
+    match name:
+        case "listed":
+            of_rule[name] = not value
+        case "attempts" | "most" | "ended" | "closedByCount":
+            of_rule[name] = value + data.draw(st.integers(1, 5))
+        case "disposition":
+            of_rule[name] = "rejected"
+        case "notBefore":
+            of_rule[name] = "2027-01-01T00:00:00.000000Z"
+        case "endedAt" | "at":
+            of_rule[name] = "2026-01-01T00:00:00.000000Z"
+        case "rules" | "closedBy":
+            of_rule[name] = [*value, "invented"]
+        case "limits" if value:
+            value[0]["counted"] += 9
+        case _:
+            return None
+    return made
+
+
+@settings(deadline=None)
+@given(case=scenes(), data=st.data())
+def test_an_input_that_was_changed_is_found(case, data):
+    decision = changed(case.decided.decision, data)
+    assume(decision is not None and decision != case.decided.decision)
+    with pytest.raises(NotTheSameError):
+        check(replace(case, decided=replace(case.decided, decision=decision)))
+
+
+@settings(deadline=None)
+@given(case=scenes(), data=st.data())
+def test_a_verdict_that_was_changed_is_found(case, data):
+    decision, decided = copy.deepcopy(case.decided.decision), case.decided
+    assume("rule" in decision)
+    match data.draw(st.sampled_from(["until", "sentence", "done", "allow", "rule"])):
+        case "until" if "until" in decision:
+            decision["until"] = "2027-05-05T00:00:00.000000Z"
+        case "sentence":
+            decision["sentence"] += " Or so."
+        case "done" if "until" not in decision:
+            decided = replace(decided, done_reason="reached")
+        case "allow":
+            decided = replace(decided, attempt_id="0" * 32)
+        case "rule":
+            decision["rule"] = next(rule.value for rule in Rule if rule.value != decision["rule"])
+        case _:
+            assume(False)
+    with pytest.raises(NotTheSameError):
+        check(replace(case, decided=replace(decided, decision=decision)))
+
+
+def scene(name, **candidate):
+    known = {"contact_zone": None, "number_zones": (), "attempts_count": 0, "not_before": None}
+    made = Candidate(1, PHONE, on_account_dnc=False, on_campaign_dnc=False, **{**known, **candidate})
+    return case_of(made, POLICIES[name], screen(made, POLICIES[name], now=NOON, until=NOON + WITHIN), [])
+
+
+def test_a_version_that_was_swapped_is_found():
+    case = scene("pack", contact_zone="America/New_York", contact_state="NY")
+    check(case)
+    decision = copy.deepcopy(case.decided.decision)
+    decision["versions"]["rulePack"] = "us@2026-10"
+    with pytest.raises(NotTheSameError, match="us@2026-10"):
+        check(replace(case, decided=replace(case.decided, decision=decision)))
+
+
+@pytest.mark.parametrize("counted", [0, 2])
+def test_a_count_that_no_attempt_bears_out_is_found(counted):
+    held = POLICIES["limits"]
+    one = replace(call(0, Disposition.BUSY, 60, own=False), dialed_at=NOON - timedelta(hours=30))
+    one = replace(one, ended_at=NOON - timedelta(hours=30), booked_at=NOON - timedelta(hours=30))
+    somebody = Candidate(1, PHONE, None, (), 0, None, on_account_dnc=False, on_campaign_dnc=False, past=(one.past,))
+    case = case_of(somebody, held, screen(somebody, held, now=NOON, until=NOON + WITHIN), [one])
+    check(case)
+    decision = copy.deepcopy(case.decided.decision)
+    # five within 48 hours are allowed: neither count would have held the call back
+    decision["inputs"]["number_limits"]["limits"][2]["counted"] = counted
+    tampered = replace(case, decided=replace(case.decided, decision=decision))
+    with pytest.raises(NotTheSameError, match=f"limit al-3 counted {counted}, and the attempts say from 1 to 1"):
+        check(tampered)
+    # of a part of the account others may have called too, never fewer
+    if counted == 2:
+        check(replace(tampered, whole=False))
+
+
+def test_rules_that_were_swapped_are_found():
+    case = scene("nine to six")
+    with pytest.raises(NotTheSameError, match="most"):
+        check(replace(case, rules=replace(case.rules, max_attempts=9)))
+    own = replace(case.rules.own, retry_rules=(RetryRule(Disposition.BUSY, most=1),))
+    check(replace(case, rules=replace(case.rules, own=own)))
+
+
+@pytest.mark.parametrize(
+    "decision",
+    [{}, {"inputs": {}}, {"decidedAt": "x", "leavesBy": "y", "inputs": {}}, {"rule": "no_such", "inputs": {}}],
+)
+def test_what_is_no_decision_is_told(decision):
+    case = scene("nine to six")
+    with pytest.raises(NotTheSameError):
+        check(replace(case, decided=replace(case.decided, decision=decision)))
+
+
+def test_an_attempt_that_does_not_follow_those_before_is_found():
+    case = scene("nine to six")
+    own = [replace(one, number=3) for one in case.own]
+    with pytest.raises(NotTheSameError, match="attempt 3 of the contact was made after 0 attempts"):
+        check(replace(case, own=own))
+    with pytest.raises(NotTheSameError, match="0 attempts are said, and there were 1 to 1"):
+        check(replace(case, own=[call(0, Disposition.BUSY, 60, own=True), *case.own]))
+
+
+class TestRates:
+    def test_the_most_calls_in_a_window_and_when_that_was_reached(self):
+        limits = POLICIES["limits"].limits
+        calls = [call(place, Disposition.BUSY, ago, own=True) for place, ago in enumerate((90_000, 3600, 1800, 0))]
+        found = {one["limit"]: one for one in rates(calls, limits)}
+        assert (found["al-1"]["counted"], found["al-1"]["most"]) == (3, 2)
+        assert found["al-1"]["reachedAt"] == "2026-11-22T12:00:00.000000Z"
+        # 25 hours lie within 48
+        assert found["al-3"]["counted"] == 4
+        assert "al-2" not in found, "nobody was talked to"
+
+    def test_what_was_not_sent_and_what_lives_does_not_count(self):
+        unsent = replace(call(1, Disposition.CANCELLED, 60, own=True), dialed_at=None)
+        living = replace(call(2, None, 60, own=True), ended_at=None, booked_at=None)
+        assert list(rates([unsent, living], POLICIES["limits"].limits)) == []
+
+    def test_limits_are_read_back(self):
+        for limit in POLICIES["limits"].limits:
+            assert read_limit(json.loads(canonical(limit_document(limit, NOON)))) == limit
+
+
+RESERVED = {
+    "id": 1,
+    "at": "2026-03-01T10:00:00.000000Z",
+    "runId": 1,
+    "contactId": CONTACT,
+    "attemptId": "a",
+    "action": "attempt",
+    "from": None,
+    "to": "reserved",
+    "reason": "",
+    "detail": {"phone": PHONE, "number": 1, "screening": {"inputs": {}}},
+}
+
+
+class TestRows:
+    def test_an_attempt_is_pieced_together(self):
+        evidence = Evidence()
+        evidence.take(RESERVED)
+        detail = {"ended_at": "2026-03-01T10:00:09+00:00", "disposition": "busy", "dialed_at": None}
+        evidence.take({**RESERVED, "id": 2, "from": "reserved", "to": "ended", "detail": detail})
+        found = evidence.calls["a"]
+        assert (found.disposition, found.ended_at) == (Disposition.BUSY, datetime(2026, 3, 1, 10, 0, 9, tzinfo=UTC))
+        assert [one.attempt_id for one in evidence.decisions] == ["a"]
+
+    @pytest.mark.parametrize(
+        "row",
+        [
+            {"detail": {"phone": PHONE}},
+            {"from": "reserved", "to": "ended", "detail": {"ended_at": "2026-03-01T10:00:09+00:00"}},
+        ],
+    )
+    def test_a_row_that_nobody_has_written_is_told(self, row):
+        with pytest.raises(ValueError, match="row 1"):
+            Evidence().take({**RESERVED, **row})
