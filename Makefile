@@ -51,6 +51,9 @@ ATTEMPTS ?= 500000
 bench-exports: .venv/dev ## measure the memory that files of a run of CONTACTS and ATTEMPTS take
 	$(BIN)/python -m bench.exports $(CONTACTS) $(ATTEMPTS)
 
+bench-webhooks: .venv/dev ## measure what an attempt costs with a webhook that is told of it, and without
+	$(BIN)/python -m bench.webhooks
+
 bench-watchdog: .venv/dev ## measure how many packets and INVITEs the watchdog takes
 	$(BIN)/python -m bench.watchdog
 
@@ -62,4 +65,4 @@ docs: .venv/dev ## write the generated reference pages
 	$(BIN)/python scripts/docs.py
 
 .PHONY: help install run check test nemesis nemesis-broken model fuzz bench bench-stop bench-api bench-import bench-exports \
-	bench-watchdog docs
+	bench-watchdog bench-webhooks docs

@@ -35,10 +35,28 @@ class Limit:
     live: int
 
 
+@dataclass(frozen=True, slots=True)
+class CallerCaps:
+    """How much may be called with one caller ID, over all runs; None: as much as its trunk allows."""
+
+    max_concurrent_calls: int | None = None
+    calls_per_second: float | None = None
+    calls_per_day: int | None = None
+    """In any 24 hours."""
+
+
+NO_CAPS: Final = CallerCaps()
+
+
 def room(limits: Iterable[Limit], *, wanted: int) -> int:
     """Return how many more calls every limit allows, between 0 and ``wanted``."""
     free = [limit.cap - limit.live for limit in limits if limit.cap is not None]
     return max(0, min([wanted, *free]))
+
+
+def full(limits: Iterable[Limit]) -> str | None:
+    """Return the name of a limit that allows no call more; None when each allows one."""
+    return next((limit.name for limit in limits if limit.cap is not None and limit.live >= limit.cap), None)
 
 
 def slots(

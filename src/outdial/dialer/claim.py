@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, assert_never
 
 from outdial import clock, rule_data
-from outdial.core import ids
+from outdial.core import ids, shares
 from outdial.core.model import DoneReason, Run, Trunk
-from outdial.core.pacing import Limit, room, slots, slowed
+from outdial.core.pacing import Limit, full, room, slots, slowed
 from outdial.core.screening import Allow, Candidate, Decision, Deny, NotBefore, Policy, screen
 from outdial.store import reserve as store
-from outdial.store.database import Database
+from outdial.store import turns
+from outdial.store.database import Connection, Database
 from outdial.store.reserve import Budget, Facts, Reservation, Verdict
 
 LARGEST_CLAIM: Final = 16
@@ -30,6 +31,13 @@ LATE_SECONDS: Final = 1.0
 """How much later than its instant a call may leave: calling hours are asked for that long ahead."""
 
 NO_LEAD: Final = timedelta()
+
+TURN_SECONDS: Final = 0.05
+"""Wait before another look when it is another run's turn."""
+
+TRUNK: Final = "trunk"
+TURN: Final = "turn"
+"""What holds a run back: the lines of its trunk, and the runs it shares them with."""
 
 IDLE_SECONDS: Final = 1.0
 """Longest wait before another look, when nothing says when something can be dialed."""
@@ -81,11 +89,24 @@ async def claim(
         facts = await store.facts(connection, run)
         # the answer's instant, not the question's: a call may leave a moment late, never early
         heard = clock.boottime()
-        free = room(_limits(run, trunk, facts), wanted=LARGEST_CLAIM)
+        limits, stand = _limits(run, trunk, facts), facts.stand
+        free = room(limits, wanted=LARGEST_CLAIM)
         if free == 0:
+            by = full(limits) or ""
+            # who waits for a line of the trunk goes on wanting one; who is full by itself leaves them to others
+            await _note(connection, run, facts, by, wants=by == TRUNK and stand.own.wants)
             return Claim(Verdict.RESERVED, wait_seconds=IDLE_SECONDS)
+        rate, wants = _trunk_rate(trunk, facts), _wants(run, trunk, facts)
+        ahead = shares.step(stand.own, stand.others, per_second=rate, seconds=HORIZON_SECONDS)
+        may = shares.allowance(stand.own, stand.others, step=ahead)
+        if may == 0:
+            await _note(connection, run, facts, TURN, wants=stand.own.wants)
+            return Claim(Verdict.RESERVED, wait_seconds=TURN_SECONDS)
+        free = free if may is None else min(free, may)
         found = await store.candidates(connection, run, LARGEST_SCREENING if many else free, facts.limits)
         if not found:
+            if stand.own.wants:
+                await _note(connection, run, facts, "", wants=False)
             due = await store.next_due(connection, run.id)
             if due is None:
                 return Claim(Verdict.RESERVED, wait_seconds=IDLE_SECONDS, exhausted=True)
@@ -94,10 +115,19 @@ async def claim(
         plan = make_plan(run, trunk, facts, found, (uuid.uuid4() for _ in found), free=free, lead=lead)
         wish = plan.wish
         if not (wish.wanted or wish.denied or wish.deferred):
+            if stand.others:
+                await _note(connection, run, facts, "", wants=wants)
             seconds = (plan.next_at - facts.now).total_seconds() - HORIZON_SECONDS
             return Claim(Verdict.RESERVED, wait_seconds=max(seconds, 0.001))
         asked.update(attempt_id for _, attempt_id in wish.wanted)
-        verdict, reserved = await store.reserve(connection, run, node_id, wish)
+        if wish.wanted and stand.others:
+            async with connection.transaction():
+                verdict, reserved = await store.reserve(connection, run, node_id, wish)
+                if verdict is Verdict.RESERVED:
+                    share = shares.after(stand.own, stand.others, len(reserved))
+                    await turns.charge(connection, run.id, share, wants=wants)
+        else:
+            verdict, reserved = await store.reserve(connection, run, node_id, wish)
     people = {candidate.contact_id: candidate for candidate in found}
     places = tuple(
         Place(attempt_id, people[contact_id], heard + (at + lead - facts.now).total_seconds())
@@ -137,9 +167,9 @@ def make_plan(
                 deferred.append((candidate.contact_id, at))
             case _:
                 assert_never(decision.verdict)
-    trunk_rate = slowed(trunk.calls_per_second, facts.refused_at, now=facts.now)
-    rates = [trunk_rate, *(() if run.calls_per_second is None else (run.calls_per_second,))]
-    seen = [at for at in (facts.run_next_at, facts.trunk_next_at) if at is not None]
+    trunk_rate = _trunk_rate(trunk, facts)
+    rates = [trunk_rate, *_own_rates(run, facts)]
+    seen = [at for at in (facts.run_next_at, facts.trunk_next_at, facts.caller_next_at) if at is not None]
     instants, next_at = slots(
         max([facts.now, *seen]),
         now=facts.now,
@@ -163,6 +193,29 @@ def make_plan(
     return Plan(wish, instants, next_at)
 
 
+async def _note(connection: Connection, run: Run, facts: Facts, by: str, *, wants: bool) -> None:
+    """Write down what holds the run back, where that is news."""
+    stand = facts.stand
+    if not stand.is_known(by=by, wants=wants, now=facts.now):
+        await turns.held(connection, run.id, by=by, wants=wants, share=shares.begins_at(stand.own, stand.others))
+
+
+def _trunk_rate(trunk: Trunk, facts: Facts) -> float:
+    return slowed(trunk.calls_per_second, facts.refused_at, now=facts.now)
+
+
+def _own_rates(run: Run, facts: Facts) -> list[float]:
+    return [rate for rate in (run.calls_per_second, facts.caller.calls_per_second) if rate is not None]
+
+
+def _wants(run: Run, trunk: Trunk, facts: Facts) -> bool:
+    """Whether a run with somebody to dial wants its part of the trunk's rate: one that may not dial that fast by its
+    own takes what it can, and nobody waits for it."""
+    weights = facts.stand.own.weight + sum(other.weight for other in facts.stand.others if other.wants)
+    part = _trunk_rate(trunk, facts) * facts.stand.own.weight / weights
+    return all(rate >= part for rate in _own_rates(run, facts))
+
+
 def _run_cap(run: Run, trunk: Trunk) -> int:
     return trunk.max_channels if run.max_concurrent_calls is None else run.max_concurrent_calls
 
@@ -170,7 +223,9 @@ def _run_cap(run: Run, trunk: Trunk) -> int:
 def _limits(run: Run, trunk: Trunk, facts: Facts) -> list[Limit]:
     return [
         Limit("run", run.max_concurrent_calls, facts.run_live),
-        Limit("trunk", trunk.max_channels, facts.trunk_live),
+        Limit(TRUNK, trunk.max_channels, facts.trunk_live),
+        Limit("caller_id", facts.caller.max_concurrent_calls, facts.caller_live),
+        Limit("caller_id_day", facts.caller.calls_per_day, facts.caller_day),
         Limit("application", facts.application_cap, facts.application_live),
     ]
 
@@ -184,6 +239,9 @@ def _budgets(run: Run, trunk: Trunk, trunk_rate: float, facts: Facts, instants: 
         Budget(store.run_budget(run.id), facts.run_next_at, instants[-1] + after),
         Budget(store.trunk_budget(trunk.id), facts.trunk_next_at, instants[-1] + _interval(trunk_rate)),
     ]
+    if facts.caller.calls_per_second is not None:
+        next_at = instants[-1] + _interval(facts.caller.calls_per_second)
+        budgets.append(Budget(store.caller_budget(run.iid, run.rules.caller_id), facts.caller_next_at, next_at))
     if facts.application_cap is not None:
         # no rate: the row only lets one reservation at a time count the application's calls
         budgets.append(Budget(store.application_budget(run.iid), _EPOCH, _EPOCH))

@@ -23,6 +23,7 @@ from outdial.api.native.routes import Routes
 from outdial.api.native.runs import RunRoutes
 from outdial.api.native.stops import WideStopRoutes
 from outdial.api.native.views import Failure
+from outdial.api.native.webhooks import WebhookRoutes
 from outdial.api.openapi import Catalog
 from outdial.api.parts import ApiParts
 from outdial.api.ratelimit import RateLimiter
@@ -51,6 +52,7 @@ def routers(
         ("Attempt limits", AttemptLimitRoutes(parts), door),
         ("Flows", FlowRoutes(parts), door),
         ("Trunks", TrunkRoutes(parts), door),
+        ("Webhooks", WebhookRoutes(parts), door),
         ("Application", ApplicationRoutes(parts), door),
     ):
         router = APIRouter(prefix=NATIVE.removesuffix("/"), tags=[tag])
