@@ -23,7 +23,7 @@ def test_the_life_of_a_webhook(outdial, created):
     shown = outdial("webhook", "rotate", webhook, "--overlap", 60)
     assert "whsec_" in shown.stdout
     assert made["secret"] not in shown.stdout
-    assert "There is no message." in outdial("webhook", "deliveries", webhook, "--state", "dead").stdout
+    assert "There is no message." in outdial("webhook", "deliveries", webhook, "--state", "dead").stderr
     assert outdial("webhook", "deliveries", webhook, "--json").json == []
     assert outdial("webhook", "replay", webhook, "--json").json == {"replayedCount": 0}
     missing = outdial("webhook", "replay", webhook, "--id", 7)

@@ -121,8 +121,8 @@ def test_shares_are_those_of_the_vendors_example():
     assert abs(line.calls[1] - 300) <= 1
 
 
-def test_a_step_is_a_part_of_what_leaves_meanwhile_and_one_call_at_least():
+def test_a_step_is_a_part_of_the_lines_there_are_and_one_call_at_least():
     own, other = Turn(5, 0.0, wants=True), Turn(3, 0.0, wants=True)
-    assert step(own, [other], per_second=100.0, seconds=0.2) == 12.5
-    assert step(own, [replace(other, wants=False)], per_second=100.0, seconds=0.2) == 20.0
-    assert step(other, [own], per_second=1.0, seconds=0.2) == 1.0
+    assert step(own, [other], lines=20) == 12.5
+    assert step(own, [replace(other, wants=False)], lines=20) == 20.0
+    assert step(other, [own], lines=1) == 1.0

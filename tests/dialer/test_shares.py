@@ -11,7 +11,8 @@ from itertools import pairwise
 
 import pytest
 
-from dialing import add_campaign, phones, set_stage
+from dialing import add_campaign, dialing, phones, set_stage, with_rules
+from engines import simulated
 from outdial.core.model import EngineKind
 from outdial.core.pacing import CallerCaps
 from outdial.dialer.claim import claim
@@ -125,13 +126,23 @@ class TestShares:
         await ask(stage, low)
         assert await taken(stage, low) == before + 16
 
-    async def test_whose_turn_it_is_not_waits_and_it_is_said(self, stage):
+    async def test_whose_turn_it_is_not_waits_and_it_is_said(self, stage, monkeypatch):
+        # however slow this machine is
+        monkeypatch.setattr(turns, "WANTS_SECONDS", 600.0)
         high = await begin(stage, stage.campaign_id, priority=5)
         low = await another(stage, phones(PEOPLE, area=556), priority=1)
         for run in (high, low):
             await ask(stage, run)
         async with stage.database.connection() as connection:
             await connection.execute("UPDATE run_turns SET share = share + 100 WHERE run_id = $1", low.id)
+        # to take turns is no waiting
+        assert not (await ask(stage, low)).places
+        assert await held_by(stage, low) is None
+        async with stage.database.connection() as connection:
+            await connection.execute(
+                "UPDATE run_turns SET wants_until = clock_timestamp() + interval '1.9 seconds' WHERE run_id = $1",
+                low.id,
+            )
         found = await ask(stage, low)
         assert (found.places, found.verdict) == ((), Verdict.RESERVED)
         assert found.wait_seconds > 0
@@ -164,6 +175,28 @@ class TestShares:
         assert (await ask(stage, run)).places
         async with stage.database.connection() as connection:
             assert await connection.fetchval("SELECT count(*) FROM run_turns") == 0
+
+
+async def test_a_node_dials_both_to_their_end_and_the_more_important_one_faster(database, secret_box, tmp_path):
+    rules = with_rules(max_attempts=1)
+    stage = await set_stage(
+        database, secret_box, phones(40, last="70"), rules=rules, max_channels=4, calls_per_second=1000.0
+    )
+    high = await begin(stage, stage.campaign_id, priority=5)
+    others = phones(40, last="70", area=556)
+    campaign_id = await add_campaign(database, stage.owner, others, rules=rules, list_name="others", name="Summer")
+    low = await begin(stage, campaign_id, priority=1)
+
+    async def all_called() -> bool:
+        return await taken(stage, high) + await taken(stage, low) == 80
+
+    async with simulated() as engine, dialing(stage, engine, tmp_path):
+        await until(all_called, seconds=120)
+    async with database.connection() as connection:
+        order = await connection.fetch("SELECT run_id FROM attempts ORDER BY reserved_at LIMIT 42")
+    first = [row["run_id"] for row in order].count(high.id)
+    # five of six, save for what the first to ask has had to itself
+    assert first >= 28
 
 
 async def cap(stage, **caps) -> None:

@@ -153,7 +153,8 @@ def send_test(webhook: WebhookId, *, account: Account = None, as_json: Json = Fa
 
     answer = in_context(work)
     if as_json:
-        output.print_json(answer)
+        told = {"delivered": answer.delivered, "status": answer.status, "problem": answer.problem}
+        output.print_json({**told, "seconds": answer.seconds})
     elif answer.delivered:
         output.say(f"Delivered: HTTP status {answer.status} after {answer.seconds:.2f} s.")
     else:
@@ -239,7 +240,7 @@ async def _account_of(context: Context, iid: str) -> str:
 
 def _show_secret(made: NewWebhookSecret, *, as_json: bool) -> None:
     if as_json:
-        output.print_json(made)
+        output.print_json({"webhook": made.webhook, "secret": made.secret})
         return
     output.print_fields({"id": made.webhook.id, "url": made.webhook.url, "secret": made.secret})
     output.note("The secret is shown this once; the receiver checks signatures with it.")

@@ -41,11 +41,11 @@ def begins_at(own: Turn, others: Sequence[Turn]) -> float:
     return own.share if own.wants else max(own.share, least)
 
 
-def step(own: Turn, others: Sequence[Turn], *, per_second: float, seconds: float) -> float:
-    """Return how many calls a run may take ahead of its turn: its part of what the lines let out in so many seconds,
-    and one at least."""
+def step(own: Turn, others: Sequence[Turn], *, lines: float) -> float:
+    """Return how many calls a run may take ahead of its turn: its part of the lines that can be used in one look, and
+    one at least. Where they become free one by one, that is one."""
     weights = own.weight + sum(other.weight for other in others if other.wants)
-    return max(LEAST_STEP, per_second * seconds * own.weight / weights)
+    return max(LEAST_STEP, lines * own.weight / weights)
 
 
 def allowance(own: Turn, others: Sequence[Turn], *, step: float = LEAST_STEP) -> int | None:

@@ -35,6 +35,9 @@ NO_LEAD: Final = timedelta()
 TURN_SECONDS: Final = 0.05
 """Wait before another look when it is another run's turn."""
 
+SHARED_SECONDS: Final = 0.1
+"""Wait before another look at a trunk that is full and shared: whose call ends, the others are not told."""
+
 TRUNK: Final = "trunk"
 TURN: Final = "turn"
 """What holds a run back: the lines of its trunk, and the runs it shares them with."""
@@ -75,6 +78,8 @@ class Plan:
     instants: tuple[datetime, ...]
     next_at: datetime
     """When the rate lets the next call leave."""
+    allowed: int
+    """Contacts that may be dialed now, whether or not there is a line for them."""
 
 
 async def claim(
@@ -93,14 +98,18 @@ async def claim(
         free = room(limits, wanted=LARGEST_CLAIM)
         if free == 0:
             by = full(limits) or ""
-            # who waits for a line of the trunk goes on wanting one; who is full by itself leaves them to others
-            await _note(connection, run, facts, by, wants=by == TRUNK and stand.own.wants)
-            return Claim(Verdict.RESERVED, wait_seconds=IDLE_SECONDS)
-        rate, wants = _trunk_rate(trunk, facts), _wants(run, trunk, facts)
-        ahead = shares.step(stand.own, stand.others, per_second=rate, seconds=HORIZON_SECONDS)
+            # who is full by itself leaves the lines to others
+            wants = by == TRUNK and (stand.own.wants or await _somebody(connection, run, trunk, facts))
+            await _note(connection, run, facts, by, wants=wants)
+            return Claim(Verdict.RESERVED, wait_seconds=SHARED_SECONDS if wants and stand.others else IDLE_SECONDS)
+        wants = _wants(run, trunk, facts)
+        lines = min(_trunk_rate(trunk, facts) * HORIZON_SECONDS, trunk.max_channels - facts.trunk_live)
+        ahead = shares.step(stand.own, stand.others, lines=lines)
         may = shares.allowance(stand.own, stand.others, step=ahead)
         if may == 0:
-            await _note(connection, run, facts, TURN, wants=stand.own.wants)
+            # to take turns is no waiting; to have none for a second is
+            by = "" if stand.wants_freshly(facts.now) else TURN
+            await _note(connection, run, facts, by, wants=stand.own.wants)
             return Claim(Verdict.RESERVED, wait_seconds=TURN_SECONDS)
         free = free if may is None else min(free, may)
         found = await store.candidates(connection, run, LARGEST_SCREENING if many else free, facts.limits)
@@ -190,7 +199,15 @@ def make_plan(
         application_cap=facts.application_cap,
         decisions={contact_id: decisions[contact_id].document() for contact_id, _ in (*denied, *deferred, *wanted)},
     )
-    return Plan(wish, instants, next_at)
+    return Plan(wish, instants, next_at, len(allowed))
+
+
+async def _somebody(connection: Connection, run: Run, trunk: Trunk, facts: Facts) -> bool:
+    """Whether a run that shares its trunk has somebody to dial who only wants a line."""
+    if not facts.stand.others:
+        return False
+    found = await store.candidates(connection, run, LARGEST_CLAIM, facts.limits)
+    return make_plan(run, trunk, facts, found, iter(()), free=0).allowed > 0
 
 
 async def _note(connection: Connection, run: Run, facts: Facts, by: str, *, wants: bool) -> None:

@@ -42,11 +42,14 @@ class Stand:
     """What was written down last; it holds until:"""
     held_until: datetime | None = None
 
+    def wants_freshly(self, now: datetime) -> bool:
+        """Whether it has taken calls a moment ago, or has said so lately that it wants some."""
+        return self.wants_until is not None and self.wants_until > now + FRESH
+
     def is_known(self, *, by: str, wants: bool, now: datetime) -> bool:
         """Whether there is nothing new to be written down."""
-        told = self.held_by if self.held_until is not None and self.held_until > now + FRESH else ""
-        wanting = self.wants_until is not None and self.wants_until > now + FRESH
-        return told == by and (wanting if wants else not self.own.wants)
+        told = self.held_by == by and self.held_until is not None and self.held_until > now + FRESH
+        return (told or not by) and (self.wants_freshly(now) if wants else not self.own.wants)
 
 
 ALONE: Final = Stand()
@@ -78,7 +81,7 @@ async def charge(connection: Connection, run_id: int, share: float, *, wants: bo
         INSERT INTO run_turns (run_id, share, wants_until)
         VALUES ($1, $2, CASE WHEN $3 THEN clock_timestamp() + $4 * interval '1 second' ELSE '-infinity' END)
             ON CONFLICT (run_id) DO UPDATE
-           SET share = excluded.share, wants_until = excluded.wants_until, held_until = '-infinity'
+           SET share = excluded.share, wants_until = excluded.wants_until
         """,
         run_id,
         share,
@@ -88,7 +91,7 @@ async def charge(connection: Connection, run_id: int, share: float, *, wants: bo
 
 
 async def held(connection: Connection, run_id: int, *, by: str, wants: bool, share: float) -> None:
-    """Write down what holds a run back, empty: nothing does; and whether it wants lines, at which share it begins where
+    """Write down what holds a run back, empty: nothing new; and whether it wants lines, at which share it begins where
     it had wanted none before."""
     await connection.execute(
         """
@@ -98,7 +101,9 @@ async def held(connection: Connection, run_id: int, *, by: str, wants: bool, sha
             ON CONFLICT (run_id) DO UPDATE
            SET share = CASE WHEN t.wants_until > clock_timestamp() THEN t.share
                             ELSE greatest(t.share, excluded.share) END,
-               wants_until = excluded.wants_until, held_by = excluded.held_by, held_until = excluded.held_until
+               wants_until = excluded.wants_until,
+               held_by = CASE WHEN $2 <> '' THEN excluded.held_by ELSE t.held_by END,
+               held_until = CASE WHEN $2 <> '' THEN excluded.held_until ELSE t.held_until END
         """,
         run_id,
         by,
@@ -109,7 +114,7 @@ async def held(connection: Connection, run_id: int, *, by: str, wants: bool, sha
 
 
 async def held_by(connection: Connection, run_id: int) -> str | None:
-    """Return what holds a run back now; None: nothing does, as far as is known."""
+    """Return what a run has waited for within the last seconds; None: for nothing, as far as is known."""
     found: str | None = await connection.fetchval(
         "SELECT held_by FROM run_turns WHERE run_id = $1 AND held_until > clock_timestamp()", run_id
     )

@@ -280,8 +280,8 @@ class RunDetail(View, frozen=True):
     placed_count: int
     answered_count: int
     held_by: str | None
-    """What an active run waits for right now: run, trunk, application, caller_id, caller_id_day, or turn, when it is
-    another run's on the same trunk; null: nothing."""
+    """What an active run has waited for in the last three seconds: run, trunk, application, caller_id or caller_id_day,
+    or turn, when it is another run's on the same trunk; null: nothing."""
     history: list[MoveView]
     stop_report: StopReportView | None
 
