@@ -13,11 +13,13 @@ import pytest
 
 from dialing import add_campaign, dialing, phones, set_stage, with_rules
 from engines import simulated
+from outdial.api.metrics import Metrics
 from outdial.core.model import EngineKind
 from outdial.core.pacing import CallerCaps
 from outdial.dialer.claim import claim
-from outdial.services import caller_ids, runs
-from outdial.store import engines, nodes, turns
+from outdial.services import caller_ids, run_views, runs
+from outdial.services.webhook_keeper import WebhookCounts
+from outdial.store import engines, metrics, nodes, turns
 from outdial.store.nodes import NodeRow
 from outdial.store.reserve import Verdict
 from waiting import until
@@ -210,7 +212,9 @@ async def cap(stage, **caps) -> None:
 
 
 class TestCallerIds:
-    async def test_calls_at_once_are_capped_over_runs_and_nodes(self, stage):
+    async def test_calls_at_once_are_capped_over_runs_and_nodes(self, stage, monkeypatch):
+        # however slow this machine is
+        monkeypatch.setattr(turns, "WANTS_SECONDS", 600.0)
         first = await begin(stage, stage.campaign_id, priority=5)
         second = await another(stage, phones(PEOPLE, area=556), priority=5)
         await cap(stage, max_concurrent_calls=3)
@@ -219,6 +223,13 @@ class TestCallerIds:
             assert await taken(stage, first) + await taken(stage, second) <= 3
         assert await taken(stage, first) + await taken(stage, second) == 3
         assert {await held_by(stage, first), await held_by(stage, second)} == {"caller_id"}
+        shown = await run_views.view_run(stage.database, iid=stage.owner.iid, instance_id=first.instance_id)
+        assert shown.held_by == "caller_id"
+        async with stage.database.connection() as connection:
+            live = await metrics.live(connection)
+        assert live.held == {"caller_id": 2}
+        text = Metrics(WebhookCounts()).text(live)
+        assert b'outdial_runs_held{by="caller_id"} 2.0' in text
         await hang_up(stage, count=1)
         await ask(stage, first)
         await ask(stage, second)
