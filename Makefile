@@ -58,6 +58,9 @@ bench-exports: .venv/dev ## measure the memory that files of a run of CONTACTS a
 bench-simulate: .venv/dev ## measure how a campaign of CONTACTS people is played through
 	$(BIN)/python -m bench.simulate $(CONTACTS)
 
+bench-webhooks: .venv/dev ## measure what an attempt costs with a webhook that is told of it, and without
+	$(BIN)/python -m bench.webhooks
+
 bench-watchdog: .venv/dev ## measure how many packets and INVITEs the watchdog takes
 	$(BIN)/python -m bench.watchdog
 
@@ -73,4 +76,4 @@ docs: .venv/dev ## write the generated reference pages
 	$(BIN)/python scripts/docs.py
 
 .PHONY: help install run check test nemesis simulate nemesis-broken model bench bench-stop bench-api \
-	bench-import bench-exports bench-simulate bench-watchdog bench-explain fuzz docs
+	bench-import bench-exports bench-simulate bench-webhooks bench-watchdog bench-explain fuzz docs

@@ -10,10 +10,15 @@ import aiohttp
 import pytest
 from fastapi import FastAPI
 
+from dialing import phones, set_stage
 from outdial import serve
+from outdial.config import Settings
 from outdial.core.errors import StartupError
 from outdial.listening import listen, url_of
+from outdial.services import webhooks
+from support.programs import free_port
 from waiting import until
+from webhooks import insert_run, receiving
 
 
 class TestSignals:
@@ -137,3 +142,28 @@ class TestParts:
         async with serve._beside(asyncio.Event().wait(), name="part") as part:
             pass
         assert part.cancelled()
+
+
+async def test_whoever_serves_the_api_tells_webhooks(dsn, tmp_path):
+    settings = Settings(
+        _env_file=None, data_dir=tmp_path, database_url=dsn, http_port=free_port(), webhook_private_hosts="127.0.0.1"
+    )
+    async with receiving() as receiver, serve.serving(settings, dialer=False, api=True) as running:
+        stage = await set_stage(running.context.database, running.context.secrets, phones(1))
+        await webhooks.create_webhook(
+            stage.database,
+            stage.secrets,
+            account_id=stage.owner.account_id,
+            iid=None,
+            url=receiver.url,
+            actor="test",
+        )
+        async with stage.database.connection() as connection:
+            await insert_run(connection, stage.owner, trunk_id=stage.trunk.id)
+
+        async def told_and_counted() -> bool:
+            async with aiohttp.ClientSession() as session, session.get(f"{running.url}/metrics") as answer:
+                return 'outdial_webhook_messages_total{outcome="sent"} 1.0' in await answer.text()
+
+        await until(told_and_counted, seconds=60)
+        assert receiver.events == ["run.started"]

@@ -81,6 +81,11 @@ class Settings(BaseSettings):
         description="Hosts of pre-call fetches, separated by commas, that may be private addresses, e.g. crm.internal; "
         "all others must be public",
     )
+    webhook_private_hosts: str = Field(
+        default="",
+        description="Hosts of webhooks, separated by commas, that may be private addresses, e.g. crm.internal; all "
+        "others must be public",
+    )
     speech_command: str = Field(
         default="espeak-ng -v {language} --stdin --stdout",
         description="Program that speaks the texts of flows: it reads a text and writes a WAV; `{language}` stands for "
@@ -138,4 +143,13 @@ class Settings(BaseSettings):
     @property
     def private_hosts(self) -> frozenset[str]:
         """Hosts of pre-call fetches that may be private addresses, in lower case."""
-        return frozenset(host.strip().lower() for host in self.pre_call_private_hosts.split(",") if host.strip())
+        return _hosts(self.pre_call_private_hosts)
+
+    @property
+    def hosts_of_webhooks(self) -> frozenset[str]:
+        """Hosts of webhooks that may be private addresses, in lower case."""
+        return _hosts(self.webhook_private_hosts)
+
+
+def _hosts(listed: str) -> frozenset[str]:
+    return frozenset(host.strip().lower() for host in listed.split(",") if host.strip())

@@ -21,10 +21,20 @@ from outdial.config import Settings
 from outdial.context import Context, open_context
 from outdial.dialer import Dialer
 from outdial.listening import listen, url_of
-from outdial.services import emergency, evidence_keeper, import_keeper, imports, schedules, wide_stop_keeper
+from outdial.services import (
+    emergency,
+    evidence_keeper,
+    import_keeper,
+    imports,
+    schedules,
+    webhook_keeper,
+    wide_stop_keeper,
+)
 from outdial.services.emergency import EmergencySwitch
 from outdial.services.engines import Engines
 from outdial.services.stop import resume_stops
+from outdial.services.webhook_keeper import WebhookCounts
+from outdial.services.webhook_post import WebhookPost
 from outdial.telephony.local import LocalEngine, open_engine
 from outdial.telephony.managed import ManagedAsterisk
 
@@ -117,7 +127,10 @@ async def serving(settings: Settings, *, dialer: bool, api: bool) -> AsyncIterat
         keeping = evidence_keeper.keep(context.database, context.secrets)
         parts.append(await stack.enter_async_context(_beside(keeping, name="evidence")))
         if listener is not None:
-            app = create_app(ApiParts(settings, context.database, context.secrets, engines))
+            counts, post = WebhookCounts(), WebhookPost(settings.hosts_of_webhooks)
+            telling = webhook_keeper.keep(context.database, context.secrets, post, counts)
+            parts.append(await stack.enter_async_context(_beside(telling, name="webhooks")))
+            app = create_app(ApiParts(settings, context.database, context.secrets, engines, counts))
             parts.append(await stack.enter_async_context(answering(app, listener)))
         yield Serving(
             url=None if listener is None else url_of(listener),

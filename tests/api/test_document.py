@@ -87,12 +87,13 @@ async def test_passwords_and_secrets_are_in_requests_only(document):
     holding = {name for name, schema in schemas.items() if "password" in schema.get("properties", {})}
     assert holding == {"NewTrunkBody", "TrunkBody"}
     assert {name for name, schema in schemas.items() if "secret" in schema.get("properties", {})} == {
-        "ClientSecretView"
+        "ClientSecretView",
+        "WebhookSecretView",
     }
 
 
 async def test_changes_have_no_defaults(document):
-    for name in ("TrunkBody", "ClientBody", "ApplicationBody"):
+    for name in ("TrunkBody", "ClientBody", "ApplicationBody", "WebhookBody"):
         for field in document["components"]["schemas"][name]["properties"].values():
             assert "default" not in field
 

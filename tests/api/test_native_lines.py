@@ -180,6 +180,22 @@ class TestCallerIds:
             ("+15550100033", "Main"),
         ]
 
+    async def test_caps_are_set_shown_and_taken_away(self, native, database):
+        path = f"/caller-ids/{CALLER_ID}/caps"
+        wanted = {"maxConcurrentCalls": 10, "callsPerSecond": 2.5, "callsPerDay": 500}
+        capped = await native.done("PUT", path, wanted)
+        assert {name: capped[name] for name in wanted} == wanted
+        assert (await native.done("GET", "/caller-ids"))["results"] == [capped]
+        assert (await native.done("PUT", path, {"callsPerDay": 7}))["callsPerSecond"] is None
+        for name, wrong in (("maxConcurrentCalls", 0), ("callsPerSecond", 0), ("callsPerDay", 100_001)):
+            failure = await native.refused(412, "PUT", path, {name: wrong})
+            assert name in sentences(failure)[0]
+        await native.refused(404, "PUT", "/caller-ids/+15550100099/caps", wanted)
+        await native.refused(404, "PUT", "/caller-ids/x/caps", wanted)
+        async with database.connection() as connection:
+            told = await connection.fetch("SELECT detail FROM history WHERE to_state = 'caller_id_caps' ORDER BY id")
+        assert [row["detail"]["calls_per_day"] for row in told] == [500, 7]
+
     async def test_removing_the_last_leaves_a_trunk_that_can_be_changed(self, native):
         for spelling in (CALLER_ID, "%2B15550100022"):
             if spelling != CALLER_ID:

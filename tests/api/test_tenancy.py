@@ -96,6 +96,7 @@ async def ids(tenant, database) -> dict[str, str]:
     await native.done("POST", f"/trunks/{trunk['id']}/caller-ids", {"phoneNumber": OWN_CALLER_ID})
     lists = (await native.done("GET", "/dnc-lists"))["results"]
     limit = await native.done("POST", "/attempt-limits", {"count": 3, "windowSeconds": 86400, "counts": "attempts"})
+    hook = await native.done("POST", "/webhooks", {"url": "https://192.0.2.9/told"})
     upload = await native.done("POST", "/imports", {"listName": "Recent Buyers", "fileName": "people.csv"})
     # of a number nobody calls from: the live run goes on
     wide = await native.done("POST", "/stops/caller-id", {"callerId": "+15550100888"})
@@ -116,6 +117,7 @@ async def ids(tenant, database) -> dict[str, str]:
         "clientId": tenant.credentials.client_id,
         "dncListId": lists[1]["id"],
         "limitId": limit["id"],
+        "webhookId": hook["webhook"]["id"],
         "flowId": flow["id"],
         "trunkId": trunk["id"],
         "phoneNumber": OWN_CALLER_ID,
@@ -155,6 +157,7 @@ def test_the_document_knows_them_all(every):
         "clientId",
         "dncListId",
         "limitId",
+        "webhookId",
         "flowId",
         "trunkId",
         "phoneNumber",
@@ -297,6 +300,7 @@ async def test_an_unknown_id_looks_like_somebody_elses(every, tenant, other, ids
         "clientId": "cs-1",
         "dncListId": "cl-1",
         "limitId": "al-1",
+        "webhookId": "wh-1",
         "flowId": "cf-1",
         "trunkId": "tr-1",
         "campaignId": "cd-1",

@@ -31,6 +31,18 @@ class TestTrunks:
         assert added["callerIds"] == ["+15550200000", "+15550200001"]
         assert (added["maxChannels"], added["callsPerSecond"]) == (30, 5.0)
 
+    def test_caps_of_caller_ids(self, outdial, added):
+        (capped,) = outdial("trunk", "cap", "+15550200000", "--max-calls", 3, "--calls-per-day", 500, "--json").json
+        assert capped["caps"] == {"maxConcurrentCalls": 3, "callsPerSecond": None, "callsPerDay": 500}
+        listed = outdial("trunk", "caller-ids")
+        assert "500" in listed.stdout
+        assert [one["phone"] for one in outdial("trunk", "caller-ids", "--json").json] == added["callerIds"]
+        (free,) = outdial("trunk", "cap", "+15550200000", "--json").json
+        assert free["caps"]["callsPerDay"] is None
+        unknown = outdial("trunk", "cap", "+15550200009", "--max-calls", 3)
+        assert unknown.code == 1
+        assert "There is no caller ID +15550200009." in unknown.stderr
+
     def test_the_only_application_needs_no_name(self, outdial, created):
         assert outdial("trunk", "add", *FIXED, "--json").json["iid"] == created["iid"]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outdial.core.pacing import BACKOFF_MEMORY, MOST_HALVINGS, Limit, halvings, room, slots, slowed
+from outdial.core.pacing import BACKOFF_MEMORY, MOST_HALVINGS, Limit, full, halvings, room, slots, slowed
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 MICRO = timedelta(microseconds=1)
@@ -16,6 +16,11 @@ MICRO = timedelta(microseconds=1)
 class TestRoom:
     def test_the_tightest_limit_decides(self):
         assert room([Limit("run", 10, 4), Limit("trunk", 5, 4), Limit("application", None, 99)], wanted=16) == 1
+
+    def test_the_first_limit_without_room_is_named(self):
+        limits = [Limit("run", 10, 4), Limit("trunk", 5, 5), Limit("application", 3, 9), Limit("caller_id", None, 7)]
+        assert full(limits) == "trunk"
+        assert full([Limit("run", 1, 0), Limit("trunk", None, 5)]) is None
 
     def test_no_limit_gives_what_is_wanted(self):
         assert room([Limit("run", None, 7)], wanted=3) == 3

@@ -210,6 +210,9 @@ class Mender:
             body["campaignId"] = None
         if case.path.endswith("/attempt-limit-presets"):
             body |= {"preset": "us-florida", "matter": None, "campaignId": None}
+        if case.path.endswith("/replay"):
+            # nothing has happened that a webhook was told of
+            body["deliveryId"] = None
         case.body = body
 
 

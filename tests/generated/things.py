@@ -49,6 +49,7 @@ class Things:
             "contact": lambda: CONTACT,
             "dncListId": self.dnc_list,
             "limitId": self.attempt_limit,
+            "webhookId": self.webhook,
             "importId": self.open_import,
             "stopId": self.stop,
             "endedImportId": self.ended_import,
@@ -184,6 +185,15 @@ class Things:
             if found["id"] not in self._made["limitId"]:
                 self._done("DELETE", f"{path}/{found['id']}")
         return self._done("POST", path, json={"count": 100, "windowSeconds": 60, "counts": "abandoned"})["id"]
+
+    def webhook(self) -> str:
+        path = "/api/outdial/webhooks"
+        for found in self._done("GET", path)["results"]:
+            # generated requests have made them: an account may have 20
+            if found["id"] not in self._made["webhookId"]:
+                self._done("DELETE", f"{path}/{found['id']}")
+        # its test messages are refused at once: nobody listens there, and it is this machine
+        return self._done("POST", path, json={"url": "http://127.0.0.1:9/told"})["webhook"]["id"]
 
     def open_import(self) -> str:
         body = {"listName": LIST, "fileName": "people.csv"}

@@ -14,9 +14,10 @@ from aiohttp import web
 
 from outdial.config import Settings
 from outdial.core.errors import StartupError
+from outdial.core.webhook import sign
 from outdial.watchdog import webhook as module
 from outdial.watchdog.counts import Counts
-from outdial.watchdog.webhook import Webhook, read_secret, sign
+from outdial.watchdog.webhook import Webhook, read_secret
 from waiting import until
 
 SECRET = b"0123456789abcdef0123456789abcdef"

@@ -54,7 +54,7 @@ def create_app(parts: ApiParts) -> FastAPI:
         yield
         await stops.close()
 
-    metrics, catalog = Metrics(), Catalog()
+    metrics, catalog = Metrics(parts.webhook_counts), Catalog()
     app = Api(
         catalog,
         title="outdial",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from outdial.core.model import LIVE_ATTEMPT_STATES, LIVE_RUN_STATES
+from outdial.services.webhook_keeper import WebhookCounts
 from outdial.store.metrics import Live
 
 UNMATCHED: Final = "unmatched"
@@ -27,8 +31,9 @@ _log = structlog.get_logger()
 class Metrics:
     """One registry per application, so that several can live in a process."""
 
-    def __init__(self) -> None:
+    def __init__(self, webhooks: WebhookCounts) -> None:
         self._registry = CollectorRegistry()
+        self._registry.register(_WebhookTries(webhooks))
         self._requests = Counter(
             "outdial_http_requests", "Requests answered.", ["method", "route", "status"], registry=self._registry
         )
@@ -45,6 +50,18 @@ class Metrics:
         self._runs = Gauge("outdial_runs", "Live runs by state.", ["state"], registry=self._registry)
         self._attempts = Gauge("outdial_attempts_live", "Live attempts by state.", ["state"], registry=self._registry)
         self._nodes = Gauge("outdial_nodes", "Dialer nodes with a valid lease.", registry=self._registry)
+        self._held = Gauge(
+            "outdial_runs_held",
+            "Active runs that wait for a cap or their turn, by what for.",
+            ["by"],
+            registry=self._registry,
+        )
+        self._dead = Gauge("outdial_webhook_dead", "Messages of webhooks that were given up.", registry=self._registry)
+        self._oldest = Gauge(
+            "outdial_webhook_oldest_waiting_seconds",
+            "How long the oldest message that a webhook has not taken has been waiting.",
+            registry=self._registry,
+        )
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request."""
@@ -62,14 +79,40 @@ class Metrics:
         if live is None:
             self._runs.clear()
             self._attempts.clear()
-            self._nodes.set(float("nan"))
+            self._held.clear()
+            for gauge in (self._nodes, self._dead, self._oldest):
+                gauge.set(float("nan"))
         else:
             for run_state in LIVE_RUN_STATES:
                 self._runs.labels(run_state.value).set(live.runs.get(run_state, 0))
             for attempt_state in LIVE_ATTEMPT_STATES:
                 self._attempts.labels(attempt_state.value).set(live.attempts.get(attempt_state, 0))
             self._nodes.set(live.nodes)
+            self._held.clear()
+            for by, count in live.held.items():
+                self._held.labels(by).set(count)
+            self._dead.set(live.webhook_dead)
+            self._oldest.set(live.webhook_oldest_seconds)
         return generate_latest(self._registry)
+
+
+class _WebhookTries(Collector):
+    """What this process has sent to webhooks."""
+
+    def __init__(self, counts: WebhookCounts) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        tries = CounterMetricFamily(
+            "outdial_webhook_messages", "Messages of webhooks: sent, tries that failed, given up.", labels=["outcome"]
+        )
+        for outcome, count in (
+            ("sent", self._counts.delivered),
+            ("failed", self._counts.failed),
+            ("dead", self._counts.dead),
+        ):
+            tries.add_metric([outcome], count)
+        yield tries
 
 
 class Measured:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from outdial.config import Settings
 from outdial.secretbox import SecretBox
 from outdial.services.engines import Engines
+from outdial.services.webhook_keeper import WebhookCounts
 from outdial.store.database import Database
 
 
@@ -18,3 +19,5 @@ class ApiParts:
     database: Database
     secrets: SecretBox
     engines: Engines
+    webhook_counts: WebhookCounts = field(default_factory=WebhookCounts)
+    """What the keeper of webhooks beside the API counts."""

@@ -17,7 +17,7 @@ from outdial.cli.running import Result, actor, in_context
 from outdial.context import Context
 from outdial.core.campaign import wire_status
 from outdial.core.model import Campaign, ConnectedCalls, RingingCalls, Run, RunState
-from outdial.services import campaigns, runs
+from outdial.services import campaigns, run_views, runs
 from outdial.services.engines import Engines
 from outdial.services.runs import RunProgress, StartedRun
 from outdial.services.stop import StopOptions, StoppedRun, StoppedSchedule, StopProgress, StopReport
@@ -38,6 +38,7 @@ class Shown:
     campaign: Campaign
     status: str
     progress: RunProgress | None
+    held_by: str | None = None
 
 
 @app.command("list", epilog="Example: outdial campaign list --json")
@@ -99,7 +100,8 @@ def show(
     async def work(context: Context) -> Shown:
         found = await campaigns.find_campaign(context.database, campaign)
         progress = None if found.run is None else await runs.progress(context.database, found.run.id)
-        return Shown(found, wire_status(found), progress)
+        held_by = None if found.run is None else await run_views.held_by(context.database, found.run)
+        return Shown(found, wire_status(found), progress, held_by)
 
     shown = in_context(work)
     if as_json:
@@ -108,7 +110,7 @@ def show(
     output.print_fields(_definition(shown.campaign))
     if shown.progress is not None:
         output.say()
-        output.print_fields(_progress(shown.progress))
+        output.print_fields({**_progress(shown.progress), "waits for": shown.held_by or "–"})
 
 
 @app.command(epilog="Example: outdial campaign start 'Spring calls'")

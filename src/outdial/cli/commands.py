@@ -32,6 +32,7 @@ from outdial.cli import (
     stops,
     trunks,
     watchdog,
+    webhooks,
     wide_stops,
 )
 from outdial.cli.demo import demo
@@ -87,6 +88,7 @@ app.add_typer(rules.app, name="rules")
 app.add_typer(dialing_rules.app, name="dialing-rules")
 app.add_typer(pre_calls.app, name="pre-call")
 app.add_typer(courtesy.app, name="courtesy")
+app.add_typer(webhooks.app, name="webhook")
 wide_stops.app.command(epilog="Example: outdial stop report 'Spring calls' --output stop.json")(stops.report)
 wide_stops.app.command("never-reached", epilog="Example: outdial stop never-reached 'Spring calls' people.csv")(
     stops.never_reached

@@ -11,7 +11,9 @@ from outdial.cli.options import Iid, Json, application
 from outdial.cli.running import actor, in_context
 from outdial.context import Context
 from outdial.core.model import NumberFormat, Transport, Trunk
-from outdial.services import trunks
+from outdial.core.pacing import CallerCaps
+from outdial.services import caller_ids, trunks
+from outdial.services.caller_ids import CallerId
 from outdial.services.trunks import TrunkDraft
 
 app = typer.Typer(
@@ -123,3 +125,56 @@ def remove(
         output.print_json(removed)
     else:
         output.say(f"Trunk {removed.name} removed.")
+
+
+@app.command("caller-ids", epilog="Example: outdial trunk caller-ids")
+def caller_ids_(*, iid: Iid = None, as_json: Json = False) -> None:
+    """List caller IDs with their trunks and caps, of one application or of all."""
+
+    async def work(context: Context) -> list[CallerId]:
+        return await caller_ids.list_caller_ids(context.database, iid)
+
+    _show_caller_ids(in_context(work), as_json=as_json)
+
+
+@app.command(epilog="Example: outdial trunk cap +15550100001 --max-calls 10 --calls-per-day 500")
+def cap(
+    phone: Annotated[str, typer.Argument(metavar="+NUMBER", help="The caller ID.")],
+    *,
+    max_calls: Annotated[int | None, typer.Option(min=1, help="Calls at once; left out: no cap.")] = None,
+    calls_per_second: Annotated[
+        float | None, typer.Option(min=0.001, help="New calls per second; left out: no cap.")
+    ] = None,
+    calls_per_day: Annotated[int | None, typer.Option(min=1, help="Calls in any 24 hours; left out: no cap.")] = None,
+    iid: Iid = None,
+    as_json: Json = False,
+) -> None:
+    """Say how much may be called with a caller ID, over all campaigns; what is not named is not capped."""
+
+    async def work(context: Context) -> list[CallerId]:
+        owner = await application(context.database, iid)
+        caps = CallerCaps(max_calls, calls_per_second, calls_per_day)
+        return [await caller_ids.set_caps(context.database, iid=owner.iid, phone=phone, caps=caps, actor=actor())]
+
+    _show_caller_ids(in_context(work), as_json=as_json)
+
+
+def _show_caller_ids(found: list[CallerId], *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(found)
+        return
+    output.print_table(
+        ("caller ID", "trunk", "at once", "calls/s", "in 24 hours"),
+        (
+            (
+                each.phone,
+                each.trunk_name,
+                *(
+                    "" if value is None else f"{value:g}"
+                    for value in (each.caps.max_concurrent_calls, each.caps.calls_per_second, each.caps.calls_per_day)
+                ),
+            )
+            for each in found
+        ),
+        empty="There is no caller ID.",
+    )

@@ -63,6 +63,11 @@ def attempt_limit_id(value: UUID) -> str:
     return f"al-{value}"
 
 
+def webhook_id(value: UUID) -> str:
+    """Id of a webhook."""
+    return f"wh-{value}"
+
+
 def client_id(value: UUID) -> str:
     """Id of an API client (the token's appId)."""
     return f"cs-{value}"

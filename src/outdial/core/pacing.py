@@ -43,6 +43,23 @@ class Limit:
     live: int
 
 
+TRUNK: Final = "trunk"
+"""Name of the cap that runs share by their priorities."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallerCaps:
+    """How much may be called with one caller ID, over all runs; None: as much as its trunk allows."""
+
+    max_concurrent_calls: int | None = None
+    calls_per_second: float | None = None
+    calls_per_day: int | None = None
+    """In any 24 hours."""
+
+
+NO_CAPS: Final = CallerCaps()
+
+
 def leaves_within(lead: timedelta) -> timedelta:
     """Return how long after it was looked at a call may leave, of which each waits ``lead`` after its turn."""
     return timedelta(seconds=HORIZON_SECONDS + LATE_SECONDS) + lead
@@ -56,11 +73,16 @@ def caps(
     run_live: int,
     trunk_live: int,
     application_live: int,
+    caller: CallerCaps = NO_CAPS,
+    caller_live: int = 0,
+    caller_day: int = 0,
 ) -> tuple[Limit, ...]:
-    """Return the caps on a run's live calls."""
+    """Return the caps on a run's calls, each with what counts towards it."""
     return (
         Limit("run", run.max_concurrent_calls, run_live),
-        Limit("trunk", trunk.max_channels, trunk_live),
+        Limit(TRUNK, trunk.max_channels, trunk_live),
+        Limit("caller_id", caller.max_concurrent_calls, caller_live),
+        Limit("caller_id_day", caller.calls_per_day, caller_day),
         Limit("application", application_cap, application_live),
     )
 
@@ -69,6 +91,11 @@ def room(limits: Iterable[Limit], *, wanted: int) -> int:
     """Return how many more calls every limit allows, between 0 and ``wanted``."""
     free = [limit.cap - limit.live for limit in limits if limit.cap is not None]
     return max(0, min([wanted, *free]))
+
+
+def full(limits: Iterable[Limit]) -> str | None:
+    """Return the name of a limit that allows no call more; None when each allows one."""
+    return next((limit.name for limit in limits if limit.cap is not None and limit.live >= limit.cap), None)
 
 
 def slots(

@@ -9,13 +9,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, assert_never
 
 from outdial import clock
-from outdial.core import ids
+from outdial.core import ids, shares
 from outdial.core.model import DoneReason, Run, Trunk
-from outdial.core.pacing import HORIZON_SECONDS, caps, leaves_within, room, slots, slowed
+from outdial.core.pacing import HORIZON_SECONDS, TRUNK, caps, full, leaves_within, room, slots, slowed
 from outdial.core.screening import Allow, Candidate, Decision, Deny, NotBefore, screen
 from outdial.services.gate import policy_of
 from outdial.store import reserve as store
-from outdial.store.database import Database
+from outdial.store import turns
+from outdial.store.database import Connection, Database
 from outdial.store.reserve import Budget, Facts, Reservation, Verdict
 
 LARGEST_CLAIM: Final = 16
@@ -25,6 +26,15 @@ LARGEST_SCREENING: Final = 200
 """Contacts looked at when the last ones looked at could not be dialed: whole lists may be outside calling hours."""
 
 NO_LEAD: Final = timedelta()
+
+TURN_SECONDS: Final = 0.05
+"""Wait before another look when it is another run's turn."""
+
+SHARED_SECONDS: Final = 0.1
+"""Wait before another look at a trunk that is full and shared: whose call ends, the others are not told."""
+
+TURN: Final = "turn"
+"""What holds a run back: the runs it shares the lines of its trunk with."""
 
 IDLE_SECONDS: Final = 1.0
 """Longest wait before another look, when nothing says when something can be dialed."""
@@ -62,6 +72,8 @@ class Plan:
     instants: tuple[datetime, ...]
     next_at: datetime
     """When the rate lets the next call leave."""
+    allowed: int
+    """Contacts that may be dialed now, whether or not there is a line for them."""
 
 
 async def claim(
@@ -76,11 +88,28 @@ async def claim(
         facts = await store.facts(connection, run)
         # the answer's instant, not the question's: a call may leave a moment late, never early
         heard = clock.boottime()
-        free = room(caps(run, trunk, **facts.counts()), wanted=LARGEST_CLAIM)
+        limits, stand = caps(run, trunk, **facts.counts()), facts.stand
+        free = room(limits, wanted=LARGEST_CLAIM)
         if free == 0:
-            return Claim(Verdict.RESERVED, wait_seconds=IDLE_SECONDS)
+            by = full(limits) or ""
+            # who is full by itself leaves the lines to others
+            wants = by == TRUNK and (stand.own.wants or await _somebody(connection, run, trunk, facts))
+            await _note(connection, run, facts, by, wants=wants)
+            return Claim(Verdict.RESERVED, wait_seconds=SHARED_SECONDS if wants and stand.others else IDLE_SECONDS)
+        wants = _wants(run, trunk, facts)
+        lines = min(_trunk_rate(trunk, facts) * HORIZON_SECONDS, trunk.max_channels - facts.trunk_live)
+        ahead = shares.step(stand.own, stand.others, lines=lines)
+        may = shares.allowance(stand.own, stand.others, step=ahead)
+        if may == 0:
+            # to take turns is no waiting; to have none for a second is
+            by = "" if stand.wants_freshly(facts.now) else TURN
+            await _note(connection, run, facts, by, wants=stand.own.wants)
+            return Claim(Verdict.RESERVED, wait_seconds=TURN_SECONDS)
+        free = free if may is None else min(free, may)
         found = await store.candidates(connection, run, LARGEST_SCREENING if many else free, facts.limits)
         if not found:
+            if stand.own.wants:
+                await _note(connection, run, facts, "", wants=False)
             due = await store.next_due(connection, run.id)
             if due is None:
                 return Claim(Verdict.RESERVED, wait_seconds=IDLE_SECONDS, exhausted=True)
@@ -89,10 +118,19 @@ async def claim(
         plan = make_plan(run, trunk, facts, found, (uuid.uuid4() for _ in found), free=free, lead=lead)
         wish = plan.wish
         if not (wish.wanted or wish.denied or wish.deferred):
+            if stand.others:
+                await _note(connection, run, facts, "", wants=wants)
             seconds = (plan.next_at - facts.now).total_seconds() - HORIZON_SECONDS
             return Claim(Verdict.RESERVED, wait_seconds=max(seconds, 0.001))
         asked.update(attempt_id for _, attempt_id in wish.wanted)
-        verdict, reserved = await store.reserve(connection, run, node_id, wish)
+        if wish.wanted and stand.others:
+            async with connection.transaction():
+                verdict, reserved = await store.reserve(connection, run, node_id, wish)
+                if verdict is Verdict.RESERVED:
+                    share = shares.after(stand.own, stand.others, len(reserved))
+                    await turns.charge(connection, run.id, share, wants=wants)
+        else:
+            verdict, reserved = await store.reserve(connection, run, node_id, wish)
     people = {candidate.contact_id: candidate for candidate in found}
     places = tuple(
         Place(attempt_id, people[contact_id], heard + (at + lead - facts.now).total_seconds())
@@ -131,9 +169,9 @@ def make_plan(
                 deferred.append((candidate.contact_id, at))
             case _:
                 assert_never(decision.verdict)
-    trunk_rate = slowed(trunk.calls_per_second, facts.refused_at, now=facts.now)
-    rates = [trunk_rate, *(() if run.calls_per_second is None else (run.calls_per_second,))]
-    seen = [at for at in (facts.run_next_at, facts.trunk_next_at) if at is not None]
+    trunk_rate = _trunk_rate(trunk, facts)
+    rates = [trunk_rate, *_own_rates(run, facts)]
+    seen = [at for at in (facts.run_next_at, facts.trunk_next_at, facts.caller_next_at) if at is not None]
     instants, next_at = slots(
         max([facts.now, *seen]),
         now=facts.now,
@@ -154,7 +192,38 @@ def make_plan(
         application_cap=facts.application_cap,
         decisions={contact_id: decisions[contact_id].document() for contact_id, _ in (*denied, *deferred, *wanted)},
     )
-    return Plan(wish, instants, next_at)
+    return Plan(wish, instants, next_at, len(allowed))
+
+
+async def _somebody(connection: Connection, run: Run, trunk: Trunk, facts: Facts) -> bool:
+    """Whether a run that shares its trunk has somebody to dial who only wants a line."""
+    if not facts.stand.others:
+        return False
+    found = await store.candidates(connection, run, LARGEST_CLAIM, facts.limits)
+    return make_plan(run, trunk, facts, found, iter(()), free=0).allowed > 0
+
+
+async def _note(connection: Connection, run: Run, facts: Facts, by: str, *, wants: bool) -> None:
+    """Write down what holds the run back, where that is news."""
+    stand = facts.stand
+    if not stand.is_known(by=by, wants=wants, now=facts.now):
+        await turns.held(connection, run.id, by=by, wants=wants, share=shares.begins_at(stand.own, stand.others))
+
+
+def _trunk_rate(trunk: Trunk, facts: Facts) -> float:
+    return slowed(trunk.calls_per_second, facts.refused_at, now=facts.now)
+
+
+def _own_rates(run: Run, facts: Facts) -> list[float]:
+    return [rate for rate in (run.calls_per_second, facts.caller.calls_per_second) if rate is not None]
+
+
+def _wants(run: Run, trunk: Trunk, facts: Facts) -> bool:
+    """Whether a run with somebody to dial wants its part of the trunk's rate: one that may not dial that fast by its
+    own takes what it can, and nobody waits for it."""
+    weights = facts.stand.own.weight + sum(other.weight for other in facts.stand.others if other.wants)
+    part = _trunk_rate(trunk, facts) * facts.stand.own.weight / weights
+    return all(rate >= part for rate in _own_rates(run, facts))
 
 
 def _run_cap(run: Run, trunk: Trunk) -> int:
@@ -170,6 +239,9 @@ def _budgets(run: Run, trunk: Trunk, trunk_rate: float, facts: Facts, instants: 
         Budget(store.run_budget(run.id), facts.run_next_at, instants[-1] + after),
         Budget(store.trunk_budget(trunk.id), facts.trunk_next_at, instants[-1] + _interval(trunk_rate)),
     ]
+    if facts.caller.calls_per_second is not None:
+        next_at = instants[-1] + _interval(facts.caller.calls_per_second)
+        budgets.append(Budget(store.caller_budget(run.iid, run.rules.caller_id), facts.caller_next_at, next_at))
     if facts.application_cap is not None:
         # no rate: the row only lets one reservation at a time count the application's calls
         budgets.append(Budget(store.application_budget(run.iid), _EPOCH, _EPOCH))

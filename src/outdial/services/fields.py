@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 from typing import Final
+from urllib.parse import urlsplit
 
 from outdial.core.errors import InvalidInputError
 
@@ -17,6 +18,10 @@ LONGEST_NAME: Final = 48
 LONGEST_DESCRIPTION: Final = 256
 """Characters; the vendor's limit."""
 
+LONGEST_URL: Final = 2000
+"""Characters of an address that outdial sends something to."""
+
+_URL: Final = re.compile(r"[\x21-\x7e]+")
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 
@@ -88,3 +93,25 @@ def range_problems(field: str, value: float, *, least: float, most: float) -> li
     if least <= value <= most:
         return []
     return [f"`{field}` is {value:g}; it must be from {least:g} to {most:g}."]
+
+
+def url_problems(field: str, url: str, *, example: str, instead: str) -> list[str]:
+    """Check an address that outdial sends something to; ``instead`` says what to do with credentials in it."""
+    no_url = f"`{field}` must be an address like {example}, of http or https."
+    if len(url) > LONGEST_URL:
+        return [f"`{field}` has {len(url)} characters; at most {LONGEST_URL} are allowed."]
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+        # a name that begins like an encoded one, and is none, cannot be asked about
+        (host or "").encode().decode("idna")
+    except ValueError:
+        return [no_url]
+    if not host or parts.scheme not in {"http", "https"} or not _URL.fullmatch(url):
+        return [no_url]
+    problems = host_problems(field, host)
+    if parts.username is not None or parts.password is not None:
+        problems.append(f"`{field}` must not hold credentials, since it is shown; {instead}.")
+    if parts.fragment:
+        problems.append(f"`{field}` must not have a fragment (#), which is never sent.")
+    return problems

@@ -6,20 +6,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from outdial.core.errors import ConflictError, NotFoundError
 from outdial.core.model import LIVE_RUN_STATES
 from outdial.core.pre_call import PreCallFetch
 from outdial.secretbox import SecretBox
 from outdial.services.campaigns import get_campaign
-from outdial.services.fields import host_problems, require
+from outdial.services.fields import require, url_problems
 from outdial.store import campaigns as campaigns_store
 from outdial.store import pre_calls as store
 from outdial.store import runs as runs_store
 from outdial.store.database import Connection, Database
 
-LONGEST_URL: Final = 2000
 MOST_HEADERS: Final = 20
 LONGEST_HEADER: Final = 2000
 """Characters of one value."""
@@ -28,8 +26,6 @@ _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 """RFC 9110 §5.6.2: a token."""
 
 _HEADER_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?|")
-_URL: Final = re.compile(r"[\x21-\x7e]+")
-_NO_URL: Final = "`url` must be an address like https://crm.example.net/pre-call, of http or https."
 
 _OURS: Final = frozenset(
     {"connection", "content-length", "content-type", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -69,7 +65,8 @@ async def set_fetch(
 
     Raises InvalidInputError, NotFoundError, ConflictError while a run is live.
     """
-    require([*_url_problems(url), *_header_problems(headers)])
+    problems = url_problems("url", url, example="https://crm.example.net/pre-call", instead="put them into a header")
+    require([*problems, *_header_problems(headers)])
     async with database.transaction() as connection:
         name = await _locked(connection, iid, campaign_id)
         fetch = PreCallFetch(url=url, headers=headers, campaign_id=campaign_id, campaign_name=name)
@@ -108,26 +105,6 @@ async def _locked(connection: Connection, iid: str, campaign_id: str) -> str:
 
 def _view(fetch: PreCallFetch) -> PreCallView:
     return PreCallView(url=fetch.url, header_names=tuple(sorted(fetch.headers)))
-
-
-def _url_problems(url: str) -> list[str]:
-    if len(url) > LONGEST_URL:
-        return [f"`url` has {len(url)} characters; at most {LONGEST_URL} are allowed."]
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-        # a name that begins like an encoded one, and is none, cannot be asked about
-        (host or "").encode().decode("idna")
-    except ValueError:
-        return [_NO_URL]
-    if not host or parts.scheme not in {"http", "https"} or not _URL.fullmatch(url):
-        return [_NO_URL]
-    problems = host_problems("url", host)
-    if parts.username is not None or parts.password is not None:
-        problems.append("`url` must not hold credentials, since it is shown; put them into a header.")
-    if parts.fragment:
-        problems.append("`url` must not have a fragment (#), which is never sent.")
-    return problems
 
 
 def _header_problems(headers: Mapping[str, str]) -> list[str]:

@@ -14,12 +14,12 @@ from outdial.services.runs import RunProgress
 from outdial.services.stop import StopReport, report_of
 from outdial.store import attempts as attempts_store
 from outdial.store import campaigns as campaigns_store
-from outdial.store import history
+from outdial.store import history, turns
 from outdial.store import runs as store
 from outdial.store.database import Connection, Database
 from outdial.store.history import RunMove
 
-__all__ = ["RunMove", "RunView", "attempts_page", "get_run", "list_runs", "view_run"]
+__all__ = ["RunMove", "RunView", "attempts_page", "get_run", "held_by", "list_runs", "view_run"]
 
 MOST_MOVES: Final = 1000
 """Changes of one run that are shown; each is a start, pause, resume, stop or completion."""
@@ -34,6 +34,8 @@ class RunView:
     """Oldest first."""
     report: StopReport | None
     """Of its stop; None when it was not stopped."""
+    held_by: str | None
+    """What it waits for right now, a cap or its turn; None: nothing, as far as is known."""
 
 
 async def list_runs(database: Database, *, iid: str, campaign_id: str, skip: int, limit: int) -> Page[Run]:
@@ -56,9 +58,17 @@ async def view_run(database: Database, *, iid: str, instance_id: str) -> RunView
     async with database.connection() as connection:
         run = await _found(connection, iid, instance_id)
         moves = await history.moves_of_run(connection, run.id, limit=MOST_MOVES)
+        held_by = await turns.held_by(connection, run.id) if run.state is RunState.ACTIVE else None
     progress = await runs.progress(database, run.id)
     stopped = progress.run.state is RunState.STOPPED
-    return RunView(progress, tuple(moves), await report_of(database, run.id) if stopped else None)
+    report = await report_of(database, run.id) if stopped else None
+    return RunView(progress, tuple(moves), report, held_by)
+
+
+async def held_by(database: Database, run: Run) -> str | None:
+    """Return what an active run waits for right now, a cap or its turn; None: nothing, as far as is known."""
+    async with database.connection() as connection:
+        return await turns.held_by(connection, run.id) if run.state is RunState.ACTIVE else None
 
 
 async def attempts_page(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import asyncpg
 
+from outdial.store import turns, webhook_deliveries
 from outdial.store.database import Connection
 
 
@@ -19,10 +20,16 @@ class Live:
     """By attempt state."""
     nodes: int
     """Dialer nodes with a valid lease."""
+    held: dict[str, int] = field(default_factory=dict)
+    """Active runs that wait, by what for."""
+    webhook_dead: int = 0
+    """Messages of webhooks that were given up."""
+    webhook_oldest_seconds: float = 0.0
+    """How long the oldest message that waits has been waiting."""
 
 
 async def live(connection: Connection) -> Live:
-    """Count live runs, attempts and nodes."""
+    """Count live runs, attempts and nodes, and what webhooks have not taken."""
     runs = await connection.fetch(
         "SELECT state, count(*) FROM runs WHERE state IN ('active', 'paused', 'stopping') GROUP BY state"
     )
@@ -33,7 +40,9 @@ async def live(connection: Connection) -> Live:
     nodes = await connection.fetchval(
         "SELECT count(*) FROM nodes WHERE ended_at IS NULL AND lease_until > clock_timestamp()"
     )
-    return Live(runs=_counts(runs), attempts=_counts(attempts), nodes=nodes)
+    dead, oldest = await webhook_deliveries.troubles(connection)
+    held = await turns.held_counts(connection)
+    return Live(_counts(runs), _counts(attempts), nodes, held, webhook_dead=dead, webhook_oldest_seconds=oldest)
 
 
 def _counts(rows: list[asyncpg.Record]) -> dict[str, int]:

@@ -17,11 +17,12 @@ import asyncpg
 from outdial.core.attempt_limits import AttemptLimit, PastAttempt
 from outdial.core.canonical import Json
 from outdial.core.model import Disposition, DoneReason, RetryOrder, Run
-from outdial.core.pacing import BACKOFF_MEMORY
+from outdial.core.pacing import BACKOFF_MEMORY, NO_CAPS, CallerCaps
 from outdial.core.phone import zones_of
 from outdial.core.screening import Candidate
 from outdial.store.attempt_limits import limit_of
 from outdial.store.database import Connection
+from outdial.store.turns import ALONE, TURNS, Stand, stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,15 @@ class Facts:
     """Those the run's calls are held back by."""
     refused_at: tuple[datetime, ...] = ()
     """When the trunk's carrier has lately refused calls for want of capacity."""
+    caller: CallerCaps = NO_CAPS
+    """Of the caller ID the run calls with."""
+    caller_live: int = 0
+    """Calls with it; 0 while it has no such cap."""
+    caller_day: int = 0
+    """Calls with it in the last 24 hours, counted up to its cap; 0 while it has none."""
+    caller_next_at: datetime | None = None
+    stand: Stand = ALONE
+    """Among the runs of its trunk."""
 
     def counts(self) -> _Counts:
         """Return what caps are held against, by the names of ``core.pacing.caps``."""
@@ -50,6 +60,9 @@ class Facts:
             "run_live": self.run_live,
             "trunk_live": self.trunk_live,
             "application_live": self.application_live,
+            "caller": self.caller,
+            "caller_live": self.caller_live,
+            "caller_day": self.caller_day,
         }
 
 
@@ -58,6 +71,9 @@ class _Counts(TypedDict):
     run_live: int
     trunk_live: int
     application_live: int
+    caller: CallerCaps
+    caller_live: int
+    caller_day: int
 
 
 class Verdict(StrEnum):
@@ -107,6 +123,11 @@ def trunk_budget(trunk_id: str) -> str:
     return f"trunk:{trunk_id}"
 
 
+def caller_budget(iid: str, phone: str) -> str:
+    """Return the key of a caller ID's rate budget."""
+    return f"caller:{iid}:{phone}"
+
+
 def application_budget(iid: str) -> str:
     """Return the key that orders the counting of an application's calls; no rate belongs to it."""
     return f"app:{iid}"
@@ -115,7 +136,7 @@ def application_budget(iid: str) -> str:
 async def facts(connection: Connection, run: Run) -> Facts:
     """Read what pacing decides on."""
     row = await connection.fetchrow(
-        """
+        f"""
         SELECT clock_timestamp() AS now, p.max_concurrent_calls AS application_cap,
                (SELECT count(*) FROM attempts a WHERE a.run_id = $1
                    AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')) AS run_live,
@@ -131,9 +152,25 @@ async def facts(connection: Connection, run: Run) -> Facts:
                    AND (l.campaign_id IS NULL OR l.campaign_id = $6)) AS limits,
                ARRAY(SELECT a.ended_at FROM attempts a
                       WHERE a.trunk_id = $2 AND a.sip_code IN (429, 503) AND a.ended_at > now() - $7::interval
-                      ORDER BY a.ended_at) AS refused_at
-          FROM applications p WHERE p.iid = $3
-        """,
+                      ORDER BY a.ended_at) AS refused_at,
+               k.max_concurrent_calls AS caller_cap, k.calls_per_second AS caller_per_second,
+               k.calls_per_day AS caller_per_day,
+               CASE WHEN k.max_concurrent_calls IS NULL THEN 0 ELSE
+                   (SELECT count(*) FROM attempts a WHERE a.trunk_id = $2 AND a.caller_id = $8
+                       AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')) END AS caller_live,
+               CASE WHEN k.calls_per_day IS NULL THEN 0 ELSE
+                   -- by their runs: attempts have no index of caller IDs, which every attempt would pay for
+                   (SELECT count(*) FROM (
+                       SELECT FROM runs o JOIN attempts a ON a.run_id = o.id
+                        WHERE o.trunk_id = $2 AND (o.ended_at IS NULL OR o.ended_at > now() - interval '24 hours')
+                          AND a.reserved_at > now() - interval '24 hours' AND a.caller_id = $8
+                          AND (a.dialed_at IS NOT NULL OR a.disposition IS DISTINCT FROM 'cancelled')
+                        LIMIT k.calls_per_day) day) END AS caller_day,
+               (SELECT next_at FROM rate_budgets WHERE key = $9) AS caller_next_at,
+               ({TURNS}) AS turns
+          FROM applications p LEFT JOIN caller_ids k ON k.iid = p.iid AND k.phone = $8
+         WHERE p.iid = $3
+        """,  # noqa: S608 - constants
         run.id,
         run.trunk_id,
         run.iid,
@@ -141,10 +178,16 @@ async def facts(connection: Connection, run: Run) -> Facts:
         trunk_budget(run.trunk_id),
         run.campaign_id,
         BACKOFF_MEMORY,
+        run.rules.caller_id,
+        caller_budget(run.iid, run.rules.caller_id),
     )
     assert row is not None  # noqa: S101 - the run refers to the application
-    limits = tuple(limit_of(one) for one in row["limits"] or ())
-    return Facts(**{**row, "limits": limits, "refused_at": tuple(row["refused_at"])})
+    known = dict(row)
+    caps = CallerCaps(*(known.pop(name) for name in ("caller_cap", "caller_per_second", "caller_per_day")))
+    known["limits"] = tuple(limit_of(one) for one in row["limits"] or ())
+    known["refused_at"] = tuple(row["refused_at"])
+    stand = stands(known.pop("turns"), run.id, now=row["now"])
+    return Facts(**known, caller=caps, stand=stand)
 
 
 _DUE: Final = """

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import hashlib
-import hmac
 from typing import Any, Final
 
 import aiohttp
@@ -16,13 +12,8 @@ import structlog
 from outdial import clock
 from outdial.config import Settings
 from outdial.core.errors import StartupError
+from outdial.core.webhook import DELIVERED, headers, secret_bytes
 from outdial.watchdog.counts import Counts
-
-PREFIX: Final = "whsec_"
-
-LEAST_SECRET_BYTES: Final = 24
-MOST_SECRET_BYTES: Final = 64
-"""Both as the specification has it."""
 
 ANSWER_SECONDS: Final = 10.0
 
@@ -30,8 +21,6 @@ PAUSES: Final = (1.0, 5.0, 30.0, 120.0, 600.0)
 """Seconds before each further try; a message that none of them brought is given up. The alarm itself is kept."""
 
 MOST_WAITING: Final = 1000
-
-_DELIVERED: Final = range(200, 300)
 
 LAST_SECONDS: Final = 5.0
 """How long the watchdog, asked to end, goes on sending."""
@@ -41,22 +30,13 @@ _log = structlog.get_logger()
 
 def read_secret(text: str) -> bytes:
     """Return the secret's bytes. Raises StartupError."""
-    try:
-        secret = base64.b64decode(text.removeprefix(PREFIX), validate=True) if text.startswith(PREFIX) else b""
-    except binascii.Error:
-        secret = b""
-    if not LEAST_SECRET_BYTES <= len(secret) <= MOST_SECRET_BYTES:
+    secret = secret_bytes(text)
+    if secret is None:
         raise StartupError(
             "OUTDIAL_WATCHDOG_WEBHOOK_SECRET must be whsec_ and 24 to 64 bytes in base64. Make one with: "
             "python3 -c \"import base64,os; print('whsec_'+base64.b64encode(os.urandom(32)).decode())\""
         )
     return secret
-
-
-def sign(secret: bytes, message_id: str, timestamp: int, body: bytes) -> str:
-    """Return the header ``webhook-signature``."""
-    signed = hmac.new(secret, f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
-    return f"v1,{base64.b64encode(signed).decode()}"
 
 
 class Webhook:
@@ -124,17 +104,11 @@ class Webhook:
         _log.error("watchdog_webhook_given_up", message=message_id, tries=len(self._pauses) + 1)
 
     async def _post(self, session: aiohttp.ClientSession, message_id: str, body: bytes) -> bool:
-        timestamp = int(clock.now().timestamp())
-        headers = {
-            "content-type": "application/json",
-            "webhook-id": message_id,
-            "webhook-timestamp": str(timestamp),
-            "webhook-signature": sign(self._secret, message_id, timestamp, body),
-        }
+        sent = headers([self._secret], message_id, int(clock.now().timestamp()), body)
         try:
-            async with session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
+            async with session.post(self._url, data=body, headers=sent, allow_redirects=False) as response:
                 # a redirection is none: what is signed is sent to nobody else
-                if response.status in _DELIVERED:
+                if response.status in DELIVERED:
                     return True
                 problem = f"HTTP {response.status}"
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:

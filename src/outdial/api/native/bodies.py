@@ -20,11 +20,12 @@ from outdial.core.model import (
     Scope,
     Transport,
 )
-from outdial.services import dialing_rules, pre_calls, trunks
+from outdial.core.webhook import WebhookEvent
+from outdial.services import caller_ids, dialing_rules, pre_calls, trunks
 from outdial.services.access import LARGEST_CONCURRENCY
 from outdial.services.clients import LONGEST_OVERLAP_SECONDS
 from outdial.services.contact_columns import LONGEST_CELL, MOST_COLUMNS
-from outdial.services.fields import LONGEST_DESCRIPTION
+from outdial.services.fields import LONGEST_DESCRIPTION, LONGEST_URL
 from outdial.services.imports import LONGEST_FILE_NAME, LONGEST_SHEET_NAME
 
 _HOST_KINDS: Final = [{"type": "string", "format": kind} for kind in ("hostname", "ipv4", "ipv6")]
@@ -76,6 +77,8 @@ FromDomain = Annotated[str, WithJsonSchema({"anyOf": [{"type": "string", "maxLen
 HeaderName = Annotated[str, told(pattern="^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
 HeaderValue = Annotated[str, told(pattern="^([!-~]([ -~]*[!-~])?)?$", maxLength=pre_calls.LONGEST_HEADER)]
 Credential = Annotated[str, told(**line(trunks.LONGEST_CREDENTIAL))]
+WebAddress = Annotated[str, told(format="web-address", maxLength=LONGEST_URL)]
+EventName = Annotated[WebhookEvent, Field(strict=False)]
 ScopeName = Annotated[Scope, Field(strict=False)]
 DispositionName = Annotated[Disposition, Field(strict=False)]
 OrderName = Annotated[RetryOrder, Field(strict=False)]
@@ -117,7 +120,7 @@ class ClientBody(Body):
 
 
 class RotateBody(Body):
-    """Give a client a new secret."""
+    """Give a client or a webhook a new secret."""
 
     model_config = example(overlapSeconds=3600)
 
@@ -125,12 +128,42 @@ class RotateBody(Body):
     """How long the old one stays good too."""
 
 
+class NewWebhookBody(Body):
+    """Have an address told of what happens from now on."""
+
+    model_config = example(url="https://crm.example.net/outdial", events=["run.stopped", "attempt.ended"])
+
+    url: WebAddress
+    events: Annotated[list[EventName], Field(min_length=1)] = list(WebhookEvent)
+    """What it is told of; left out: everything."""
+
+
+class WebhookBody(Body):
+    """Change a webhook: what is left out stays."""
+
+    model_config = _changes(events=["run.stopped"], enabled=True)
+
+    url: WebAddress = ""
+    events: Annotated[list[EventName], Field(min_length=1)] = []
+    enabled: bool = True
+    """Switched off, nothing is sent to it; switched on again it is told what has happened meanwhile."""
+
+
+class ReplayBody(Body):
+    """Send dead messages once more."""
+
+    model_config = example(deliveryId="4711")
+
+    delivery_id: Annotated[str, told(pattern="^[0-9]{1,18}$")] | None = None
+    """Only this one; left out: every dead one."""
+
+
 class PreCallFetchBody(Body):
     """Where contacts are asked about."""
 
     model_config = example(url="https://crm.example.net/pre-call", headers={"Authorization": "Bearer 9f2c"})
 
-    url: Annotated[str, told(format="web-address", maxLength=pre_calls.LONGEST_URL)]
+    url: WebAddress
     headers: Annotated[
         dict[HeaderName, HeaderValue], told(maxProperties=pre_calls.MOST_HEADERS, additionalProperties=False)
     ] = {}
@@ -315,6 +348,19 @@ class CallerIdBody(Body):
     model_config = example(phoneNumber="+15550100002")
 
     phone_number: Phone
+
+
+class CallerCapsBody(Body):
+    """How much may be called with a number; null or left out: as much as its trunk takes."""
+
+    model_config = example(maxConcurrentCalls=10, callsPerSecond=2.0, callsPerDay=500)
+
+    max_concurrent_calls: Annotated[int, told(minimum=1, maximum=trunks.MOST_CHANNELS), Whole] | None = None
+    calls_per_second: (
+        Annotated[float, told(minimum=trunks.LEAST_CALLS_PER_SECOND, maximum=trunks.MOST_CALLS_PER_SECOND)] | None
+    ) = None
+    calls_per_day: Annotated[int, told(minimum=1, maximum=caller_ids.MOST_CALLS_PER_DAY), Whole] | None = None
+    """In any 24 hours."""
 
 
 class CloneBody(Body):

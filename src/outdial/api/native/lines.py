@@ -12,14 +12,14 @@ from outdial.api.auth import Caller
 from outdial.api.body import read_body, read_json
 from outdial.api.json_reply import JsonReply
 from outdial.api.links import Link
-from outdial.api.native.bodies import CallerIdBody, NewFlowBody, NewTrunkBody, TrunkBody
+from outdial.api.native.bodies import CallerCapsBody, CallerIdBody, NewFlowBody, NewTrunkBody, TrunkBody
 from outdial.api.native.routes import Operation, Routes, Upload
 from outdial.api.native.views import (
     All,
     CallerIdView,
     FlowView,
     TrunkView,
-    caller_id_views,
+    caller_id_view,
     flow_view,
     trunk_view,
 )
@@ -30,7 +30,8 @@ from outdial.api.query import query_value
 from outdial.api.texts import NAME
 from outdial.core.errors import InvalidInputError
 from outdial.core.model import Scope
-from outdial.services import flows, trunks
+from outdial.core.pacing import CallerCaps
+from outdial.services import caller_ids, flows, trunks
 from outdial.services.trunks import TrunkDraft
 
 LARGEST_RECORDING: Final = 32 * 1024 * 1024
@@ -54,7 +55,14 @@ _TRUNK: Final = TrunkView(
     max_channels=30,
     calls_per_second=5.0,
 )
-_CALLER_ID: Final = CallerIdView(phone_number="+15550100001", trunk_id=_TRUNK.id, trunk_name="Main")
+_CALLER_ID: Final = CallerIdView(
+    phone_number="+15550100001",
+    trunk_id=_TRUNK.id,
+    trunk_name="Main",
+    max_concurrent_calls=10,
+    calls_per_second=None,
+    calls_per_day=500,
+)
 _FLOW_NAME: Final = Parameter("Its name.", {"type": "string", **NAME}, required=True, example="Hello")
 _WAV: Final = Upload("audio/wav", "A PCM WAV file, 8 or 16 bit, 8–48 kHz, at most ten minutes.", LARGEST_RECORDING)
 
@@ -190,6 +198,12 @@ class TrunkRoutes:
                 Operation("List caller IDs", scope, All[CallerIdView], All(results=[_CALLER_ID])),
             ),
             (
+                "PUT",
+                "/caller-ids/{phoneNumber}/caps",
+                self.set_caps,
+                Operation("Set the caps of a caller ID", scope, CallerIdView, _CALLER_ID, CallerCapsBody),
+            ),
+            (
                 "DELETE",
                 "/caller-ids/{phoneNumber}",
                 self.remove_caller_id,
@@ -253,9 +267,22 @@ class TrunkRoutes:
         return JsonReply(trunk_view(trunk))
 
     async def caller_ids(self, _request: Request, caller: Caller) -> Response:
-        """Return the application's caller IDs, sorted, each with its trunk."""
-        found = await trunks.list_trunks(self._database, self._secrets, caller.iid)
-        return JsonReply(All(results=caller_id_views(found)))
+        """Return the application's caller IDs, sorted, each with its trunk and its caps."""
+        found = await caller_ids.list_caller_ids(self._database, caller.iid)
+        return JsonReply(All(results=[caller_id_view(one) for one in found]))
+
+    async def set_caps(self, request: Request, caller: Caller) -> Response:
+        """Say how much may be called with a number, over all campaigns that call with it: calls at once, new calls a
+        second, calls in any 24 hours. Live runs heed it from their next call on."""
+        body = parse(CallerCapsBody, await read_json(request))
+        changed = await caller_ids.set_caps(
+            self._database,
+            iid=caller.iid,
+            phone=request.path_params["phoneNumber"],
+            caps=CallerCaps(body.max_concurrent_calls, body.calls_per_second, body.calls_per_day),
+            actor=caller.client_id,
+        )
+        return JsonReply(caller_id_view(changed))
 
     async def remove_caller_id(self, request: Request, caller: Caller) -> Response:
         """Remove a number that no live run calls with: else 409. Returns the trunk it had."""

@@ -32,6 +32,7 @@ _PATH: Final = {
     "dncListId": identifier("The do-not-call list", "cl"),
     "limitId": identifier("The attempt limit", "al"),
     "flowId": identifier("The flow", "cf"),
+    "webhookId": identifier("The webhook", "wh"),
     "trunkId": identifier("The trunk", "tr"),
     "phoneNumber": Parameter(
         "The number, E.164 with its +.", {"type": "string", "pattern": "^\\+[1-9][0-9]{6,14}$"}, example="+15550100001"

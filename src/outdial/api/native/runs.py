@@ -66,6 +66,7 @@ _DETAIL: Final = RunDetail(
     live_attempts={},
     placed_count=69,
     answered_count=29,
+    held_by=None,
     history=[MoveView(at=_AT, before=None, after="active", epoch=1, actor="cs-…", reason="start")],
     stop_report=REPORT,
 )

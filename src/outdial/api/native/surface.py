@@ -25,6 +25,7 @@ from outdial.api.native.runs import RunRoutes
 from outdial.api.native.simulations import SimulationRoutes
 from outdial.api.native.stops import WideStopRoutes
 from outdial.api.native.views import Failure
+from outdial.api.native.webhooks import WebhookRoutes
 from outdial.api.openapi import Catalog
 from outdial.api.parts import ApiParts
 from outdial.api.ratelimit import RateLimiter
@@ -55,6 +56,7 @@ def routers(
         ("Attempt limits", AttemptLimitRoutes(parts), door),
         ("Flows", FlowRoutes(parts), door),
         ("Trunks", TrunkRoutes(parts), door),
+        ("Webhooks", WebhookRoutes(parts), door),
         ("Application", ApplicationRoutes(parts), door),
     ):
         router = APIRouter(prefix=NATIVE.removesuffix("/"), tags=[tag])

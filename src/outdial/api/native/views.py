@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -25,6 +24,7 @@ from outdial.core.model import (
     Trunk,
 )
 from outdial.services.barrier import NodeOutcome
+from outdial.services.caller_ids import CallerId
 from outdial.services.dnc import DncChange
 from outdial.services.run_views import RunMove, RunView
 from outdial.services.schedules import ScheduleView
@@ -168,6 +168,11 @@ class CallerIdView(View, frozen=True):
     phone_number: str
     trunk_id: str
     trunk_name: str
+    max_concurrent_calls: int | None
+    """Calls at once with it; null: as many as its trunk takes."""
+    calls_per_second: float | None
+    calls_per_day: int | None
+    """In any 24 hours."""
 
 
 class CampaignView(View, frozen=True):
@@ -274,6 +279,9 @@ class RunDetail(View, frozen=True):
     live_attempts: dict[str, int]
     placed_count: int
     answered_count: int
+    held_by: str | None
+    """What an active run has waited for in the last three seconds: run, trunk, application, caller_id or caller_id_day,
+    or turn, when it is another run's on the same trunk; null: nothing."""
     history: list[MoveView]
     stop_report: StopReportView | None
 
@@ -410,14 +418,17 @@ def trunk_view(trunk: Trunk) -> TrunkView:
     )
 
 
-def caller_id_views(trunks: Iterable[Trunk]) -> list[CallerIdView]:
-    """Return the views of the caller IDs of trunks, sorted by number."""
-    views = [
-        CallerIdView(phone_number=phone, trunk_id=trunk.id, trunk_name=trunk.name)
-        for trunk in trunks
-        for phone in trunk.caller_ids
-    ]
-    return sorted(views, key=lambda view: view.phone_number)
+def caller_id_view(found: CallerId) -> CallerIdView:
+    """Return a caller ID's view."""
+    caps = found.caps
+    return CallerIdView(
+        phone_number=found.phone,
+        trunk_id=found.trunk_id,
+        trunk_name=found.trunk_name,
+        max_concurrent_calls=caps.max_concurrent_calls,
+        calls_per_second=caps.calls_per_second,
+        calls_per_day=caps.calls_per_day,
+    )
 
 
 def campaign_view(campaign: Campaign) -> CampaignView:
@@ -457,6 +468,7 @@ def run_detail(view: RunView) -> RunDetail:
         live_attempts={str(state): count for state, count in progress.live.items()},
         placed_count=progress.placed,
         answered_count=progress.answered,
+        held_by=view.held_by,
         history=[_move(move) for move in view.moves],
         stop_report=None if view.report is None else _report(view.report),
     )

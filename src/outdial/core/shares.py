@@ -1,0 +1,63 @@
+"""How runs that want the same lines share them: by the priority of their campaigns, and so that nothing lies idle.
+
+A run's *share* is how many calls it has taken, divided by its weight. Of the runs that want lines now, none may get
+ahead of another's share by more than one step; whoever is furthest behind may always go on. So over any time in which
+both want lines, calls are as their weights, and nobody starves. A run that has nobody to dial wants nothing: the others
+divide what it leaves, and when it comes back it begins where they are, with nothing saved up.
+
+The weight is the priority itself, 1 to 5: the vendor gives a campaign its own priority divided by the sum of those of
+all campaigns that run, and 5 is the highest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+LEAST_STEP: Final = 1.0
+"""Calls."""
+
+_ROUNDING: Final = 1e-6
+"""Of a call: shares are sums of fractions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """How a run stands among those that use the same lines."""
+
+    weight: int
+    share: float
+    """Calls it has taken while others wanted lines too, divided by its weight."""
+    wants: bool
+    """It has somebody to dial, as far as is known."""
+
+
+def begins_at(own: Turn, others: Sequence[Turn]) -> float:
+    """Return the share from which a run goes on: its own, or, where it had wanted nothing, at least that of whoever is
+    furthest behind."""
+    least = min((other.share for other in others if other.wants), default=own.share)
+    return own.share if own.wants else max(own.share, least)
+
+
+def step(own: Turn, others: Sequence[Turn], *, lines: float) -> float:
+    """Return how many calls a run may take ahead of its turn: its part of the lines that can be used in one look, and
+    one at least. Where they become free one by one, that is one."""
+    weights = own.weight + sum(other.weight for other in others if other.wants)
+    return max(LEAST_STEP, lines * own.weight / weights)
+
+
+def allowance(own: Turn, others: Sequence[Turn], *, step: float = LEAST_STEP) -> int | None:
+    """Return how many calls a run may take now beside the others; None: as many as there are, since nobody else wants
+    any."""
+    wanting = [other.share for other in others if other.wants]
+    if not wanting:
+        return None
+    behind = min(wanting) - begins_at(own, others)
+    return max(0, math.floor(own.weight * behind + step + _ROUNDING))
+
+
+def after(own: Turn, others: Sequence[Turn], calls: int) -> float:
+    """Return a run's share once it has taken so many calls more."""
+    return begins_at(own, others) + calls / own.weight

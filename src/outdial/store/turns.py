@@ -1,0 +1,132 @@
+"""How runs stand among those that share a trunk with them, and what holds each back. Decided by ``core.shares``.
+
+It is read with the trunk's rate budget, in one statement; who reserves writes that budget, so nobody decides on what
+another has changed meanwhile (``outdial_reserve``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from outdial.core.shares import Turn
+from outdial.store.database import Connection
+
+WANTS_SECONDS: Final = 3.0
+"""How long a run counts as having somebody to dial after the last look that found somebody. Its node looks once a
+second at least; what it does not use while it is dead is lent from then on."""
+
+FRESH: Final = timedelta(seconds=2)
+"""What holds so much longer need not be written again."""
+
+TURNS: Final = """
+    SELECT jsonb_agg(jsonb_build_array(o.id, c.priority, t.share, t.wants_until, t.held_by, t.held_until))
+      FROM runs o JOIN campaigns c ON c.id = o.campaign_id LEFT JOIN run_turns t ON t.run_id = o.id
+     WHERE o.state = 'active' AND o.trunk_id = $2
+"""
+"""The active runs of the trunk ``$2``, each as an array that :func:`stands` reads."""
+
+_NOTHING: Final = Turn(weight=1, share=0.0, wants=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """How a run stands."""
+
+    own: Turn = _NOTHING
+    others: tuple[Turn, ...] = ()
+    """The other active runs of its trunk."""
+    wants_until: datetime | None = None
+    held_by: str = ""
+    """What was written down last; it holds until:"""
+    held_until: datetime | None = None
+
+    def wants_freshly(self, now: datetime) -> bool:
+        """Whether it has taken calls a moment ago, or has said so lately that it wants some."""
+        return self.wants_until is not None and self.wants_until > now + FRESH
+
+    def is_known(self, *, by: str, wants: bool, now: datetime) -> bool:
+        """Whether there is nothing new to be written down."""
+        told = self.held_by == by and self.held_until is not None and self.held_until > now + FRESH
+        return (told or not by) and (self.wants_freshly(now) if wants else not self.own.wants)
+
+
+ALONE: Final = Stand()
+"""What is known of a run that shares its trunk with nobody."""
+
+
+def stands(rows: list[list[Any]] | None, run_id: int, *, now: datetime) -> Stand:
+    """Return how a run stands; one that is active no more stands alone."""
+    own, others = ALONE.own, []
+    times: tuple[datetime | None, str, datetime | None] = (None, "", None)
+    for found_id, weight, share, wants_until, held_by, held_until in rows or ():
+        until = _instant(wants_until)
+        turn = Turn(weight=weight, share=share or 0.0, wants=until is not None and until > now)
+        if found_id == run_id:
+            own, times = turn, (until, held_by or "", _instant(held_until))
+        else:
+            others.append(turn)
+    return Stand(own, tuple(others), *times)
+
+
+def _instant(text: str | None) -> datetime | None:
+    return None if text is None or text == "-infinity" else datetime.fromisoformat(text)
+
+
+async def charge(connection: Connection, run_id: int, share: float, *, wants: bool) -> None:
+    """Write down, in the transaction that reserves, what share a run has taken, and whether it wants more."""
+    await connection.execute(
+        """
+        INSERT INTO run_turns (run_id, share, wants_until)
+        VALUES ($1, $2, CASE WHEN $3 THEN clock_timestamp() + $4 * interval '1 second' ELSE '-infinity' END)
+            ON CONFLICT (run_id) DO UPDATE
+           SET share = excluded.share, wants_until = excluded.wants_until
+        """,
+        run_id,
+        share,
+        wants,
+        WANTS_SECONDS,
+    )
+
+
+async def held(connection: Connection, run_id: int, *, by: str, wants: bool, share: float) -> None:
+    """Write down what holds a run back, empty: nothing new; and whether it wants lines, at which share it begins where
+    it had wanted none before."""
+    await connection.execute(
+        """
+        INSERT INTO run_turns AS t (run_id, share, wants_until, held_by, held_until)
+        VALUES ($1, $4, CASE WHEN $3 THEN clock_timestamp() + $5 * interval '1 second' ELSE '-infinity' END, $2,
+                CASE WHEN $2 <> '' THEN clock_timestamp() + $5 * interval '1 second' ELSE '-infinity' END)
+            ON CONFLICT (run_id) DO UPDATE
+           SET share = CASE WHEN t.wants_until > clock_timestamp() THEN t.share
+                            ELSE greatest(t.share, excluded.share) END,
+               wants_until = excluded.wants_until,
+               held_by = CASE WHEN $2 <> '' THEN excluded.held_by ELSE t.held_by END,
+               held_until = CASE WHEN $2 <> '' THEN excluded.held_until ELSE t.held_until END
+        """,
+        run_id,
+        by,
+        wants,
+        share,
+        WANTS_SECONDS,
+    )
+
+
+async def held_by(connection: Connection, run_id: int) -> str | None:
+    """Return what a run has waited for within the last seconds; None: for nothing, as far as is known."""
+    found: str | None = await connection.fetchval(
+        "SELECT held_by FROM run_turns WHERE run_id = $1 AND held_until > clock_timestamp()", run_id
+    )
+    return found
+
+
+async def held_counts(connection: Connection) -> dict[str, int]:
+    """Return, for ``/metrics``, how many active runs are held back by what."""
+    rows = await connection.fetch(
+        """
+        SELECT t.held_by, count(*) FROM run_turns t JOIN runs r ON r.id = t.run_id
+         WHERE t.held_until > clock_timestamp() AND r.state = 'active' GROUP BY t.held_by
+        """
+    )
+    return {row["held_by"]: row["count"] for row in rows}
