@@ -81,7 +81,7 @@ async def phone(asterisk):  # noqa: F811 - the fixture
         connected_engine(asterisk, f"test-{uuid.uuid4().hex}", url=relay.url) as engine,
     ):
         book = Noted()
-        calls = Calls(engine, book, silent(), nobody_opts_out(), ttl_seconds=2.0)
+        calls = Calls(engine, book, silent(), nobody_opts_out(), ttl_seconds=2.0, private_hosts=["127.0.0.1"])
         task = asyncio.create_task(calls.run())
         await until(lambda: calls.up_since is not None)
         opened = Phone(engine, calls, book, relay, peer)

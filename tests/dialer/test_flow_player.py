@@ -83,7 +83,7 @@ async def phones(tmp_path):
             Permit(1, 1, KEY, TRUNK, TrunkAddress("127.0.0.1", 5060), clock.now() + timedelta(minutes=5))
         )
         book, opt_outs = Noted(), OptOutsAsked()
-        calls = Calls(engine, book, voice, opt_outs, ttl_seconds=0.2)
+        calls = Calls(engine, book, voice, opt_outs, ttl_seconds=0.2, private_hosts=["127.0.0.1"])
         task = asyncio.create_task(calls.run())
         await until(lambda: calls.up_since is not None)
         yield Phones(engine, calls, book, opt_outs, tmp_path)

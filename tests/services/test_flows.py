@@ -232,7 +232,6 @@ async def test_all_that_is_wrong_with_a_flow_is_said_at_once(database, tenants):
         ("record", {"say": "One?"}),
         ("transfer", "+15550100001"),
         ("agent", "ws://agent.example/"),
-        ("webhook", "http://crm.example/"),
     ],
 )
 async def test_a_step_that_no_dialer_can_take_is_refused_and_not_skipped_on_the_call(database, tenants, verb, value):

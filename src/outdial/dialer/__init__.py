@@ -76,7 +76,7 @@ class Dialer:
             database=database,
             secrets=secrets,
             engine=engine,
-            calls=Calls(engine, book, voice, opt_outs, ttl_seconds=ttl),
+            calls=Calls(engine, book, voice, opt_outs, ttl_seconds=ttl, private_hosts=settings.private_hosts),
             book=book,
             opt_outs=opt_outs,
             voice=voice,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -20,6 +20,7 @@ from outdial.core.pre_call import PreCallAnswer
 from outdial.dialer import outcomes
 from outdial.dialer.book import Book
 from outdial.dialer.flow_player import PLAYBACK_GRACE_SECONDS, Desk, FlowPlayer, PlayableFlow
+from outdial.dialer.flow_webhooks import FlowWebhooks
 from outdial.dialer.opt_outs import OptOuts
 from outdial.dialer.outcomes import Known
 from outdial.store.attempts import AttemptNews
@@ -84,11 +85,22 @@ class _Call:
 class Calls:
     """Every attempt this node answers for."""
 
-    def __init__(self, engine: Engine, book: Book, voice: Voice, opt_outs: OptOuts, *, ttl_seconds: float) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        book: Book,
+        voice: Voice,
+        opt_outs: OptOuts,
+        *,
+        ttl_seconds: float,
+        private_hosts: Iterable[str] = (),
+    ) -> None:
+        """``private_hosts``: hosts that the webhooks of flows may ask although their addresses are private."""
         self._engine = engine
         self._book = book
         self._voice = voice
         self._opt_outs = opt_outs
+        self._webhooks = FlowWebhooks(private_hosts)
         self._ttl_seconds = ttl_seconds
         self._calls: dict[str, _Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -228,6 +240,7 @@ class Calls:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._webhooks.close()
 
     # What the engine says
 
@@ -295,6 +308,9 @@ class Calls:
             voice=self._voice,
             spawn=self._spawn,
             opt_out=lambda scope: self._opt_outs.put(call.known.attempt_id, scope),
+            ask=lambda action, step: self._webhooks.ask(
+                action, attempt_id=call.known.attempt_id, flow_id=flow.id, step=step
+            ),
             end=lambda unheard: self._flow_over(call, unheard),
         )
         call.player = FlowPlayer(call.known.attempt_id, flow, call.variables, desk)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, assert_never
@@ -15,12 +15,15 @@ from outdial.core.errors import OutdialError
 from outdial.core.flow import FlowPlan, OptOutScope, message_of, variables_of
 from outdial.core.flow_play import (
     Action,
+    Answered,
     Ask,
     End,
+    Failed,
     Happened,
     Heard,
     Hush,
     Key,
+    PlayMeanwhile,
     PlaySound,
     Refuse,
     Speak,
@@ -84,6 +87,8 @@ class Desk:
     spawn: Callable[[Coroutine[Any, Any, None]], None]
     opt_out: Callable[[OptOutScope], None]
     """The person wants no more calls: make that true, whatever becomes of this one."""
+    ask: Callable[[Ask, str], Awaitable[Answered | Failed]]
+    """Ask another system, for the step of that name."""
     end: Callable[[str], None]
     """End the call; the text says why the person heard nothing, empty when they did."""
 
@@ -98,6 +103,7 @@ class FlowPlayer:
         self._timer: asyncio.TimerHandle | None = None
         self._longest: asyncio.TimerHandle | None = None
         self._turn = flow_play.begin(flow.plan, variables)
+        self._closed = False
 
     def begin(self) -> None:
         """Begin, once the call is answered."""
@@ -111,7 +117,9 @@ class FlowPlayer:
             self.tell(Unheard(int(turn), "the flow could not be played") if failed else Heard(int(turn)))
 
     def tell(self, happened: Happened) -> None:
-        """Go on after something has happened."""
+        """Go on after something has happened; after the end of the call, nothing has."""
+        if self._closed:
+            return
         self._take(flow_play.advance(self._flow.plan, self._turn.state, happened))
 
     def key(self, key: str) -> None:
@@ -120,6 +128,7 @@ class FlowPlayer:
 
     def close(self) -> FlowOutcome:
         """The call is over: do nothing any more; return what came of the flow."""
+        self._closed = True
         self._disarm()
         if self._longest is not None:
             self._longest.cancel()
@@ -141,8 +150,12 @@ class FlowPlayer:
         match action:
             case PlaySound(turn=turn, file=file):
                 self._play(turn, self._flow.sounds[file])
+            case PlayMeanwhile(turn=turn, file=file):
+                self._desk.spawn(self._play_meanwhile(turn, self._flow.sounds[file]))
             case Speak():
                 self._desk.spawn(self._speak(action))
+            case Ask():
+                self._desk.spawn(self._ask(action, self._turn.state.step))
             case Hush(turn=turn):
                 self._disarm()
                 self._desk.spawn(self._hush(turn))
@@ -153,7 +166,7 @@ class FlowPlayer:
             case End(unheard=unheard):
                 self._disarm()
                 self._desk.end(unheard)
-            case StartRecording() | StartTransfer() | StartAgent() | Ask():
+            case StartRecording() | StartTransfer() | StartAgent():
                 # no flow with such a step can be added: services.flows
                 raise TypeError(f"{action} cannot be done")
             case _:
@@ -173,6 +186,24 @@ class FlowPlayer:
             if not isinstance(error, OutdialError | OSError):
                 _log.exception("flow_step_failed", attempt_id=self._attempt_id)
             self.tell(Unheard(turn, f"the flow could not be played: {error}"))
+
+    async def _play_meanwhile(self, turn: int, sound: PlayableSound) -> None:
+        if turn != self._turn.state.meanwhile:
+            # what it was to play for is over
+            return
+        try:
+            await self._desk.engine.play(self._attempt_id, sound.path, self._playback_id(turn))
+        except (OutdialError, OSError) as error:
+            # silence then
+            _log.warning("sound_not_played", attempt_id=self._attempt_id, reason=str(error))
+
+    async def _ask(self, action: Ask, step: str) -> None:
+        try:
+            happened = await self._desk.ask(action, step)
+        except Exception as error:  # noqa: BLE001 - as above
+            _log.exception("flow_step_failed", attempt_id=self._attempt_id)
+            happened = Failed(action.turn, f"the webhook failed: {error}")
+        self.tell(happened)
 
     async def _speak(self, action: Speak) -> None:
         try:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
 import structlog
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from outdial import clock
@@ -26,18 +23,12 @@ from outdial.core.pre_call import (
     question,
     read_reply,
 )
+from outdial.dialer.outside import Outside, private_address
 
 STALL_SECONDS: Final = 0.5
 """An exchange that took so much longer than it may was held up here: that is nobody's answer."""
 
-_NAT64: Final = IPv6Network("64:ff9b::/96")
-"""RFC 6052: a gateway sends what goes there to the IPv4 address in the last 32 bits."""
-
 _log = structlog.get_logger()
-
-
-class PrivateAddressError(OSError):
-    """A host that is not allowed to be one is an address of a private network, or of this machine."""
 
 
 class PreCall:
@@ -47,22 +38,17 @@ class PreCall:
         self._fetch = fetch
         self._url = URL(fetch.url, encoded=True)
         self._private_hosts = frozenset(private_hosts)
-        self._session: aiohttp.ClientSession | None = None
+        self._outside: Outside | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            # no limit: whoever waited for a connection would have less time left; the run's live calls bound them
-            connector=aiohttp.TCPConnector(limit=0, resolver=_Resolver(self._private_hosts)),
-            timeout=aiohttp.ClientTimeout(total=FETCH_SECONDS),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        self._outside = Outside(self._private_hosts)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._session is not None  # noqa: S101 - entered
-        await self._session.close()
+        assert self._outside is not None  # noqa: S101 - entered
+        await self._outside.close()
 
     async def ask(self, contact: PreCallContact, dialing_list_id: str) -> PreCallAnswer | None:
         """Return what the operator's system says, within :data:`FETCH_SECONDS`. Whatever goes wrong there is an answer
@@ -93,74 +79,16 @@ class PreCall:
         return answer
 
     async def _exchange(self, body: dict[str, Any]) -> tuple[int, bytes]:
-        assert self._session is not None  # noqa: S101 - entered
-        # an address is connected to without any resolver
-        _require_allowed(self._url.host or "", [self._url.host or ""], self._private_hosts)
-        async with self._session.post(
-            self._url, json=body, headers=dict(self._fetch.headers), allow_redirects=False
-        ) as reply:
-            return reply.status, await _bounded(reply.content)
-
-
-async def _bounded(stream: aiohttp.StreamReader) -> bytes:
-    """Read no more than one byte too many."""
-    data = bytearray()
-    async for chunk in stream.iter_any():
-        data += chunk
-        if len(data) > LARGEST_REPLY:
-            break
-    return bytes(data)
-
-
-class _Resolver(AbstractResolver):
-    """Finds no private addresses: whoever may set a fetch must not reach what only this machine can."""
-
-    def __init__(self, private_hosts: frozenset[str]) -> None:
-        self._private_hosts = private_hosts
-        self._inner = ThreadedResolver()
-
-    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        _require_allowed(host, [each["host"] for each in found], self._private_hosts)
-        return found
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-
-def _require_allowed(host: str, addresses: Iterable[str], private_hosts: frozenset[str]) -> None:
-    """Raise PrivateAddressError for a host of which any address is private; names are looked at by their resolver."""
-    if host.lower() in private_hosts:
-        return
-    for text in addresses:
-        try:
-            address = ip_address(text.partition("%")[0])
-        except ValueError:
-            continue
-        if not _is_public(address):
-            raise PrivateAddressError(
-                f"{host} is a private address; name it in OUTDIAL_PRE_CALL_PRIVATE_HOSTS to allow it"
-            )
-
-
-def _is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether it is an address of the Internet, and leads nowhere else by what it carries."""
-    if isinstance(address, IPv4Address):
-        return address.is_global and not address.is_multicast
-    if address in _NAT64:
-        return _is_public(IPv4Address(int(address) & 0xFFFF_FFFF))
-    inner = address.ipv4_mapped or address.sixtofour
-    if inner is not None:
-        return _is_public(inner)
-    return address.is_global and not (address.is_multicast or address.is_site_local or int(address) >> 32 == 0)
+        assert self._outside is not None  # noqa: S101 - entered
+        return await self._outside.post(
+            self._url, body, headers=self._fetch.headers, seconds=FETCH_SECONDS, largest_reply=LARGEST_REPLY
+        )
 
 
 def _unreachable(error: Exception, *, seconds: float) -> PreCallAnswer:
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, PrivateAddressError):
-        cause = cause.__cause__ or getattr(cause, "os_error", None)
-    if cause is not None:
-        return no_reply(PreCallProblem.PRIVATE_ADDRESS, str(cause), seconds=seconds)
+    private = private_address(error)
+    if private is not None:
+        return no_reply(PreCallProblem.PRIVATE_ADDRESS, str(private), seconds=seconds)
     return no_reply(PreCallProblem.UNREACHABLE, str(error) or type(error).__name__, seconds=seconds)
 
 
