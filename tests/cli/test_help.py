@@ -43,6 +43,7 @@ def test_the_commands_are_these():
         *("import list", "import show", "import errors", "import resume", "import cancel"),
         *("campaign list", "campaign show", "campaign start", "campaign pause", "campaign resume", "campaign stop"),
         *("schedule enable", "schedule disable", "schedule show"),
+        *("recording list", "recording get", "recording remove"),
         *("courtesy set", "courtesy show", "courtesy remove", "dialing-rules show", "dialing-rules set"),
         *("limits list", "limits preset", "limits add", "limits remove"),
         *("hours set", "hours show", "hours when", "rules list", "rules show"),

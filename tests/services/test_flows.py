@@ -229,8 +229,6 @@ async def test_all_that_is_wrong_with_a_flow_is_said_at_once(database, tenants):
 @pytest.mark.parametrize(
     ("verb", "value"),
     [
-        ("record", {"say": "One?"}),
-        ("transfer", "+15550100001"),
         ("agent", "ws://agent.example/"),
     ],
 )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import re
 import struct
 from array import array
+from collections import defaultdict
 from collections.abc import AsyncIterator
-from typing import Any
 
 from sounds import tone
 from support.sip_peer import SipPeer
@@ -20,20 +21,35 @@ _PCMU = 0
 
 
 class Handset:
-    """Hears all that arrives at a peer's RTP socket, and talks to whoever sent it last."""
+    """Hears all that arrives at a peer's RTP socket, call by call, and talks into them."""
 
     def __init__(self, peer: SipPeer) -> None:
         assert peer._rtp is not None
+        self._peer = peer
         self._socket = peer._rtp
         self.heard = array("h")
-        self.source: tuple[Any, ...] | None = None
+        self._by_port: defaultdict[int, array] = defaultdict(lambda: array("h"))
 
     def _readable(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while True:
-                packet, self.source = self._socket.recvfrom(2048)
+                packet, source = self._socket.recvfrom(2048)
                 if packet[1] & 0x7F == _PCMU:
-                    self.heard.extend(_LINEAR[byte] for byte in packet[12:])
+                    samples = [_LINEAR[byte] for byte in packet[12:]]
+                    self.heard.extend(samples)
+                    self._by_port[source[1]].extend(samples)
+
+    def of(self, number: str) -> array:
+        """What the phone of that number has heard in its last call."""
+        return self._by_port[self._port(number)]
+
+    def _port(self, number: str | None) -> int:
+        """The engine's RTP port, of the last call to the number, or the last of all."""
+        calls = [call.call_id for call in self._peer.of_number(number)] if number else list(self._peer._dialogs)
+        request, _ = self._peer._dialogs[calls[-1]]
+        port = re.search(rb"m=audio ([0-9]+) ", request.body)
+        assert port is not None
+        return int(port.group(1))
 
     def loudness(self, frequency: float, *, seconds: float = 0.5) -> float:
         """How much of what was heard last is that tone: the amplitude of its sine."""
@@ -49,17 +65,18 @@ class Handset:
         """Wait until that tone has been heard for a moment."""
         await until(lambda: self.loudness(frequency, seconds=0.2) > 1000, seconds=seconds)
 
-    async def say(self, frequency: float, seconds: float) -> None:
-        """Send a tone, packet by packet as a phone does, once somebody is there to hear it."""
-        await until(lambda: self.source is not None)
+    async def say(self, frequency: float, seconds: float, number: str | None = None) -> None:
+        """Send a tone, packet by packet as a phone does, once a call is answered."""
+        await until(lambda: bool(self._peer._dialogs))
+        port = self._port(number)
         samples = tone(frequency, rate=RATE, seconds=seconds)
         loop = asyncio.get_running_loop()
         began = loop.time()
-        for number, at in enumerate(range(0, len(samples), _FRAME)):
+        for place, at in enumerate(range(0, len(samples), _FRAME)):
             await asyncio.sleep(max(0.0, began + at / RATE - loop.time()))
             payload = bytes(_ulaw(sample) for sample in samples[at : at + _FRAME])
-            header = struct.pack("!BBHII", 0x80, _PCMU, number & 0xFFFF, at, id(self) & 0xFFFFFFFF)
-            self._socket.sendto(header + payload, self.source)
+            header = struct.pack("!BBHII", 0x80, _PCMU, place & 0xFFFF, at, id(self) & 0xFFFFFFFF)
+            self._socket.sendto(header + payload, (self._peer.host, port))
 
 
 @contextlib.asynccontextmanager

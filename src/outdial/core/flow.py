@@ -144,7 +144,7 @@ class Transfer:
     """Connect the person with somebody else; ``next`` follows when they have talked."""
 
     to: str
-    """SIP address, ``sip:agent@host``, or a phone number, which the campaign's trunk calls."""
+    """SIP address at the campaign's trunk, ``sip:agent@host``, or a phone number, which that trunk calls."""
     ring_seconds: int
     next: str | None = None
     failed: str | None = None

@@ -10,6 +10,7 @@ from typing import Final
 from outdial.dialer.book import Book
 from outdial.dialer.calls import Calls
 from outdial.dialer.opt_outs import OptOuts
+from outdial.dialer.recordings import Recordings
 from outdial.secretbox import SecretBox
 from outdial.services.emergency import EmergencySwitch
 from outdial.store.database import Database
@@ -33,6 +34,7 @@ class Node:
     calls: Calls
     book: Book
     opt_outs: OptOuts
+    recordings: Recordings
     voice: Voice
     resolver: TrunkResolver
     ttl_seconds: float

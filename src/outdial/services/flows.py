@@ -24,7 +24,7 @@ from outdial.core.errors import (
     NotFoundError,
     TooLargeError,
 )
-from outdial.core.flow import Agent, FlowPlan, Record, Transfer
+from outdial.core.flow import Agent, FlowPlan, Step
 from outdial.core.flow_document import read_flow
 from outdial.core.model import Flow
 from outdial.services.access import OPERATOR, require_application
@@ -45,7 +45,7 @@ MESSAGE: Final = {
 LARGEST_DOCUMENT: Final = 256 * 1024
 """Characters of a flow's document."""
 
-_NOT_PLAYED: Final = {Record: "record", Transfer: "transfer", Agent: "agent"}
+_NOT_PLAYED: Final[dict[type[Step], str]] = {Agent: "agent"}
 """Steps that are read and checked, and that no dialer can carry out yet."""
 
 

@@ -19,6 +19,7 @@ from outdial.api.native.hours import HoursRoutes
 from outdial.api.native.imports import ImportRoutes
 from outdial.api.native.lines import FlowRoutes, TrunkRoutes
 from outdial.api.native.pre_calls import PreCallRoutes
+from outdial.api.native.recordings import RecordingRoutes
 from outdial.api.native.routes import Routes
 from outdial.api.native.runs import RunRoutes
 from outdial.api.native.stops import WideStopRoutes
@@ -45,6 +46,7 @@ def routers(
         ("Courtesy messages", CourtesyRoutes(parts), door),
         ("Dialing rules", DialingRulesRoutes(parts), door),
         ("Runs", RunRoutes(parts), door),
+        ("Recordings", RecordingRoutes(parts), door),
         ("Evidence", EvidenceRoutes(parts), door),
         ("Imports", ImportRoutes(parts), door),
         ("Do-not-call lists", DncRoutes(parts), door),
