@@ -78,8 +78,8 @@ class Settings(BaseSettings):
     )
     pre_call_private_hosts: str = Field(
         default="",
-        description="Hosts of pre-call fetches and of flows' webhooks, separated by commas, that may be private "
-        "addresses, e.g. crm.internal; all others must be public",
+        description="Hosts of pre-call fetches and of flows' webhooks and agents, separated by commas, that may be "
+        "private addresses, e.g. crm.internal; all others must be public",
     )
     speech_command: str = Field(
         default="espeak-ng -v {language} --stdin --stdout",

@@ -36,9 +36,11 @@ def test_list_get_remove(outdial, recording, tmp_path):
     said = tmp_path / "said.wav"
     assert outdial("recording", "get", recording_id, "--output", said).code == 0
     assert said.read_bytes() == audio
+    assert outdial("recording", "get", recording_id, "--output", said, "--json").json == listed
+    assert outdial("recording", "get", recording_id, "--json").code == 2
     removed = outdial("recording", "remove", recording_id)
     assert removed.stdout == f"Recording {recording_id} of the attempt {attempt_id} removed.\n"
-    assert "Nothing was recorded" in outdial("recording", "list", attempt_id).stdout
+    assert "Nothing was recorded" in outdial("recording", "list", attempt_id).stderr
     gone = outdial("recording", "get", recording_id)
     assert (gone.code, gone.stderr.strip()) == (1, f"There is no recording {recording_id}.")
 

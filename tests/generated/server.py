@@ -22,6 +22,7 @@ from outdial.services import access, dnc
 from outdial.services.access import Credentials
 from outdial.services.engines import Engines
 from outdial.store.database import Database
+from sounds import wav
 from support.recordings import recorded
 from support.wire import furnish
 from waiting import until
@@ -93,7 +94,8 @@ async def _serve(dsn: str, folder: Path, begun: Future[Server], done: threading.
             loop = asyncio.get_running_loop()
 
             def record(instance_id: str) -> tuple[str, str]:
-                made = recorded(database, folder, instance_id=instance_id)
+                # short: what is generated is also printed
+                made = recorded(database, folder, instance_id=instance_id, audio=wav(bytes(320), rate=8000))
                 return asyncio.run_coroutine_threadsafe(made, loop).result(timeout=30)
 
             begun.set_result(Server(f"http://127.0.0.1:{port}", owner, record))

@@ -28,6 +28,7 @@ ANSWERS = "+15550100001"
 BUSY = "+15550100070"
 RINGS = "+15550100080"
 PRESSES = "+15550100450"
+SPEAKS = "+15550100060"
 REJECTS = "+15550100090"
 NOT_FOUND = "+15550100093"
 HANGS_UP = "+15550100096"
@@ -328,6 +329,29 @@ class TestCalls:
         with pytest.raises(EngineUnavailableError):
             await line.engine.connect(call.id, uuid.uuid4().hex)
         await line.settle(call.id)
+
+    @pytest.mark.parametrize("rate", [8000, 16_000])
+    async def test_sound_goes_both_ways_until_the_call_ends(self, line, rate):
+        call = line.call(SPEAKS)
+        await line.engine.originate(call)
+        await line.heard(call.id, CallAnswered)
+        stream = await line.engine.open_media(call.id, f"{call.id}-m2", rate)
+        await stream.send(bytes(rate // 10))
+        assert len(await stream.receive()) == rate // 25, "20 ms of 16 bit"
+        await stream.clear()
+        await line.settle(call.id)
+        await stream.close()
+        async with asyncio.timeout(20):
+            while await stream.receive() is not None:
+                pass
+        # it was nobody's call
+        assert {event.call_id for event in line.events if isinstance(event, CallEnded)} == {call.id}
+
+    async def test_no_sound_is_taken_over_of_a_call_that_is_gone(self, line):
+        gone = uuid.uuid4().hex
+        with pytest.raises(EngineUnavailableError):
+            await line.engine.open_media(gone, f"{gone}-m2", 8000)
+        assert not [event for event in line.events if isinstance(event, CallAnswered)]
 
     async def test_breaking_off_what_is_over_is_no_error(self, line):
         await line.engine.stop_playing("nothing-1")

@@ -53,17 +53,23 @@ def get(
         Path | None,
         typer.Option("--output", metavar="FILE.wav", dir_okay=False, help="Where to; without it standard output."),
     ] = None,
+    as_json: Json = False,
 ) -> None:
-    """Write a recording, a WAV file of 8 kHz, to a file."""
+    """Write a recording, a WAV file of 8 kHz, to a file; with --json, which needs --output, tell what it is."""
+    if as_json and file is None:
+        raise typer.BadParameter("--json needs --output: standard output cannot be both.")
 
-    async def work(context: Context) -> None:
+    async def work(context: Context) -> Recording:
         owner = await application(context.database, iid)
         found = await recordings.open_recording(
             context.database, _folder(context), iid=owner.iid, recording_id=recording
         )
         await write_pieces(found.chunks(), file)
+        return found.recording
 
-    in_context(work)
+    written = in_context(work)
+    if as_json:
+        output.print_json(written)
 
 
 @app.command(epilog="Example: outdial recording remove rc-…")

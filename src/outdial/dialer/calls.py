@@ -18,6 +18,7 @@ from outdial.core.ids import permit_name
 from outdial.core.model import AttemptState
 from outdial.core.pre_call import PreCallAnswer
 from outdial.dialer import outcomes
+from outdial.dialer.agents import Agents
 from outdial.dialer.book import Book
 from outdial.dialer.flow_player import PLAYBACK_GRACE_SECONDS, Desk, FlowPlayer, PlayableFlow
 from outdial.dialer.flow_webhooks import FlowWebhooks
@@ -100,7 +101,7 @@ class Calls:
         note_transfer: Note,
         private_hosts: Iterable[str] = (),
     ) -> None:
-        """``private_hosts``: hosts that the webhooks of flows may ask although their addresses are private."""
+        """``private_hosts``: hosts that webhooks and agents of flows may be at although their addresses are private."""
         self._engine = engine
         self._book = book
         self._voice = voice
@@ -109,6 +110,7 @@ class Calls:
         self._legs = Legs(engine, note_transfer, self._spawn, ttl_seconds=ttl_seconds)
         self._placing: dict[int, Place] = {}
         """Run id → what places second legs for it, while its gate may be open here."""
+        self._agents = Agents(engine, private_hosts)
         self._webhooks = FlowWebhooks(private_hosts)
         self._ttl_seconds = ttl_seconds
         self._calls: dict[str, _Call] = {}
@@ -264,6 +266,7 @@ class Calls:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._webhooks.close()
+        await self._agents.close()
 
     # What the engine says
 
@@ -344,6 +347,11 @@ class Calls:
                 action, attempt_id=call.known.attempt_id, flow_id=flow.id, step=step
             ),
             keep=self._recordings.keep,
+            talk=lambda action, step: self._agents.talk(
+                action,
+                attempt_id=call.known.attempt_id,
+                about={"attempt_id": call.known.attempt_id, "flow_id": flow.id, "step": step},
+            ),
             transfer=lambda action: self._legs.transfer(
                 call.known.attempt_id, action, self._placing.get(call.run_id or 0)
             ),
@@ -376,6 +384,7 @@ class Calls:
             return
         _disarm(call)
         self._legs.end_of(call.known.attempt_id)
+        self._agents.end_of(call.known.attempt_id)
         self._book.put(news if call.player is None else replace(news, flow=call.player.close()))
         call.on_end()
 

@@ -97,6 +97,8 @@ class Desk:
     """Ask another system, for the step of that name."""
     keep: Callable[[str], Awaitable[float]]
     """Have a recording that has ended, by its name, on disk; return its seconds. Raises where there is none."""
+    talk: Callable[[StartAgent, str], Awaitable[Done | Failed]]
+    """Let an agent talk, for the step of that name."""
     transfer: Callable[[StartTransfer], Awaitable[Done | Failed]]
     """Connect whoever is on the line with somebody else; return when they have talked, or could not."""
     end: Callable[[str], None]
@@ -197,8 +199,7 @@ class FlowPlayer:
             case StartTransfer():
                 self._desk.spawn(self._transfer(action))
             case StartAgent():
-                # no flow with such a step can be added: services.flows
-                raise TypeError(f"{action} cannot be done")
+                self._desk.spawn(self._talk(action, step))
             case _:
                 assert_never(action)
 
@@ -244,6 +245,15 @@ class FlowPlayer:
             happened = Failed(action.turn, f"the transfer failed: {error}")
         if isinstance(happened, Failed):
             _log.info("transfer_failed", attempt_id=self._attempt_id, reason=happened.reason)
+        self.tell(happened)
+
+    async def _talk(self, action: StartAgent, step: str) -> None:
+        happened: Done | Failed
+        try:
+            happened = await self._desk.talk(action, step)
+        except Exception as error:  # noqa: BLE001 - as above
+            _log.exception("flow_step_failed", attempt_id=self._attempt_id)
+            happened = Failed(action.turn, f"the agent failed: {error}")
         self.tell(happened)
 
     async def _record(self, action: StartRecording, step: str) -> None:

@@ -6,6 +6,7 @@ cookie kept, and no more of an answer is read than is wanted.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
@@ -33,6 +34,7 @@ class Outside:
             # no limit: whoever waited for a connection would have less time left; the live calls bound them
             connector=aiohttp.TCPConnector(limit=0, resolver=_Resolver(self._private_hosts)),
             cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[_never_redirected()],
         )
 
     async def close(self) -> None:
@@ -58,6 +60,26 @@ class Outside:
             timeout=aiohttp.ClientTimeout(total=seconds),
         ) as reply:
             return reply.status, await _bounded(reply.content, largest_reply)
+
+    async def websocket(
+        self, url: URL, *, seconds: float, heartbeat_seconds: float, largest_message: int
+    ) -> aiohttp.ClientWebSocketResponse[bool]:
+        """Open a websocket. Raises what :meth:`post` raises, TimeoutError when it is not open within ``seconds``."""
+        _require_allowed(url.host or "", [url.host or ""], self._private_hosts)
+        async with asyncio.timeout(seconds):
+            return await self._session.ws_connect(url, heartbeat=heartbeat_seconds, max_msg_size=largest_message)
+
+
+def _never_redirected() -> aiohttp.TraceConfig:
+    """Return what ends every request that is redirected: aiohttp follows where a websocket is asked for, also to an
+    address that nobody has looked at."""
+
+    async def refuse(_session: aiohttp.ClientSession, _context: object, _: aiohttp.TraceRequestRedirectParams) -> None:
+        raise aiohttp.ClientError("redirects are not followed")
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(refuse)
+    return trace
 
 
 def private_address(error: BaseException) -> PrivateAddressError | None:

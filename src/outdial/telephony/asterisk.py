@@ -27,6 +27,7 @@ from outdial.core.model import Transport, Trunk
 from outdial.telephony import permits
 from outdial.telephony.ari import CONFLICT, NOT_FOUND, AriHttp, AriSocket, ChannelInfo, Inbox, Message, Reply
 from outdial.telephony.asterisk_media import AsteriskMedia
+from outdial.telephony.asterisk_stream import FORMATS, AsteriskStream
 from outdial.telephony.engine import (
     CallAnswered,
     CallEnded,
@@ -37,6 +38,7 @@ from outdial.telephony.engine import (
     EngineUp,
     KeyPressed,
     LiveCall,
+    MediaStream,
     OriginateResult,
     OutgoingCall,
     Permit,
@@ -80,6 +82,13 @@ class _Ping(msgspec.Struct):
     timestamp: str
 
 
+class _MediaChannel(msgspec.Struct):
+    channelvars: dict[str, str] = {}
+
+
+_CONNECTION_ID: Final = "MEDIA_WEBSOCKET_CONNECTION_ID"
+
+
 class _Application(msgspec.Struct):
     channel_ids: list[str] = []
 
@@ -121,6 +130,8 @@ class AsteriskEngine(AsteriskMedia):
         self._ringing: set[str] = set()
         # calls either side has put down: what was played to them "failed" for that reason (measured: told before it)
         self._put_down: set[str] = set()
+        # channels whose other end is a websocket of ours
+        self._media: set[str] = set()
         # permit name → what was put there, so that a renewal sends the contact alone
         self._made: dict[str, tuple[Trunk, TrunkAddress]] = {}
         self._adopted: dict[str, AriSocket] = {}
@@ -264,6 +275,28 @@ class AsteriskEngine(AsteriskMedia):
             return OriginateResult.REFUSED
         _log.warning("originate_failed", call_id=call_id, status=reply.status, answer=text[:200])
         return OriginateResult.FAILED
+
+    async def open_media(self, call_id: str, media_id: str, rate: int) -> MediaStream:
+        """Bridge the call with a channel whose other end is a websocket of ours."""
+        query = {
+            "app": self._app,
+            "channelId": media_id,
+            "external_host": "INCOMING",
+            "connection_type": "server",
+            "transport": "websocket",
+            "encapsulation": "none",
+            "format": FORMATS[rate],
+        }
+        self._media.add(media_id)
+        reply = self._expect(await self._request("POST", "channels/externalMedia", query))
+        connection_id = reply.decode(_MediaChannel).channelvars.get(_CONNECTION_ID, "")
+        try:
+            stream = await AsteriskStream.connect(self._http, connection_id, rate)
+            await self.connect(call_id, media_id)
+        except EngineUnavailableError:
+            await self.hang_up(media_id)
+            raise
+        return _Bridged(stream, self, media_id)
 
     async def adopt(self, stasis_app: str) -> Sequence[LiveCall]:
         """Take over a dead node's application by connecting under its name."""
@@ -421,6 +454,11 @@ class AsteriskEngine(AsteriskMedia):
             self._on_channel(message, message.channel)
 
     def _on_channel(self, message: Message, channel: ChannelInfo) -> None:
+        if channel.id in self._media:
+            # the far end of a stream, and nobody's call
+            if message.type == "ChannelDestroyed":
+                self._media.discard(channel.id)
+            return
         if message.type == "StasisStart":
             if message.application == self._app and channel.id not in self._known:
                 _log.warning("unknown_call_answered", call_id=channel.id, engine_id=self._id)
@@ -454,3 +492,33 @@ class AsteriskEngine(AsteriskMedia):
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+class _Bridged:
+    """A stream and the bridge that connects it with a call."""
+
+    def __init__(self, stream: AsteriskStream, engine: AsteriskEngine, media_id: str) -> None:
+        self._stream = stream
+        self._engine = engine
+        self._media_id = media_id
+
+    async def receive(self) -> bytes | None:
+        """Return the next frame."""
+        return await self._stream.receive()
+
+    async def send(self, samples: bytes) -> None:
+        """Have the person hear that."""
+        await self._stream.send(samples)
+
+    async def clear(self) -> None:
+        """Have the person hear nothing more of it."""
+        await self._stream.clear()
+
+    async def close(self) -> None:
+        """End both; a channel whose websocket is closed ends by itself."""
+        await self._stream.close()
+        try:
+            await self._engine.part(self._media_id)
+        except EngineUnavailableError as error:
+            # an empty bridge is left
+            _log.warning("bridge_not_removed", media_id=self._media_id, reason=error.message)

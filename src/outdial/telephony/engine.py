@@ -199,6 +199,26 @@ EngineEvent = (
 )
 
 
+class MediaStream(Protocol):
+    """The sound of one call, both ways: 16-bit little-endian samples, mono."""
+
+    async def receive(self) -> bytes | None:
+        """Return the next 20 ms of what the person says; None: the call, or the engine's side of this, is over."""
+        ...
+
+    async def send(self, samples: bytes) -> None:
+        """Have the person hear that, after what was sent before; waits while the engine has enough of it."""
+        ...
+
+    async def clear(self) -> None:
+        """Have the person hear nothing of what was sent and not heard yet."""
+        ...
+
+    async def close(self) -> None:
+        """End it; what the person hears is the flow's again."""
+        ...
+
+
 class EngineControl(Protocol):
     """What a stop needs of an engine; safe from any process, any number of them at once.
 
@@ -337,6 +357,14 @@ class Engine(EngineControl, Protocol):
     async def part(self, other_id: str) -> None:
         """Undo :meth:`connect`, by the second call's id, whether or not that lives: what the first hears is the flow's
         again. Idempotent. Raises ``EngineUnavailableError``."""
+        ...
+
+    async def open_media(self, call_id: str, media_id: str, rate: int) -> MediaStream:
+        """Take over what an answered call hears and says, at 8,000 or 16,000 samples a second, under an id that nothing
+        was opened under before.
+
+        Raises ``EngineUnavailableError``, also when the call is gone or the engine cannot do that.
+        """
         ...
 
     async def start_recording(

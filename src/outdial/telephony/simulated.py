@@ -32,6 +32,7 @@ from outdial.telephony.engine import (
     EngineUp,
     KeyPressed,
     LiveCall,
+    MediaStream,
     OriginateResult,
     OutgoingCall,
     Permit,
@@ -46,6 +47,7 @@ NO_ANSWER_SIP_CODE: Final = 480
 """What Asterisk reports when its own ring timer ends a call (cause 19, a synthetic 480)."""
 
 _RATE: Final = 8000
+FRAMES_PER_SECOND: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,34 @@ class _Call:
         self.recording_since = 0.0
 
 
+class SimulatedStream:
+    """A person who says nothing, twenty milliseconds at a time, and listens."""
+
+    def __init__(self, goes_on: Callable[[], bool], rate: int, speed: float) -> None:
+        self._goes_on = goes_on
+        self._silence = bytes(2 * rate // FRAMES_PER_SECOND)
+        self._speed = speed
+        self._closed = False
+        self.heard = bytearray()
+
+    async def receive(self) -> bytes | None:
+        """Return silence; None once the call is over."""
+        await asyncio.sleep(1 / FRAMES_PER_SECOND / self._speed)
+        return self._silence if self._goes_on() and not self._closed else None
+
+    async def send(self, samples: bytes) -> None:
+        """Have the person hear that."""
+        self.heard += samples
+
+    async def clear(self) -> None:
+        """Have the person hear nothing more of it."""
+        self.heard.clear()
+
+    async def close(self) -> None:
+        """End it."""
+        self._closed = True
+
+
 class SimulatedEngine:
     """The whole engine port, in process. ``speed`` shortens every wait of the phones (2.0 = twice as fast)."""
 
@@ -103,6 +133,8 @@ class SimulatedEngine:
         self._frozen = False
         self._records: dict[str, CallRecord] = {}
         self._recordings: dict[str, float] = {}
+        self.streams: dict[str, SimulatedStream] = {}
+        """What was opened to hear and tell people, by its id."""
         self.connected: dict[str, str] = {}
         """Who hears whom: second call → first."""
         self.sent: list[SentCall] = []
@@ -336,6 +368,16 @@ class SimulatedEngine:
         """Forget it."""
         await self._reachable()
         self.connected.pop(other_id, None)
+
+    async def open_media(self, call_id: str, media_id: str, rate: int) -> MediaStream:
+        """Hear a person who says nothing, and count what that person is told."""
+        await self._reachable()
+        call = self._calls.get(call_id)
+        if call is None or call.state is not CallState.ANSWERED:
+            raise EngineUnavailableError("The call that an agent was to talk on is gone.")
+        stream = SimulatedStream(lambda: self._calls.get(call_id) is call, rate, self._speed)
+        self.streams[media_id] = stream
+        return stream
 
     async def start_recording(
         self, call_id: str, recording_id: str, *, longest_seconds: float, silence_seconds: float
