@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from outdial.core.flow import OptOutScope
 from outdial.core.flow_document import read_flow
 from outdial.dialer.flow_player import PlayableFlow, PlayableSound
+from outdial.dialer.legs import Leg
 from outdial.dialer.opt_outs import OptOuts
+from outdial.dialer.recordings import Recordings
 from outdial.services.flows import MESSAGE, MESSAGE_FILE
+from outdial.store.database import Database
+from outdial.telephony.engine import Engine
 from outdial.telephony.speech import Voice
 
 
@@ -41,7 +45,16 @@ class OptOutsAsked(OptOuts):
 nobody_opts_out = OptOutsAsked
 
 
+def kept_in(folder: Path, engine: Engine) -> Recordings:
+    """What keeps recordings in a folder and tells no database."""
+    return Recordings(cast(Database, None), engine, folder)
+
+
 def steps(steps: dict[str, Any], files: dict[str, tuple[Path, float]] | None = None, **more: Any) -> PlayableFlow:
     """A flow of those steps, its recordings by the names of their files."""
     plan = read_flow({"start": next(iter(steps)), "steps": steps, **more})
     return PlayableFlow("cf-1", plan, {file: PlayableSound(*sound) for file, sound in (files or {}).items()})
+
+
+async def unnoted(_leg: Leg, _outcome: str) -> None:
+    """What became of a transfer is told to no database."""

@@ -78,8 +78,8 @@ class Settings(BaseSettings):
     )
     pre_call_private_hosts: str = Field(
         default="",
-        description="Hosts of pre-call fetches, separated by commas, that may be private addresses, e.g. crm.internal; "
-        "all others must be public",
+        description="Hosts of pre-call fetches and of flows' webhooks and agents, separated by commas, that may be "
+        "private addresses, e.g. crm.internal; all others must be public",
     )
     webhook_private_hosts: str = Field(
         default="",

@@ -25,7 +25,7 @@ from outdial.store import migrations
 from outdial.store.database import server_time, server_version
 from outdial.telephony import sip_options
 from outdial.telephony.ari import AriHttp
-from outdial.telephony.asterisk import AsteriskControl
+from outdial.telephony.asterisk_control import AsteriskControl
 from outdial.telephony.engine_clock import MAX_OFFSET_SECONDS
 from outdial.telephony.managed import EngineAddress, ManagedAsterisk
 from outdial.telephony.obtain import LEAST_VERSION

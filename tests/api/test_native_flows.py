@@ -51,12 +51,6 @@ async def test_all_that_is_wrong_is_said(native):
     assert sentences(answer) == ["The file ask.wav is missing: the flow names it among its sounds."]
 
 
-async def test_a_step_that_cannot_be_played_is_refused(native):
-    document = {"start": "a", "steps": {"a": {"transfer": "+15550100001"}}}
-    answer = await native.refused(501, "POST", "/flows/documents", body(document=document, sounds={}))
-    assert sentences(answer) == ["Flows with the step `transfer` cannot be played yet."]
-
-
 async def test_recordings_have_a_size_of_their_own(native, monkeypatch):
     large = base64.b64encode(wav(bytes(3 * 1024 * 1024), rate=16000)).decode()
     assert (await native.done("POST", "/flows/documents", body(sounds={"ask.wav": large})))["durationSeconds"] > 90

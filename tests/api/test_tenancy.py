@@ -15,6 +15,7 @@ from outdial.api.app import create_app
 from outdial.core.model import Scope
 from outdial.services import clients
 from support.native import Native
+from support.recordings import recorded
 from support.wire import FLOW, Tenant, agentless, ever_open
 
 BOOKKEEPING = {"request_counts", "idempotency_keys", "used_tokens", "alembic_version"}
@@ -83,7 +84,7 @@ async def contents(database, *, iid: str | None = None) -> dict[str, str]:
 
 
 @pytest.fixture
-async def ids(tenant, database) -> dict[str, str]:
+async def ids(tenant, database, parts) -> dict[str, str]:
     """The victim's things, one of each kind, a live run among them."""
     native = Native(tenant)
     campaign_id = await tenant.create_campaign(ever_open(1))
@@ -105,6 +106,9 @@ async def ids(tenant, database) -> dict[str, str]:
     async with database.connection() as connection:
         list_id = await connection.fetchval("SELECT id FROM contact_lists WHERE iid = $1", tenant.iid)
         contact = await connection.fetchval("SELECT phone FROM run_contacts ORDER BY contact_id LIMIT 1")
+    attempt_id, recording_id = await recorded(
+        database, parts.settings.data_dir, instance_id=started.json()["campaignInstanceId"]
+    )
     return {
         "iid": tenant.iid,
         "accountId": tenant.account_id,
@@ -114,6 +118,8 @@ async def ids(tenant, database) -> dict[str, str]:
         "instanceId": started.json()["campaignInstanceId"],
         "importId": upload["id"],
         "stopId": wide["id"],
+        "attemptId": attempt_id,
+        "recordingId": recording_id,
         "clientId": tenant.credentials.client_id,
         "dncListId": lists[1]["id"],
         "limitId": limit["id"],
@@ -154,6 +160,8 @@ def test_the_document_knows_them_all(every):
         "instanceId",
         "importId",
         "stopId",
+        "attemptId",
+        "recordingId",
         "clientId",
         "dncListId",
         "limitId",
@@ -308,6 +316,8 @@ async def test_an_unknown_id_looks_like_somebody_elses(every, tenant, other, ids
         "phoneNumber": "+15550100088",
         "importId": "im-1",
         "stopId": "sp-1",
+        "attemptId": "0" * 32,
+        "recordingId": "rc-1",
     }
     for asked in every:
         if "/public/" in asked.path or not asked.names:

@@ -85,6 +85,24 @@ class TestPlayingInTheTerminal:
     def test_no_key(self, outdial, flow):
         assert self.play(outdial, flow, "", "--json").json["path"] == ["hello", "ask", "bye"]
 
+    @pytest.mark.parametrize(
+        ("typed", "path", "told"),
+        [("y status=sent\n", ["ask", "tell"], "“It is sent.”"), ("n\n", ["ask", "bye"], "“Goodbye.”")],
+    )
+    def test_another_system_answers_what_is_typed(self, outdial, flow, typed, path, told):
+        flow.write_text(
+            "start: ask\n"
+            "sounds: {hello: hello.wav}\n"
+            "steps:\n"
+            "  ask: {webhook: {url: 'https://crm.example/', play: hello}, next: tell, failed: bye}\n"
+            "  tell: {say: 'It is {status}.'}\n"
+            "  bye: {say: Goodbye.}\n"
+        )
+        done = self.play(outdial, flow, typed)
+        assert "♪ hello.wav, until the answer is there" in done.stdout
+        assert told in done.stdout
+        assert self.play(outdial, flow, typed, "--json").json["path"] == path
+
     def test_a_variable_without_a_value(self, outdial, flow):
         done = self.play(outdial, flow, "", "--with", "first_name")
         assert done.code == 2

@@ -45,6 +45,7 @@ def test_the_commands_are_these():
         *("import list", "import show", "import errors", "import resume", "import cancel"),
         *("campaign list", "campaign show", "campaign start", "campaign pause", "campaign resume", "campaign stop"),
         *("simulate", "schedule enable", "schedule disable", "schedule show"),
+        *("recording list", "recording get", "recording remove"),
         *("courtesy set", "courtesy show", "courtesy remove", "dialing-rules show", "dialing-rules set"),
         *("webhook create", "webhook list", "webhook change", "webhook remove", "webhook rotate", "webhook test"),
         *("webhook deliveries", "webhook replay"),

@@ -27,7 +27,11 @@ WHOLE: dict[str, Any] = {
             "no_input": "bye",
             "invalid": "bye",
         },
-        "crm": {"webhook": {"url": "https://crm.example/x?y=1", "send": ["order"]}, "next": "noted", "failed": "bye"},
+        "crm": {
+            "webhook": {"url": "https://crm.example/x?y=1", "send": ["order"], "play": "beep"},
+            "next": "noted",
+            "failed": "bye",
+        },
         "noted": {"result": "confirmed", "next": "spanish"},
         "spanish": {"language": "es", "next": "bye"},
         "voice": {"record": {"play": "beep", "agree": "2"}, "next": "bye", "refused": "bye", "failed": "bye"},
@@ -62,7 +66,7 @@ def test_every_verb_is_read():
     assert ask.choices == {"1": "crm", "2": "voice", "3": "talk", "4": "bot", "9": "leave"}, "2 was no text"
     assert (ask.timeout_seconds, ask.between_seconds) == (5.0, 3.0), "unless told"
     assert plan.steps["talk"] == Transfer("+15550100001", 30, failed="bye")
-    assert plan.steps["crm"] == Webhook("https://crm.example/x?y=1", 3.0, ("order",), "", "noted", "bye")
+    assert plan.steps["crm"] == Webhook("https://crm.example/x?y=1", 3.0, ("order",), "", "noted", "bye", Sound("beep"))
     voice = plan.steps["voice"]
     assert isinstance(voice, Record)
     assert voice.agree == "2"

@@ -16,6 +16,7 @@ from outdial.core.flow import (
     OptOutScope,
     Record,
     SetResult,
+    Sound,
     Speech,
     Tell,
     Transfer,
@@ -34,6 +35,7 @@ from outdial.core.flow_play import (
     Heard,
     Hush,
     Key,
+    PlayMeanwhile,
     PlaySound,
     Recorded,
     Refuse,
@@ -299,6 +301,24 @@ class TestWebhooks:
         call = Playing(self.FLOW, order="7")
         assert call.tell(Answered(1, {"status": "sent"})) == (Speak(2, "Order 7: sent.", "en"),)
 
+    def test_is_heard_until_the_answer_is_there(self):
+        flow = plan(
+            {
+                "ask": {"webhook": {"url": "https://crm.example/", "play": "music"}, "next": "tell"},
+                "tell": {"say": "Hi."},
+            },
+            sounds={"music": {"en": "music.wav", "es": "musica.wav"}},
+        )
+        call = Playing(flow, language="es")
+        assert call.done == [PlayMeanwhile(1, "musica.wav"), Ask(2, "https://crm.example/", 3.0, {})]
+        # that it has ended is not that the answer is there
+        assert call.tell(Heard(1)) == ()
+        assert call.tell(Answered(2, {})) == (Hush(1), Speak(3, "Hi.", "es"))
+
+    def test_what_was_heard_meanwhile_is_broken_off_without_an_answer_too(self):
+        flow = plan({"ask": {"webhook": {"url": "http://x/", "play": "music"}}}, sounds={"music": "music.wav"})
+        assert Playing(flow).tell(Failed(2, "no answer in time")) == (Hush(1), End("no answer in time"))
+
     def test_goes_on_without_an_answer(self):
         call = Playing(self.FLOW, order="7")
         assert call.tell(Failed(1, "no answer in time")) == (Speak(2, "Order 7: unknown.", "en"),)
@@ -402,9 +422,11 @@ def test_a_value_is_never_taken_for_a_variable_itself():
 # Any flow, whatever happens
 
 NAMES = [f"s{place}" for place in range(6)]
+SOUNDS = {"music": {"en": "music.wav"}}
 name = st.sampled_from(NAMES)
 branch = st.none() | name
 prompt = st.just(Speech("Hello {x}."))
+sound = st.just(Sound("music"))
 gather = st.builds(
     Gather,
     st.none() | prompt,
@@ -425,12 +447,12 @@ steps = st.one_of(
     st.builds(Record, prompt, st.just("1"), st.just(5.0), st.just(60.0), st.just(5.0), branch, branch, branch),
     st.builds(Transfer, st.just("+15550100001"), st.just(30), branch, branch),
     st.builds(Agent, st.just("ws://x/"), st.just(8000), st.just(60.0), branch, branch),
-    st.builds(Webhook, st.just("http://x/"), st.just(3.0), next=branch, failed=branch),
+    st.builds(Webhook, st.just("http://x/"), st.just(3.0), next=branch, failed=branch, meanwhile=st.none() | sound),
     st.builds(SetResult, st.just("r"), branch),
     st.builds(OptOut, st.just(OptOutScope.ACCOUNT), branch),
     st.just(HangUp()),
 )
-flows = st.fixed_dictionaries(dict.fromkeys(NAMES, steps)).map(lambda made: FlowPlan(NAMES[0], made, "en"))
+flows = st.fixed_dictionaries(dict.fromkeys(NAMES, steps)).map(lambda made: FlowPlan(NAMES[0], made, "en", SOUNDS))
 """Any flow: those that the checks refuse, with rounds without a question above all, are among them."""
 
 happenings = st.one_of(
@@ -452,7 +474,7 @@ def holds(turn: Turn, before: FlowState | None) -> None:
     assert len(ends) == (state.ended and (before is None or not before.ended))
     assert state.taken <= MOST_TAKEN
     if before is None or state.turn != before.turn:
-        waits = [action for action in actions if not isinstance(action, Hush | Refuse | End)]
+        waits = [action for action in actions if not isinstance(action, PlayMeanwhile | Hush | Refuse | End)]
         # one thing to wait for, and its end will be known: no call stands still for ever
         assert state.ended or [action.turn for action in waits] == [state.turn]
 

@@ -11,7 +11,7 @@ import pytest
 
 from dialing import with_rules
 from engines import simulated
-from flows import lasting, message, nobody_opts_out, silent
+from flows import kept_in, lasting, message, nobody_opts_out, silent, unnoted
 from outdial import clock
 from outdial.core.errors import EngineUnavailableError
 from outdial.core.model import AttemptState, Disposition, DoneReason, RunContactState
@@ -78,13 +78,21 @@ class Phone:
 
 
 @pytest.fixture
-async def phone():
+async def phone(tmp_path):
     async with simulated(speed=20.0, timeout_seconds=0.1) as engine:
         await engine.put_permit(
             Permit(1, 1, KEY, TRUNK, TrunkAddress("127.0.0.1", 5060), clock.now() + timedelta(minutes=5))
         )
         book = Noted()
-        calls = Calls(engine, book, silent(), nobody_opts_out(), ttl_seconds=0.2)
+        calls = Calls(
+            engine,
+            book,
+            silent(),
+            nobody_opts_out(),
+            ttl_seconds=0.2,
+            recordings=kept_in(tmp_path, engine),
+            note_transfer=unnoted,
+        )
         task = asyncio.create_task(calls.run())
         await until(lambda: calls.up_since is not None)
         yield Phone(engine, calls, book)

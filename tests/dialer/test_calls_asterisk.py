@@ -11,7 +11,7 @@ import pytest
 
 from dialer.test_calls import Noted
 from dialing import with_rules
-from flows import message, nobody_opts_out, silent
+from flows import kept_in, message, nobody_opts_out, silent, unnoted
 from outdial import clock
 from outdial.core.model import AttemptState, Disposition, DoneReason
 from outdial.dialer.calls import Calls, Messages
@@ -74,14 +74,23 @@ class Phone:
 
 
 @pytest.fixture
-async def phone(asterisk):  # noqa: F811 - the fixture
+async def phone(asterisk, tmp_path):  # noqa: F811 - the fixture
     peer = await SipPeer.start()
     async with (
         relay_to(asterisk.address.url) as relay,
         connected_engine(asterisk, f"test-{uuid.uuid4().hex}", url=relay.url) as engine,
     ):
         book = Noted()
-        calls = Calls(engine, book, silent(), nobody_opts_out(), ttl_seconds=2.0)
+        calls = Calls(
+            engine,
+            book,
+            silent(),
+            nobody_opts_out(),
+            ttl_seconds=2.0,
+            recordings=kept_in(tmp_path, engine),
+            note_transfer=unnoted,
+            private_hosts=["127.0.0.1"],
+        )
         task = asyncio.create_task(calls.run())
         await until(lambda: calls.up_since is not None)
         opened = Phone(engine, calls, book, relay, peer)

@@ -13,7 +13,7 @@ import pytest
 from dialer.test_calls import Noted
 from dialing import with_rules
 from engines import simulated
-from flows import OptOutsAsked, steps
+from flows import OptOutsAsked, kept_in, steps, unnoted
 from outdial import clock
 from outdial.core.errors import EngineUnavailableError
 from outdial.core.flow import OptOutScope
@@ -83,7 +83,16 @@ async def phones(tmp_path):
             Permit(1, 1, KEY, TRUNK, TrunkAddress("127.0.0.1", 5060), clock.now() + timedelta(minutes=5))
         )
         book, opt_outs = Noted(), OptOutsAsked()
-        calls = Calls(engine, book, voice, opt_outs, ttl_seconds=0.2)
+        calls = Calls(
+            engine,
+            book,
+            voice,
+            opt_outs,
+            ttl_seconds=0.2,
+            recordings=kept_in(tmp_path, engine),
+            note_transfer=unnoted,
+            private_hosts=["127.0.0.1"],
+        )
         task = asyncio.create_task(calls.run())
         await until(lambda: calls.up_since is not None)
         yield Phones(engine, calls, book, opt_outs, tmp_path)

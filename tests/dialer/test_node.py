@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 
 from dialing import phones, set_stage, with_rules
-from flows import silent
+from flows import silent, unnoted
 from outdial import clock
 from outdial.core.errors import EngineUnavailableError
 from outdial.core.ids import stasis_app
@@ -25,6 +25,7 @@ from outdial.dialer.chores import Chores, complete
 from outdial.dialer.lease import LeaseKeeper, flow_of
 from outdial.dialer.node import Node
 from outdial.dialer.opt_outs import OptOuts
+from outdial.dialer.recordings import Recordings
 from outdial.dialer.worker import Worker
 from outdial.services import runs
 from outdial.services.emergency import EmergencySwitch
@@ -87,7 +88,8 @@ async def node_at(database, secret_box, engine, tmp_path, node_id="n1") -> Async
         Book(database),
         OptOuts(database, Engines(database, secret_box, ttl_seconds=TTL), tmp_path / "opt-outs"),
     )
-    calls = Calls(engine, book, silent(), opt_outs, ttl_seconds=TTL)
+    recordings = Recordings(database, engine, tmp_path)
+    calls = Calls(engine, book, silent(), opt_outs, ttl_seconds=TTL, recordings=recordings, note_transfer=unnoted)
     resolver = TrunkResolver()
     tasks = [asyncio.create_task(part.run()) for part in (book, opt_outs, calls)]
     await until(lambda: calls.up_since is not None)
@@ -99,6 +101,7 @@ async def node_at(database, secret_box, engine, tmp_path, node_id="n1") -> Async
         calls=calls,
         book=book,
         opt_outs=opt_outs,
+        recordings=recordings,
         voice=silent(),
         resolver=resolver,
         ttl_seconds=TTL,

@@ -60,6 +60,9 @@ class Mender:
 
     def note(self, answer: Response) -> None:
         """Remember what is there now."""
+        if answer.content.startswith(b"RIFF"):
+            # a recording names nothing
+            return
         self._answered.update(_ID.findall(answer.text))
         if "/createContactList" in answer.request.url and answer.status_code == 200:
             self._answered.add(answer.json()["data"]["name"])

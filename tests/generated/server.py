@@ -7,7 +7,7 @@ import base64
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ from outdial.services import access, dnc
 from outdial.services.access import Credentials
 from outdial.services.engines import Engines
 from outdial.store.database import Database
+from sounds import wav
+from support.recordings import recorded
 from support.wire import furnish
 from waiting import until
 
@@ -35,6 +37,8 @@ class Server:
 
     url: str
     owner: Credentials
+    record: Callable[[str], tuple[str, str]]
+    """Have an attempt of a run, by its id, with a recording; return the ids of both."""
 
 
 @contextlib.contextmanager
@@ -87,7 +91,14 @@ async def _serve(dsn: str, folder: Path, begun: Future[Server], done: threading.
                 actor="test",
             )
             port = server.servers[0].sockets[0].getsockname()[1]
-            begun.set_result(Server(f"http://127.0.0.1:{port}", owner))
+            loop = asyncio.get_running_loop()
+
+            def record(instance_id: str) -> tuple[str, str]:
+                # short: what is generated is also printed
+                made = recorded(database, folder, instance_id=instance_id, audio=wav(bytes(320), rate=8000))
+                return asyncio.run_coroutine_threadsafe(made, loop).result(timeout=30)
+
+            begun.set_result(Server(f"http://127.0.0.1:{port}", owner, record))
             await asyncio.to_thread(done.wait)
             server.should_exit = True
             await serving

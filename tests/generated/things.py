@@ -52,6 +52,8 @@ class Things:
             "webhookId": self.webhook,
             "importId": self.open_import,
             "stopId": self.stop,
+            "attemptId": lambda: self.server.record(self.known("instanceId"))[0],
+            "recordingId": lambda: self.server.record(self.known("instanceId"))[1],
             "endedImportId": self.ended_import,
         }
         self.campaigns_below = f"/campaign/api/v1/public/{server.owner.iid}/campaign"

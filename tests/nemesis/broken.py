@@ -16,7 +16,7 @@ from outdial.services import barrier
 from outdial.store import nodes as nodes_store
 from outdial.store.database import Database
 from outdial.store.reserve import Verdict
-from outdial.telephony.asterisk import AsteriskControl
+from outdial.telephony.asterisk_control import AsteriskControl
 
 
 def skip_fence() -> None:

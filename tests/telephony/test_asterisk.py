@@ -17,7 +17,7 @@ from outdial.config import Settings
 from outdial.core.errors import EngineUnavailableError
 from outdial.core.model import Transport
 from outdial.core.phone import written_for
-from outdial.telephony.asterisk import AsteriskControl
+from outdial.telephony.asterisk_control import AsteriskControl
 from outdial.telephony.engine import (
     CallAnswered,
     CallEnded,

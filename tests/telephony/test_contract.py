@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from outdial.core.errors import EngineUnavailableError
 from outdial.telephony.engine import (
     CallAnswered,
     CallEnded,
@@ -17,6 +18,7 @@ from outdial.telephony.engine import (
     KeyPressed,
     OriginateResult,
     PlaybackEnded,
+    RecordingEnded,
 )
 from sounds import tone, wav
 from values import KEY
@@ -26,6 +28,7 @@ ANSWERS = "+15550100001"
 BUSY = "+15550100070"
 RINGS = "+15550100080"
 PRESSES = "+15550100450"
+SPEAKS = "+15550100060"
 REJECTS = "+15550100090"
 NOT_FOUND = "+15550100093"
 HANGS_UP = "+15550100096"
@@ -271,6 +274,84 @@ class TestCalls:
         await until(lambda: len(line.of(call.id, PlaybackEnded)) == 2)
         assert line.of(call.id, PlaybackEnded)[1].playback_id == f"{call.id}-2"
         await line.settle(call.id)
+
+    async def test_what_is_recorded_is_there_until_it_is_forgotten(self, line):
+        call = line.call(ANSWERS)
+        await line.engine.originate(call)
+        await line.heard(call.id, CallAnswered)
+        name = f"{call.id}-2-voice"
+        await line.engine.start_recording(call.id, name, longest_seconds=2, silence_seconds=60)
+        ended = await line.heard(call.id, RecordingEnded, seconds=30)
+        assert ended.recording_id == name
+        assert name in await line.engine.recordings()
+        assert (await line.engine.recording(name)).startswith(b"RIFF")
+        for _ in range(2):
+            await line.engine.forget_recording(name)
+        assert await line.engine.recording(name) is None
+        assert name not in await line.engine.recordings()
+        await line.settle(call.id)
+
+    async def test_a_recording_ends_with_its_call_and_is_told_before(self, line):
+        call = line.call(ANSWERS)
+        await line.engine.originate(call)
+        await line.heard(call.id, CallAnswered)
+        name = f"{call.id}-2-voice"
+        await line.engine.start_recording(call.id, name, longest_seconds=60, silence_seconds=60)
+        await line.settle(call.id)
+        told = [type(event) for event in line.events if getattr(event, "call_id", "") == call.id]
+        assert told.index(RecordingEnded) < told.index(CallEnded)
+        assert await line.engine.recording(name) is not None
+        await line.engine.forget_recording(name)
+
+    async def test_recording_somebody_who_is_gone_is_no_error(self, line):
+        gone = uuid.uuid4().hex
+        await line.engine.start_recording(gone, f"{gone}-2-voice", longest_seconds=2, silence_seconds=2)
+        assert await line.engine.recording(f"{gone}-2-voice") is None
+
+    async def test_two_are_connected_and_parted(self, line):
+        first, second = line.call(ANSWERS), line.call(ANSWERS, call_id=f"{uuid.uuid4().hex}-t3")
+        for call in (first, second):
+            assert await line.engine.originate(call) is ACCEPTED
+        for call in (first, second):
+            await line.heard(call.id, CallAnswered)
+        await line.engine.connect(first.id, second.id)
+        await line.settle(second.id)
+        for _ in range(2):
+            await line.engine.part(second.id)
+        # who is left is the application's again
+        assert await line.engine.hang_up(first.id) is True
+        await line.heard(first.id, CallEnded)
+
+    async def test_nobody_is_connected_with_a_call_that_is_gone(self, line):
+        call = line.call(ANSWERS)
+        await line.engine.originate(call)
+        await line.heard(call.id, CallAnswered)
+        with pytest.raises(EngineUnavailableError):
+            await line.engine.connect(call.id, uuid.uuid4().hex)
+        await line.settle(call.id)
+
+    @pytest.mark.parametrize("rate", [8000, 16_000])
+    async def test_sound_goes_both_ways_until_the_call_ends(self, line, rate):
+        call = line.call(SPEAKS)
+        await line.engine.originate(call)
+        await line.heard(call.id, CallAnswered)
+        stream = await line.engine.open_media(call.id, f"{call.id}-m2", rate)
+        await stream.send(bytes(rate // 10))
+        assert len(await stream.receive()) == rate // 25, "20 ms of 16 bit"
+        await stream.clear()
+        await line.settle(call.id)
+        await stream.close()
+        async with asyncio.timeout(20):
+            while await stream.receive() is not None:
+                pass
+        # it was nobody's call
+        assert {event.call_id for event in line.events if isinstance(event, CallEnded)} == {call.id}
+
+    async def test_no_sound_is_taken_over_of_a_call_that_is_gone(self, line):
+        gone = uuid.uuid4().hex
+        with pytest.raises(EngineUnavailableError):
+            await line.engine.open_media(gone, f"{gone}-m2", 8000)
+        assert not [event for event in line.events if isinstance(event, CallAnswered)]
 
     async def test_breaking_off_what_is_over_is_no_error(self, line):
         await line.engine.stop_playing("nothing-1")

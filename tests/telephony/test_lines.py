@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from outdial.core.model import Transport
-from outdial.telephony.asterisk import AsteriskControl
+from outdial.telephony.asterisk_control import AsteriskControl
 from outdial.telephony.engine import TrunkAddress
 from support.asterisk import connected_engine
 from support.sip_peer import SipPeer

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from outdial.telephony.asterisk import AsteriskControl, AsteriskEngine
+from outdial.telephony.asterisk import AsteriskEngine
+from outdial.telephony.asterisk_control import AsteriskControl
 from outdial.telephony.engine import (
     CallEnded,
     CallRinging,

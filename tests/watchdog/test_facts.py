@@ -96,6 +96,31 @@ async def test_of_several_calls_each_has_its_own(database, reserved):
     ]
 
 
+async def test_a_transfer_that_was_written_down_is_a_call_there_was_leave_for(database, reserved):
+    _, run, seen = reserved
+    desk = replace(seen, call_id="c5", number="desk")
+    (nobody,) = await facts(database, desk)
+    assert judge(desk, nobody).breaches == (Breach.NO_ATTEMPT,)
+    async with database.connection() as connection:
+        await connection.execute(
+            """
+            INSERT INTO transfers (id, attempt_id, run_id, epoch, engine_id, dialed)
+            VALUES (repeat('a', 32) || '-t3', repeat('a', 32), $1, $2, 'ast-1', 'desk')
+            """,
+            run.id,
+            run.epoch,
+        )
+    desk = replace(desk, sent_at=datetime.now(UTC))
+    (found,) = await facts(database, desk)
+    verdict = judge(desk, found)
+    assert (verdict.breaches, verdict.attempt.id) == ((), "a" * 32 + "-t3")
+    again = replace(desk, call_id="c6")
+    assert judge(again, found, calls={"a" * 32 + "-t3": "c5"}).breaches == (Breach.DIALED_AGAIN,)
+    # a number of the same digits is another call
+    (other,) = await facts(database, replace(desk, number=OTHER))
+    assert other.attempts == ()
+
+
 async def test_a_number_that_was_listed_before_its_attempt(database, reserved):
     stage, _, seen = reserved
     await dnc.add_numbers(database, account_id=stage.owner.account_id, phones=[OTHER], actor="anna")

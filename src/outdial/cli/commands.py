@@ -24,6 +24,7 @@ from outdial.cli import (
     keys,
     limits,
     pre_calls,
+    recordings,
     rules,
     schedules,
     servers,
@@ -89,6 +90,7 @@ app.add_typer(dialing_rules.app, name="dialing-rules")
 app.add_typer(pre_calls.app, name="pre-call")
 app.add_typer(courtesy.app, name="courtesy")
 app.add_typer(webhooks.app, name="webhook")
+app.add_typer(recordings.app, name="recording")
 wide_stops.app.command(epilog="Example: outdial stop report 'Spring calls' --output stop.json")(stops.report)
 wide_stops.app.command("never-reached", epilog="Example: outdial stop never-reached 'Spring calls' people.csv")(
     stops.never_reached

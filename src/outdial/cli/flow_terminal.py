@@ -20,6 +20,7 @@ from outdial.core.flow_play import (
     Heard,
     Hush,
     Key,
+    PlayMeanwhile,
     PlaySound,
     Recorded,
     Refuse,
@@ -37,7 +38,8 @@ from outdial.core.flow_play import (
 def play(plan: FlowPlan, variables: Mapping[str, str], *, machine: bool, quiet: bool) -> FlowState:
     """Play a flow to its end, asking for keys on standard input; an empty line, or none, is a key that nobody presses.
 
-    What is asked of others goes well where the next line says ``y``, and fails else. ``quiet``: write nothing.
+    What is asked of others goes well where the next line says ``y``, and fails else; after the ``y`` of a webhook may
+    follow what it answers, ``status=sent``. ``quiet``: write nothing.
     """
     turn = begin(plan, variables, machine=machine)
     while not turn.state.ended:
@@ -75,15 +77,24 @@ def _follows(action: Action) -> list[Happened]:
         case StartTransfer(turn=turn) | StartAgent(turn=turn):
             return [Done(turn) if _line() == "y" else Failed(turn, "said so")]
         case Ask(turn=turn):
-            return [Answered(turn, {}) if _line() == "y" else Failed(turn, "said so")]
-        case Hush() | Refuse() | End():
+            yes, *fields = _line().split() or [""]
+            answered = Answered(turn, dict(_pair(field) for field in fields))
+            return [answered if yes == "y" else Failed(turn, "said so")]
+        case PlayMeanwhile() | Hush() | Refuse() | End():
             return []
         case _:
             assert_never(action)
 
 
+def _pair(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name, value
+
+
 def _told(action: Action) -> str:
     match action:
+        case PlayMeanwhile(file=file):
+            told = f"♪ {file}, until the answer is there"
         case PlaySound(file=file):
             told = f"♪ {file}"
         case Speak(text=text, language=language):
@@ -112,4 +123,4 @@ def _asked(action: StartRecording | StartTransfer | StartAgent | Ask) -> str:
         case StartAgent(url=url):
             return f"  connects with the agent at {url}; type y if it ends in good order:"
         case Ask(url=url, body=body):
-            return f"  asks {url} with {dict(body)}; type y if it answers:"
+            return f"  asks {url} with {dict(body)}; type y if it answers, and what, like y status=sent:"

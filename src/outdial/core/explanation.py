@@ -351,6 +351,13 @@ def nodes_step(*, ready: bool) -> Step:
     return Step(Beside.DIALER_NODES, Says.WAITS, "No dialer node has its engine up.", inputs, changes=(change,))
 
 
+_COUNTED: Final = {
+    "caller_id": "calls with the caller ID live",
+    "caller_id_day": "calls with the caller ID in the last 24 hours",
+}
+_OF: Final = {"caller_id": "caller ID", "caller_id_day": "caller ID a day"}
+
+
 def lines_step(caps: Sequence[Limit]) -> Step:
     """Return what the caps on live calls say."""
     inputs: dict[str, Json] = {"caps": [{"of": one.name, "most": one.cap, "live": one.live} for one in caps]}
@@ -358,11 +365,17 @@ def lines_step(caps: Sequence[Limit]) -> Step:
         return Step(Beside.FREE_LINES, Says.ALLOWS, "A line is free.", inputs)
     reached = tuple(one.name for one in caps if one.cap is not None and one.live >= one.cap)
     told = ", ".join(
-        f"{one.live} calls of the {one.name} live, {one.cap} allowed" for one in caps if one.name in reached
+        f"{one.live} {_COUNTED.get(one.name, f'calls of the {one.name} live')}, {one.cap} allowed"
+        for one in caps
+        if one.name in reached
     )
     changes = (
         Change(ChangeKind.WAIT_FOR_CALL, "Wait until a call has ended."),
-        Change(ChangeKind.RAISE_CAP, f"Allow more live calls of the {' and of the '.join(reached)}.", choices=reached),
+        Change(
+            ChangeKind.RAISE_CAP,
+            f"Allow more calls of the {' and of the '.join(_OF.get(name, name) for name in reached)}.",
+            choices=reached,
+        ),
     )
     return Step(Beside.FREE_LINES, Says.WAITS, f"No line is free: {told}.", inputs, changes=changes)
 

@@ -20,6 +20,9 @@ LANGUAGE_TAG: Final = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 TEMPLATE: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?:\|([^{}]*))?\}")
 """``{name}`` or ``{name|otherwise}`` in a text."""
 
+VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,47}")
+"""A name that a text can say."""
+
 MOST_STEPS: Final = 200
 """Steps of one flow."""
 MOST_SOUNDS: Final = 200
@@ -141,7 +144,7 @@ class Transfer:
     """Connect the person with somebody else; ``next`` follows when they have talked."""
 
     to: str
-    """SIP address, ``sip:agent@host``, or a phone number, which the campaign's trunk calls."""
+    """SIP address at the campaign's trunk, ``sip:agent@host``, or a phone number, which that trunk calls."""
     ring_seconds: int
     next: str | None = None
     failed: str | None = None
@@ -173,6 +176,9 @@ class Webhook:
     """Put before the names of the fields that come back."""
     next: str | None = None
     failed: str | None = None
+    """No answer in time, or none that can be used."""
+    meanwhile: Sound | None = None
+    """Heard while the answer is waited for, and broken off when it is there; None: silence."""
     """No answer in time, another status than 2xx, or no JSON object."""
 
 
@@ -260,7 +266,7 @@ def prompts(step: Step) -> tuple[Prompt, ...]:
     match step:
         case Tell(prompt=prompt) | Record(consent=prompt):
             return (prompt,)
-        case Gather(prompt=prompt):
+        case Gather(prompt=prompt) | Webhook(meanwhile=prompt):
             return () if prompt is None else (prompt,)
         case _:
             return ()

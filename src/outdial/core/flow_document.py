@@ -194,6 +194,7 @@ _VERBS: Final[Mapping[str, Mapping[str, _Field]]] = {
         "timeout_seconds": _seconds(0.5, 10, 3.0),
         "send": _Field(_names, {"type": "array", "items": _NAME_SCHEMA}, ()),
         "prefix": _Field(_text(LONGEST_NAME, _NAME, "a name of letters, digits, _ and -"), _NAME_SCHEMA, ""),
+        "play": _Field(_name, _NAME_SCHEMA),
     },
     "hang_up": {},
 }
@@ -394,6 +395,13 @@ def _record(
     return None if consent is None else Record(consent, **rest, **going)
 
 
+def _webhook(
+    _reading: _Reading, taken: dict[str, Any], going: dict[str, Any], _choices: dict[str, str], _path: str
+) -> Step:
+    rest = {name: value for name, value in taken.items() if name != "play"}
+    return Webhook(**rest, **going, meanwhile=None if taken["play"] is None else Sound(taken["play"]))
+
+
 def _speaks(kind: Callable[[str], Prompt], verb: str) -> _Maker:
     return lambda _reading, taken, going, _choices, _path: Tell(kind(taken[verb]), **going)
 
@@ -414,7 +422,7 @@ _MAKERS: Final[Mapping[str, _Maker]] = {
     "record": _record,
     "transfer": _plain(Transfer),
     "agent": _plain(Agent),
-    "webhook": _plain(Webhook),
+    "webhook": _webhook,
     "hang_up": _plain(HangUp),
 }
 

@@ -55,6 +55,15 @@ class PlaySound:
 
 
 @dataclass(frozen=True, slots=True)
+class PlayMeanwhile:
+    """Play a file of the flow while something else is waited for; how it ends changes nothing."""
+
+    turn: int
+    """``Hush`` names it."""
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
 class Speak:
     """Say a text in a language; ``Heard`` or ``Unheard`` follows."""
 
@@ -65,7 +74,7 @@ class Speak:
 
 @dataclass(frozen=True, slots=True)
 class Hush:
-    """End what is playing: a key was pressed over it."""
+    """End what is playing: a key was pressed over it, or what it played for is over."""
 
     turn: int
 
@@ -130,7 +139,9 @@ class End:
     unheard: str = ""
 
 
-Action: TypeAlias = PlaySound | Speak | Hush | Wait | StartRecording | StartTransfer | StartAgent | Ask | Refuse | End
+Action: TypeAlias = (
+    PlaySound | PlayMeanwhile | Speak | Hush | Wait | StartRecording | StartTransfer | StartAgent | Ask | Refuse | End
+)
 
 
 # What has happened
@@ -214,6 +225,8 @@ class FlowState:
     keyed: str = ""
     speaking: bool = False
     """Something is being heard that a key may end."""
+    meanwhile: int = 0
+    """Turn of the sound that is heard while something else is waited for; 0 = none."""
     heard: bool = False
     """The person has heard something to its end, or has answered."""
     recording: bool = False
@@ -249,7 +262,10 @@ def advance(plan: FlowPlan, state: FlowState, happened: Happened) -> Turn:
     step = plan.steps[state.step]
     if isinstance(happened, Key):
         return _keyed(plan, state, step, happened.key)
-    return _over(plan, state, step, happened) if happened.turn == state.turn else Turn(state)
+    if happened.turn != state.turn:
+        return Turn(state)
+    gone = _over(plan, replace(state, meanwhile=0), step, happened)
+    return Turn(gone.state, (Hush(state.meanwhile), *gone.actions)) if state.meanwhile else gone
 
 
 def _over(
@@ -328,10 +344,19 @@ def _begin_step(plan: FlowPlan, state: FlowState, step: Step) -> Turn:
         case Agent(url=url, rate=rate, longest_seconds=longest_seconds):
             return Turn(state, (StartAgent(turn, url, rate, longest_seconds),))
         case Webhook():
-            body = {name: state.variables[name][:_LONGEST_VALUE] for name in step.send if name in state.variables}
-            return Turn(state, (Ask(turn, step.url, step.timeout_seconds, body),))
+            return _question(plan, state, step)
         case _:
             raise TypeError(f"{step} takes no time")
+
+
+def _question(plan: FlowPlan, state: FlowState, step: Webhook) -> Turn:
+    body = {name: state.variables[name][:_LONGEST_VALUE] for name in step.send if name in state.variables}
+    if step.meanwhile is None:
+        return Turn(state, (Ask(state.turn, step.url, step.timeout_seconds, body),))
+    # a turn of its own: the end of the sound is not the end of the waiting
+    sound = PlayMeanwhile(state.turn, _file_of(plan, state, step.meanwhile))
+    state = replace(state, turn=state.turn + 1, meanwhile=state.turn)
+    return Turn(state, (sound, Ask(state.turn, step.url, step.timeout_seconds, body)))
 
 
 def _ask(plan: FlowPlan, state: FlowState, step: Gather) -> Turn:
@@ -344,11 +369,15 @@ def _ask(plan: FlowPlan, state: FlowState, step: Gather) -> Turn:
 
 def _told(plan: FlowPlan, state: FlowState, prompt: Prompt) -> Action:
     match prompt:
-        case Sound(name=name):
-            files = plan.sounds[name]
-            return PlaySound(state.turn, files.get(state.language) or files[plan.language])
+        case Sound():
+            return PlaySound(state.turn, _file_of(plan, state, prompt))
         case Speech(text=text):
             return Speak(state.turn, filled(text, state.variables), state.language)
+
+
+def _file_of(plan: FlowPlan, state: FlowState, sound: Sound) -> str:
+    files = plan.sounds[sound.name]
+    return files.get(state.language) or files[plan.language]
 
 
 def filled(text: str, variables: Mapping[str, str]) -> str:

@@ -5,14 +5,13 @@ The question and the reply are those of the vendor's "pre-call contact fetch": f
 
 from __future__ import annotations
 
-import json
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final
+
+from outdial.core.json_reply import MalformedReplyError, object_of
 
 FETCH_SECONDS: Final = 2.0
 """How long the whole exchange may take; the vendor names no limit."""
@@ -24,8 +23,6 @@ LONGEST_REASON: Final = 200
 """Characters of the reply's reason that are kept."""
 
 _OK: Final = 200
-_LARGEST_WHOLE: Final = 2**63
-_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class PreCallProblem(StrEnum):
@@ -119,7 +116,7 @@ def read_reply(contact: PreCallContact, *, status: int, body: bytes, seconds: fl
         handling, data = _parts(body)
         call = _is_call(handling)
         reason = handling.get("reason", "")
-    except _MalformedError as error:
+    except MalformedReplyError as error:
         return no_reply(PreCallProblem.MALFORMED, str(error), seconds=seconds, status=status)
     own = contact.data()
     return PreCallAnswer(
@@ -143,50 +140,18 @@ LEAD: Final = timedelta(seconds=FETCH_SECONDS)
 alike keep the rates of runs and trunks, replies of different length would bunch."""
 
 
-class _MalformedError(ValueError):
-    """The reply is not what it must be."""
-
-
 def _parts(body: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    try:
-        document = json.loads(body, parse_int=_whole, parse_float=_number, parse_constant=_constant)
-        # half of a surrogate pair can be written in JSON and nowhere else
-        text = json.dumps(document, ensure_ascii=False)
-        text.encode()
-    except (ValueError, RecursionError):
-        raise _MalformedError("the reply is not valid JSON") from None
-    if _NUL.search(text):
-        raise _MalformedError("the reply has a NUL character")
-    if not isinstance(document, dict):
-        raise _MalformedError("the reply is no JSON object")
+    document = object_of(body)
     handling, data = document.get("contactHandling"), document.get("detailedContactData")
     if not isinstance(handling, dict):
-        raise _MalformedError("the reply has no `contactHandling`")
+        raise MalformedReplyError("the reply has no `contactHandling`")
     if not isinstance(data, dict | None):
-        raise _MalformedError("`detailedContactData` is no object")
+        raise MalformedReplyError("`detailedContactData` is no object")
     return handling, data or {}
 
 
 def _is_call(handling: Mapping[str, Any]) -> bool:
     handle = handling.get("handle")
     if handle not in ("CALL", "SKIP"):
-        raise _MalformedError("`contactHandling.handle` is neither CALL nor SKIP")
+        raise MalformedReplyError("`contactHandling.handle` is neither CALL nor SKIP")
     return bool(handle == "CALL")
-
-
-def _whole(text: str) -> int:
-    number = int(text)
-    if abs(number) >= _LARGEST_WHOLE:
-        raise ValueError("too large")
-    return number
-
-
-def _number(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError("too large")
-    return number
-
-
-def _constant(text: str) -> float:
-    raise ValueError(f"{text} is no JSON")

@@ -20,8 +20,10 @@ from outdial.dialer.breaker import CircuitBreaker
 from outdial.dialer.calls import Calls
 from outdial.dialer.chores import Chores
 from outdial.dialer.lease import LeaseKeeper
+from outdial.dialer.legs import TransferNotes
 from outdial.dialer.node import Node
 from outdial.dialer.opt_outs import OptOuts
+from outdial.dialer.recordings import Recordings
 from outdial.secretbox import SecretBox
 from outdial.services import barrier
 from outdial.services.emergency import EmergencySwitch
@@ -69,6 +71,7 @@ class Dialer:
         self._resolver = TrunkResolver()
         ttl = settings.permit_ttl_seconds
         book, opt_outs = Book(database), OptOuts(database, engines, settings.data_dir.resolve() / "opt-outs")
+        recordings = Recordings(database, engine, settings.data_dir.resolve())
         audio_dir = settings.data_dir.resolve() / "audio"
         voice = Voice(settings.speech_command, audio_dir)
         self._node = Node(
@@ -76,7 +79,17 @@ class Dialer:
             database=database,
             secrets=secrets,
             engine=engine,
-            calls=Calls(engine, book, voice, opt_outs, ttl_seconds=ttl),
+            calls=Calls(
+                engine,
+                book,
+                voice,
+                opt_outs,
+                ttl_seconds=ttl,
+                recordings=recordings,
+                note_transfer=TransferNotes(database).end,
+                private_hosts=settings.private_hosts,
+            ),
+            recordings=recordings,
             book=book,
             opt_outs=opt_outs,
             voice=voice,
@@ -106,19 +119,22 @@ class Dialer:
         loop = asyncio.get_running_loop()
         book = loop.create_task(node.book.run(), name="book")
         opt_outs = loop.create_task(node.opt_outs.run(), name="opt-outs")
+        recordings = loop.create_task(node.recordings.run(), name="recordings")
         tasks = {name: loop.create_task(coroutine, name=name) for name, coroutine in work.items()}
         over = loop.create_task(node.over.wait(), name="life over")
         try:
             with self._engines.own(node.engine):
                 try:
-                    await asyncio.wait({book, opt_outs, over, *tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait(
+                        {book, opt_outs, recordings, over, *tasks.values()}, return_when=asyncio.FIRST_COMPLETED
+                    )
                 finally:
                     # also when the events have ended: another node has our calls now
                     if tasks["calls"].done():
                         node.over.set()
                     await self._leave(keeper, tasks)
         finally:
-            every = (book, opt_outs, over, *tasks.values())
+            every = (book, opt_outs, recordings, over, *tasks.values())
             for task in every:
                 task.cancel()
             results = await asyncio.gather(*every, return_exceptions=True)
@@ -170,6 +186,7 @@ class Dialer:
         try:
             async with asyncio.timeout(LAST_WORDS_SECONDS):
                 await node.opt_outs.flush()
+                await node.recordings.flush()
                 await node.book.flush()
                 await self._say_goodbye()
         except (TimeoutError, DatabaseUnavailableError, EngineUnavailableError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -18,10 +18,14 @@ from outdial.core.ids import permit_name
 from outdial.core.model import AttemptState
 from outdial.core.pre_call import PreCallAnswer
 from outdial.dialer import outcomes
+from outdial.dialer.agents import Agents
 from outdial.dialer.book import Book
 from outdial.dialer.flow_player import PLAYBACK_GRACE_SECONDS, Desk, FlowPlayer, PlayableFlow
+from outdial.dialer.flow_webhooks import FlowWebhooks
+from outdial.dialer.legs import Legs, Note, Place
 from outdial.dialer.opt_outs import OptOuts
 from outdial.dialer.outcomes import Known
+from outdial.dialer.recordings import Recordings
 from outdial.store.attempts import AttemptNews
 from outdial.telephony.engine import (
     CallAnswered,
@@ -37,6 +41,7 @@ from outdial.telephony.engine import (
     OriginateResult,
     OutgoingCall,
     PlaybackEnded,
+    RecordingEnded,
 )
 from outdial.telephony.speech import Voice
 
@@ -84,11 +89,29 @@ class _Call:
 class Calls:
     """Every attempt this node answers for."""
 
-    def __init__(self, engine: Engine, book: Book, voice: Voice, opt_outs: OptOuts, *, ttl_seconds: float) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        book: Book,
+        voice: Voice,
+        opt_outs: OptOuts,
+        *,
+        ttl_seconds: float,
+        recordings: Recordings,
+        note_transfer: Note,
+        private_hosts: Iterable[str] = (),
+    ) -> None:
+        """``private_hosts``: hosts that webhooks and agents of flows may be at although their addresses are private."""
         self._engine = engine
         self._book = book
         self._voice = voice
         self._opt_outs = opt_outs
+        self._recordings = recordings
+        self._legs = Legs(engine, note_transfer, self._spawn, ttl_seconds=ttl_seconds)
+        self._placing: dict[int, Place] = {}
+        """Run id → what places second legs for it, while its gate may be open here."""
+        self._agents = Agents(engine, private_hosts)
+        self._webhooks = FlowWebhooks(private_hosts)
         self._ttl_seconds = ttl_seconds
         self._calls: dict[str, _Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -178,7 +201,9 @@ class Calls:
 
     def hang_up_unanswered(self, reason: str = "") -> None:
         """Cancel every call that is not answered. With a reason that is written down, and whoever answers one all the
-        same hears the courtesy message, if there is one and the engine can be heard."""
+        same hears the courtesy message, if there is one and the engine can be heard. Second legs that ring are calls
+        too."""
+        self._legs.end_unanswered()
         for call in list(self._calls.values()):
             if call.known.answered_at is None and call.since is not None:
                 call.known = replace(call.known, cancelled=call.known.cancelled or reason)
@@ -207,8 +232,18 @@ class Calls:
             if call.messages.courtesy is not None and call.known.answered_at is None and not call.known.cancelled
         ]
 
+    def let_transfer(self, run_id: int, place: Place) -> None:
+        """Have second legs of the run's calls placed so, until :meth:`let_transfer_no_more`."""
+        self._placing[run_id] = place
+
+    def let_transfer_no_more(self, run_id: int, place: Place) -> None:
+        """The run is not dialed any more by whoever placed them so."""
+        if self._placing.get(run_id) == place:
+            del self._placing[run_id]
+
     def hang_up_all(self) -> None:
         """End every call."""
+        self._legs.end_all()
         for call in list(self._calls.values()):
             if call.since is not None:
                 self.hang_up(call.known.attempt_id)
@@ -225,9 +260,13 @@ class Calls:
             _disarm(call)
             if call.player is not None:
                 call.player.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:
+            # what is cancelled may have somebody's end to begin yet
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._webhooks.close()
+        await self._agents.close()
 
     # What the engine says
 
@@ -249,13 +288,19 @@ class Calls:
                 self.hang_up_unanswered()
             case _:
                 call = self._calls.get(event.call_id)
-                if call is not None:
+                if isinstance(event, CallAnswered | CallEnded) and event.call_id in self._legs:
+                    self._legs.hear(event)
+                elif call is not None:
                     self._tell(call, event)
                 elif isinstance(event, CallAnswered):
                     _log.error("unknown_call_answered", attempt_id=event.call_id)
                     self._spawn(self._end_stranger(event.call_id))
 
-    def _tell(self, call: _Call, event: CallRinging | CallAnswered | PlaybackEnded | KeyPressed | CallEnded) -> None:
+    def _tell(
+        self,
+        call: _Call,
+        event: CallRinging | CallAnswered | PlaybackEnded | RecordingEnded | KeyPressed | CallEnded,
+    ) -> None:
         match event:
             case CallRinging(at=at):
                 call.known = replace(call.known, ringing_at=at)
@@ -268,6 +313,9 @@ class Calls:
                 else:
                     # taken over from another node: it has heard its message
                     self.hang_up(call.known.attempt_id)
+            case RecordingEnded(recording_id=recording_id):
+                if call.player is not None:
+                    call.player.recording_ended(recording_id)
             case KeyPressed(key=key):
                 if call.player is not None:
                     call.player.key(key)
@@ -295,6 +343,18 @@ class Calls:
             voice=self._voice,
             spawn=self._spawn,
             opt_out=lambda scope: self._opt_outs.put(call.known.attempt_id, scope),
+            ask=lambda action, step: self._webhooks.ask(
+                action, attempt_id=call.known.attempt_id, flow_id=flow.id, step=step
+            ),
+            keep=self._recordings.keep,
+            talk=lambda action, step: self._agents.talk(
+                action,
+                attempt_id=call.known.attempt_id,
+                about={"attempt_id": call.known.attempt_id, "flow_id": flow.id, "step": step},
+            ),
+            transfer=lambda action: self._legs.transfer(
+                call.known.attempt_id, action, self._placing.get(call.run_id or 0)
+            ),
             end=lambda unheard: self._flow_over(call, unheard),
         )
         call.player = FlowPlayer(call.known.attempt_id, flow, call.variables, desk)
@@ -323,6 +383,8 @@ class Calls:
         if self._calls.pop(call.known.attempt_id, None) is None:
             return
         _disarm(call)
+        self._legs.end_of(call.known.attempt_id)
+        self._agents.end_of(call.known.attempt_id)
         self._book.put(news if call.player is None else replace(news, flow=call.player.close()))
         call.on_end()
 
@@ -413,10 +475,9 @@ class Calls:
         # before asking: a call that is placed meanwhile must not be missed in the answer
         before = [call for call in self._calls.values() if call.since is not None and not call.in_flight]
         missing, self._missing = self._missing, set()
-        if not before:
-            return
         try:
             alive = {live.id: live.state for live in await self._engine.calls()}
+            self._legs.reconcile(alive, twice=twice)
             for call in before:
                 attempt_id = call.known.attempt_id
                 if attempt_id not in self._calls:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, assert_never
@@ -15,13 +15,18 @@ from outdial.core.errors import OutdialError
 from outdial.core.flow import FlowPlan, OptOutScope, message_of, variables_of
 from outdial.core.flow_play import (
     Action,
+    Answered,
     Ask,
+    Done,
     End,
+    Failed,
     Happened,
     Heard,
     Hush,
     Key,
+    PlayMeanwhile,
     PlaySound,
+    Recorded,
     Refuse,
     Speak,
     StartAgent,
@@ -32,12 +37,16 @@ from outdial.core.flow_play import (
     Unheard,
     Wait,
 )
+from outdial.core.recording import NoRecordingError, name_of
 from outdial.store.attempts import FlowOutcome
 from outdial.telephony.engine import Engine
 from outdial.telephony.speech import Voice
 
 PLAYBACK_GRACE_SECONDS: Final = 5.0
 """What should have ended this long ago has: the event that says so was lost."""
+
+RECORDING_GRACE_SECONDS: Final = 5.0
+"""As above, of a recording: an engine counts whole seconds."""
 
 LONGEST_CALL_SECONDS: Final = 3600.0
 """A call is ended after so long whatever its flow says: a phone that was laid aside answers no question."""
@@ -84,6 +93,14 @@ class Desk:
     spawn: Callable[[Coroutine[Any, Any, None]], None]
     opt_out: Callable[[OptOutScope], None]
     """The person wants no more calls: make that true, whatever becomes of this one."""
+    ask: Callable[[Ask, str], Awaitable[Answered | Failed]]
+    """Ask another system, for the step of that name."""
+    keep: Callable[[str], Awaitable[float]]
+    """Have a recording that has ended, by its name, on disk; return its seconds. Raises where there is none."""
+    talk: Callable[[StartAgent, str], Awaitable[Done | Failed]]
+    """Let an agent talk, for the step of that name."""
+    transfer: Callable[[StartTransfer], Awaitable[Done | Failed]]
+    """Connect whoever is on the line with somebody else; return when they have talked, or could not."""
     end: Callable[[str], None]
     """End the call; the text says why the person heard nothing, empty when they did."""
 
@@ -98,6 +115,9 @@ class FlowPlayer:
         self._timer: asyncio.TimerHandle | None = None
         self._longest: asyncio.TimerHandle | None = None
         self._turn = flow_play.begin(flow.plan, variables)
+        self._closed = False
+        self._recording = ""
+        """Name of what is being recorded; empty: nothing."""
 
     def begin(self) -> None:
         """Begin, once the call is answered."""
@@ -110,8 +130,17 @@ class FlowPlayer:
         if attempt_id == self._attempt_id and turn.isdigit():
             self.tell(Unheard(int(turn), "the flow could not be played") if failed else Heard(int(turn)))
 
+    def recording_ended(self, name: str) -> None:
+        """Hear that a recording has ended, if it is this one, and keep it, also when the call ends in this instant."""
+        if name and name == self._recording:
+            self._recording = ""
+            self._disarm()
+            self._desk.spawn(self._keep(self._turn.state.turn, name))
+
     def tell(self, happened: Happened) -> None:
-        """Go on after something has happened."""
+        """Go on after something has happened; after the end of the call, nothing has."""
+        if self._closed:
+            return
         self._take(flow_play.advance(self._flow.plan, self._turn.state, happened))
 
     def key(self, key: str) -> None:
@@ -120,6 +149,7 @@ class FlowPlayer:
 
     def close(self) -> FlowOutcome:
         """The call is over: do nothing any more; return what came of the flow."""
+        self._closed = True
         self._disarm()
         if self._longest is not None:
             self._longest.cancel()
@@ -141,6 +171,8 @@ class FlowPlayer:
         match action:
             case PlaySound(turn=turn, file=file):
                 self._play(turn, self._flow.sounds[file])
+            case PlayMeanwhile(turn=turn, file=file):
+                self._desk.spawn(self._play_meanwhile(turn, self._flow.sounds[file]))
             case Speak():
                 self._desk.spawn(self._speak(action))
             case Hush(turn=turn):
@@ -154,8 +186,20 @@ class FlowPlayer:
                 self._disarm()
                 self._desk.end(unheard)
             case StartRecording() | StartTransfer() | StartAgent() | Ask():
-                # no flow with such a step can be added: services.flows
-                raise TypeError(f"{action} cannot be done")
+                self._do_with_others(action, self._turn.state.step)
+            case _:
+                assert_never(action)
+
+    def _do_with_others(self, action: StartRecording | StartTransfer | StartAgent | Ask, step: str) -> None:
+        match action:
+            case StartRecording():
+                self._desk.spawn(self._record(action, step))
+            case Ask():
+                self._desk.spawn(self._ask(action, step))
+            case StartTransfer():
+                self._desk.spawn(self._transfer(action))
+            case StartAgent():
+                self._desk.spawn(self._talk(action, step))
             case _:
                 assert_never(action)
 
@@ -173,6 +217,78 @@ class FlowPlayer:
             if not isinstance(error, OutdialError | OSError):
                 _log.exception("flow_step_failed", attempt_id=self._attempt_id)
             self.tell(Unheard(turn, f"the flow could not be played: {error}"))
+
+    async def _play_meanwhile(self, turn: int, sound: PlayableSound) -> None:
+        if turn != self._turn.state.meanwhile:
+            # what it was to play for is over
+            return
+        try:
+            await self._desk.engine.play(self._attempt_id, sound.path, self._playback_id(turn))
+        except (OutdialError, OSError) as error:
+            # silence then
+            _log.warning("sound_not_played", attempt_id=self._attempt_id, reason=str(error))
+
+    async def _ask(self, action: Ask, step: str) -> None:
+        try:
+            happened = await self._desk.ask(action, step)
+        except Exception as error:  # noqa: BLE001 - as above
+            _log.exception("flow_step_failed", attempt_id=self._attempt_id)
+            happened = Failed(action.turn, f"the webhook failed: {error}")
+        self.tell(happened)
+
+    async def _transfer(self, action: StartTransfer) -> None:
+        happened: Done | Failed
+        try:
+            happened = await self._desk.transfer(action)
+        except Exception as error:  # noqa: BLE001 - as above
+            _log.exception("flow_step_failed", attempt_id=self._attempt_id)
+            happened = Failed(action.turn, f"the transfer failed: {error}")
+        if isinstance(happened, Failed):
+            _log.info("transfer_failed", attempt_id=self._attempt_id, reason=happened.reason)
+        self.tell(happened)
+
+    async def _talk(self, action: StartAgent, step: str) -> None:
+        happened: Done | Failed
+        try:
+            happened = await self._desk.talk(action, step)
+        except Exception as error:  # noqa: BLE001 - as above
+            _log.exception("flow_step_failed", attempt_id=self._attempt_id)
+            happened = Failed(action.turn, f"the agent failed: {error}")
+        self.tell(happened)
+
+    async def _record(self, action: StartRecording, step: str) -> None:
+        name = name_of(self._attempt_id, action.turn, step)
+        self._recording = name
+        # should the event that says so be lost
+        seconds = action.longest_seconds + RECORDING_GRACE_SECONDS
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.recording_ended, name)
+        try:
+            await self._desk.engine.start_recording(
+                self._attempt_id,
+                name,
+                longest_seconds=action.longest_seconds,
+                silence_seconds=action.silence_seconds,
+            )
+        except Exception as error:  # noqa: BLE001 - as above
+            if not isinstance(error, OutdialError | OSError):
+                _log.exception("flow_step_failed", attempt_id=self._attempt_id)
+            self._recording = ""
+            self._disarm()
+            self._lost(action.turn, error)
+
+    async def _keep(self, turn: int, name: str) -> None:
+        try:
+            seconds = await self._desk.keep(name)
+        except Exception as error:  # noqa: BLE001 - as above
+            if not isinstance(error, OutdialError | OSError | NoRecordingError):
+                _log.exception("flow_step_failed", attempt_id=self._attempt_id)
+            self._lost(turn, error)
+        else:
+            self.tell(Recorded(turn, seconds))
+
+    def _lost(self, turn: int, error: Exception) -> None:
+        _log.warning("recording_failed", attempt_id=self._attempt_id, reason=str(error))
+        self.tell(Failed(turn, f"the recording failed: {error}"))
 
     async def _speak(self, action: Speak) -> None:
         try:

@@ -10,6 +10,7 @@ from typing import Final
 from outdial.dialer.book import Book
 from outdial.dialer.calls import Calls
 from outdial.dialer.opt_outs import OptOuts
+from outdial.dialer.recordings import Recordings
 from outdial.secretbox import SecretBox
 from outdial.services.emergency import EmergencySwitch
 from outdial.store.database import Database
@@ -33,6 +34,7 @@ class Node:
     calls: Calls
     book: Book
     opt_outs: OptOuts
+    recordings: Recordings
     voice: Voice
     resolver: TrunkResolver
     ttl_seconds: float
@@ -41,7 +43,7 @@ class Node:
     switch: EmergencySwitch
     """The file that stops everything here, whether or not the database can be reached."""
     private_hosts: frozenset[str] = frozenset()
-    """Hosts of pre-call fetches that may be private addresses."""
+    """Hosts of pre-call fetches, webhooks and agents that may be private addresses."""
     asked_for: dict[int, set[str]] = field(default_factory=dict)
     """Of each claim under way, the attempts it has asked for: until it has heard, nobody else may say what they are. By
     the set's identity: two claims that have not asked for anything yet are equal, and not the same."""

@@ -23,7 +23,8 @@ from outdial.core.pre_call import (
     question,
     read_reply,
 )
-from outdial.public_hosts import PrivateHosts, PublicResolver, private_address
+from outdial.dialer.outside import Outside
+from outdial.public_hosts import private_address
 
 STALL_SECONDS: Final = 0.5
 """An exchange that took so much longer than it may was held up here: that is nobody's answer."""
@@ -37,23 +38,18 @@ class PreCall:
     def __init__(self, fetch: PreCallFetch, *, private_hosts: Iterable[str]) -> None:
         self._fetch = fetch
         self._url = URL(fetch.url, encoded=True)
-        self._private_hosts = PrivateHosts(private_hosts, setting="OUTDIAL_PRE_CALL_PRIVATE_HOSTS")
-        self._session: aiohttp.ClientSession | None = None
+        self._private_hosts = frozenset(private_hosts)
+        self._outside: Outside | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            # no limit: whoever waited for a connection would have less time left; the run's live calls bound them
-            connector=aiohttp.TCPConnector(limit=0, resolver=PublicResolver(self._private_hosts)),
-            timeout=aiohttp.ClientTimeout(total=FETCH_SECONDS),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        self._outside = Outside(self._private_hosts)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._session is not None  # noqa: S101 - entered
-        await self._session.close()
+        assert self._outside is not None  # noqa: S101 - entered
+        await self._outside.close()
 
     async def ask(self, contact: PreCallContact, dialing_list_id: str) -> PreCallAnswer | None:
         """Return what the operator's system says, within :data:`FETCH_SECONDS`. Whatever goes wrong there is an answer
@@ -84,29 +80,16 @@ class PreCall:
         return answer
 
     async def _exchange(self, body: dict[str, Any]) -> tuple[int, bytes]:
-        assert self._session is not None  # noqa: S101 - entered
-        # an address is connected to without any resolver
-        self._private_hosts.require_allowed(self._url.host or "", [self._url.host or ""])
-        async with self._session.post(
-            self._url, json=body, headers=dict(self._fetch.headers), allow_redirects=False
-        ) as reply:
-            return reply.status, await _bounded(reply.content)
-
-
-async def _bounded(stream: aiohttp.StreamReader) -> bytes:
-    """Read no more than one byte too many."""
-    data = bytearray()
-    async for chunk in stream.iter_any():
-        data += chunk
-        if len(data) > LARGEST_REPLY:
-            break
-    return bytes(data)
+        assert self._outside is not None  # noqa: S101 - entered
+        return await self._outside.post(
+            self._url, body, headers=self._fetch.headers, seconds=FETCH_SECONDS, largest_reply=LARGEST_REPLY
+        )
 
 
 def _unreachable(error: Exception, *, seconds: float) -> PreCallAnswer:
-    refused = private_address(error)
-    if refused is not None:
-        return no_reply(PreCallProblem.PRIVATE_ADDRESS, str(refused), seconds=seconds)
+    private = private_address(error)
+    if private is not None:
+        return no_reply(PreCallProblem.PRIVATE_ADDRESS, str(private), seconds=seconds)
     return no_reply(PreCallProblem.UNREACHABLE, str(error) or type(error).__name__, seconds=seconds)
 
 

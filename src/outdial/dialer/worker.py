@@ -19,16 +19,20 @@ from outdial.core.pacing import LATE_SECONDS
 from outdial.core.permit import Gate, gate_until, may_dial, silent_after
 from outdial.core.phone import written_for
 from outdial.core.pre_call import LEAD, PreCallContact, PreCallFetch
+from outdial.core.transfer import NotOnTrunkError, destination
 from outdial.dialer.calls import Messages
 from outdial.dialer.claim import NO_LEAD, Claim, Place, claim
+from outdial.dialer.legs import Leg, Placed
 from outdial.dialer.node import Node
 from outdial.dialer.outcomes import Known
 from outdial.dialer.pre_call import PreCall, unless
 from outdial.store import nodes as nodes_store
 from outdial.store import pre_calls as pre_calls_store
 from outdial.store import runs as runs_store
+from outdial.store import transfers as transfers_store
 from outdial.store.database import Connection
 from outdial.store.reserve import Verdict
+from outdial.store.transfers import Transfer
 from outdial.telephony.engine import OriginateResult, OutgoingCall, Permit, TrunkAddress
 
 PAUSE_SECONDS: Final = 0.25
@@ -36,6 +40,11 @@ PAUSE_SECONDS: Final = 0.25
 
 CONFLICT_SECONDS: Final = 0.005
 """Before another look when another node was faster on a budget."""
+
+_NOT_PLACED: Final = {
+    OriginateResult.REFUSED: "no permit at the engine",
+    OriginateResult.FAILED: "the engine did not take it",
+}
 
 _log = structlog.get_logger()
 
@@ -61,6 +70,10 @@ class Worker:
         self._wake = asyncio.Event()
         self._renew = asyncio.Event()
         self._permitted = asyncio.Event()
+        self._legs_placed = 0
+        """Requests to place a second leg that are under way."""
+        self._no_leg_placed = asyncio.Event()
+        self._no_leg_placed.set()
         self.exhausted = False
         """The last look found no contact that is due now or later: the run may be complete."""
 
@@ -93,9 +106,14 @@ class Worker:
 
     async def work(self) -> None:
         """Dial until closed. On return nothing of this run is in flight here, and what was not dialed is given back."""
-        async with self._pre_call or contextlib.nullcontext(), asyncio.TaskGroup() as group:
-            group.create_task(self._keep_permit())
-            group.create_task(self._dial(group))
+        self._node.calls.let_transfer(self._run.id, self.place_leg)
+        try:
+            async with self._pre_call or contextlib.nullcontext(), asyncio.TaskGroup() as group:
+                group.create_task(self._keep_permit())
+                group.create_task(self._dial(group))
+        finally:
+            self._node.calls.let_transfer_no_more(self._run.id, self.place_leg)
+        await self._no_leg_placed.wait()
 
     # The permit
 
@@ -323,6 +341,57 @@ class Worker:
         if result is OriginateResult.REFUSED:
             self._permitted.clear()
             self._renew.set()
+
+    async def place_leg(self, leg: Leg) -> Placed:
+        """Place a second leg of one of the run's calls, if the run may be dialed now: written down first, in the
+        transaction that finds the run active and no list against its number, then at an open gate and under the run's
+        permit, as any call. While this is under way the run is not dropped."""
+        self._legs_placed += 1
+        self._no_leg_placed.clear()
+        try:
+            return await self._place_leg(leg)
+        finally:
+            self._legs_placed -= 1
+            if not self._legs_placed:
+                self._no_leg_placed.set()
+
+    async def _place_leg(self, leg: Leg) -> Placed:
+        try:
+            dialed, phone = destination(leg.to, self._trunk)
+        except NotOnTrunkError as error:
+            return Placed(OriginateResult.REFUSED, str(error))
+        try:
+            refused = await self._reserve_leg(leg, dialed, phone)
+        except DatabaseUnavailableError as error:
+            refused = error.message
+        if refused:
+            return Placed(OriginateResult.REFUSED, refused)
+        rules = self._run.rules
+        outgoing = OutgoingCall(
+            leg.id, self._run.id, self._run.epoch, self._key, dialed, rules.caller_id, leg.ring_seconds
+        )
+        async with self._node.unanswered:
+            # nothing runs between this check and the write: see Engine.originate
+            if not self._may_dial():
+                return Placed(OriginateResult.REFUSED, "the gate was closed before it was placed")
+            leg.placed_at = clock.boottime()
+            result = await self._node.engine.originate(outgoing)
+        if result is OriginateResult.REFUSED:
+            self._permitted.clear()
+            self._renew.set()
+        return Placed(result, _NOT_PLACED.get(result, ""))
+
+    async def _reserve_leg(self, leg: Leg, dialed: str, phone: str | None) -> str:
+        """Write down that it is about to be placed; return why it may not be, empty when it may."""
+        node, run = self._node, self._run
+        if not await self._open():
+            return "its run is not dialed now"
+        async with node.database.transaction() as connection:
+            await runs_store.limit_idle(connection, node.ttl_seconds)
+            await runs_store.share_run(connection, run.id)
+            return await transfers_store.reserve(
+                connection, Transfer(leg.id, leg.attempt_id, run.id, run.epoch, node.engine.id, dialed, phone)
+            )
 
     async def _until(self, instant: float) -> None:
         """Wait until boot time ``instant``, or until closing."""

@@ -11,7 +11,7 @@ from outdial.secretbox import SecretBox
 from outdial.store import engines as store
 from outdial.store.database import Database
 from outdial.store.engines import EngineRow
-from outdial.telephony.asterisk import AsteriskControl
+from outdial.telephony.asterisk_control import AsteriskControl
 from outdial.telephony.engine import EngineControl
 
 __all__ = ["EngineRow", "Engines", "list_engines", "retire_engine"]

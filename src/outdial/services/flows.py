@@ -20,11 +20,10 @@ from outdial.core.errors import (
     FileError,
     InUseError,
     InvalidInputError,
-    NotBuiltError,
     NotFoundError,
     TooLargeError,
 )
-from outdial.core.flow import Agent, FlowPlan, Record, Transfer, Webhook
+from outdial.core.flow import FlowPlan
 from outdial.core.flow_document import read_flow
 from outdial.core.model import Flow
 from outdial.services.access import OPERATOR, require_application
@@ -44,9 +43,6 @@ MESSAGE: Final = {
 
 LARGEST_DOCUMENT: Final = 256 * 1024
 """Characters of a flow's document."""
-
-_NOT_PLAYED: Final = {Record: "record", Transfer: "transfer", Agent: "agent", Webhook: "webhook"}
-"""Steps that are read and checked, and that no dialer can carry out yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +67,8 @@ async def add_flow_document(
 ) -> Flow:
     """Add a flow from its document and the WAV files that it names, by those names.
 
-    Raises InvalidInputError for all that is wrong with name, document and files at once, NotBuiltError for steps that
-    cannot be played yet, NotFoundError for an unknown application, ConflictError for a name that is taken.
+    Raises InvalidInputError for all that is wrong with name, document and files at once, NotFoundError for an unknown
+    application, ConflictError for a name that is taken.
     """
     problems = name_problems("name", name)
     if len(msgspec.json.encode(document)) > LARGEST_DOCUMENT:
@@ -81,9 +77,6 @@ async def add_flow_document(
         plan = read_flow(document)
     except InvalidInputError as error:
         raise InvalidInputError([*problems, *error.problems]) from None
-    for step in plan.steps.values():
-        if type(step) in _NOT_PLAYED:
-            raise NotBuiltError(f"Flows with the step `{_NOT_PLAYED[type(step)]}` cannot be played yet.")
     messages, wrong = await _messages(plan, sounds)
     require([*problems, *wrong])
     flow = Flow(

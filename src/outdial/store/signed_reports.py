@@ -140,10 +140,13 @@ async def calls_at_stop(connection: Connection, run_id: int, since: Sequence[His
 
 
 async def last_originate(connection: Connection, run_id: int) -> LastOriginate | None:
-    """Return the latest call of the run that was placed, by the clock of its node; None when none was."""
+    """Return the latest call of the run that was placed, by the clock of its node, a transfer of an attempt by when it
+    was written down for that; None when none was."""
     row = await connection.fetchrow(
         """
-        SELECT id, dialed_at FROM attempts WHERE run_id = $1 AND dialed_at IS NOT NULL
+        SELECT id, dialed_at
+          FROM (SELECT id, dialed_at FROM attempts WHERE run_id = $1 AND dialed_at IS NOT NULL
+                 UNION ALL SELECT attempt_id, reserved_at FROM transfers WHERE run_id = $1) AS placed
          ORDER BY dialed_at DESC, id LIMIT 1
         """,
         run_id,

@@ -90,6 +90,7 @@ async def facts(connection: Connection, sightings: Sequence[Sighting]) -> list[F
     places = [_place(seen, runs) for seen in sightings]
     phones = [phone for _, phone in places if phone is not None]
     attempts = await _attempts(connection, sightings, runs, phones)
+    transfers = await _transfers(connection, sightings, runs)
     dnc = await _dnc(connection, list(runs), phones)
     return [
         Facts(
@@ -97,7 +98,7 @@ async def facts(connection: Connection, sightings: Sequence[Sighting]) -> list[F
             run=None if place[0] is None else runs[place[0]],
             permit_known=seen.permission in known,
             phone=place[1],
-            attempts=tuple(attempts[place]),
+            attempts=(*attempts[place], *transfers[place[0], seen.number]),
             dnc=tuple(dnc[place]),
         )
         for seen, place in zip(sightings, places, strict=True)
@@ -166,6 +167,31 @@ async def _attempts(
     for row in rows:
         values = dict(row)
         found[values.pop("run_id"), values.pop("phone")].append(AttemptFacts(**values))
+    return found
+
+
+async def _transfers(
+    connection: Connection, sightings: Sequence[Sighting], runs: dict[int, RunFacts]
+) -> defaultdict[_Place, list[AttemptFacts]]:
+    """Return the second legs of the runs' calls that were written down, by run and what they call as the INVITE has it,
+    oldest first: each is a call there was leave for, like an attempt."""
+    found: defaultdict[_Place, list[AttemptFacts]] = defaultdict(list)
+    if not runs:
+        return found
+    rows = await connection.fetch(
+        """
+        SELECT run_id, dialed, id, epoch, engine_id, reserved_at, ended_at FROM transfers
+         WHERE run_id = ANY ($1::bigint[]) AND dialed = ANY ($2::text[]) AND reserved_at BETWEEN $3 AND $4
+         ORDER BY reserved_at, id
+        """,
+        list(runs),
+        [seen.number for seen in sightings],
+        min(seen.sent_at for seen in sightings) - LONGEST_WAY - REPEATS,
+        max(seen.sent_at for seen in sightings) + _LATER,
+    )
+    for row in rows:
+        values = dict(row)
+        found[values.pop("run_id"), values.pop("dialed")].append(AttemptFacts(**values))
     return found
 
 

@@ -76,6 +76,13 @@ class PlaybackInfo(msgspec.Struct, frozen=True):
     state: str = ""
 
 
+class RecordingInfo(msgspec.Struct, frozen=True):
+    """The part of a recording that outdial reads."""
+
+    name: str = ""
+    target_uri: str = ""
+
+
 class Message(msgspec.Struct, frozen=True):
     """Anything that arrives on the websocket: an event, or the answer to a request."""
 
@@ -87,6 +94,7 @@ class Message(msgspec.Struct, frozen=True):
     """The called channel of a Dial event."""
     dialstatus: str = ""
     playback: PlaybackInfo | None = None
+    recording: RecordingInfo | None = None
     digit: str = ""
     """The key of a ChannelDtmfReceived event."""
     cause: int | None = None
@@ -116,14 +124,28 @@ class AriHttp:
             )
         return self._session
 
-    async def request(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> Reply:
-        """Send one request and return its answer, whatever its status.
+    async def request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        *,
+        seconds: float | None = None,
+    ) -> Reply:
+        """Send one request and return its answer, whatever its status, within ``seconds``, or the pool's usual time.
 
         Raises EngineUnavailableError when there is no answer in time, and when the credentials are refused: an engine
         that cannot be commanded is as good as absent.
         """
         try:
-            async with self.session().request(method, f"{self.url}/ari/{path}", params=query, json=body) as response:
+            async with self.session().request(
+                method,
+                f"{self.url}/ari/{path}",
+                params=query,
+                json=body,
+                timeout=aiohttp.ClientTimeout(total=self.timeout_seconds if seconds is None else seconds),
+            ) as response:
                 reply = Reply(response.status, await response.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise EngineUnavailableError(

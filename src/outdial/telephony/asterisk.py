@@ -1,7 +1,8 @@
 """Asterisk behind the engine port.
 
 ``AsteriskControl`` is what a stop uses, from any process, over HTTP. ``AsteriskEngine`` belongs to one dialer node: it
-owns the node's Stasis application, whose websocket carries its events and requests.
+owns the node's Stasis application, whose websocket carries its events and requests. What is played and recorded on its
+calls is in ``asterisk_media``.
 """
 
 from __future__ import annotations
@@ -9,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain, repeat
 from pathlib import Path
@@ -22,26 +22,28 @@ import structlog
 
 from outdial.clock import boottime
 from outdial.core.errors import EngineUnavailableError
-from outdial.core.ids import parse_permit_name, permit_name
-from outdial.core.model import EngineKind, Transport, Trunk
+from outdial.core.ids import permit_name
+from outdial.core.model import Transport, Trunk
 from outdial.telephony import permits
 from outdial.telephony.ari import CONFLICT, NOT_FOUND, AriHttp, AriSocket, ChannelInfo, Inbox, Message, Reply
+from outdial.telephony.asterisk_media import AsteriskMedia
+from outdial.telephony.asterisk_stream import FORMATS, AsteriskStream
 from outdial.telephony.engine import (
     CallAnswered,
     CallEnded,
     CallRecord,
     CallRinging,
-    CallState,
-    CancelResult,
     EngineDown,
     EngineEvent,
     EngineUp,
     KeyPressed,
     LiveCall,
+    MediaStream,
     OriginateResult,
     OutgoingCall,
     Permit,
     PlaybackEnded,
+    RecordingEnded,
     TrunkAddress,
 )
 from outdial.telephony.engine_clock import EngineClock
@@ -61,7 +63,7 @@ QUALIFY_SECONDS: Final = 1
 
 EVENTS: Final = (
     *("Dial", "StasisStart", "ChannelHangupRequest", "ChannelDestroyed", "PlaybackFinished", "ChannelDtmfReceived"),
-    *("ApplicationReplaced", "RESTResponse"),
+    *("RecordingFinished", "RecordingFailed", "ApplicationReplaced", "RESTResponse"),
 )
 """All that is read; the rest (ChannelVarset alone is 7 of 16 events of a call) is not sent at all. Without
 ``RESTResponse`` the filter would swallow the answers to requests on the websocket."""
@@ -71,113 +73,27 @@ _REPEATABLE: Final = frozenset({"GET", "DELETE"})
 _RINGING: Final = frozenset({"RINGING", "PROGRESS"})
 """Dial status after 180 and after 183; the channel's state tells only of 180."""
 
-_CALL_STATES: Final = {"Up": CallState.ANSWERED, "Ringing": CallState.RINGING}
-
-_DIALABLE: Final = re.compile(r"\+?[0-9*#A-Da-d]{1,32}")
-"""Anything else could name another endpoint: ``PJSIP/<number>@<endpoint>`` is one string."""
+_DIALABLE: Final = re.compile(r"[+0-9A-Za-z*#_.-]{1,64}")
+"""A number, or the user part of a SIP address. Anything else could name another endpoint:
+``PJSIP/<number>@<endpoint>`` is one string."""
 
 
 class _Ping(msgspec.Struct):
     timestamp: str
 
 
-class _System(msgspec.Struct):
-    version: str
+class _MediaChannel(msgspec.Struct):
+    channelvars: dict[str, str] = {}
 
 
-class _Info(msgspec.Struct):
-    system: _System
-
-
-class _Endpoint(msgspec.Struct):
-    resource: str
-    state: str = ""
+_CONNECTION_ID: Final = "MEDIA_WEBSOCKET_CONNECTION_ID"
 
 
 class _Application(msgspec.Struct):
     channel_ids: list[str] = []
 
 
-class AsteriskControl:
-    """Permits, calls and hang-ups over HTTP; any number of processes may hold one for the same engine."""
-
-    kind: Final = EngineKind.ASTERISK
-
-    def __init__(self, *, engine_id: str, url: str, username: str, password: str, timeout_seconds: float = 1.0) -> None:
-        self._id = engine_id
-        self._http = AriHttp(url, username, password, timeout_seconds=timeout_seconds)
-
-    @property
-    def id(self) -> str:
-        """Stable id of the engine."""
-        return self._id
-
-    async def probe(self) -> str:
-        """Return Asterisk's version, e.g. ``22.10.1``. Raises EngineUnavailableError."""
-        reply = await self._request("GET", "asterisk/info", {"only": "system"})
-        return self._expect(reply).decode(_Info).system.version
-
-    async def fence(self, run_id: int, known: Iterable[tuple[int, str]] = ()) -> None:
-        """Remove every permit of the run: those ``known`` and those the engine lists."""
-        await self._remove_all((run_id, epoch, key) for epoch, key in known)
-        await self._remove_all(found for found in await self.permits() if found[0] == run_id)
-
-    async def _remove_all(self, found: Iterable[tuple[int, int, str]]) -> None:
-        await _all_of([self.remove_permit(*permit) for permit in set(found)])
-
-    async def permits(self) -> Sequence[tuple[int, int, str]]:
-        """Return ``(run_id, epoch, key)`` of every permit object at the engine."""
-        reply = await self._request("GET", "endpoints/PJSIP")
-        if reply.status == NOT_FOUND:
-            return []
-        names = (endpoint.resource for endpoint in self._expect(reply).decode(list[_Endpoint]))
-        return [found for name in names if (found := parse_permit_name(name)) is not None]
-
-    async def remove_permit(self, run_id: int, epoch: int, key: str) -> None:
-        """Remove one permit, its contact first."""
-        for path in permits.removal_paths(permit_name(run_id, epoch, key)):
-            self._expect(await self._request("DELETE", path), NOT_FOUND)
-
-    async def calls(self, run_id: int | None = None) -> Sequence[LiveCall]:
-        """Return the calls placed through permits, of one run or all."""
-        reply = self._expect(await self._request("GET", "channels"))
-        found = (_live_call(channel) for channel in reply.decode(list[ChannelInfo]))
-        return [call for call in found if call is not None and run_id in (None, call.run_id)]
-
-    async def hang_up(self, call_id: str) -> bool:
-        """End one call; False when the engine does not have it."""
-        return self._expect(await self._request("DELETE", f"channels/{call_id}"), NOT_FOUND).ok
-
-    async def cancel(self, call_id: str) -> CancelResult:
-        """End one call, unless Asterisk says that it is up: asked right before, since a DELETE knows no condition."""
-        reply = self._expect(await self._request("GET", f"channels/{call_id}"), NOT_FOUND)
-        if not reply.ok:
-            return CancelResult.GONE
-        if _CALL_STATES.get(reply.decode(ChannelInfo).state) is CallState.ANSWERED:
-            return CancelResult.ANSWERED
-        return CancelResult.CANCELLED if await self.hang_up(call_id) else CancelResult.GONE
-
-    async def line_up(self, trunk_id: str, address: TrunkAddress) -> bool:
-        """Whether the line's probe is there and its last OPTIONS was answered."""
-        path = f"endpoints/PJSIP/{permits.probe_name(trunk_id, address)}"
-        reply = self._expect(await self._request("GET", path), NOT_FOUND)
-        return reply.ok and reply.decode(_Endpoint).state == "online"
-
-    async def close(self) -> None:
-        """Release connections."""
-        await self._http.close()
-
-    async def _request(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> Reply:
-        return await self._http.request(method, path, query, body)
-
-    def _expect(self, reply: Reply, *also: int) -> Reply:
-        """Return a reply of success, or of a status that is as good here. Raises EngineUnavailableError."""
-        if reply.ok or reply.status in also:
-            return reply
-        raise EngineUnavailableError(f"Asterisk at {self._http.url} answered {reply.status}: {reply.text[:200]}")
-
-
-class AsteriskEngine(AsteriskControl):
+class AsteriskEngine(AsteriskMedia):
     """One dialer node's engine: originates, plays and hears events."""
 
     def __init__(
@@ -194,10 +110,14 @@ class AsteriskEngine(AsteriskControl):
     ) -> None:
         """``records`` is ``ManagedAsterisk.call_record`` when the engine is ours."""
         super().__init__(
-            engine_id=engine_id, url=url, username=username, password=password, timeout_seconds=timeout_seconds
+            engine_id=engine_id,
+            url=url,
+            username=username,
+            password=password,
+            timeout_seconds=timeout_seconds,
+            media_dir=media_dir,
         )
         self._app = stasis_app
-        self._media_dir = media_dir
         self._records = records
         self._socket: AriSocket | None = None
         self._rest_on_socket = True
@@ -210,6 +130,8 @@ class AsteriskEngine(AsteriskControl):
         self._ringing: set[str] = set()
         # calls either side has put down: what was played to them "failed" for that reason (measured: told before it)
         self._put_down: set[str] = set()
+        # channels whose other end is a websocket of ours
+        self._media: set[str] = set()
         # permit name → what was put there, so that a renewal sends the contact alone
         self._made: dict[str, tuple[Trunk, TrunkAddress]] = {}
         self._adopted: dict[str, AriSocket] = {}
@@ -354,27 +276,27 @@ class AsteriskEngine(AsteriskControl):
         _log.warning("originate_failed", call_id=call_id, status=reply.status, answer=text[:200])
         return OriginateResult.FAILED
 
-    async def play(self, call_id: str, audio: Path, playback_id: str) -> None:
-        """Play a WAV to its end."""
-        path = self._readable(audio)
-        media = {"media": f"sound:{path.with_suffix('')}"}
-        reply = await self._request("POST", f"channels/{call_id}/play/{playback_id}", media)
-        self._expect(reply, NOT_FOUND, CONFLICT, 412)
-
-    async def stop_playing(self, playback_id: str) -> None:
-        """End a playback."""
-        self._expect(await self._request("DELETE", f"playbacks/{playback_id}"), NOT_FOUND)
-
-    def _readable(self, audio: Path) -> Path:
-        """Return where the engine finds the file: in the folder it shares with us, when there is one."""
-        if self._media_dir is None or audio.is_relative_to(self._media_dir):
-            return audio
-        copy = self._media_dir / audio.name
-        if not copy.exists() or copy.stat().st_size != audio.stat().st_size:
-            draft = copy.with_suffix(".part")
-            shutil.copyfile(audio, draft)
-            draft.replace(copy)
-        return copy
+    async def open_media(self, call_id: str, media_id: str, rate: int) -> MediaStream:
+        """Bridge the call with a channel whose other end is a websocket of ours."""
+        query = {
+            "app": self._app,
+            "channelId": media_id,
+            "external_host": "INCOMING",
+            "connection_type": "server",
+            "transport": "websocket",
+            "encapsulation": "none",
+            "format": FORMATS[rate],
+        }
+        self._media.add(media_id)
+        reply = self._expect(await self._request("POST", "channels/externalMedia", query))
+        connection_id = reply.decode(_MediaChannel).channelvars.get(_CONNECTION_ID, "")
+        try:
+            stream = await AsteriskStream.connect(self._http, connection_id, rate)
+            await self.connect(call_id, media_id)
+        except EngineUnavailableError:
+            await self.hang_up(media_id)
+            raise
+        return _Bridged(stream, self, media_id)
 
     async def adopt(self, stasis_app: str) -> Sequence[LiveCall]:
         """Take over a dead node's application by connecting under its name."""
@@ -521,6 +443,9 @@ class AsteriskEngine(AsteriskControl):
             call_id = message.playback.target_uri.removeprefix("channel:")
             failed = message.playback.state == "failed" and call_id not in self._put_down
             self._events.put_nowait(PlaybackEnded(call_id, message.playback.id, self._at(message), failed))
+        elif message.type in {"RecordingFinished", "RecordingFailed"} and message.recording is not None:
+            call_id = message.recording.target_uri.removeprefix("channel:")
+            self._events.put_nowait(RecordingEnded(call_id, message.recording.name, self._at(message)))
         elif message.type == "Dial" and message.peer is not None:
             if message.dialstatus in _RINGING and message.peer.id not in self._ringing:
                 self._ringing.add(message.peer.id)
@@ -529,6 +454,11 @@ class AsteriskEngine(AsteriskControl):
             self._on_channel(message, message.channel)
 
     def _on_channel(self, message: Message, channel: ChannelInfo) -> None:
+        if channel.id in self._media:
+            # the far end of a stream, and nobody's call
+            if message.type == "ChannelDestroyed":
+                self._media.discard(channel.id)
+            return
         if message.type == "StasisStart":
             if message.application == self._app and channel.id not in self._known:
                 _log.warning("unknown_call_answered", call_id=channel.id, engine_id=self._id)
@@ -564,18 +494,31 @@ class AsteriskEngine(AsteriskControl):
         task.add_done_callback(self._tasks.discard)
 
 
-def _live_call(channel: ChannelInfo) -> LiveCall | None:
-    """Return the call behind a channel named ``PJSIP/<permit>-00000001``, None when it is not one of ours."""
-    permit = parse_permit_name(channel.name.removeprefix("PJSIP/").rpartition("-")[0])
-    if permit is None or not channel.name.startswith("PJSIP/"):
-        return None
-    run_id, epoch, _ = permit
-    return LiveCall(channel.id, run_id, epoch, _CALL_STATES.get(channel.state, CallState.DIALING))
+class _Bridged:
+    """A stream and the bridge that connects it with a call."""
 
+    def __init__(self, stream: AsteriskStream, engine: AsteriskEngine, media_id: str) -> None:
+        self._stream = stream
+        self._engine = engine
+        self._media_id = media_id
 
-async def _all_of(work: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Run all to their end, then raise the first error: one permit that fails must not spare the others."""
-    results = await asyncio.gather(*work, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
+    async def receive(self) -> bytes | None:
+        """Return the next frame."""
+        return await self._stream.receive()
+
+    async def send(self, samples: bytes) -> None:
+        """Have the person hear that."""
+        await self._stream.send(samples)
+
+    async def clear(self) -> None:
+        """Have the person hear nothing more of it."""
+        await self._stream.clear()
+
+    async def close(self) -> None:
+        """End both; a channel whose websocket is closed ends by itself."""
+        await self._stream.close()
+        try:
+            await self._engine.part(self._media_id)
+        except EngineUnavailableError as error:
+            # an empty bridge is left
+            _log.warning("bridge_not_removed", media_id=self._media_id, reason=error.message)

@@ -117,7 +117,8 @@ class OutgoingCall:
     key: str
     """Of the permit it is placed under."""
     number: str
-    """Called number as the trunk wants it written (``core.phone.written_for``)."""
+    """Called number as the trunk wants it written (``core.phone.written_for``), or the user part of a SIP address at
+    the trunk."""
     caller_id: str
     ring_seconds: int
 
@@ -162,6 +163,16 @@ class PlaybackEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordingEnded:
+    """A recording is over, or came to nothing: what there is of it is what ``Engine.recording`` returns. Comes before
+    the ``CallEnded`` of a call that was put down meanwhile (measured)."""
+
+    call_id: str
+    recording_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class KeyPressed:
     """The called person pressed a key (RFC 4733)."""
 
@@ -183,7 +194,29 @@ class EngineDown:
     reason: str
 
 
-EngineEvent = CallRinging | CallAnswered | CallEnded | PlaybackEnded | KeyPressed | EngineUp | EngineDown
+EngineEvent = (
+    CallRinging | CallAnswered | CallEnded | PlaybackEnded | RecordingEnded | KeyPressed | EngineUp | EngineDown
+)
+
+
+class MediaStream(Protocol):
+    """The sound of one call, both ways: 16-bit little-endian samples, mono."""
+
+    async def receive(self) -> bytes | None:
+        """Return the next 20 ms of what the person says; None: the call, or the engine's side of this, is over."""
+        ...
+
+    async def send(self, samples: bytes) -> None:
+        """Have the person hear that, after what was sent before; waits while the engine has enough of it."""
+        ...
+
+    async def clear(self) -> None:
+        """Have the person hear nothing of what was sent and not heard yet."""
+        ...
+
+    async def close(self) -> None:
+        """End it; what the person hears is the flow's again."""
+        ...
 
 
 class EngineControl(Protocol):
@@ -312,6 +345,50 @@ class Engine(EngineControl, Protocol):
 
     async def stop_playing(self, playback_id: str) -> None:
         """End what is played under that id; what is over already is no error. Raises ``EngineUnavailableError``."""
+        ...
+
+    async def connect(self, call_id: str, other_id: str) -> None:
+        """Let the people at two answered calls hear each other, until one of them ends or :meth:`part`.
+
+        Raises ``EngineUnavailableError``, also when one of the calls is gone.
+        """
+        ...
+
+    async def part(self, other_id: str) -> None:
+        """Undo :meth:`connect`, by the second call's id, whether or not that lives: what the first hears is the flow's
+        again. Idempotent. Raises ``EngineUnavailableError``."""
+        ...
+
+    async def open_media(self, call_id: str, media_id: str, rate: int) -> MediaStream:
+        """Take over what an answered call hears and says, at 8,000 or 16,000 samples a second, under an id that nothing
+        was opened under before.
+
+        Raises ``EngineUnavailableError``, also when the call is gone or the engine cannot do that.
+        """
+        ...
+
+    async def start_recording(
+        self, call_id: str, recording_id: str, *, longest_seconds: float, silence_seconds: float
+    ) -> None:
+        """Record what the person at an answered call says, until ``longest_seconds`` have passed, ``silence_seconds``
+        of silence, ``#``, or the end of the call; ``RecordingEnded`` follows. The id is a file's name of letters,
+        digits, ``_`` and ``-`` under which nothing was recorded before.
+
+        Raises ``EngineUnavailableError``; a call that is gone meanwhile is no error.
+        """
+        ...
+
+    async def recording(self, recording_id: str) -> bytes | None:
+        """Return a recording that has ended, a WAV of 8 kHz 16-bit mono, perhaps without any sound; None when there is
+        none. It stays at the engine until it is forgotten. Raises ``EngineUnavailableError``."""
+        ...
+
+    async def recordings(self) -> Sequence[str]:
+        """Return the ids of all recordings at the engine, whoever made them. Raises ``EngineUnavailableError``."""
+        ...
+
+    async def forget_recording(self, recording_id: str) -> None:
+        """Remove a recording from the engine; idempotent. Raises ``EngineUnavailableError``."""
         ...
 
     async def adopt(self, stasis_app: str) -> Sequence[LiveCall]:

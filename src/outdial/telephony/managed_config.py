@@ -91,7 +91,7 @@ _MODULES: Final = (
 )
 """Not obvious: chan_pjsip declines without pubsub; ARI answers 500 without bridge_holding and res_stasis_answer."""
 
-_OPTIONAL_MODULES: Final = ("res_websocket_client", "res_cdrel_custom")
+_OPTIONAL_MODULES: Final = ("res_websocket_client", "res_cdrel_custom", "chan_websocket")
 """Only some versions have, and then need, them."""
 
 _WATCHING_MODULES: Final = ("res_hep", "res_hep_pjsip")

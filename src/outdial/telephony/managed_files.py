@@ -61,7 +61,7 @@ def write_private(path: Path, text: str) -> None:
 def write_all(layout: Layout) -> None:
     """Write the configuration and what it names. Raises StartupError when the disk does not take it."""
     try:
-        for folder in ("conf", "lib", "lib/keys", "lib/sounds/en", "spool", "log", "log/cel-custom"):
+        for folder in ("conf", "lib", "lib/keys", "lib/sounds/en", "spool/recording", "log", "log/cel-custom"):
             (layout.folder / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in ("documentation", "rest-api"):
             link = layout.folder / "lib" / name

@@ -7,6 +7,7 @@ For trying outdial where no Asterisk can be had, and for tests that need faults 
 from __future__ import annotations
 
 import asyncio
+import io
 import random
 import wave
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -31,10 +32,12 @@ from outdial.telephony.engine import (
     EngineUp,
     KeyPressed,
     LiveCall,
+    MediaStream,
     OriginateResult,
     OutgoingCall,
     Permit,
     PlaybackEnded,
+    RecordingEnded,
     TrunkAddress,
 )
 
@@ -42,6 +45,9 @@ NORMAL_CLEARING: Final = 16
 NO_ANSWER: Final = 19
 NO_ANSWER_SIP_CODE: Final = 480
 """What Asterisk reports when its own ring timer ends a call (cause 19, a synthetic 480)."""
+
+_RATE: Final = 8000
+FRAMES_PER_SECOND: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,37 @@ class _Call:
         self.timers: list[asyncio.TimerHandle] = []
         self.playback: asyncio.TimerHandle | None = None
         self.playback_id = ""
+        self.recording: asyncio.TimerHandle | None = None
+        self.recording_id = ""
+        self.recording_since = 0.0
+
+
+class SimulatedStream:
+    """A person who says nothing, twenty milliseconds at a time, and listens."""
+
+    def __init__(self, goes_on: Callable[[], bool], rate: int, speed: float) -> None:
+        self._goes_on = goes_on
+        self._silence = bytes(2 * rate // FRAMES_PER_SECOND)
+        self._speed = speed
+        self._closed = False
+        self.heard = bytearray()
+
+    async def receive(self) -> bytes | None:
+        """Return silence; None once the call is over."""
+        await asyncio.sleep(1 / FRAMES_PER_SECOND / self._speed)
+        return self._silence if self._goes_on() and not self._closed else None
+
+    async def send(self, samples: bytes) -> None:
+        """Have the person hear that."""
+        self.heard += samples
+
+    async def clear(self) -> None:
+        """Have the person hear nothing more of it."""
+        self.heard.clear()
+
+    async def close(self) -> None:
+        """End it."""
+        self._closed = True
 
 
 class SimulatedEngine:
@@ -95,6 +132,11 @@ class SimulatedEngine:
         self._connected = False
         self._frozen = False
         self._records: dict[str, CallRecord] = {}
+        self._recordings: dict[str, float] = {}
+        self.streams: dict[str, SimulatedStream] = {}
+        """What was opened to hear and tell people, by its id."""
+        self.connected: dict[str, str] = {}
+        """Who hears whom: second call → first."""
         self.sent: list[SentCall] = []
         """Every call that left, in order."""
 
@@ -251,6 +293,8 @@ class SimulatedEngine:
         if call.playback is not None:
             call.playback.cancel()
             self._tell(PlaybackEnded(call.id, call.playback_id, clock.now(), failed=False))
+        if call.recording is not None:
+            self._recorded(call)
         self._tell(CallEnded(call.id, clock.now(), cause, sip_code))
 
     def _tell(self, event: EngineEvent) -> None:
@@ -312,6 +356,65 @@ class SimulatedEngine:
                 call.playback.cancel()
                 self._played(call, failed=False)
 
+    async def connect(self, call_id: str, other_id: str) -> None:
+        """Note that two who say nothing hear each other."""
+        await self._reachable()
+        ends = [self._calls.get(each) for each in (call_id, other_id)]
+        if any(call is None or call.state is not CallState.ANSWERED for call in ends):
+            raise EngineUnavailableError("One of the calls to be connected is gone.")
+        self.connected[other_id] = call_id
+
+    async def part(self, other_id: str) -> None:
+        """Forget it."""
+        await self._reachable()
+        self.connected.pop(other_id, None)
+
+    async def open_media(self, call_id: str, media_id: str, rate: int) -> MediaStream:
+        """Hear a person who says nothing, and count what that person is told."""
+        await self._reachable()
+        call = self._calls.get(call_id)
+        if call is None or call.state is not CallState.ANSWERED:
+            raise EngineUnavailableError("The call that an agent was to talk on is gone.")
+        stream = SimulatedStream(lambda: self._calls.get(call_id) is call, rate, self._speed)
+        self.streams[media_id] = stream
+        return stream
+
+    async def start_recording(
+        self, call_id: str, recording_id: str, *, longest_seconds: float, silence_seconds: float
+    ) -> None:
+        """Record a person who says nothing."""
+        await self._reachable()
+        call = self._calls.get(call_id)
+        if call is None or call.state is not CallState.ANSWERED:
+            return
+        call.recording_id, call.recording_since = recording_id, clock.boottime()
+        call.recording = asyncio.get_running_loop().call_later(
+            min(longest_seconds, silence_seconds) / self._speed, self._recorded, call
+        )
+
+    def _recorded(self, call: _Call) -> None:
+        assert call.recording is not None  # noqa: S101 - it is what ends
+        call.recording.cancel()
+        call.recording = None
+        self._recordings[call.recording_id] = (clock.boottime() - call.recording_since) * self._speed
+        self._tell(RecordingEnded(call.id, call.recording_id, clock.now()))
+
+    async def recording(self, recording_id: str) -> bytes | None:
+        """Return as much silence as there was."""
+        await self._reachable()
+        seconds = self._recordings.get(recording_id)
+        return None if seconds is None else _silence(seconds)
+
+    async def recordings(self) -> Sequence[str]:
+        """Return the ids of all."""
+        await self._reachable()
+        return list(self._recordings)
+
+    async def forget_recording(self, recording_id: str) -> None:
+        """Remove one."""
+        await self._reachable()
+        self._recordings.pop(recording_id, None)
+
     async def adopt(self, stasis_app: str) -> Sequence[LiveCall]:
         """Return nothing: a node of this kind takes its calls along when it dies."""
         del stasis_app
@@ -369,6 +472,16 @@ def _cancel(call: _Call) -> None:
     for timer in call.timers:
         timer.cancel()
     call.timers.clear()
+
+
+def _silence(seconds: float) -> bytes:
+    data = io.BytesIO()
+    with wave.open(data, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(_RATE)
+        file.writeframes(bytes(2 * round(seconds * _RATE)))
+    return data.getvalue()
 
 
 def _duration(audio: Path) -> float | None:

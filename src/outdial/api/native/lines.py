@@ -108,7 +108,6 @@ class FlowRoutes:
                     FlowView,
                     _FLOW,
                     NewFlowBody,
-                    refused=frozenset({501}),
                     links=_AFTER_FLOW,
                     largest=LARGEST_RECORDING,
                 ),

@@ -44,11 +44,21 @@ _PATH: Final = {
     ),
     "campaignId": identifier("The campaign", "cd"),
     "importId": identifier("The import", "im"),
+    "recordingId": identifier("The recording", "rc"),
+    "attemptId": Parameter(
+        "The attempt, as lists of attempts name it.",
+        {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+        example="0123456789abcdef0123456789abcdef",
+    ),
     "stopId": identifier("The stop", "sp"),
     "instanceId": identifier("The run", "cid"),
 }
 
 CSV: Final = "text/csv"
+WAV: Final = "audio/wav"
+
+_TEXTS: Final = {CSV: {"type": "string"}, WAV: {"type": "string", "format": "binary"}}
+"""Schemas of answers that are no JSON."""
 
 _ALWAYS: Final = frozenset({401, 500, 503})
 """No credentials, a fault of ours, the database away."""
@@ -158,7 +168,7 @@ class Routes:
                 *(parameter.described("query", name) for name, parameter in operation.query.items()),
             ],
             bodies=bodies,
-            answer={operation.media: {"schema": {"type": "string"} if operation.media == CSV else {}}}
+            answer={operation.media: {"schema": _TEXTS.get(operation.media, {})}}
             if operation.answer is None
             else {JSON: {"schema": self.catalog.answer((operation.answer,))}},
             examples={"answer": operation.example},

@@ -20,6 +20,7 @@ from outdial.api.native.hours import HoursRoutes
 from outdial.api.native.imports import ImportRoutes
 from outdial.api.native.lines import FlowRoutes, TrunkRoutes
 from outdial.api.native.pre_calls import PreCallRoutes
+from outdial.api.native.recordings import RecordingRoutes
 from outdial.api.native.routes import Routes
 from outdial.api.native.runs import RunRoutes
 from outdial.api.native.simulations import SimulationRoutes
@@ -50,6 +51,7 @@ def routers(
         ("Simulations", SimulationRoutes(parts), door),
         ("Runs", RunRoutes(parts), door),
         ("Explanations", ExplanationRoutes(parts), door),
+        ("Recordings", RecordingRoutes(parts), door),
         ("Evidence", EvidenceRoutes(parts), door),
         ("Imports", ImportRoutes(parts), door),
         ("Do-not-call lists", DncRoutes(parts), door),

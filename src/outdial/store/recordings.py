@@ -1,0 +1,134 @@
+"""Recordings: which there are, of which attempt, and where their files are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import asyncpg
+
+from outdial.store.database import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What a person said in one step of a flow."""
+
+    id: str
+    attempt_id: str
+    step: str
+    duration_seconds: float
+    size_bytes: int
+    sha256: str
+    host: str
+    """Name of the machine that has the file."""
+    file: str
+    """Where, below its folder of recordings."""
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Whose call an attempt was."""
+
+    account_id: str
+    campaign_id: str
+    run_instance_id: str
+
+
+async def whose(connection: Connection, attempt_id: str) -> Whose | None:
+    """Return whose call an attempt was; None when there is no such attempt."""
+    row = await connection.fetchrow(
+        """
+        SELECT a.account_id, a.campaign_id, r.instance_id
+          FROM attempts a JOIN runs r ON r.id = a.run_id WHERE a.id = $1
+        """,
+        attempt_id,
+    )
+    return None if row is None else Whose(row["account_id"], row["campaign_id"], row["instance_id"])
+
+
+async def insert(connection: Connection, recording: Recording) -> bool:
+    """Write it down, at the present instant; False when it is already."""
+    inserted = await connection.fetchval(
+        """
+        INSERT INTO recordings (id, attempt_id, step, duration_seconds, size_bytes, sha256, host, file)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING RETURNING true
+        """,
+        recording.id,
+        recording.attempt_id,
+        recording.step,
+        recording.duration_seconds,
+        recording.size_bytes,
+        recording.sha256,
+        recording.host,
+        recording.file,
+    )
+    return bool(inserted)
+
+
+async def has_attempt(connection: Connection, iid: str, attempt_id: str) -> bool:
+    """Whether an attempt is one of the application's."""
+    return bool(
+        await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM attempts a JOIN runs r ON r.id = a.run_id WHERE a.id = $1 AND r.iid = $2)",
+            attempt_id,
+            iid,
+        )
+    )
+
+
+async def of_attempt(connection: Connection, attempt_id: str) -> list[Recording]:
+    """Return what there is of an attempt, in the order in which it was recorded."""
+    rows = await connection.fetch(
+        "SELECT * FROM recordings WHERE attempt_id = $1 AND removed_at IS NULL ORDER BY recorded_at, id", attempt_id
+    )
+    return [_recording(row) for row in rows]
+
+
+async def by_id(connection: Connection, iid: str, recording_id: str, *, lock: bool = False) -> Recording | None:
+    """Return one of the application's; None when there is none, or none any more."""
+    row = await connection.fetchrow(
+        _ONE_LOCKED if lock else _ONE,
+        recording_id,
+        iid,
+    )
+    return None if row is None else _recording(row)
+
+
+_ONE: Final = """
+SELECT c.* FROM recordings c JOIN attempts a ON a.id = c.attempt_id JOIN runs r ON r.id = a.run_id
+ WHERE c.id = $1 AND r.iid = $2 AND c.removed_at IS NULL
+"""
+_ONE_LOCKED: Final = _ONE + " FOR UPDATE OF c"
+
+
+async def mark_removed(connection: Connection, recording_id: str) -> None:
+    """Note that the file is gone."""
+    await connection.execute("UPDATE recordings SET removed_at = clock_timestamp() WHERE id = $1", recording_id)
+
+
+async def over(connection: Connection, attempt_ids: Sequence[str], *, since: timedelta) -> frozenset[str]:
+    """Return those of the attempts that ended that long ago."""
+    rows = await connection.fetch(
+        "SELECT id FROM attempts WHERE id = ANY ($1) AND ended_at < clock_timestamp() - $2::interval",
+        list(attempt_ids),
+        since,
+    )
+    return frozenset(row["id"] for row in rows)
+
+
+def _recording(row: asyncpg.Record) -> Recording:
+    return Recording(
+        id=row["id"],
+        attempt_id=row["attempt_id"],
+        step=row["step"],
+        duration_seconds=row["duration_seconds"],
+        size_bytes=row["size_bytes"],
+        sha256=row["sha256"],
+        host=row["host"],
+        file=row["file"],
+        recorded_at=row["recorded_at"],
+    )

@@ -1,0 +1,72 @@
+"""Transfers: the calls that were placed to connect somebody on the line with somebody else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from outdial.core.model import RunState
+from outdial.store.database import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A second leg that is about to be placed."""
+
+    id: str
+    """The engine's channel id."""
+    attempt_id: str
+    run_id: int
+    epoch: int
+    engine_id: str
+    dialed: str
+    """As the INVITE has it."""
+    phone: str | None
+    """E.164; None: a SIP address."""
+
+
+async def reserve(connection: Connection, transfer: Transfer) -> str:
+    """Write down that a leg is about to be placed; return why it may not be, empty when it may.
+
+    The connection is a transaction's that shares the run's lock: what is noted here a stop that comes later waits for.
+    """
+    row = await connection.fetchrow(
+        """
+        SELECT r.state, r.epoch,
+               EXISTS (SELECT FROM dnc_entries e WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = $2
+                          AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp())) AS listed
+          FROM runs r WHERE r.id = $1
+        """,
+        transfer.run_id,
+        transfer.phone,
+    )
+    if row is None or RunState(row["state"]) is not RunState.ACTIVE or row["epoch"] != transfer.epoch:
+        return "its run is not dialed any more"
+    if row["listed"]:
+        return "its number is on a do-not-call list"
+    await connection.execute(
+        """
+        INSERT INTO transfers (id, attempt_id, run_id, epoch, engine_id, dialed, phone)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        """,
+        transfer.id,
+        transfer.attempt_id,
+        transfer.run_id,
+        transfer.epoch,
+        transfer.engine_id,
+        transfer.dialed,
+        transfer.phone,
+    )
+    return ""
+
+
+async def end(connection: Connection, transfer_id: str, *, answered: bool, outcome: str) -> None:
+    """Write down that it is over; ``outcome``: how, where nobody answered."""
+    await connection.execute(
+        """
+        UPDATE transfers SET ended_at = clock_timestamp(), answered = $2, outcome = $3
+         WHERE id = $1 AND ended_at IS NULL
+        """,
+        transfer_id,
+        answered,
+        outcome,
+    )

@@ -1,0 +1,284 @@
+"""The agent step: a program over a WebSocket listens and talks; whatever it does, nobody is left with silence."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import math
+from array import array
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from dialer.test_calls_asterisk import ANSWERS, asterisk, phone  # noqa: F401 - fixtures
+from dialer.test_flow_player import HANGS_UP, LISTENS, phones  # noqa: F401 - a fixture
+from flows import steps
+from outdial.core.errors import EngineUnavailableError
+from outdial.dialer import agents as module
+from outdial.dialer.agents import Agents
+from support.rtp import amplitude, handset
+from waiting import until
+
+SAID, BEEP = 620, 1000
+Behaviour = Callable[[web.WebSocketResponse, "Agent"], Awaitable[None]]
+
+
+@dataclass
+class Agent:
+    """A program that does as it is told, and keeps what it has heard."""
+
+    url: str = ""
+    behave: Behaviour | None = None
+    starts: list[dict[str, Any]] = field(default_factory=list)
+    heard: bytearray = field(default_factory=bytearray)
+    open: int = 0
+
+
+@contextlib.asynccontextmanager
+async def serving(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
+    application = web.Application()
+    application.router.add_get("/", handler)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    yield f"ws://{host}:{port}/"
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def agent() -> AsyncIterator[Agent]:
+    one = Agent()
+
+    async def talk(request: web.Request) -> web.WebSocketResponse:
+        call = web.WebSocketResponse()
+        await call.prepare(request)
+        one.open += 1
+        try:
+            one.starts.append(json.loads(await call.receive_str()))
+            assert one.behave is not None
+            await one.behave(call, one)
+        finally:
+            one.open -= 1
+        return call
+
+    async with serving(talk) as one.url:
+        yield one
+
+
+async def listens(call: web.WebSocketResponse, one: Agent) -> None:
+    async for message in call:
+        if message.type is WSMsgType.BINARY:
+            one.heard += message.data
+
+
+def talks(url: str, **agent_: Any):
+    return steps(
+        {
+            "talk": {"agent": {"url": url, **agent_}, "next": "talked", "failed": "sorry"},
+            "talked": {"result": "talked"},
+            "sorry": {"result": "sorry"},
+        }
+    )
+
+
+class TestTalking:
+    async def test_it_hears_and_is_heard_and_ends_in_good_order(self, phones, agent):  # noqa: F811
+        async def says_hello(call, one):
+            await call.send_bytes(b"\x01\x02" * 800)
+            while len(one.heard) < 3200:
+                one.heard += (await call.receive()).data
+            await call.close()
+
+        agent.behave = says_hello
+        news = await phones.call(LISTENS, talks(agent.url, rate=16000))
+        assert news.flow.result == "talked"
+        assert agent.starts == [
+            {"event": "start", "rate": 16000, "attempt_id": news.id, "flow_id": "cf-1", "step": "talk"}
+        ]
+        assert set(agent.heard) == {0}
+        (stream,) = phones.engine.streams.values()
+        assert bytes(stream.heard) == b"\x01\x02" * 800
+
+    async def test_it_may_take_back_what_was_not_heard_yet(self, phones, agent):  # noqa: F811
+        async def interrupts_itself(call, _one):
+            await call.send_bytes(b"\x01\x02" * 800)
+            await call.send_str("what is that?")
+            await call.send_str('{"event": "clear"}')
+            await call.send_bytes(b"\x03\x04" * 8)
+            await call.close()
+
+        agent.behave = interrupts_itself
+        assert (await phones.call(LISTENS, talks(agent.url))).flow.result == "talked"
+        (stream,) = phones.engine.streams.values()
+        assert bytes(stream.heard) == b"\x03\x04" * 8
+
+    async def test_it_talks_for_so_long_and_no_longer(self, phones, agent):  # noqa: F811
+        agent.behave = listens
+        news = await phones.call(LISTENS, talks(agent.url, longest_seconds=1))
+        assert news.flow.result == "talked"
+        await until(lambda: agent.open == 0)
+
+    async def test_who_hangs_up_ends_it(self, phones, agent):  # noqa: F811
+        agent.behave = listens
+        assert not (await phones.call(HANGS_UP, talks(agent.url))).flow.finished
+        await until(lambda: agent.open == 0)
+
+
+class TestFaults:
+    """The person hears what the other branch says."""
+
+    @pytest.mark.parametrize("code", [WSCloseCode.GOING_AWAY, WSCloseCode.INTERNAL_ERROR, 4000])
+    async def test_one_that_drops_the_call(self, phones, agent, code):  # noqa: F811
+        async def drops(call, _one):
+            await call.receive()
+            await call.close(code=code)
+
+        agent.behave = drops
+        assert (await phones.call(LISTENS, talks(agent.url))).flow.result == "sorry"
+
+    async def test_one_that_breaks_off(self, phones, agent):  # noqa: F811
+        async def breaks_off(call, _one):
+            await call.receive()
+            call._req.transport.abort()
+
+        agent.behave = breaks_off
+        assert (await phones.call(LISTENS, talks(agent.url))).flow.result == "sorry"
+
+    async def test_one_that_answers_no_ping(self, phones, monkeypatch):  # noqa: F811
+        monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.4)
+
+        async def deaf(request: web.Request) -> web.WebSocketResponse:
+            call = web.WebSocketResponse(autoping=False)
+            await call.prepare(request)
+            await listens(call, Agent())
+            return call
+
+        async with serving(deaf) as url:
+            assert (await phones.call(LISTENS, talks(url))).flow.result == "sorry"
+
+    async def test_one_that_is_slow_to_answer(self, phones, monkeypatch):  # noqa: F811
+        monkeypatch.setattr(module, "CONNECT_SECONDS", 0.3)
+        never = asyncio.Event()
+
+        async def slow(_request: web.Request) -> web.WebSocketResponse:
+            await never.wait()
+            raise web.HTTPBadRequest
+
+        async with serving(slow) as url:
+            assert (await phones.call(LISTENS, talks(url))).flow.result == "sorry"
+            never.set()
+
+    async def test_one_that_refuses(self, phones):  # noqa: F811
+        async def refuses(_request: web.Request) -> web.StreamResponse:
+            return web.Response(status=403)
+
+        async with serving(refuses) as url:
+            assert (await phones.call(LISTENS, talks(url))).flow.result == "sorry"
+
+    async def test_one_that_is_elsewhere_is_not_followed(self, phones, agent):  # noqa: F811
+        """An address that is looked at may lead to one that is not."""
+
+        async def leads_on(_request: web.Request) -> web.StreamResponse:
+            raise web.HTTPTemporaryRedirect(agent.url.replace("ws:", "http:"))
+
+        agent.behave = listens
+        async with serving(leads_on) as url:
+            assert (await phones.call(LISTENS, talks(url))).flow.result == "sorry"
+        assert agent.starts == []
+
+    @pytest.mark.parametrize("url", ["ws://127.0.0.1:9/", "ws://10.0.0.1/", "wss://[::1]/", "ws://a..b.example/"])
+    async def test_one_that_may_not_or_cannot_be_reached(self, phones, url):  # noqa: F811
+        assert (await phones.call(LISTENS, talks(url))).flow.result == "sorry"
+
+    async def test_an_address_of_this_network_only_when_it_is_allowed(self, phones, agent, monkeypatch):  # noqa: F811
+        agent.behave = listens
+        forbidding = Agents(phones.engine, ())
+        monkeypatch.setattr(phones.calls, "_agents", forbidding)
+        assert (await phones.call(LISTENS, talks(agent.url))).flow.result == "sorry"
+        assert agent.starts == []
+        await forbidding.close()
+
+    async def test_an_engine_that_cannot(self, phones, agent, monkeypatch):  # noqa: F811
+        async def fails(*_args):
+            raise EngineUnavailableError("no such module")
+
+        agent.behave = listens
+        monkeypatch.setattr(phones.engine, "open_media", fails)
+        assert (await phones.call(LISTENS, talks(agent.url))).flow.result == "sorry"
+        await until(lambda: agent.open == 0)
+
+    async def test_what_nobody_foresaw(self, phones, agent, monkeypatch):  # noqa: F811
+        async def fails(*_args):
+            raise ZeroDivisionError
+
+        agent.behave = listens
+        monkeypatch.setattr(phones.engine, "open_media", fails)
+        assert (await phones.call(LISTENS, talks(agent.url))).flow.result == "sorry"
+
+
+@pytest.mark.parametrize("rate", [8000, 16000])
+async def test_over_real_sip_both_hear_each_other(phone, agent, rate):  # noqa: F811
+    def tone(frequency: float, seconds: float) -> bytes:
+        count = round(rate * seconds)
+        return array(
+            "h", (round(8000 * math.sin(2 * math.pi * frequency * at / rate)) for at in range(count))
+        ).tobytes()
+
+    def agent_hears() -> bool:
+        samples = array("h", bytes(agent.heard[-(rate // 5) * 2 :]))
+        return amplitude(samples, SAID, rate=rate) > 1000
+
+    async def beeps_until_it_hears(call, one):
+        # faster than it is heard: the engine holds it up
+        await call.send_bytes(tone(BEEP, 4.0))
+        async for message in call:
+            one.heard += message.data
+            if agent_hears():
+                break
+        await call.close()
+
+    agent.behave = beeps_until_it_hears
+    async with handset(phone.peer) as said:
+        attempt_id = await phone.place(ANSWERS, talks(agent.url, rate=rate))
+        await said.hears(BEEP)
+        assert said.most(SAID) < 1000
+        await said.say(SAID, 3.0)
+        news = await phone.ended(attempt_id)
+    assert news.flow.result == "talked"
+    # nothing is left of it
+    assert not phone.engine._media
+    bridges = await phone.engine._request("GET", "bridges")
+    assert bridges.text == "[]"
+
+
+async def test_over_real_sip_who_hangs_up_ends_it(phone, agent):  # noqa: F811
+    agent.behave = listens
+    attempt_id = await phone.place(ANSWERS, talks(agent.url))
+    await until(lambda: len(agent.heard) > 0 or bool(agent.starts))
+    phone.calls.hang_up(attempt_id)
+    await phone.ended(attempt_id)
+    await until(lambda: agent.open == 0 and not phone.engine._media)
+
+
+async def test_the_example_says_back_what_it_hears(phone):  # noqa: F811
+    path = Path(__file__).parents[2] / "examples" / "echo_agent.py"
+    spec = importlib.util.spec_from_file_location("echo_agent", path)
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    async with serving(example.talk) as url, handset(phone.peer) as said:
+        attempt_id = await phone.place(ANSWERS, talks(url))
+        await said.hears(BEEP)
+        talking = asyncio.create_task(said.say(SAID, 4.0))
+        await said.hears(SAID)
+        await talking
+        phone.calls.hang_up(attempt_id)
+        await phone.ended(attempt_id)

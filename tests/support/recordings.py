@@ -1,0 +1,42 @@
+"""Recordings that are there, without a call."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+from outdial.core import recording
+from outdial.services import recordings
+from outdial.store.database import Database
+from sounds import tone, wav
+
+SAID = wav(tone(440, rate=8000, seconds=0.5), rate=8000)
+
+
+async def ended_attempt(database: Database, instance_id: str, *, ago: str = "1 second") -> str:
+    """An attempt of a run that has ended, however it came about; return its id."""
+    attempt_id = uuid.uuid4().hex
+    async with database.connection() as connection:
+        await connection.execute(
+            """
+            INSERT INTO attempts (id, run_id, campaign_id, account_id, contact_id, phone, caller_id, trunk_id,
+                                  engine_id, node_id, epoch, number, state, disposition, answered_at, ended_at,
+                                  changed_by)
+            SELECT $1, id, campaign_id, account_id, 1, '+15550100101', '+15550100001', trunk_id, 'e', 'n', 1, 1,
+                   'ended', 'answered_human', now() - $3::text::interval, now() - $3::text::interval, 'test'
+              FROM runs WHERE instance_id = $2
+            """,
+            attempt_id,
+            instance_id,
+            ago,
+        )
+    return attempt_id
+
+
+async def recorded(database: Database, data_dir: Path, *, instance_id: str, audio: bytes = SAID) -> tuple[str, str]:
+    """An attempt of a run with one recording; return the ids of both."""
+    attempt_id = await ended_attempt(database, instance_id)
+    folder, name = data_dir.resolve() / recordings.FOLDER, recording.name_of(attempt_id, 3, "voice")
+    recordings.save(folder, name, audio)
+    await recordings.list_one(database, folder, name)
+    return attempt_id, recording.id_of(name)
