@@ -52,13 +52,14 @@ class Things:
             "webhookId": self.webhook,
             "importId": self.open_import,
             "stopId": self.stop,
-            "attemptId": lambda: self.server.record(self.known("instanceId"))[0],
-            "recordingId": lambda: self.server.record(self.known("instanceId"))[1],
+            "attemptId": lambda: self.recorded()[0],
+            "recordingId": lambda: self.recorded()[1],
             "endedImportId": self.ended_import,
         }
         self.campaigns_below = f"/campaign/api/v1/public/{server.owner.iid}/campaign"
         self._done("POST", f"{self.campaigns_below}/contactList/createContactList", json=_list_body(LIST))
         self._add_contact(LIST)
+        self._recorded_run: str | None = None
         self._dialed: tuple[str, str] | None = None
         """A campaign and its list, which is started whenever a run is needed."""
 
@@ -110,6 +111,12 @@ class Things:
                 "POST", f"{self.campaigns_below}/trigger/{campaign_id}?campaignType=voice&trigger={trigger}", json={}
             )
         return said["campaignInstanceId"]
+
+    def recorded(self) -> tuple[str, str]:
+        """An attempt and its recording, of a run that nothing else is asked of: what is made here was no call."""
+        if self._recorded_run is None:
+            self._recorded_run = self.run()
+        return self.server.record(self._recorded_run)
 
     def dialed_list(self) -> dict[str, str]:
         """Have a run that is under way; return how a stop may name it, by the fields of the bodies of stops."""

@@ -20,11 +20,12 @@ async def ended_attempt(database: Database, instance_id: str, *, ago: str = "1 s
         await connection.execute(
             """
             INSERT INTO attempts (id, run_id, campaign_id, account_id, contact_id, phone, caller_id, trunk_id,
-                                  engine_id, node_id, epoch, number, state, disposition, answered_at, ended_at,
-                                  changed_by)
+                                  engine_id, node_id, epoch, number, state, disposition, permit, reserved_at,
+                                  dialed_at, ringing_at, answered_at, ended_at, changed_by)
             SELECT $1, id, campaign_id, account_id, 1, '+15550100101', '+15550100001', trunk_id, 'e', 'n', 1, 1,
-                   'ended', 'answered_human', now() - $3::text::interval, now() - $3::text::interval, 'test'
-              FROM runs WHERE instance_id = $2
+                   'ended', 'answered_human', 'run' || id || 'e1k' || repeat('0', 32), ended.at, ended.at, ended.at,
+                   ended.at, ended.at, 'test'
+              FROM runs CROSS JOIN (SELECT now() - $3::text::interval AS at) AS ended WHERE instance_id = $2
             """,
             attempt_id,
             instance_id,
