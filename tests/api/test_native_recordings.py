@@ -6,6 +6,7 @@ import hashlib
 
 import pytest
 
+from outdial.core import recording
 from outdial.services import recordings
 from support.native import Native
 from support.recordings import SAID, ended_attempt, recorded
@@ -72,6 +73,27 @@ async def test_removed_it_is_gone_and_history_has_it(native, made, database, par
     async with database.connection() as connection:
         moves = await connection.fetch("SELECT to_state FROM history WHERE action = 'recording' ORDER BY id")
     assert [move["to_state"] for move in moves] == ["added", "removed"]
+
+
+async def test_removed_it_stays_gone_when_its_engine_still_has_it(native, made, database, parts):
+    """A node that finds it there, or in its folder after a crash, must not bring it back."""
+    attempt_id, recording_id = made
+    folder, name = parts.settings.data_dir.resolve() / recordings.FOLDER, recording.name_of(attempt_id, 3, "voice")
+    assert recording.id_of(name) == recording_id
+    await native.done("DELETE", f"/recordings/{recording_id}")
+    recordings.save(folder, name, SAID)
+    await recordings.list_one(database, folder, name)
+    assert list(folder.rglob("*.wav")) == []
+    await native.refused(404, "GET", f"/recordings/{recording_id}")
+
+
+async def test_what_a_crash_left_beside_it_is_removed_with_it(native, made, parts):
+    attempt_id, recording_id = made
+    folder = parts.settings.data_dir.resolve() / recordings.FOLDER
+    recordings.save(folder, recording.name_of(attempt_id, 3, "voice"), SAID)
+    recordings.save(folder, recording.name_of("0" * 32, 3, "voice"), SAID)
+    await native.done("DELETE", f"/recordings/{recording_id}")
+    assert [path.stem for path in folder.rglob("*.wav")] == [recording.name_of("0" * 32, 3, "voice")]
 
 
 @pytest.mark.parametrize("verb", ["GET", "DELETE"])

@@ -76,7 +76,8 @@ def left(folder: Path) -> Iterator[str]:
 async def list_one(database: Database, folder: Path, name: str) -> None:
     """Let the database know of a recording that was saved, and put its file in its place, by account, run and attempt.
 
-    What was interrupted is done by doing it again. Raises NotFoundError for an attempt of another database, FileError.
+    What was interrupted is done by doing it again. One that was removed since, and was found once more at its engine or
+    in this folder, is removed once more. Raises NotFoundError for an attempt of another database, FileError.
     """
     parsed = core.parse_name(name)
     assert parsed is not None  # noqa: S101 - names are ours
@@ -113,6 +114,8 @@ async def list_one(database: Database, folder: Path, name: str) -> None:
                     recording_id=recording_id,
                     attempt_id=attempt_id,
                 )
+            elif await store.is_removed(connection, recording_id):
+                await asyncio.to_thread((folder / place).unlink, missing_ok=True)
         await asyncio.to_thread(source.unlink, missing_ok=True)
     except OSError as error:
         raise FileError(f"The recording {source} cannot be put in its place ({error.strerror}).") from error
@@ -176,10 +179,18 @@ async def remove_recording(database: Database, folder: Path, *, iid: str, record
         try:
             if found.host != platform.node() and not await asyncio.to_thread(path.exists):
                 raise _elsewhere(found)
-            await asyncio.to_thread(path.unlink, missing_ok=True)
+            await asyncio.to_thread(_unlink, path, folder, found)
         except OSError as error:
             raise FileError(f"The recording {path} cannot be removed ({error.strerror}).") from error
     return found
+
+
+def _unlink(path: Path, folder: Path, recording: Recording) -> None:
+    """Remove a recording's file, and what a crash has left of it where it was before it was listed."""
+    path.unlink(missing_ok=True)
+    for name in left(folder):
+        if core.id_of(name) == recording.id:
+            unlisted(folder, name).unlink(missing_ok=True)
 
 
 def _elsewhere(recording: Recording) -> FileElsewhereError:

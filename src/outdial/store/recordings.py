@@ -69,6 +69,14 @@ async def insert(connection: Connection, recording: Recording) -> bool:
     return bool(inserted)
 
 
+async def is_removed(connection: Connection, recording_id: str) -> bool:
+    """Whether a recording that was written down has been removed; waits for who is removing it, and keeps others from
+    it until the transaction ends."""
+    return bool(
+        await connection.fetchval("SELECT removed_at IS NOT NULL FROM recordings WHERE id = $1 FOR SHARE", recording_id)
+    )
+
+
 async def has_attempt(connection: Connection, iid: str, attempt_id: str) -> bool:
     """Whether an attempt is one of the application's."""
     return bool(
