@@ -10,7 +10,7 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from outdial.core.errors import EngineUnavailableError
-from outdial.telephony.ari import AriHttp, AriSocket
+from outdial.telephony.ari import CONNECTIONS, AriHttp, AriSocket
 from waiting import until
 
 
@@ -238,3 +238,12 @@ class TestSocket:
         with contextlib.suppress(EngineUnavailableError):
             await socket.request("GET", "a")
         assert socket.closed
+
+
+async def test_websockets_that_are_open_keep_no_request_waiting(server, http):
+    """Each holds its connection for as long as a person talks with a program, say; a stop asks meanwhile."""
+    sockets = [await http.sockets().ws_connect(f"{server.url}/ari/events") for _ in range(CONNECTIONS + 1)]
+    replies = await asyncio.gather(*(http.request("GET", "channels") for _ in range(CONNECTIONS)))
+    assert {reply.status for reply in replies} == {200}
+    for socket in sockets:
+        await socket.close()

@@ -15,7 +15,7 @@ from typing import Final
 import structlog
 
 from outdial.core import recording as core
-from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError, OutdialError
+from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError
 from outdial.core.recording import NoRecordingError
 from outdial.services import recordings as service
 from outdial.store import recordings as store
@@ -31,6 +31,9 @@ LOOK_SECONDS: Final = 60.0
 LEFT_AFTER: Final = timedelta(seconds=30)
 """Its call is over for so long: whoever was to fetch it would have."""
 
+DRAFTS_END: Final = timedelta(hours=1)
+"""A file that was not written to its end in that time never will be."""
+
 _log = structlog.get_logger()
 
 
@@ -43,6 +46,8 @@ class Recordings:
         self._engine = engine
         self._folder = folder / service.FOLDER
         self._saved: dict[str, None] = {}
+        self._told: set[str] = set()
+        """Names of those whose trouble was told."""
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -70,10 +75,8 @@ class Recordings:
         await self._idle.wait()
 
     async def run(self) -> None:
-        """Let the database know of them, those that were left behind first, and look for what was left at the engine;
-        until cancelled. A database that is away is waited for."""
-        for name in await asyncio.to_thread(lambda: list(service.left(self._folder))):
-            self._take(name)
+        """Let the database know of them, and look for what was left in the folder and at the engine, until cancelled. A
+        database that is away is waited for."""
         looking = asyncio.get_running_loop().create_task(self._look())
         try:
             while True:
@@ -90,9 +93,10 @@ class Recordings:
             _log.warning("recording_waits_for_database", waiting=len(self._saved), reason=error.message)
             await asyncio.sleep(PAUSE_SECONDS)
             return
-        except (OutdialError, NoRecordingError) as error:
-            # the file stays where it is, and the next life of a node tries again
-            _log.error("recording_not_listed", name=name, reason=str(error))
+        except Exception as error:  # noqa: BLE001 - one recording must not end a node's life: told, and tried again
+            if name not in self._told:
+                self._told.add(name)
+                _log.error("recording_not_listed", name=name, reason=str(error) or repr(error))
         del self._saved[name]
         if not self._saved:
             self._wake.clear()
@@ -101,10 +105,19 @@ class Recordings:
     async def _look(self) -> None:
         while True:
             try:
+                for name in await asyncio.to_thread(self._left):
+                    self._take(name)
                 await self.fetch_left()
             except (EngineUnavailableError, DatabaseUnavailableError, OSError) as error:
                 _log.warning("recordings_not_looked_for", reason=str(error))
+            except Exception:  # noqa: BLE001 - told with its traceback; what was left must still be looked for later
+                _log.exception("recordings_not_looked_for")
             await asyncio.sleep(LOOK_SECONDS)
+
+    def _left(self) -> list[str]:
+        """Return what is in the folder and not listed: left behind by another life, or by trouble that may be over."""
+        service.tidy(self._folder, older_than=DRAFTS_END)
+        return list(service.left(self._folder))
 
     async def fetch_left(self) -> None:
         """Fetch what is at the engine of calls that are over. Raises EngineUnavailableError, DatabaseUnavailableError,

@@ -384,7 +384,8 @@ async def acknowledgements(
 
     For a run that is silent at every engine: nobody can dial any more, so a node that does not answer delays this by
     the grace time only. One that has answered, and lives, is given time to book every call that is not unanswered any
-    more: so that what is said of the run after its stop is what it stays.
+    more, but for those ``ended``, which the stop can book itself: so that what is said of the run after its stop is
+    what it stays.
     """
     silent_at = clock.boottime()
     grace = max(target.committed + GRACE_SECONDS, silent_at + SHORTEST_GRACE_SECONDS)
@@ -397,7 +398,7 @@ async def acknowledgements(
                 found[_outcome(node, target.run.epoch)].append(node)
             booking = [node.node_id for node in found[NodeOutcome.ACKNOWLEDGED] if node.lease_live]
             late = (
-                await attempts_store.unanswered_of_nodes(connection, target.run.id, booking)
+                await attempts_store.unanswered_of_nodes(connection, target.run.id, booking) - frozenset(ended)
                 if booking and wishes.ringing is RingingCalls.CANCEL
                 else frozenset()
             )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import platform
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Final
+from uuid import uuid4
 
 from outdial.core import recording as core
 from outdial.core.errors import FileElsewhereError, FileError, NotFoundError
@@ -52,13 +55,29 @@ def save(folder: Path, name: str, audio: bytes) -> None:
     OSError."""
     path = unlisted(folder, name)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_suffix(".part")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(audio)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    # another process of this folder may be writing the same one
+    draft = _draft(path)
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(audio)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.{uuid4().hex}.part")
+
+
+def tidy(folder: Path, *, older_than: timedelta) -> None:
+    """Remove drafts whose process did not live to end them. Raises OSError."""
+    for draft in folder.rglob("*.part"):
+        with contextlib.suppress(FileNotFoundError):
+            # who writes one touches it all the while
+            if time.time() - draft.stat().st_mtime > older_than.total_seconds():
+                draft.unlink()
 
 
 def unlisted(folder: Path, name: str) -> Path:
@@ -122,10 +141,17 @@ async def list_one(database: Database, folder: Path, name: str) -> None:
 
 
 def _placed(source: Path, target: Path) -> bytes:
-    """Have the file in both places, so that it is in one of them whatever happens; return what it holds."""
+    """Have the file in both places, so that it is in one of them whatever happens; return what it holds.
+
+    Processes that share the folder may do so at the same time: who comes late finds it in its place.
+    """
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    os.link(source, target)
+    draft = _draft(target)
+    with contextlib.suppress(FileNotFoundError):
+        os.link(source, draft)
+        draft.replace(target)
+        # two names of one file: replacing does nothing then (POSIX, rename)
+        draft.unlink(missing_ok=True)
     return target.read_bytes()
 
 

@@ -113,6 +113,7 @@ class AriHttp:
         credentials = base64.b64encode(f"{username}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {credentials}"}
         self._session: aiohttp.ClientSession | None = None
+        self._sockets: aiohttp.ClientSession | None = None
 
     def session(self) -> aiohttp.ClientSession:
         """Return the session, opened on first use: aiohttp wants a running loop for it."""
@@ -123,6 +124,17 @@ class AriHttp:
                 headers=self._headers,
             )
         return self._session
+
+    def sockets(self) -> aiohttp.ClientSession:
+        """Return the session of websockets: each holds its connection as long as it is open, and the requests, a stop's
+        above all, must not wait for one of theirs."""
+        if self._sockets is None or self._sockets.closed:
+            self._sockets = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                timeout=aiohttp.ClientTimeout(total=self.timeout_seconds),
+                headers=self._headers,
+            )
+        return self._sockets
 
     async def request(
         self,
@@ -159,9 +171,10 @@ class AriHttp:
         return reply
 
     async def close(self) -> None:
-        """Close the pool."""
-        if self._session is not None:
-            await self._session.close()
+        """Close the pool, and what is still open of websockets."""
+        for session in (self._session, self._sockets):
+            if session is not None:
+                await session.close()
 
 
 class AriSocket:
@@ -188,7 +201,7 @@ class AriSocket:
         """
         try:
             websocket = await asyncio.wait_for(
-                http.session().ws_connect(
+                http.sockets().ws_connect(
                     f"{http.url}/ari/events",
                     params={"app": app, "subscribeAll": "false"},
                     max_msg_size=_MAX_MESSAGE_BYTES,

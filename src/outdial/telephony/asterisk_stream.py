@@ -32,7 +32,7 @@ class AsteriskStream:
         """Open the websocket of a channel that waits for one. Raises EngineUnavailableError."""
         try:
             async with asyncio.timeout(http.timeout_seconds):
-                websocket = await http.session().ws_connect(f"{http.url}/media/{connection_id}", protocols=("media",))
+                websocket = await http.sockets().ws_connect(f"{http.url}/media/{connection_id}", protocols=("media",))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise EngineUnavailableError(f"Asterisk at {http.url} opens no media stream ({error!r}).") from error
         return cls(websocket, rate)
