@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from starlette.requests import Request
 
-from outdial.api.body import DEEPEST, LARGEST_BODY, read_json
+from outdial.api.body import DEEPEST, LARGEST_BODY, read_body, read_json
 from outdial.core.errors import BadRequestError, InvalidInputError, TooLargeError
 
 
@@ -27,6 +29,25 @@ async def test_nothing_is_an_empty_object(body):
 
 async def test_a_body_in_pieces():
     assert await read_json(request(b'{"a":', b"[1,", b'"\xc3\xa4"]}')) == {"a": [1, "ä"]}
+
+
+async def test_a_body_in_tiny_pieces_takes_no_more_room_than_it_is_long():
+    length = 200_000
+    pieces = iter(range(length))
+
+    async def receive():
+        piece = next(pieces)
+        return {"type": "http.request", "body": bytes((32, piece % 256)), "more_body": piece < length - 1}
+
+    tracemalloc.start()
+    try:
+        body = await read_body(Request({"type": "http", "method": "POST", "headers": []}, receive))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(body) == 2 * length
+    # an object for each piece would be six million bytes and more
+    assert most < 4 * len(body)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+import json
 
+import pytest
+from starlette.requests import Request
+
+from outdial.api.auth import Caller
 from outdial.api.native import simulations
+from outdial.api.native.simulations import SimulationRoutes
+from outdial.core.errors import SimulationEndedError
+from outdial.core.model import Scope
 from support.native import Native, sentences
 from support.wire import ever_open
 
@@ -54,3 +62,62 @@ async def test_a_campaign_with_too_many_contacts_is_left_to_the_command(native, 
     failure = await native.refused(409, "POST", path, {})
     assert failure["errorCode"] == "limit_reached"
     assert "outdial simulate" in sentences(failure)[0]
+
+
+async def test_a_simulation_that_takes_too_long_is_left_to_the_command(native, path, monkeypatch):
+    monkeypatch.setattr(simulations, "MOST_STEPS", 10)
+    failure = await native.refused(409, "POST", path, {})
+    assert (failure["errorCode"], failure["retryable"]) == ("simulation_too_long", False)
+    assert "fewer days" in sentences(failure)[0]
+    assert "outdial simulate" in sentences(failure)[0]
+
+
+class Held:
+    """A simulation that is under way until it is let go."""
+
+    def __init__(self, play) -> None:
+        self.began, self.go, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._play = play
+
+    async def __call__(self, *words, **more):
+        self.began.set()
+        try:
+            await self.go.wait()
+            return await self._play(*words, **more)
+        finally:
+            self.ended.set()
+
+
+@pytest.fixture
+def held(monkeypatch) -> Held:
+    held = Held(simulations.simulate_campaign)
+    monkeypatch.setattr(simulations, "simulate_campaign", held)
+    return held
+
+
+async def test_while_one_is_under_way_others_are_told_to_come_again(native, path, held):
+    first = asyncio.create_task(native.done("POST", path, {}))
+    await asyncio.wait_for(held.began.wait(), 30)
+    failure = await asyncio.wait_for(native.refused(409, "POST", path, {}), 30)
+    assert (failure["errorCode"], failure["retryable"]) == ("simulation_busy", True)
+    held.go.set()
+    assert (await first)["finished"] is True
+    assert (await native.done("POST", path, {}))["finished"] is True
+
+
+async def test_it_ends_when_its_client_hangs_up(native, tenant, parts, path, held):
+    routes, messages = SimulationRoutes(parts), asyncio.Queue()
+    messages.put_nowait({"type": "http.request", "body": json.dumps({}).encode(), "more_body": False})
+    campaign_id = path.split("/")[2]
+    scope = {"type": "http", "method": "POST", "headers": [], "path_params": {"campaignId": campaign_id}}
+    caller = Caller("client", tenant.iid, tenant.account_id, frozenset(Scope))
+    asked = asyncio.create_task(routes.simulate(Request(scope, messages.get), caller))
+    await asyncio.wait_for(held.began.wait(), 30)
+    messages.put_nowait({"type": "http.disconnect"})
+    with pytest.raises(SimulationEndedError, match="hung up"):
+        await asyncio.wait_for(asked, 30)
+    assert held.ended.is_set()
+    # and the next one has its turn
+    held.go.set()
+    messages.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+    assert (await asyncio.wait_for(routes.simulate(Request(scope | {}, messages.get), caller), 30)).status_code == 200

@@ -16,6 +16,7 @@ from outdial.core.attempt_limits import (
     Counted,
     LimitRule,
     PastAttempt,
+    looked_at,
     standing,
     window_text,
 )
@@ -35,6 +36,48 @@ def call(at, disposition=D.NO_ANSWER, *, seconds=30, **matters):
 
 def free_at(rule, past, now=NOW, **matters):
     return standing(rule, past, matters, now).free_at
+
+
+calls_before = st.lists(
+    st.builds(
+        lambda minutes, disposition, debt: call(
+            NOW - timedelta(minutes=minutes), disposition, **({"debt": debt} if debt else {})
+        ),
+        st.integers(1, 6000),
+        st.sampled_from([D.NO_ANSWER, D.ANSWERED_HUMAN, D.ABANDONED, D.UNKNOWN]),
+        st.sampled_from(["a", "b", None]),
+    ),
+    max_size=30,
+    unique_by=lambda one: one.at,
+)
+some_rules = st.lists(
+    st.builds(
+        LimitRule,
+        st.integers(1, 4),
+        st.sampled_from([3600, 86400, 4 * 86400]),
+        st.sampled_from(Counted),
+        st.sampled_from([None, "debt"]),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+class TestWhatIsLookedAt:
+    @given(past=calls_before, rules=some_rules, debt=st.sampled_from(["a", "b", "c", None]))
+    def test_the_rest_of_the_past_decides_nothing(self, past, rules, debt):
+        newest_first = sorted(past, key=lambda one: one.ended_at, reverse=True)
+        kept = looked_at(rules, newest_first)
+        matters = {"debt": debt} if debt else {}
+        for rule in rules:
+            assert free_at(rule, kept, **matters) == free_at(rule, past, **matters)
+        # what was kept once can be gone on with
+        assert looked_at(rules, [*looked_at(rules, newest_first[:9]), *newest_first[9:]]) == kept
+
+    def test_no_more_is_kept_than_limits_count(self):
+        past = [call(NOW - timedelta(hours=hours)) for hours in range(1, 500)]
+        rules = [LimitRule(3, 86400, Counted.ATTEMPTS), LimitRule(7, 86400, Counted.CONVERSATIONS)]
+        assert looked_at(rules, past) == past[:3]
 
 
 class TestStanding:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from dialing import ALWAYS, with_rules
 from outdial import rule_data
 from outdial.core.attempt_limits import AttemptLimit, Counted, LimitRule, PastAttempt
+from outdial.core.errors import SimulationEndedError, SimulationTooLongError
 from outdial.core.model import (
     AtClosing,
     CallingHours,
@@ -27,6 +28,7 @@ from outdial.core.model import (
     RetryRule,
 )
 from outdial.core.simulation import Assumptions, Conditions, Endings, People, draw, simulate
+from outdial.core.steps import Steps
 from outdial.core.whereabouts import Origin, Whereabouts
 
 D = Disposition
@@ -207,6 +209,72 @@ def test_limits_of_a_number_hold_and_count_what_was_before():
         "28T08:00": 1,
         "29T07:00": 1,
     }
+
+
+def test_who_shares_a_number_shares_its_limits():
+    those = people((PARIS, 3))
+    those.numbers = array("Q", [7, 8, 7])
+    found = simulate(those, conditions(limits=(limit(1, 24),), max_attempts=1), certain(D.ANSWERED_HUMAN))
+    whole(found)
+    # a contact who was reached counts for the other one
+    assert [hour.calls for hour in found.hours.values()] == [2, 1]
+    assert found.last_call_at > BEGIN + timedelta(hours=24)
+
+
+def test_past_calls_are_those_of_the_number():
+    those = people((PARIS, 2))
+    those.numbers = array("Q", [15550000001, 15550000002])
+    those.past[15550000002] = (PastAttempt(BEGIN - timedelta(hours=1), BEGIN - timedelta(hours=1), D.BUSY),)
+    found = simulate(those, conditions(limits=(limit(1, 24),), max_attempts=1), certain(D.BUSY))
+    assert [hour.isoformat()[8:13] for hour in found.hours] == ["27T08", "28T07"]
+
+
+@pytest.mark.parametrize("order", RetryOrder)
+def test_a_number_is_on_one_call_at_a_time(order):
+    those = people((PARIS, 4))
+    those.numbers = array("Q", [7, 7, 7, 8])
+    rules = {"max_attempts": 1, "own": OwnRules(retry_order=order)}
+    found = simulate(those, conditions(lines=4, **rules), certain(D.NO_ANSWER))
+    whole(found)
+    assert (found.calls, found.lines) == (4, 2)
+    assert found.last_call_at == BEGIN + timedelta(seconds=3 * 30)
+
+
+def test_a_play_that_takes_too_many_steps_is_refused():
+    busy = conditions(max_attempts=100, retry_seconds=60, days=366)
+    taken = Steps(10**9)
+    simulate(people((PARIS, 50)), busy, certain(D.BUSY), steps=taken)
+    assert taken.taken >= 50 * 100
+    with pytest.raises(SimulationTooLongError, match="fewer days"):
+        simulate(people((PARIS, 50)), busy, certain(D.BUSY), steps=Steps(taken.taken - 1))
+
+
+def test_to_hold_calls_against_limits_takes_steps():
+    alone, held = Steps(), Steps()
+    rules = {"max_attempts": 40, "retry_seconds": 60}
+    simulate(people((PARIS, 5)), conditions(**rules), certain(D.BUSY), steps=alone)
+    limits = tuple(limit(100, 24) for _ in range(20))
+    simulate(people((PARIS, 5)), conditions(limits=limits, **rules), certain(D.BUSY), steps=held)
+    assert held.taken > 10 * alone.taken
+
+
+def test_to_find_calling_hours_takes_steps():
+    places = [(Whereabouts((zone,), (Origin.NUMBER,)), 1) for zone in ("Europe/Paris", "Asia/Tokyo", "Europe/Berlin")]
+    never = CallingHours((), "Europe/Paris")
+    with pytest.raises(SimulationTooLongError):
+        simulate(people(*places), conditions(hours=never, days=366), certain(D.BUSY), steps=Steps(500))
+
+
+def test_a_play_ends_when_nobody_waits_for_it():
+    looks = []
+
+    def ended() -> bool:
+        looks.append(1)
+        return len(looks) == 3
+
+    with pytest.raises(SimulationEndedError):
+        simulate(people((PARIS, 20_000)), conditions(), certain(D.BUSY), steps=Steps(ended=ended))
+    assert len(looks) == 3
 
 
 def test_the_days_played_may_be_too_few():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 
@@ -10,14 +12,23 @@ import phonenumbers
 import pytest
 
 from dialing import CALLER_ID, phones, set_stage, with_rules
+from outdial import clock
+from outdial.core import pacing
 from outdial.core.attempt_limits import Counted, LimitRule
-from outdial.core.errors import BadReferenceError, InvalidInputError
+from outdial.core.errors import (
+    BadReferenceError,
+    InvalidInputError,
+    SimulationEndedError,
+    SimulationTooLongError,
+)
 from outdial.core.model import Breaker, CallingHours, CallingWindow, Disposition, DoneReason, OwnRules
 from outdial.core.phone import zones_of
+from outdial.core.simulation import simulate
 from outdial.dialer import claim
 from outdial.services import attempt_limits, campaigns, contact_lists, dnc, simulations
 from outdial.services.contact_lists import ContactDraft
 from outdial.services.simulations import BLOCK_DIGITS, SimulationDraft, Source, simulate_campaign
+from outdial.store.simulations import called_lately
 from runs import insert_run
 
 D = Disposition
@@ -140,6 +151,156 @@ async def test_limits_count_calls_of_other_runs(database, secret_box):
     assert len(late) == 1
 
 
+async def called(stage, phone: str, minutes_ago: list[int]) -> None:
+    """Calls of an earlier run to a number."""
+    async with stage.database.transaction() as connection:
+        run_id = await insert_run(connection, stage.owner, trunk_id=stage.trunk.id, state="completed", name="old")
+        await connection.execute(
+            """
+            INSERT INTO attempts (id, run_id, campaign_id, account_id, contact_id, phone, caller_id, trunk_id,
+                                  engine_id, node_id, epoch, number, state, disposition, reserved_at, dialed_at,
+                                  ended_at, changed_by)
+            SELECT md5($3 || m), $1, 'cd-old', $2, 1, $3, $4, $5, 'e', 'n', 1, 1, 'ended', 'busy', t, t, t, 'x'
+              FROM unnest($6::integer[]) m, LATERAL (SELECT $7::timestamptz - m * interval '1 minute' AS t) x
+            """,
+            run_id,
+            stage.owner.account_id,
+            phone,
+            CALLER_ID,
+            stage.trunk.id,
+            minutes_ago,
+            clock.now(),
+        )
+
+
+async def limited(stage, count: int, *, seconds: int = 24 * 3600) -> None:
+    """Give the account a limit."""
+    await attempt_limits.add_limit(
+        stage.database,
+        LimitRule(count, seconds, Counted.ATTEMPTS),
+        account_id=stage.owner.account_id,
+        iid=None,
+        campaign_id=None,
+        actor="test",
+    )
+
+
+async def test_calls_before_are_read_in_lots_and_kept_as_far_as_limits_look(database, secret_box, monkeypatch):
+    stage = await set_stage(database, secret_box, phones(5))
+    await limited(stage, 3)
+    first, second, *_ = phones(5)
+    await called(stage, first, [5, 10, 15, 20, 25, 30, 35, 2000])
+    await called(stage, second, [7, 1500])
+    played, lots = [], []
+
+    def noted(people, *rest, **more):
+        played.append(people)
+        return simulate(people, *rest, **more)
+
+    async def read(*words, **more):
+        lots.append(await called_lately(*words, **more))
+        return lots[-1]
+
+    monkeypatch.setattr(simulations, "simulate", noted)
+    monkeypatch.setattr(simulations.store, "called_lately", read)
+    monkeypatch.setattr(simulations, "CALLS", 2)
+    monkeypatch.setattr(simulations, "NUMBERS", 2)
+    await simulated(stage, replace(SURE, start_at=None))
+    (people,) = played
+    assert max(len(lot) for lot in lots) == 2
+    calls = [call for lot in lots for call in lot]
+    assert len(calls) == len(set(calls)) == 8
+    ago = {
+        f"+{number}": [round((clock.now() - one.at).total_seconds() / 60) for one in past]
+        for number, past in people.past.items()
+    }
+    assert ago == {first: [5, 10, 15], second: [7]}
+
+
+async def test_nothing_of_rows_and_the_play_is_done_in_the_loop(database, secret_box, monkeypatch):
+    """Whoever renews a lease beside it must not wait for the tables of numbers, or for a million objects."""
+    stage = await set_stage(database, secret_box, NEW_YORK)
+    await limited(stage, 1)
+    await called(stage, NEW_YORK[3], [5])
+    threads: dict[str, set[int]] = {}
+
+    def noting(name):
+        done = getattr(simulations, name)
+
+        def noted(*words, **more):
+            threads.setdefault(name, set()).add(threading.get_ident())
+            return done(*words, **more)
+
+        return noted
+
+    names = {"whereabouts", "zones_of", "looked_at", "PastAttempt", "simulate"}
+    for name in names:
+        monkeypatch.setattr(simulations, name, noting(name))
+    await simulated(stage, replace(SURE, start_at=None))
+    assert threads.keys() == names
+    assert threading.get_ident() not in set.union(*threads.values())
+
+
+async def test_the_play_ends_when_nobody_waits_for_it(database, secret_box, monkeypatch):
+    stage = await set_stage(database, secret_box, phones(3))
+    began, left = threading.Event(), threading.Event()
+
+    def long(people, conditions, supposed, *, steps):
+        began.set()
+        try:
+            for _ in range(30):
+                simulate(people, conditions, supposed, steps=steps)
+                steps.look()
+                left.wait(0.5)
+        except SimulationEndedError:
+            left.set()
+            raise
+
+    monkeypatch.setattr(simulations, "simulate", long)
+    work = asyncio.create_task(simulated(stage))
+    assert await asyncio.to_thread(began.wait, 30)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert await asyncio.to_thread(left.wait, 10)
+
+
+async def test_a_play_of_too_many_steps_is_refused(database, secret_box):
+    stage = await set_stage(database, secret_box, phones(3))
+    campaign = await campaigns.get_campaign(database, stage.owner.iid, stage.campaign_id)
+    with pytest.raises(SimulationTooLongError, match="outdial simulate"):
+        await simulate_campaign(database, secret_box, campaign, SURE, most_steps=50)
+
+
+async def test_a_number_that_is_on_a_list_twice_is_one_number(database, secret_box):
+    stage = await set_stage(database, secret_box, phones(2))
+    await limited(stage, 1)
+    await contact_lists.create_list(
+        database,
+        iid=stage.owner.iid,
+        account_id=stage.owner.account_id,
+        name="twice",
+        description="",
+        source="passiveApi",
+        allow_duplicates=True,
+        api_version=2,
+        actor="test",
+    )
+    drafts = [
+        ContactDraft(phone="+15550109001"),
+        ContactDraft(phone="+15550109001"),
+        ContactDraft(phone="+15550109002"),
+    ]
+    await contact_lists.add_contacts(database, stage.owner.iid, "twice", drafts, default_region=None)
+    campaign = await campaigns.get_campaign(database, stage.owner.iid, stage.campaign_id)
+    async with database.connection() as connection:
+        twice = await connection.fetchval("SELECT id FROM contact_lists WHERE name = 'twice'")
+    made = await simulate_campaign(database, secret_box, replace(campaign, list_ids=(twice,)), SURE)
+    # a contact who was reached counts for the other one
+    assert [hour.calls for hour in made.outcome.hours.values()] == [2, 1]
+    assert made.outcome.last_call_at > FRIDAY + timedelta(hours=24)
+
+
 async def test_who_is_on_two_lists_is_one_contact(database, secret_box):
     stage = await set_stage(database, secret_box, phones(4))
     campaign = await campaigns.get_campaign(database, stage.owner.iid, stage.campaign_id)
@@ -184,7 +345,7 @@ async def test_without_a_trunk_its_lines_have_to_be_given(database, secret_box):
 
 
 def test_a_call_lies_within_hours_for_as_long_as_the_dialer_asks():
-    assert pytest.approx(claim.HORIZON_SECONDS + claim.LATE_SECONDS) == simulations.AHEAD_SECONDS
+    assert pacing.leaves_within(claim.NO_LEAD) == timedelta(seconds=simulations.AHEAD_SECONDS)
 
 
 def test_numbers_of_one_block_are_in_the_same_zones():

@@ -15,7 +15,7 @@ from outdial.core import calling_hours, retry, screening
 from outdial.core.attempt_limits import standing
 from outdial.core.model import Disposition
 from outdial.core.retry import TryAgain, after_attempt
-from outdial.core.screening import ALLOWED, Decision, Rule
+from outdial.core.screening import ALLOWED, Decision, Moment, Rule
 from simulation.desk import Desk
 from simulation.engine import Engine
 from simulation.referee import Referee
@@ -65,15 +65,18 @@ def _replaced(*places: tuple[object, str, object]) -> list[Any]:
     return [patch.object(owner, name, new) for owner, name, new in places]
 
 
+def _allowed(*_: object, now: datetime, until: datetime) -> Decision:
+    return Decision(ALLOWED, None, {}, {}, Moment(now, until))
+
+
 def _guards() -> Mapping[str, list[Any]]:
     from outdial.dialer import claim, outcomes  # noqa: PLC0415 - what is patched is looked up by these names
     from simulation import node, referee  # noqa: PLC0415
 
-    allowed = Decision(ALLOWED, None, {}, {})
     without_unknown = {key: reason for key, reason in retry._FINAL.items() if key is not Disposition.UNKNOWN}
     checks = {**screening.CHECKS, Rule.CONTACT_ATTEMPTS: _one_more_screened}
     return {
-        "screening": _replaced((claim, "screen", lambda *args, **named: allowed)),
+        "screening": _replaced((claim, "screen", _allowed)),
         "permit": _replaced((Engine, "lets_through", lambda self, permit: True)),
         "quiesce": _replaced((Desk, "quiesce", _nothing)),
         "list_at_reservation": _replaced((Referee, "may_be_called", lambda self, run, phone: True)),

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from outdial import rule_data
 from outdial.core import breaker, closing
 from outdial.core.model import Attempt, AttemptState, Run, RunState, Trunk
-from outdial.core.pacing import room
+from outdial.core.pacing import LATE_SECONDS, caps, room
 from outdial.core.permit import Gate, gate_until, may_dial, silent_after
 from outdial.core.screening import Candidate, run_may_dial
 from outdial.dialer import outcomes
-from outdial.dialer.claim import LARGEST_CLAIM, LARGEST_SCREENING, LATE_SECONDS, _limits, make_plan
+from outdial.dialer.claim import LARGEST_CLAIM, LARGEST_SCREENING, make_plan
 from outdial.dialer.lease import RENEWALS_PER_TTL
 from outdial.dialer.outcomes import NORMAL_CLEARING, Known
 from outdial.store.attempts import AttemptNews
@@ -139,7 +139,7 @@ class Worker:
         node, referee = self.node, self.node.day.referee
         yield node.travel("claim", self.run.id)
         facts = referee.facts(self.run)
-        free = room(_limits(self.run, self.trunk, facts), wanted=LARGEST_CLAIM)
+        free = room(caps(self.run, self.trunk, **facts.counts()), wanted=LARGEST_CLAIM)
         found = referee.candidates(self.run, LARGEST_SCREENING if self.many else free) if free else []
         if not found:
             self.busy = False

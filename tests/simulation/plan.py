@@ -73,6 +73,8 @@ class Campaign:
     rate: float | None
     talk_seconds: float
     own_list: bool
+    duplicates: bool = False
+    """Whether its list may hold a number more than once."""
     """Whether it names a do-not-call list of its own."""
 
 

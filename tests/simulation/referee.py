@@ -141,8 +141,8 @@ class Referee:
         people = [person for person in self.plan.people if person.campaign == campaign.id]
         if self.emergency or self.latest(campaign.id, live=True) is not None or not people:
             return None
-        # what one list holds twice is one contact
-        unique = {person.phone: person for person in reversed(people)}
+        # what one list holds twice is one contact, unless it may hold it twice
+        unique = {person.id if campaign.duplicates else person.phone: person for person in reversed(people)}
         order = sorted(unique.values(), key=lambda one: one.id, reverse=campaign.rules.order is DialingOrder.LIFO)
         if all(self.listed(campaign, person.phone) != (False, False) for person in order):
             return None

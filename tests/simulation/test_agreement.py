@@ -40,6 +40,7 @@ TOLD = {
     D.INVALID_NUMBER: (False, 1, 404),
     D.REJECTED: (False, 21, 603),
 }
+PEOPLE = 30
 WINDOWS = tuple(CallingWindow(day, time(8), time(20)) for day in range(7))
 
 
@@ -58,7 +59,7 @@ class Played(Day):
         return max(self._endings_of.of(attempt.contact_id, attempt.number)[1] - SUPPOSED.ring_seconds, 0.1)
 
 
-def plan_of(seed: int, *, limited: bool) -> Plan:
+def plan_of(seed: int, *, limited: bool, numbers: int) -> Plan:
     own = OwnRules(
         (RetryRule(D.BUSY, 1, 300), RetryRule(D.REJECTED, 0)) if seed % 2 else (),
         list(RetryOrder)[seed // 2 % 2],
@@ -71,9 +72,11 @@ def plan_of(seed: int, *, limited: bool) -> Plan:
         ring_seconds=25,
         own=own,
     )
-    campaign = Campaign(0, "st-0", rules, replace(TRUNK, max_channels=4, calls_per_second=0.5), None, None, 40.0, False)
+    trunk = replace(TRUNK, max_channels=4, calls_per_second=0.5)
+    campaign = Campaign(0, "st-0", rules, trunk, None, None, 40.0, own_list=False, duplicates=numbers < PEOPLE)
     people = tuple(
-        Person(place, 0, f"+1555{place:07d}", ZONES[place * 7 % len(ZONES)], (), None, None) for place in range(30)
+        Person(place, 0, f"+1555{place % numbers:07d}", ZONES[place * 7 % len(ZONES)], (), None, None)
+        for place in range(PEOPLE)
     )
     rule = LimitRule(2, 2 * 3600, Counted.ATTEMPTS)
     limits = (AttemptLimit("l", ACCOUNT, None, None, rule, None, BEGIN, "test"),) if limited else ()
@@ -81,13 +84,14 @@ def plan_of(seed: int, *, limited: bool) -> Plan:
     return Plan(seed, BEGIN, 300.0, 1, 1, caps, (campaign,), people, limits, (Act(0.0, "start"),))
 
 
+@pytest.mark.parametrize("numbers", [PEOPLE, 13], ids=["a number each", "numbers several times"])
 @pytest.mark.parametrize("limited", [False, True], ids=["no limit", "a limit"])
 @pytest.mark.parametrize("seed", range(4))
-def test_both_come_to_the_same_counts(monkeypatch, seed, limited):
+def test_both_come_to_the_same_counts(monkeypatch, seed, limited, numbers):
     # what people ask for on calls is not supposed
     monkeypatch.setattr(node, "OPT_OUT", 0.0)
     monkeypatch.setattr(node, "CALL_BACK", 0.0)
-    plan = plan_of(seed, limited=limited)
+    plan = plan_of(seed, limited=limited, numbers=numbers)
     rules = plan.campaigns[0].rules
     day = Played(plan, Endings(SUPPOSED, ring_seconds=rules.ring_seconds, seed=seed))
     day.play()
@@ -104,6 +108,7 @@ def test_both_come_to_the_same_counts(monkeypatch, seed, limited):
         if where not in people.places:
             people.places.append(where)
         people.of.append(people.places.index(where))
+        people.numbers.append(int(person.phone[1:]))
     assert isinstance(people.of, array)
     conditions = Conditions(
         rules=rules,

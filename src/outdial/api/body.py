@@ -57,18 +57,18 @@ async def _read(request: Request, largest: int) -> bytes:
     declared = next(iter(header(request, b"content-length")), "")
     if declared.isascii() and declared.isdigit() and int(declared[:20]) > largest:
         raise _too_large(largest)
-    pieces: list[bytes] = []
-    length, more = 0, True
+    # one buffer: a body may come in a million pieces of a byte, each an object
+    data, more = bytearray(), True
     while more:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             # nobody hears this: it is for the log, where it is no failure of ours
             raise BadRequestError("The client hung up before its whole body had arrived.")
-        pieces.append(message.get("body", b""))
-        length, more = length + len(pieces[-1]), message.get("more_body", False)
-        if length > largest:
+        data += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(data) > largest:
             raise _too_large(largest)
-    return b"".join(pieces)
+    return bytes(data)
 
 
 def _too_large(largest: int) -> TooLargeError:

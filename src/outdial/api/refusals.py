@@ -38,6 +38,10 @@ SENTENCES: Final[Mapping[str, str]] = {
     "rate_limited": "You've exceeded the per-minute rate limit. Please wait for sometime before retrying.",
     "rule_pack": "There is no rule pack 'uk'. This outdial has: au, ca, de, fr, gb, in, international, us; see: "
     "outdial rules list.",
+    "simulation_busy": "Another simulation is under way here; ask again in some seconds.",
+    "simulation_ended": "The simulation was ended before it was over; ask again.",
+    "simulation_too_long": "The simulation takes more than 2,000,000 steps, as many as are played here. Give it fewer "
+    "days, attempts or attempt limits, or play it with the command `outdial simulate`, which takes the time it needs.",
     "speech_unavailable": "espeak-ng cannot be run (No such file or directory): install it, or set "
     "OUTDIAL_SPEECH_COMMAND.",
     "stop_not_proven": "The stop is not proven yet: the engine asterisk does not answer; ask again.",

@@ -10,7 +10,8 @@ nothing was sent do not count; those whose outcome nobody knows do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -116,6 +117,25 @@ def standing(rule: LimitRule, past: Sequence[PastAttempt], matters: Mapping[str,
 def instant_of(rule: LimitRule, one: PastAttempt) -> datetime:
     """Return when an attempt counts."""
     return one.at if rule.counts is Counted.ATTEMPTS else one.ended_at
+
+
+def looked_at(rules: Iterable[LimitRule], newest_first: Iterable[PastAttempt]) -> list[PastAttempt]:
+    """Return of a number's past, in its order, what can decide how the number stands: of each rule and each matter it
+    names the latest attempts, as many as its count."""
+    left = [(rule, Counter[str | None]()) for rule in rules]
+    kept = []
+    for one in newest_first:
+        needed = False
+        for rule, seen in left:
+            if one.disposition not in COUNTED_DISPOSITIONS[rule.counts]:
+                continue
+            matter = None if rule.matter is None else one.matters.get(rule.matter)
+            if seen[matter] < rule.count:
+                seen[matter] += 1
+                needed = True
+        if needed:
+            kept.append(one)
+    return kept
 
 
 def _counts(rule: LimitRule, one: PastAttempt, matters: Mapping[str, str]) -> bool:

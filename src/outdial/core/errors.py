@@ -176,6 +176,28 @@ class AnswerLostError(ConflictError):
     code = "answer_lost"
 
 
+class SimulationBusyError(ConflictError):
+    """This server plays another simulation; ask again when it is over."""
+
+    code = "simulation_busy"
+    retryable = True
+
+
+class SimulationTooLongError(ConflictError):
+    """A simulation takes more steps than are played in a server; the sentence names what to reduce."""
+
+    code = "simulation_too_long"
+
+
+class SimulationEndedError(OutdialError):
+    """A simulation was ended before it was over: its client hung up, or the server ends."""
+
+    code = "simulation_ended"
+    status = 503
+    wire_code = 503
+    retryable = True
+
+
 class NotBuiltError(OutdialError):
     """A documented feature that outdial does not offer yet."""
 

@@ -19,16 +19,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from heapq import heapify, heappop, heappush
+from itertools import pairwise
 from math import log
 from types import MappingProxyType
 from typing import Final
 
-from outdial.core.attempt_limits import AttemptLimit, PastAttempt, standing
+from outdial.core.attempt_limits import AttemptLimit, PastAttempt, looked_at, standing
 from outdial.core.calling_hours import Timetable, opening, spans_around
 from outdial.core.closing import expired
 from outdial.core.model import AtClosing, DialingRules, Disposition, DoneReason, RetryOrder
 from outdial.core.retry import Finish, PutBack, TryAgain, after_attempt, next_window
 from outdial.core.screening import Candidate, Deny, Moment, Policy, retry_count
+from outdial.core.steps import Steps
 from outdial.core.whereabouts import Whereabouts
 from outdial.core.zones import find_zone
 
@@ -46,6 +48,10 @@ _PLACE_BITS: Final = 24
 _PLACE: Final = MOST_CONTACTS - 1
 _LOT: Final = timedelta(days=14)
 """Spans are known for so long after the day they are asked for, and two days more."""
+_STEPS_OF_SPANS: Final = 100
+"""Finding calling hours of some days takes as long as so many calls."""
+_LOOKS_IN_A_STEP: Final = 8
+"""So many past calls are held against one limit in the time of one step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +99,10 @@ class People:
     """Of each contact, its place in ``places``."""
     denied: Counter[str] = field(default_factory=Counter)
     """Contacts that are not called at all, by the rule that says so."""
+    numbers: array[int] = field(default_factory=lambda: array("Q"))
+    """Of each contact, its number as a whole one; empty: each has a number of its own, which is its place here."""
     past: dict[int, tuple[PastAttempt, ...]] = field(default_factory=dict)
-    """Of contacts whose numbers were called lately: those calls; needed where there are limits."""
+    """Of numbers that were called lately: those calls, the latest first; needed where there are limits."""
     matters: dict[int, Mapping[str, str]] = field(default_factory=dict)
     """What calls to contacts are about, where limits name it."""
 
@@ -187,16 +195,26 @@ class Endings:
         return way, self._fixed[way]
 
 
-def simulate(people: People, conditions: Conditions, assumptions: Assumptions) -> Outcome:
-    """Play a campaign from its start until nobody is left to be called, or the days are over."""
-    return _Play(people, conditions, assumptions).outcome()
+def simulate(
+    people: People, conditions: Conditions, assumptions: Assumptions, *, steps: Steps | None = None
+) -> Outcome:
+    """Play a campaign from its start until nobody is left to be called, or the days are over.
+
+    ``steps``: what it may use up; without them it takes as long as it takes. Raises what ``Steps.take`` does.
+    """
+    return _Play(people, conditions, assumptions, steps or Steps()).outcome()
+
+
+def _recurring(numbers: Sequence[int]) -> frozenset[int]:
+    ordered = sorted(numbers)
+    return frozenset(one for one, following in pairwise(ordered) if one == following)
 
 
 class _Hours:
     """Calling hours of one place, as far as they are looked at: spans in microseconds since the begin."""
 
-    def __init__(self, where: Whereabouts, conditions: Conditions, end: int) -> None:
-        self._where, self._conditions, self._end = where, conditions, end
+    def __init__(self, where: Whereabouts, conditions: Conditions, end: int, steps: Steps) -> None:
+        self._where, self._conditions, self._end, self._steps = where, conditions, end, steps
         self._since = (conditions.begin - _EPOCH) // _MICROSECOND
         self._ahead = int(conditions.ahead_seconds * _SECOND)
         self._opens: list[int] = []
@@ -212,6 +230,7 @@ class _Hours:
         """Read on; False at the end of the days played."""
         if self._known_to > self._end:
             return False
+        self._steps.take(_STEPS_OF_SPANS)
         at = self._conditions.begin + self._known_to * _MICROSECOND
         known_to = datetime.combine(at.astimezone(UTC).date(), time.min, tzinfo=UTC) + _LOT
         upto = (known_to - self._conditions.begin) // _MICROSECOND
@@ -251,6 +270,7 @@ class _Hours:
         known = self._windows.get(place)
         if known is not None:
             return known
+        self._steps.take(_STEPS_OF_SPANS)
         at = self._conditions.begin + now * _MICROSECOND
         begins = (next_window(self._conditions.timetable(at), self._where, at) - self._conditions.begin) // _MICROSECOND
         if place < len(self._opens):
@@ -266,6 +286,7 @@ class _Hours:
         place = 0
         while place < len(self._closes) - 1 or self._more():
             while place < len(self._closes) - 1:
+                self._steps.take(_STEPS_OF_SPANS)
                 at = conditions.begin + self._closes[place] * _MICROSECOND
                 closed = expired(conditions.timetable(at), self._where, since=conditions.begin, at=at)
                 if closed is not None:
@@ -284,17 +305,22 @@ class _Hours:
 class _Play:
     """One simulation under way. Instants are microseconds since its begin."""
 
-    def __init__(self, people: People, conditions: Conditions, assumptions: Assumptions) -> None:
-        self._people, self._conditions = people, conditions
+    def __init__(self, people: People, conditions: Conditions, assumptions: Assumptions, steps: Steps) -> None:
+        self._people, self._conditions, self._steps = people, conditions, steps
         self._rules = conditions.rules
         self._end = conditions.days * 24 * _HOUR
-        self._hours_of = [_Hours(where, conditions, self._end) for where in people.places]
+        self._hours_of = [_Hours(where, conditions, self._end, steps) for where in people.places]
         self._endings = Endings(assumptions, ring_seconds=self._rules.ring_seconds, seed=conditions.seed)
         self._attempts = bytearray(len(people.of))
         self._tried: dict[int, tuple[Disposition, ...]] = {}
         """How contacts' attempts ended, where a retry rule counts them."""
         self._counts_endings = any(rule.most for rule in self._rules.own.retry_rules)
         self._past = dict(people.past) if conditions.limits else {}
+        """Of numbers: what was dialed before."""
+        self._shared = _recurring(people.numbers)
+        """Numbers of several contacts."""
+        self._busy: dict[int, int] = {}
+        """Until when the latest call to each of those lasts."""
         self._after: dict[tuple[Disposition, int], Finish | TryAgain] = {}
         self._retries: list[int] = []
         """Whoever comes due at an instant: the instant and the contact's place in one number, a heap."""
@@ -350,6 +376,7 @@ class _Play:
         next_at = 0.0
         now = 0
         while now <= self._end:
+            self._steps.take()
             now = max(now, int(next_at))
             if len(live) >= conditions.lines:
                 now = max(now, live[0])
@@ -389,6 +416,7 @@ class _Play:
             else:
                 self._let_wait(place, now)
         while self._open:
+            self._steps.take()
             order, contact, place = heappop(self._open)
             if not self._hours_of[place].is_open(now):
                 self._let_wait(place, now)
@@ -404,6 +432,7 @@ class _Play:
     def _next_retry(self, now: int) -> int | None:
         retries, limit = self._retries, (now + 1) << _PLACE_BITS
         while retries and retries[0] < limit:
+            self._steps.take()
             contact = heappop(retries) & _PLACE
             hours = self._hours_of[self._people.of[contact]]
             if hours.expires_at is not None and now >= hours.expires_at:
@@ -419,14 +448,21 @@ class _Play:
         return None
 
     def _limited(self, contact: int, now: int) -> bool:
-        """Put a contact off whose number has been called as often as it may be; whether it was."""
-        if not self._conditions.limits or contact not in self._past:
+        """Put a contact off whose number is on a call, or has been called as often as it may be; whether it was."""
+        number = self._number(contact)
+        busy_until = self._busy.get(number, 0)
+        if busy_until > now:
+            heappush(self._retries, busy_until << _PLACE_BITS | contact)
+            return True
+        past = self._past.get(number)
+        if past is None:
             return False
+        self._steps.take(len(past) * len(self._conditions.limits) // _LOOKS_IN_A_STEP)
         at, matters = self._instant(now), self._people.matters.get(contact, _NO_MATTERS)
         free = [
             free_at
             for limit in self._conditions.limits
-            if (free_at := standing(limit.rule, self._past[contact], matters, at).free_at) is not None
+            if (free_at := standing(limit.rule, past, matters, at).free_at) is not None
         ]
         if free:
             due = -((self._conditions.begin - max(free)) // _MICROSECOND)
@@ -449,15 +485,33 @@ class _Play:
         hour.answered += disposition is Disposition.ANSWERED_HUMAN
         self._dispositions[disposition] += 1
         decided = self._decided(disposition, number)
+        self._note(contact, disposition, (now, end), decided)
         if isinstance(decided, Finish):
             self._done[decided.reason] += 1
-            self._past.pop(contact, None)
+        else:
+            self._again(contact, disposition, end, decided)
+
+    def _number(self, contact: int) -> int:
+        return self._people.numbers[contact] if self._people.numbers else contact
+
+    def _note(
+        self, contact: int, disposition: Disposition, lasted: tuple[int, int], decided: Finish | TryAgain
+    ) -> None:
+        """Keep what a call means for further ones to its number, as far as there may be any."""
+        number = self._number(contact)
+        if number in self._shared:
+            self._busy[number] = lasted[1]
+        elif isinstance(decided, Finish):
+            self._past.pop(number, None)
             return
-        if self._conditions.limits:
-            matters = self._people.matters.get(contact, _NO_MATTERS)
-            ended = PastAttempt(self._instant(now), self._instant(end), disposition, matters)
-            self._past[contact] = (*self._past.get(contact, ()), ended)
-        self._again(contact, disposition, end, decided)
+        if not self._conditions.limits:
+            return
+        dialed_at, ended_at = (self._instant(one) for one in lasted)
+        matters = self._people.matters.get(contact, _NO_MATTERS)
+        past = (PastAttempt(dialed_at, ended_at, disposition, matters), *self._past.get(number, ()))
+        rules = [limit.rule for limit in self._conditions.limits]
+        self._steps.take(len(past) * len(rules) // _LOOKS_IN_A_STEP)
+        self._past[number] = tuple(looked_at(rules, past))
 
     def _decided(self, disposition: Disposition, number: int) -> Finish | TryAgain:
         """Return what becomes of a contact after an attempt: alike for all whose try it was."""

@@ -4,16 +4,19 @@ there are enough of them. Nothing is stored and nobody is called."""
 from __future__ import annotations
 
 import asyncio
+import threading
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
+from itertools import chain, groupby
+from operator import attrgetter
 from typing import Final
 
 from outdial import clock, rule_data
-from outdial.core.attempt_limits import AttemptLimit, PastAttempt
+from outdial.core.attempt_limits import AttemptLimit, PastAttempt, looked_at
 from outdial.core.breaker import FAILING
 from outdial.core.errors import BadReferenceError, LimitReachedError
 from outdial.core.model import AtClosing, Campaign, DialingOrder, Disposition
@@ -28,6 +31,7 @@ from outdial.core.simulation import (
     People,
     simulate,
 )
+from outdial.core.steps import Steps
 from outdial.core.whereabouts import Whereabouts, whereabouts
 from outdial.secretbox import SecretBox
 from outdial.services.access import require_application
@@ -37,7 +41,7 @@ from outdial.store import simulations as store
 from outdial.store import trunks as trunks_store
 from outdial.store.database import Connection, Database
 from outdial.store.run_contacts import POSITION_STEP, PRIORITY_STEP
-from outdial.store.simulations import Ended, Listed
+from outdial.store.simulations import Ended, Lately, Listed
 
 AHEAD_SECONDS: Final = 1.2
 """For so long after its turn a call must lie within calling hours: what ``dialer.claim`` asks for (a test holds both
@@ -57,6 +61,12 @@ FEWEST_CALLS: Final = 200
 
 LOT: Final = 10_000
 """Contacts read at once."""
+
+NUMBERS: Final = 500
+"""Numbers of which the latest calls are asked for at once."""
+
+CALLS: Final = 5_000
+"""Calls read at once."""
 
 BLOCK_DIGITS: Final = 4
 """Numbers that differ in no more than their last digits are taken to be in the same zones and places: numbers are
@@ -149,12 +159,14 @@ async def simulate_campaign(
     draft: SimulationDraft,
     *,
     most_contacts: int = MOST_CONTACTS,
+    most_steps: int | None = None,
 ) -> Simulation:
-    """Play a campaign through, from its first contact on, as if it were started at an instant and left alone.
+    """Play a campaign through, from its first contact on, as if it were started at an instant and left alone. A thread
+    of its own plays it; when this is cancelled it ends within a moment.
 
     Raises InvalidInputError, BadReferenceError (no trunk has its caller ID, and lines and rate are not given),
     RulePackError (its rule pack or a holiday calendar cannot be read), LimitReachedError (it has more than
-    ``most_contacts``).
+    ``most_contacts``), SimulationTooLongError (it takes more than ``most_steps``).
     """
     require(_problems(draft))
     begin = clock.now() if draft.start_at is None else draft.start_at
@@ -169,7 +181,8 @@ async def simulate_campaign(
             for limit in await limits_store.of_account(connection, campaign.account_id, campaign.iid)
             if limit.campaign_id in {None, campaign.id}
         )
-    people = await _read(database, campaign, limits, begin, most=most_contacts)
+    ended = threading.Event()
+    steps = Steps(most_steps, ended=ended.is_set)
     enough = sum(one.count for one in history) >= FEWEST_CALLS
     shares = _shares(draft, history if enough else ())
     ring, talk, refusal = _durations(draft, history if enough else ())
@@ -190,7 +203,13 @@ async def simulate_campaign(
         talk_seconds=talk.value,
         refusal_seconds=refusal,
     )
-    outcome = await asyncio.to_thread(simulate, people, conditions, supposed)
+    try:
+        found = _Reader(campaign, begin, limits, steps, most=most_contacts)
+        people = await _read(database, campaign, found)
+        outcome = await asyncio.to_thread(simulate, people, conditions, supposed, steps=steps)
+    finally:
+        # a thread cannot be cancelled
+        ended.set()
     return Simulation(
         campaign_id=campaign.id,
         name=campaign.name,
@@ -267,12 +286,9 @@ async def _capacity(
 # People
 
 
-async def _read(
-    database: Database, campaign: Campaign, limits: Sequence[AttemptLimit], begin: datetime, *, most: int
-) -> People:
-    """Read the campaign's lists, in lots, each with a connection lent for it alone."""
-    names = sorted({limit.rule.matter for limit in limits if limit.rule.matter is not None})
-    found = _Reader(campaign, begin, matters=bool(names), most=most)
+async def _read(database: Database, campaign: Campaign, found: _Reader) -> People:
+    """Read the campaign's lists, in lots, each with a connection lent for it alone and looked through in a thread: to
+    find where numbers may be takes up to a second or two a lot, and whoever dials beside it must not wait for that."""
     async with database.connection() as connection:
         account_list = await store.account_dnc_list_id(connection, campaign.account_id)
     # as a start loads them: of a number on several lists the first one counts
@@ -280,6 +296,7 @@ async def _read(
     for position, list_id in reversed(lists) if found.lifo else lists:
         async with database.connection() as connection:
             duplicates = await store.allows_duplicates(connection, list_id)
+        found.duplicates |= duplicates
         after = 0
         while True:
             async with database.connection() as connection:
@@ -288,38 +305,64 @@ async def _read(
                     list_id,
                     account_dnc_list_id=account_list,
                     dnc_list_id=campaign.dnc_list_id,
-                    matters=names,
+                    matters=found.names,
                     after=after,
                     limit=LOT,
                 )
-            found.add(lot, position=position, once=len(lists) > 1 and not duplicates)
+            once = len(lists) > 1 and not duplicates
+            phones = await asyncio.to_thread(found.add, lot, position=position, once=once)
+            for first in range(0, len(phones), NUMBERS):
+                await _read_calls(database, campaign.account_id, phones[first : first + NUMBERS], found)
             if len(lot) < LOT:
                 break
             after = lot[-1].id
-    past: dict[int, tuple[PastAttempt, ...]] = {}
-    if limits:
-        seconds = max(limit.rule.window_seconds for limit in limits)
+    return await asyncio.to_thread(found.people)
+
+
+async def _read_calls(database: Database, account_id: str, phones: list[str], found: _Reader) -> None:
+    """Read what was lately called of some numbers, in lots."""
+    after = None
+    while True:
         async with database.connection() as connection:
-            past = await store.called_lately(connection, campaign.account_id, campaign.list_ids, seconds=seconds)
-    return found.people(past)
+            calls = await store.called_lately(
+                connection, account_id, phones, seconds=found.seconds, after=after, limit=CALLS
+            )
+        await asyncio.to_thread(found.remember, calls)
+        if len(calls) < CALLS:
+            return
+        after = calls[-1][:3]
+        phones = [phone for phone in phones if phone >= after[0]]
 
 
 class _Reader:
-    """Makes rows of lists what a simulation plays with."""
+    """Makes rows what a simulation plays with. All but making it is done in threads, one after the other."""
 
-    def __init__(self, campaign: Campaign, begin: datetime, *, matters: bool, most: int) -> None:
-        self._most = most
+    def __init__(
+        self, campaign: Campaign, begin: datetime, limits: Sequence[AttemptLimit], steps: Steps, *, most: int
+    ) -> None:
+        self._most, self._steps = most, steps
+        self._rules = [limit.rule for limit in limits]
+        self.seconds = max((rule.window_seconds for rule in self._rules), default=0)
+        """As far as limits look back; 0: there are none."""
+        self.names = sorted({rule.matter for rule in self._rules if rule.matter is not None})
+        """Attributes that limits name."""
         self.lifo = campaign.rules.order is DialingOrder.LIFO
+        self.duplicates = False
+        """Whether one number may be on the lists more than once."""
         self._timetable = rule_data.timetable(campaign.rules.calling_hours, begin)
-        self._matters: dict[int, Mapping[str, str]] | None = {} if matters else None
+        self._matters: dict[int, Mapping[str, str]] | None = {} if self.names else None
         self._found = People()
         self._place_of: dict[Whereabouts, int] = {}
         self._known: dict[tuple[str | None, str | None, str], int] = {}
-        self._of, self._keys, self._ids = array("I"), array("q"), array("q")
+        self._of, self._keys, self._ids, self._numbers = array("I"), array("q"), array("q"), array("Q")
         self._seen: set[int] = set()
 
-    def add(self, lot: Sequence[Listed], *, position: int, once: bool) -> None:
-        """Take some rows. ``once``: a number that was seen before is not taken again. Raises LimitReachedError."""
+    def add(self, lot: Sequence[Listed], *, position: int, once: bool) -> list[str]:
+        """Take some rows, and return the numbers of which past calls are to be remembered.
+
+        ``once``: a number that was seen before is not taken again. Raises LimitReachedError, SimulationEndedError.
+        """
+        self._steps.look()
         if len(self._of) + len(lot) > self._most:
             raise LimitReachedError(
                 f"The campaign has more than {self._most:,} contacts, as many as are simulated here; the command "
@@ -327,9 +370,10 @@ class _Reader:
             )
         pack, known = self._timetable.pack is not None, self._known
         denied, sign = self._found.denied, -1 if self.lifo else 1
+        phones: dict[str, None] = {}
         for contact_id, phone, zone, state, priority, account, listed, matters in lot:
+            number = int(phone[1:])
             if once:
-                number = int(phone[1:])
                 if number in self._seen:
                     continue
                 self._seen.add(number)
@@ -344,10 +388,30 @@ class _Reader:
             self._of.append(place)
             self._keys.append(priority * -PRIORITY_STEP + sign * (position * POSITION_STEP + contact_id))
             self._ids.append(contact_id)
+            self._numbers.append(number)
+            if self._rules and number not in self._found.past:
+                phones[phone] = None
             if self._matters is not None and matters:
                 self._matters[contact_id] = matters
+        return list(phones)
+
+    def remember(self, calls: Sequence[Lately]) -> None:
+        """Take calls, of each number the latest first, and keep what limits can look at.
+
+        Raises SimulationEndedError.
+        """
+        self._steps.look()
+        past = self._found.past
+        for phone, of_number in groupby(calls, key=attrgetter("phone")):
+            number = int(phone[1:])
+            more = (
+                PastAttempt(one.at, one.ended_at, Disposition(one.disposition), one.matters or {}) for one in of_number
+            )
+            # a lot may end between calls to one number
+            past[number] = tuple(looked_at(self._rules, chain(past.get(number, ()), more)))
 
     def _placed(self, phone: str, zone: str | None, state: str | None) -> int:
+        self._steps.look()
         where = whereabouts(
             self._timetable.pack,
             phone=phone,
@@ -362,18 +426,18 @@ class _Reader:
             self._found.places.append(where)
         return place
 
-    def people(self, past: Mapping[int, tuple[PastAttempt, ...]]) -> People:
+    def people(self) -> People:
         """Return everybody in dialing order."""
         keys, ids, found = self._keys, self._ids, self._found
         turn: Sequence[int] = range(len(keys))
         if any(keys[place] > keys[place + 1] for place in range(len(keys) - 1)):
             turn = sorted(turn, key=keys.__getitem__)
         found.of = array("I", (self._of[place] for place in turn))
-        if past or self._matters:
+        if self._rules or self.duplicates:
+            found.numbers = array("Q", (self._numbers[place] for place in turn))
+        if self._matters:
             for contact, place in enumerate(turn):
-                if ids[place] in past:
-                    found.past[contact] = past[ids[place]]
-                if self._matters and ids[place] in self._matters:
+                if ids[place] in self._matters:
                     found.matters[contact] = self._matters[ids[place]]
         return found
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, NamedTuple
 
-from outdial.core.attempt_limits import PastAttempt
 from outdial.core.model import Disposition
 from outdial.store.database import Connection
 
@@ -92,29 +92,46 @@ async def allows_duplicates(connection: Connection, list_id: str) -> bool:
     return answer
 
 
+class Lately(NamedTuple):
+    """A call of the account, as its limits see it."""
+
+    phone: str
+    ended_at: datetime
+    id: str
+    at: datetime
+    """When it was dialed, or reserved where nobody knows."""
+    disposition: str
+    matters: dict[str, str] | None
+
+
 async def called_lately(
-    connection: Connection, account_id: str, list_ids: Sequence[str], *, seconds: int
-) -> dict[int, tuple[PastAttempt, ...]]:
-    """Return what the account has called of the lists' numbers within so many seconds, by contact: calls that have
-    ended and of which something may have left (``store.reserve.candidates`` reads the same)."""
+    connection: Connection,
+    account_id: str,
+    phones: Sequence[str],
+    *,
+    seconds: int,
+    after: tuple[str, datetime, str] | None,
+    limit: int,
+) -> list[Lately]:
+    """Return some of what the account has called of the numbers within so many seconds, by number and the latest call
+    first, from the first after ``after`` on (number, end and id of a call): calls that have ended and of which
+    something may have left (``store.reserve.candidates`` reads the same)."""
     rows = await connection.fetch(
         """
-        SELECT c.id, coalesce(a.dialed_at, a.reserved_at) AS at, a.ended_at, a.disposition, a.matters
-          FROM contacts c
-          JOIN attempts a ON a.account_id = $1 AND a.phone = c.phone AND a.ended_at > now() - $3 * interval '1 second'
-         WHERE c.list_id = ANY ($2::text[]) AND a.ended_at IS NOT NULL
+        SELECT a.phone, a.ended_at, a.id, coalesce(a.dialed_at, a.reserved_at), a.disposition, a.matters
+          FROM attempts a
+         WHERE a.account_id = $1 AND a.phone = ANY ($2::text[]) AND a.ended_at > now() - $3 * interval '1 second'
            AND (a.dialed_at IS NOT NULL OR a.disposition <> 'cancelled')
-         ORDER BY c.id, a.ended_at
+           AND ($4::text IS NULL OR a.phone > $4 OR (a.phone = $4 AND (a.ended_at, a.id) < ($5::timestamptz, $6::text)))
+         ORDER BY a.phone, a.ended_at DESC, a.id DESC LIMIT $7
         """,
         account_id,
-        list(list_ids),
+        list(phones),
         float(seconds),
+        *(after or (None, None, None)),
+        limit,
     )
-    found: dict[int, list[PastAttempt]] = {}
-    for row in rows:
-        past = PastAttempt(row["at"], row["ended_at"], Disposition(row["disposition"]), row["matters"] or {})
-        found.setdefault(row["id"], []).append(past)
-    return {contact_id: tuple(past) for contact_id, past in found.items()}
+    return [Lately._make(row) for row in rows]
 
 
 async def endings(connection: Connection, account_id: str) -> list[Ended]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 from starlette.requests import Request
@@ -19,6 +20,7 @@ from outdial.api.native.views import View
 from outdial.api.numbers import Whole
 from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
+from outdial.core.errors import SimulationBusyError, SimulationEndedError
 from outdial.core.model import Scope
 from outdial.core.simulation import MOST_DAYS
 from outdial.services.campaigns import get_campaign
@@ -36,7 +38,10 @@ from outdial.services.simulations import (
 )
 
 MOST_CONTACTS: Final = 50_000
-"""Of a campaign that is simulated here: a second of one core."""
+"""Of a campaign that is simulated here."""
+MOST_STEPS: Final = 2_000_000
+"""Of a simulation here: some twenty seconds of one core, and as many calls as fifty thousand people get in forty tries
+each."""
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -169,7 +174,7 @@ class SimulationRoutes:
 
     def __init__(self, parts: ApiParts) -> None:
         self._database, self._secrets = parts.database, parts.secrets
-        self._one = asyncio.Semaphore(1)
+        self._one = asyncio.Lock()
         """One at a time: each keeps a core busy, and other requests wait for that core too."""
 
     def add_to(self, routes: Routes) -> None:
@@ -187,15 +192,46 @@ class SimulationRoutes:
         nothing is stored.
 
         Its own lists, do-not-call lists, calling hours, retry rules, limits and lines decide. Campaigns of more than
-        50,000 contacts are refused; `outdial simulate` plays them.
+        50,000 contacts, and those that take more than 2,000,000 steps (calls, and looks at calls before), are refused;
+        `outdial simulate` plays them. A server plays one at a time, and ends it when its client hangs up.
         """
         body = parse(SimulationBody, await read_json(request))
         campaign = await get_campaign(self._database, caller.iid, request.path_params["campaignId"])
+        if self._one.locked():
+            raise SimulationBusyError("Another simulation is under way here; ask again in some seconds.")
         async with self._one:
-            made = await simulate_campaign(
-                self._database, self._secrets, campaign, SimulationDraft(**dict(body)), most_contacts=MOST_CONTACTS
+            made = await _while_heard(
+                request,
+                simulate_campaign(
+                    self._database,
+                    self._secrets,
+                    campaign,
+                    SimulationDraft(**dict(body)),
+                    most_contacts=MOST_CONTACTS,
+                    most_steps=MOST_STEPS,
+                ),
             )
         return JsonReply(_view(made))
+
+
+async def _while_heard(request: Request, work: Coroutine[Any, Any, Simulation]) -> Simulation:
+    """Return what comes of the work; cancel it when the client hangs up, and raise SimulationEndedError."""
+    working, gone = asyncio.create_task(work), asyncio.create_task(_hung_up(request))
+    try:
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        # nobody hears this: it is for the log
+        raise SimulationEndedError("The client hung up before its simulation was over.")
+    finally:
+        working.cancel()
+        gone.cancel()
+        await asyncio.gather(working, gone, return_exceptions=True)
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _view(made: Simulation) -> SimulationView:
