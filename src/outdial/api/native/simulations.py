@@ -40,8 +40,8 @@ from outdial.services.simulations import (
 MOST_CONTACTS: Final = 50_000
 """Of a campaign that is simulated here."""
 MOST_STEPS: Final = 2_000_000
-"""Of a simulation here: some twenty seconds of one core, and as many calls as fifty thousand people get in forty tries
-each."""
+"""Of a simulation here: seven seconds of one core, or up to twenty where limits are looked at. Fifty thousand people
+with twenty tries each take as many."""
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 
