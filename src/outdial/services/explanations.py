@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from outdial import clock, rule_data
@@ -42,6 +42,10 @@ SCREENED_AT_ONCE: Final = 100
 MOST_AHEAD: Final = 10_000
 """How many contacts that come before one are counted, of each kind."""
 
+EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+FURTHEST: Final = timedelta(days=366)
+"""From now; holidays further ahead are not known for certain."""
+
 _LOOKED_AHEAD: Final = timedelta(days=400)
 """So far from the instant asked about rule data is read beforehand; next openings lie within a year."""
 
@@ -68,6 +72,12 @@ class Explained:
     """Contacts that come before it; None: it is not due, or there are more than are counted."""
     past: tuple[PastStep, ...]
     """What was decided about it in this run up to the instant, oldest first."""
+
+
+def may_be_asked_about(at: datetime) -> bool:
+    """Whether an instant lies where it can be explained: from :data:`EARLIEST` to :data:`FURTHEST` from now."""
+    # compared as it is: the edges of the calendar have no instant in UTC
+    return EARLIEST <= at <= clock.now() + FURTHEST
 
 
 async def explain_in_run(

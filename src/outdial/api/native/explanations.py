@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from outdial import clock
 from outdial.api.auth import Caller
 from outdial.api.json_reply import JsonReply
 from outdial.api.native.explanation_views import (
@@ -38,10 +37,6 @@ WAIT_SECONDS: Final = 10.0
 
 STATEMENT_SECONDS: Final = 10.0
 """How long a statement of one may take; counting a run of a million contacts takes some seconds."""
-
-EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
-FURTHEST: Final = timedelta(days=366)
-"""From now; holidays further ahead are not known for certain."""
 
 _INSTANCE_ID: Final = "cid-1111111-2222-4333-8444-555555555555"
 _WAIT: Final = ChangeView(
@@ -205,8 +200,6 @@ def _instant(request: Request) -> datetime | None:
         at = None
     if at is None or at.tzinfo is None:
         raise BadRequestError(f"`at` must be an instant with its zone like 2026-03-02T12:30:00Z, not {text[:60]!r}.")
-    latest = clock.now() + FURTHEST
-    # compared as they are: the edges of the calendar have no instant in UTC
-    if not EARLIEST <= at <= latest:
-        raise BadRequestError(f"`at` must lie between {EARLIEST:%Y-%m-%d} and a year from now, not at {text[:60]!r}.")
+    if not explanations.may_be_asked_about(at):
+        raise BadRequestError(f"`at` must lie between 2000-01-01 and a year from now, not at {text[:60]!r}.")
     return at.astimezone(UTC)
