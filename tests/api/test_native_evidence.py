@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
 
 import pytest
 
+from outdial.api.native import evidence as routes
 from outdial.core.history_file import check_file
-from outdial.services import signed_reports
+from outdial.services import evidence_archive, signed_reports
 from outdial.services.archive_check import verify_archive
 from outdial.services.verification import verify
 from outdial.signing import from_text, read_public_pem
 from support.native import Native, sentences
 from support.wire import ever_open
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Who asks for an archive while another is made waits for a moment only."""
+    monkeypatch.setattr(routes, "ARCHIVE_WAIT_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -110,3 +118,29 @@ async def test_the_evidence_is_a_file_that_is_checked_alone(native, stopped):
 async def test_a_report_was_signed_before_anybody_asked(native, stopped, database, secret_box):
     assert len(await signed_reports.sign_missing(database, secret_box)) == 1
     assert verify((await native.ask("GET", f"/runs/{stopped}/stop-report")).content).valid
+
+
+async def test_one_archive_is_made_at_a_time(impatient, native, stopped, monkeypatch):
+    begun, go_on, write = asyncio.Event(), asyncio.Event(), evidence_archive.write
+
+    async def held(*arguments, **more):
+        begun.set()
+        await go_on.wait()
+        return await write(*arguments, **more)
+
+    monkeypatch.setattr(evidence_archive, "write", held)
+    first = asyncio.create_task(native.ask("GET", f"/runs/{stopped}/evidence.tar"))
+    await begun.wait()
+    failure = await native.refused(503, "GET", f"/runs/{stopped}/evidence.tar")
+    assert (failure["errorCode"], failure["retryable"]) == ("busy", True)
+    go_on.set()
+    assert verify_archive(io.BytesIO((await first).content)).valid
+    assert (await native.ask("GET", f"/runs/{stopped}/evidence.tar")).status_code == 200
+
+
+async def test_an_archive_that_is_too_large_for_the_server_is_made_by_a_command(native, stopped, monkeypatch):
+    monkeypatch.setattr(routes, "MOST_ROWS", 2)
+    failure = await native.refused(409, "GET", f"/runs/{stopped}/evidence.tar")
+    assert (failure["errorCode"], failure["retryable"]) == ("archive_too_large", False)
+    assert "more than 2 rows" in sentences(failure)[0]
+    assert "outdial compliance export" in sentences(failure)[0]

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
 
+from outdial.api.native import explanations as routes
 from outdial.api.native.explanation_views import ExplanationView, WaterfallView
 from outdial.services.explanation_text import explained_text, waterfall_text
 from support.native import Native, sentences
 from support.wire import ever_open
+from waiting import until
 
 PHONE = "+15550100101"
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Who asks while as many are answered as are at a time waits for a moment only."""
+    monkeypatch.setattr(routes, "WAIT_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -80,7 +89,9 @@ async def test_instants(native, run, phone):
     assert (await native.done("GET", path, params={"at": later}))["decidedBy"] == "dialer_nodes"
     earlier = await native.done("GET", path, params={"at": "2020-01-01T00:00:00+02:00"})
     assert (earlier["dialable"], earlier["steps"], earlier["past"]) == (None, [], [])
-    for wrong in ("", "yesterday", "2026-03-02T12:30:00", "0001-01-01T00:00:00+14:00"):
+    far = (datetime.now(UTC) + timedelta(days=367)).isoformat()
+    edges = ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1999-12-31T23:59:59Z", far)
+    for wrong in ("", "yesterday", "2026-03-02T12:30:00", "9999-12-31T00:00:00Z", *edges):
         failure = await native.refused(400, "GET", path, params={"at": wrong})
         assert "`at`" in sentences(failure)[0]
 
@@ -106,3 +117,32 @@ async def test_a_run_is_explained_as_the_document_says(native, run):
     assert (told["blockedBy"], told["totalCount"], told["dialableCount"]) == ("dialer_nodes", 3, 3)
     assert told["sentence"] == "Nothing is dialing because no dialer node has its engine up."
     assert "3 contacts may be dialed now" in waterfall_text(told)
+
+
+WAITERS = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'run_contacts'::regclass"
+
+
+async def test_explanations_leave_the_dialer_its_connections(impatient, native, run, phone, database):
+    path = f"/runs/{run}/contacts/{phone}/explain"
+    async with database.transaction() as other:
+        await other.execute("LOCK TABLE run_contacts IN ACCESS EXCLUSIVE MODE")
+        slow = [asyncio.create_task(native.ask("GET", one)) for one in (path, f"/runs/{run}/waterfall")]
+
+        async def both_wait():
+            return await other.fetchval(WAITERS) == 2
+
+        await until(both_wait)
+        for further in (path, f"/runs/{run}/waterfall"):
+            failure = await native.refused(503, "GET", further)
+            assert (failure["errorCode"], failure["retryable"]) == ("busy", True)
+    assert [(await one).status_code for one in slow] == [200, 200]
+
+
+async def test_what_takes_the_database_too_long_is_given_up(native, run, phone, database, monkeypatch):
+    monkeypatch.setattr(routes, "STATEMENT_SECONDS", 0.1)
+    async with database.transaction() as other:
+        await other.execute("LOCK TABLE run_contacts IN ACCESS EXCLUSIVE MODE")
+        for path in (f"/runs/{run}/contacts/{phone}/explain", f"/runs/{run}/waterfall"):
+            failure = await native.refused(503, "GET", path)
+            assert (failure["errorCode"], failure["retryable"]) == ("busy", True)
+            assert "did not answer within 0.1 seconds" in sentences(failure)[0]

@@ -38,6 +38,8 @@ def test_an_instant(outdial, campaign):
     past = outdial("explain", campaign, PHONE, "--at", "2020-01-01T10:00", "--json").json
     assert (past["dialable"], past["at"]) == (None, "2020-01-01T10:00:00.000000Z")
     assert outdial("explain", campaign, "--at", "2020-01-01T10:00").code == 2
+    far = outdial("explain", campaign, PHONE, "--at", "9999-12-31T10:00")
+    assert (far.code, "a year from now" in far.stderr) == (2, True)
 
 
 def test_over_a_server_it_is_the_same(outdial, campaign, away):

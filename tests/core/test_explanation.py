@@ -352,6 +352,12 @@ class TestBesideTheGate:
         # the rest allows, so this alone decides
         assert [one.code for one in found.steps if one.says is not Says.ALLOWS] == [code]
 
+    def test_of_another_applications_call_nothing_more_is_told(self):
+        call = LiveCall(None, None, AttemptState.RINGING, of_contact=False)
+        found = step(told(SOMEBODY, situation=replace(CLEAR, live_call=call)), Beside.LIVE_CALL)
+        assert found.sentence == "Another application's call to the number is ringing."
+        assert (found.inputs["attemptId"], found.inputs["campaign"]) == (None, None)
+
     @pytest.mark.parametrize("reason", DoneReason)
     def test_a_contact_that_is_done_says_why(self, reason):
         situation = replace(CLEAR, contact_state=RunContactState.DONE, done_reason=reason)

@@ -5,23 +5,25 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from dialer.test_explanations import NODE, a_node
-from dialing import ALWAYS, phones, set_stage, with_rules
+from dialing import ALWAYS, add_campaign, phones, set_stage, with_rules
 from outdial import signing
-from outdial.core import archive
+from outdial.core import archive, history_file
 from outdial.core.attempt_limits import Counted, LimitRule
 from outdial.core.canonical import canonical
+from outdial.core.errors import ArchiveTooLargeError
 from outdial.core.evidence import Evidence, read_limit
 from outdial.core.history import read_seal, row_digest, rows_hash, seal_hash
 from outdial.core.history_file import Asked
 from outdial.core.model import AtClosing, AttemptState, Disposition, DoneReason, OwnRules, RetryRule, RunContactState
 from outdial.dialer.claim import claim
-from outdial.services import attempt_limits, evidence_archive, history_export, runs
+from outdial.services import archive_check, attempt_limits, evidence_archive, history_export, runs, verification
 from outdial.services.archive_check import UnreadableArchiveError, verify_archive
 from outdial.store import attempts
 from outdial.store.attempts import AttemptNews, ContactNews
@@ -323,3 +325,141 @@ def test_what_is_no_archive_is_told(data):
 async def test_an_account_that_has_done_nothing(database, secret_box):
     verdict = check(await written(database, secret_box, Asked("0" * 24)))
     assert (verdict.valid, verdict.attempts, verdict.seals) == (True, 0, 0)
+
+
+async def test_it_is_made_beside_what_calls_wait_for(database, secret_box, run, monkeypatch):
+    threads = {}
+
+    def seen(owner, name):
+        does = getattr(owner, name)
+
+        def noted(*arguments, **more):
+            threads.setdefault(name, set()).add(threading.get_ident())
+            return does(*arguments, **more)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    seen(Evidence, "take")
+    seen(archive, "derived")
+    seen(evidence_archive, "entry")
+    await written(database, secret_box, Asked(run.account_id))
+    assert threads.keys() == {"take", "derived", "entry"}
+    assert threading.get_ident() not in set().union(*threads.values())
+
+
+async def test_more_rows_than_are_wanted_are_not_read(database, secret_box, run):
+    with pytest.raises(ArchiveTooLargeError, match="more than 10 rows"):
+        await evidence_archive.made(database, secret_box, Asked(run.account_id), most_rows=10)
+    pieces = await evidence_archive.made(database, secret_box, Asked(run.account_id), most_rows=10_000)
+    assert check(b"".join(pieces)).valid
+
+
+async def test_limits_of_others_are_in_no_archive_of_a_run(database, secret_box, run):
+    async def limit(**whose):
+        made = await attempt_limits.add_limit(
+            database, LimitRule(50, 3600, Counted.ATTEMPTS), account_id=run.account_id, actor="test", **whose
+        )
+        return made.id
+
+    sister = await set_stage(database, secret_box, phones(1), name="sister")
+    second = await add_campaign(database, sister.owner, [], list_name="more", name="Autumn")
+    ours = {await limit(iid=run.iid), await limit(iid=run.iid, campaign_id=run.campaign_id)}
+    theirs = {await limit(iid=sister.owner.iid), await limit(iid=sister.owner.iid, campaign_id=second)}
+    removed = await limit(iid=sister.owner.iid)
+    await attempt_limits.remove_limit(database, removed, account_id=run.account_id, iid=None, actor="test")
+    for asked, others in (
+        (history_export.of_run(run), set()),
+        (await history_export.of_campaign(database, run.iid, run.campaign_id), set()),
+        (Asked(run.account_id), theirs | {removed}),
+    ):
+        data = await written(database, secret_box, asked)
+        assert check(data).difference is None
+        told = {json.loads(text)["id"] for text in members(data)[archive.LIMITS].splitlines()}
+        assert told & (ours | theirs | {removed}) == ours | others
+        assert len(told - ours - others) == 1, "the account's own"
+
+
+def hostile(header: tarfile.TarInfo, content: bytes, whole: dict[str, bytes]) -> bytes:
+    """The archive with another first member."""
+    rest = packed({name: content for name, content in whole.items() if name != archive.HISTORY})
+    padding = b"\0" * (-len(content) % tarfile.BLOCKSIZE)
+    return header.tobuf(tarfile.GNU_FORMAT) + content + padding + rest
+
+
+async def test_members_that_are_longer_than_the_file_are_not_read(whole):
+    found = members(whole)
+
+    def refused(data):
+        difference = check(data).difference
+        assert difference.sentence == "it is no member as outdial writes it: a plain one that lies in the file"
+        return difference.where
+
+    # one hole: nothing is stored, and so many zeros are read
+    size = 1 << 28
+    sparse = evidence_archive.entry(archive.HISTORY, 0)
+    sparse.type = tarfile.GNUTYPE_SPARSE
+    data = bytearray(hostile(sparse, b"", found))
+    data[483:495] = tarfile.itn(size, 12, tarfile.GNU_FORMAT)
+    data[148:156] = b"%06o\0 " % (sum(data[:148]) + 8 * ord(" ") + sum(data[156:512]))
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        assert tar.next().size == size, "it is what it is meant to be"
+    assert refused(bytes(data)) == archive.HISTORY
+    # the same, said by a header before the member
+    plain = evidence_archive.entry(archive.HISTORY, 512)
+    plain.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(size)}
+    data = plain.tobuf(tarfile.PAX_FORMAT) + hostile(plain, b"\n" * 512, found)[512:]
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        assert tar.next().size == size, "it is what it is meant to be"
+    assert "PaxHeader" in refused(data)
+    # and one that ends beyond the file
+    assert refused(hostile(evidence_archive.entry(archive.HISTORY, 1 << 40), b"", found)) == archive.HISTORY
+
+
+async def test_nothing_is_believed_before_the_signature(whole):
+    found = members(whole)
+    manifest = json.loads(found[archive.MANIFEST])
+    manifest["data"]["tzdata"] = "1999a"
+    changed = {**found, archive.HISTORY: b"no history\n", archive.MANIFEST: canonical(manifest) + b"\n"}
+    assert check(packed(changed)).difference.where == "manifest.json signature.value"
+
+
+async def test_lines_longer_than_any_are_not_read(whole, monkeypatch):
+    found = members(whole)
+    longest = max(len(text) for content in found.values() for text in content.splitlines(keepends=True))
+    for module in (history_file, verification, archive_check):
+        monkeypatch.setattr(module, "LONGEST_LINE", longest)
+    assert check(whole).valid
+    for name in (archive.HISTORY, archive.LIMITS):
+        made = {**found, name: b'"' + b"a" * (2 * longest) + b'"\n' + found[name]}
+        difference = check(resealed(made)).difference
+        assert difference.where == f"{name} line 1"
+        assert f"longer than {longest} bytes" in difference.sentence
+
+
+async def test_attempts_that_nothing_let_through_are_told(whole):
+    found = members(whole)
+
+    def without_decisions(wanted):
+        reserved = [
+            json.loads(text)["row"]["attemptId"]
+            for text in found[archive.HISTORY].splitlines()
+            if b'"screening":{' in text and b'"action":"attempt"' in text
+        ]
+        chosen = {reserved[place] for place in wanted(range(len(reserved)))}
+
+        def change(row):
+            if row["action"] == "attempt" and row["from"] is None and row["attemptId"] in chosen:
+                row["detail"]["screening"] = None
+            return row
+
+        return check(resealed(rederived({**found, archive.HISTORY: rechained(found[archive.HISTORY], change)})))
+
+    assert check(whole).undecided == 0
+    # all, or the first ones, may be from before decisions were stored
+    every = without_decisions(list)
+    assert (every.valid, every.undecided, every.attempts) == (True, 9, 9)
+    first = without_decisions(lambda places: places[:2])
+    assert (first.valid, first.undecided) == (True, 2)
+    # one among others that have theirs is not
+    difference = without_decisions(lambda places: places[4:5]).difference
+    assert (difference.where, "no decision" in difference.sentence) == ("attempts.jsonl line 5", True)

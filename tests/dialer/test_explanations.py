@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from dialing import ALWAYS, add_campaign, set_stage, with_rules
+from outdial import rule_data
 from outdial.core.attempt_limits import Counted, LimitRule
 from outdial.core.changes import ChangeKind
 from outdial.core.errors import BadReferenceError, ConflictError, EmergencyStopError, InvalidInputError, NotFoundError
@@ -185,6 +187,36 @@ async def test_a_call_of_another_campaign_to_the_number_is_waited_for(scene, dat
     found = await scene.not_claimed("live_call")
     assert found.changes[0].kind is ChangeKind.WAIT_FOR_CALL
     assert "Autumn" in found.sentence
+
+
+async def test_a_call_of_another_application_is_waited_for_and_not_named(scene, database, secret_box):
+    sister = await set_stage(database, secret_box, [PHONE], rules=with_rules(), name="sister")
+    (attempt_id,) = await (await started(sister)).dial()
+    found = await scene.not_claimed("live_call")
+    call = next(one for one in found.steps if one.code == "live_call")
+    assert call.sentence == "Another application's call to the number is reserved."
+    assert call.inputs == {"attemptId": None, "campaign": None, "state": "reserved"}
+    assert attempt_id not in repr(found)
+
+
+async def test_holidays_are_read_in_no_thread_that_calls_wait_for(stage, database, secret_box, monkeypatch):
+    scene = await scene_with(stage, database, secret_box, calling_hours=replace(ALWAYS, holidays=("US",)))
+    read, threads = rule_data.holiday_calendar, []
+
+    def seen(*arguments):
+        threads.append(threading.get_ident())
+        return read(*arguments)
+
+    monkeypatch.setattr(rule_data, "holiday_calendar", seen)
+    rule_data._timetable.cache_clear()
+    assert (await scene.explain(at=datetime.now(UTC) + timedelta(days=300))).explanation is not None
+    assert threads
+    assert threading.get_ident() not in threads
+    threads.clear()
+    rule_data._timetable.cache_clear()
+    await explanations.waterfall_of(database, scene.run)
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 @pytest.mark.parametrize("of_account", [True, False])

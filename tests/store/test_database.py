@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 import outdial
-from outdial.core.errors import DatabaseUnavailableError, StartupError
+from outdial.core.errors import BusyError, DatabaseUnavailableError, StartupError
 from outdial.embedded_postgres import EmbeddedPostgres, processes
 from outdial.store import database as module
 from outdial.store.database import Database, connect
@@ -52,6 +52,17 @@ class TestConnections:
                 raise ZeroDivisionError
         async with database.connection() as connection:
             assert [row["id"] for row in await connection.fetch("SELECT id FROM accounts")] == ["kept"]
+
+    async def test_a_statement_of_a_snapshot_ends_in_the_time_it_is_given(self, dsn):
+        async with opened(dsn, pool_size=1) as database:
+            with pytest.raises(BusyError, match=r"within 0\.1 seconds"):
+                async with database.snapshot(statement_seconds=0.1) as connection:
+                    await connection.execute("SELECT pg_sleep(600)")
+            async with database.snapshot(statement_seconds=60) as connection:
+                assert await connection.fetchval("SHOW statement_timeout") == "1min"
+            # the session has none of it
+            async with database.connection() as connection:
+                assert await connection.fetchval("SHOW statement_timeout") == "0"
 
     async def test_sessions_are_set_up_for_outdial(self, dsn):
         async with opened(dsn, application_name="outdial api") as database, database.connection() as connection:

@@ -14,8 +14,11 @@ _REQUEST_ID: Final = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 SENTENCES: Final[Mapping[str, str]] = {
     "answer_lost": "The request with this Idempotency-Key was carried out, but outdial was interrupted before it could "
     "answer. Look at what it did; to do it once more, use a new key.",
+    "archive_too_large": "The evidence is of more than 100000 rows of history, which is the most that the API makes an "
+    "archive of; make it on the server: outdial compliance export.",
     "bad_reference": "There is no contact list named March callers.",
     "bad_request": "`trigger` must be `play` or `stop`, not 'halt'.",
+    "busy": "This server makes 2 explanations at a time, for others now; ask again.",
     "conflict": "There is already a trunk named Main; remove it first or choose another name.",
     "database_unavailable": "The database did not count this request in time; ask again.",
     "emergency_stop": "An emergency stop is in force; nothing can be started before it is lifted.",

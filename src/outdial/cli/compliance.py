@@ -144,6 +144,8 @@ def _tell_valid(verdict: ArchiveVerdict) -> None:
     output.say(
         f"  {verdict.attempts} attempts and {verdict.rates} rates are those of the history; {verdict.seals} seals hold."
     )
+    if verdict.undecided:
+        output.say(f"  {verdict.undecided} of them have no decision in the history, so by which rules is not shown.")
     output.say(f"  Signed by the key {verdict.key_id}.")
     if not verdict.key_given:
         output.say("  That key was taken from the archive: compare its id with `outdial keys show` of the server.")

@@ -55,6 +55,8 @@ def explain(
     if at is not None and contact is None:
         raise typer.BadParameter("--at goes with a CONTACT: a whole run is explained as it is now.")
     moment = None if at is None else at.replace(tzinfo=UTC)
+    if moment is not None and not explanations.may_be_asked_about(moment):
+        raise typer.BadParameter("--at must lie between 2000-01-01 and a year from now.")
     told = remote.access(server, iid, client_id, client_secret)
     if told is not None:
         document = remote.waterfall(told, run) if contact is None else remote.explained(told, run, contact, moment)

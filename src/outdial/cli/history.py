@@ -17,6 +17,7 @@ from outdial.core.history_file import Asked, FileCheck, check_file
 from outdial.services import campaigns, history_export
 from outdial.services.history_export import ChainReport
 from outdial.services.stop_lookup import find_run
+from outdial.services.verification import lines_of
 
 UNREADABLE: Final = 2
 """Exit code for a file that cannot be read."""
@@ -113,7 +114,7 @@ def verify(
 def _checked(file: Path, *, as_json: bool) -> FileCheck:
     try:
         with file.open("rb") as lines:
-            return check_file(lines)
+            return check_file(lines_of(lines))
     except ChainError as error:
         if as_json:
             output.print_json({"valid": False, "where": error.where, "problem": error.sentence})

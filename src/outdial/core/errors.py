@@ -137,6 +137,13 @@ class LimitReachedError(ConflictError):
     code = "limit_reached"
 
 
+class ArchiveTooLargeError(ConflictError):
+    """An archive of evidence would have more rows of history than the API makes it of; `outdial compliance export`
+    makes it, in a process of its own."""
+
+    code = "archive_too_large"
+
+
 class WrongOffsetError(ConflictError):
     """A piece of an upload does not begin where what has arrived ends; the sentence names that place."""
 
@@ -240,6 +247,16 @@ class DatabaseUnavailableError(OutdialError):
     """PostgreSQL cannot be reached."""
 
     code = "database_unavailable"
+    status = 503
+    wire_code = 503
+    retryable = True
+
+
+class BusyError(OutdialError):
+    """The server answers as many questions of this kind as it does at a time, or the database took too long over this
+    one; calls come first. Ask again."""
+
+    code = "busy"
     status = 503
     wire_code = 503
     retryable = True

@@ -52,8 +52,9 @@ class Says(StrEnum):
 class LiveCall:
     """The one live call of the account to the number."""
 
-    attempt_id: str
-    campaign: str
+    attempt_id: str | None
+    """None: it is another application's, of which nothing more is told."""
+    campaign: str | None
     state: AttemptState
     of_contact: bool
     """It is this contact's own, in this run."""
@@ -330,7 +331,12 @@ def _live_call(situation: Situation) -> Step:
     if call is None:
         return Step(code, Says.ALLOWS, "No other call of the account goes to the number.", {"attemptId": None})
     inputs: dict[str, Json] = {"attemptId": call.attempt_id, "campaign": call.campaign, "state": call.state.value}
-    whose = "Its call" if call.of_contact else f"A call of the campaign {call.campaign} to the number"
+    if call.of_contact:
+        whose = "Its call"
+    elif call.campaign is None:
+        whose = "Another application's call to the number"
+    else:
+        whose = f"A call of the campaign {call.campaign} to the number"
     change = Change(ChangeKind.WAIT_FOR_CALL, "Wait until that call has ended.")
     return Step(code, Says.WAITS, f"{whose} is {call.state}.", inputs, changes=(change,))
 

@@ -23,6 +23,9 @@ from outdial.core.history import ChainCheck, ChainError, Seal, check_row, read_h
 
 VERSION: Final = 1
 
+LONGEST_LINE: Final = 16 << 20
+"""Bytes of a line that are read; outdial writes none near as long: a seal is of 500 rows, a row of one thing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -113,6 +116,8 @@ class _Reading:
     ended: bool = False
 
     def take(self, text: bytes, where: str) -> None:
+        if len(text) > LONGEST_LINE:
+            raise ChainError(where, f"it is longer than {LONGEST_LINE} bytes, and no line that outdial writes is")
         try:
             document = read(text)
             same = isinstance(document, dict) and line(document) == text

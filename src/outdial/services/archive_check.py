@@ -1,6 +1,6 @@
 """Checks an archive of evidence with nothing but the file and, where it is at hand, a public key.
 
-In this order: the file and its manifest, the hash of each member, the signature, the chain, what follows from it
+In this order: the file and its manifest, the signature, the hash of each member, the chain, what follows from it
 (decisions, attempts, rates), and each decision made again by the functions that made it. The first place that differs
 is named.
 """
@@ -30,13 +30,13 @@ from outdial.core.canonical import Json, NotJsonError, canonical, read
 from outdial.core.errors import OutdialError
 from outdial.core.evidence import Call, Evidence, read_limit
 from outdial.core.history import ChainError
-from outdial.core.history_file import Asked, FileCheck, check_file
+from outdial.core.history_file import LONGEST_LINE, Asked, FileCheck, check_file
 from outdial.core.model import DialingRules
 from outdial.core.recompute import Case, NotTheSameError, check
 from outdial.core.rule_packs import RulePack, read_pack
 from outdial.core.shapes import ShapeError
 from outdial.core.zones import only_zones
-from outdial.services.verification import signature_findings
+from outdial.services.verification import lines_of, signature_findings
 
 LARGEST_MANIFEST: Final = 1 << 20
 
@@ -69,6 +69,8 @@ class ArchiveVerdict:
     decisions: Mapping[str, int] = field(default_factory=dict)
     """Those made again, by what they said: ``allow``, ``deny``, ``put_off``."""
     attempts: int = 0
+    undecided: int = 0
+    """Attempts of which the history has no decision that let them through: from before decisions were stored."""
     rates: int = 0
     seals: int = 0
     not_made_again: Mapping[str, int] = field(default_factory=dict)
@@ -86,6 +88,7 @@ def verify_archive(file: IO[bytes], public: bytes | None = None) -> ArchiveVerdi
     """Check an archive. Raises UnreadableArchiveError for what is none, OSError."""
     given = public is not None
     try:
+        _check_headers(file)
         with tarfile.open(fileobj=file, mode="r:") as tar:
             checking = _Checking(tar, _contents(tar))
             checking.run(public)
@@ -94,6 +97,25 @@ def verify_archive(file: IO[bytes], public: bytes | None = None) -> ArchiveVerdi
     except _Differs as error:
         return ArchiveVerdict(valid=False, difference=error.difference, key_given=given)
     return checking.verdict(given=given)
+
+
+def _check_headers(file: IO[bytes]) -> None:
+    """Check that the file has no members but plain ones that lie in it: a sparse one of a few bytes can be of any
+    length, and a header of another kind can say anything of the member after it. No member is read."""
+    end = file.seek(0, io.SEEK_END)
+    at = 0
+    while at < end:
+        file.seek(at)
+        try:
+            found = tarfile.TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
+        except tarfile.HeaderError:
+            # the end of the members, or no tar file, which is told by who reads it
+            break
+        at += tarfile.BLOCKSIZE
+        if found.type != tarfile.REGTYPE or not 0 <= found.size <= end - at:
+            raise _Differs(found.name[:100], "it is no member as outdial writes it: a plain one that lies in the file")
+        at += -(-found.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    file.seek(0)
 
 
 def _contents(tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
@@ -119,12 +141,14 @@ class _Checking:
         self._decisions: Counter[str] = Counter()
         self._missing: Counter[str] = Counter()
         self._rates = 0
+        self._undecided = 0
 
     def run(self, public: bytes | None) -> None:
         self._manifest = self._read_manifest(public)
         self._history = self._check_history()
         self._limits = {one.id: one for one in self._read_limits()}
         self._check_derived()
+        self._check_decided()
         self._check_decisions()
 
     def verdict(self, *, given: bool) -> ArchiveVerdict:
@@ -136,6 +160,7 @@ class _Checking:
             of=self._manifest["of"],
             decisions=dict(self._decisions),
             attempts=len(self._evidence.calls),
+            undecided=self._undecided,
             rates=self._rates,
             seals=self._history.seals,
             not_made_again=dict(self._missing),
@@ -159,10 +184,10 @@ class _Checking:
             raise _Differs(f"{where} version", f"this outdial reads version {archive.VERSION}")
         if [one["name"] for one in document["members"]] != list(archive.MEMBERS):
             raise _Differs(f"{where} members", "they are not the members of an archive, each once, in order")
-        for one in document["members"]:
-            self._check_hash(one)
         for finding in signature_findings(document, public):
             raise _Differs(f"{where} {finding.where}", finding.sentence)
+        for one in document["members"]:
+            self._check_hash(one)
         return document
 
     def _check_hash(self, told: Mapping[str, Json]) -> None:
@@ -183,8 +208,10 @@ class _Checking:
     def _documents(self, name: str) -> Iterator[tuple[str, Any]]:
         """Yield each line of a member as its document, with its place."""
         with self._open(name) as lines:
-            for number, text in enumerate(lines, 1):
+            for number, text in enumerate(lines_of(lines), 1):
                 where = f"{name} line {number}"
+                if len(text) > LONGEST_LINE:
+                    raise _Differs(where, f"it is longer than {LONGEST_LINE} bytes, and no line that outdial writes is")
                 try:
                     yield where, read(text)
                 except NotJsonError as error:
@@ -195,7 +222,7 @@ class _Checking:
     def _check_history(self) -> FileCheck:
         with self._open(archive.HISTORY) as lines:
             try:
-                found = check_file(lines)
+                found = check_file(lines_of(lines))
             except ChainError as error:
                 raise _Differs(f"{archive.HISTORY} {error.where}", error.sentence) from error
         if found.asked.document() != self._manifest["of"]:
@@ -225,7 +252,7 @@ class _Checking:
         number = 0
         with self._open(name) as stored:
             for number, found in enumerate(lines, 1):
-                if stored.readline() != found:
+                if stored.readline(len(found) + 1) != found:
                     said = found.decode().rstrip("\n")[:200]
                     raise _Differs(f"{name} line {number}", f"the history and the limits say {said}")
             if stored.read(1):
@@ -233,6 +260,20 @@ class _Checking:
         return number
 
     # The decisions
+
+    def _check_decided(self) -> None:
+        """Check that a decision let each attempt through. When decisions came to be stored is known by the first
+        attempt that has one: one function of the database reserves all of them, so every later one has its own."""
+        decided = {one.attempt_id for one in self._evidence.decisions if one.attempt_id is not None}
+        storing = False
+        for number, call in enumerate(self._evidence.calls.values(), 1):
+            if call.id in decided:
+                storing = True
+                continue
+            if storing:
+                sentence = "no decision let it through, and attempts before it have theirs"
+                raise _Differs(f"{archive.ATTEMPTS} line {number}", sentence)
+            self._undecided += 1
 
     def _check_decisions(self) -> None:
         data = _RuleData(self._manifest["data"], self._read_runs(), self._read_packs(), self._read_calendars())

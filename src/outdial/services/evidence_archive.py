@@ -3,19 +3,23 @@ for it, in one signed file that :mod:`outdial.services.archive_check` checks wit
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import io
 import tarfile
 import tempfile
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import IO, Final
+from datetime import datetime
+from typing import IO, Any, Final
 
 from outdial import rule_data, signing
 from outdial.core import archive
+from outdial.core.attempt_limits import AttemptLimit
 from outdial.core.canonical import Json, canonical, read
+from outdial.core.errors import ArchiveTooLargeError
 from outdial.core.evidence import Evidence, limit_document
 from outdial.core.history_file import Asked
 from outdial.core.model import CallingHours
@@ -63,47 +67,96 @@ class _Member:
         return {"name": self.name, "bytes": self._bytes, "lines": self._lines, "sha256": self._hash.hexdigest()}
 
 
-async def write(database: Database, secrets: SecretBox, asked: Asked, out: IO[bytes]) -> Written:
+async def write(
+    database: Database, secrets: SecretBox, asked: Asked, out: IO[bytes], *, most_rows: int | None = None
+) -> Written:
     """Write the archive of an account, a campaign or a run, up to what has happened by now; the same state makes the
-    same bytes. Raises DatabaseUnavailableError, RulePackError."""
+    same bytes. The event loop has its turn while it is made. Raises DatabaseUnavailableError, RulePackError, and
+    ArchiveTooLargeError for more than ``most_rows`` rows of history (None: however many)."""
     evidence = Evidence()
     with ExitStack() as stack:
         members = {
             name: _Member(name, stack.enter_context(tempfile.SpooledTemporaryFile(IN_MEMORY)))
             for name in archive.MEMBERS
         }
-        await _history(database, asked, members[archive.HISTORY], evidence)
+        await _history(database, asked, members[archive.HISTORY], evidence, most_rows)
         async with database.snapshot() as connection:
             runs = await store.run_rules(connection, sorted(evidence.run_ids))
-            limits = await store.every_limit(connection, asked.account_id)
-        _lines(members[archive.RUNS], (_run(one) for one in runs))
-        _lines(members[archive.LIMITS], (limit_document(*one) for one in limits))
-        hours = [rules_from(one.rules).calling_hours for one in runs]
-        versions = _rule_data(members, hours, evidence)
-        for name, lines in archive.derived(evidence, [limit for limit, _ in limits]).items():
-            for piece in lines:
-                members[name].write(piece)
+            limits = await store.every_limit(connection, asked.account_id, asked.campaign_id)
+        versions = await _in_thread(_derive, members, runs, limits, evidence)
         manifest, key_id = await _manifest(database, secrets, asked, versions, list(members.values()))
-        _tar(out, list(members.values()), manifest)
+        await _in_thread(_tar, out, list(members.values()), manifest)
         return Written(len(evidence.decisions), len(evidence.calls), out.tell(), key_id)
 
 
-async def pieces(database: Database, secrets: SecretBox, asked: Asked) -> AsyncIterator[bytes]:
-    """Yield the archive piece by piece, once it is whole."""
-    with tempfile.SpooledTemporaryFile(IN_MEMORY) as file:
-        await write(database, secrets, asked, file)
+async def made(database: Database, secrets: SecretBox, asked: Asked, *, most_rows: int) -> Iterator[bytes]:
+    """Make the archive, and return its pieces once it is whole; otherwise as :func:`write`."""
+    with ExitStack() as stack:
+        file = stack.enter_context(tempfile.SpooledTemporaryFile(IN_MEMORY))
+        await write(database, secrets, asked, file, most_rows=most_rows)
         file.seek(0)
+        return _pieces(file, stack.pop_all())
+
+
+def _pieces(file: IO[bytes], held: ExitStack) -> Iterator[bytes]:
+    with held:
         while piece := file.read(PIECE):
             yield piece
 
 
-async def _history(database: Database, asked: Asked, member: _Member, evidence: Evidence) -> None:
+async def _in_thread(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Do work in a thread, so that calls and the node's lease do not wait for it."""
+    working = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        # a thread cannot be cancelled: the files it writes are closed once it has ended
+        await asyncio.gather(working, return_exceptions=True)
+        raise
+
+
+async def _history(
+    database: Database, asked: Asked, member: _Member, evidence: Evidence, most_rows: int | None
+) -> None:
+    rows = 0
     async for piece in history_export.export(database, asked):
-        member.write(piece)
-        for text in piece.splitlines():
-            document = read(text)
-            if document["kind"] == "row":
-                evidence.take(document["row"])
+        # a piece is a seal with its rows
+        rows += await _in_thread(_take, piece, member, evidence)
+        if most_rows is not None and rows > most_rows:
+            raise ArchiveTooLargeError(
+                f"The evidence is of more than {most_rows} rows of history, which is the most that the API makes an "
+                "archive of; make it on the server: outdial compliance export."
+            )
+
+
+def _take(piece: bytes, member: _Member, evidence: Evidence) -> int:
+    """Write a piece of the history and read its rows; return how many there are, digests of others' too."""
+    rows = 0
+    member.write(piece)
+    for text in piece.splitlines():
+        document = read(text)
+        if document["kind"] == "row":
+            rows += 1
+            evidence.take(document["row"])
+        elif document["kind"] == "others":
+            rows += len(document["sha256"])
+    return rows
+
+
+def _derive(
+    members: dict[str, _Member],
+    runs: list[store.RunRules],
+    limits: list[tuple[AttemptLimit, datetime | None]],
+    evidence: Evidence,
+) -> dict[str, str]:
+    """Write all members beside the history; return the versions of rule data."""
+    _lines(members[archive.RUNS], (_run(one) for one in runs))
+    _lines(members[archive.LIMITS], (limit_document(*one) for one in limits))
+    versions = _rule_data(members, [rules_from(one.rules).calling_hours for one in runs], evidence)
+    for name, lines in archive.derived(evidence, [limit for limit, _ in limits]).items():
+        for piece in lines:
+            members[name].write(piece)
+    return versions
 
 
 def _run(run: store.RunRules) -> dict[str, Json]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from outdial import clock, rule_data
 from outdial.core import ids
 from outdial.core.errors import ConflictError, NotFoundError
 from outdial.core.explanation import Explanation, Situation, explain, never_run
@@ -41,6 +42,16 @@ SCREENED_AT_ONCE: Final = 100
 MOST_AHEAD: Final = 10_000
 """How many contacts that come before one are counted, of each kind."""
 
+EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+FURTHEST: Final = timedelta(days=366)
+"""From now; holidays further ahead are not known for certain."""
+
+_LOOKED_AHEAD: Final = timedelta(days=400)
+"""So far from the instant asked about rule data is read beforehand; next openings lie within a year."""
+
+_BETWEEN: Final = timedelta(days=40)
+"""Distance of the instants for which it is read: each serves for as long before and after."""
+
 
 @dataclass(frozen=True, slots=True)
 class Explained:
@@ -63,33 +74,55 @@ class Explained:
     """What was decided about it in this run up to the instant, oldest first."""
 
 
+def may_be_asked_about(at: datetime) -> bool:
+    """Whether an instant lies where it can be explained: from :data:`EARLIEST` to :data:`FURTHEST` from now."""
+    # compared as it is: the edges of the calendar have no instant in UTC
+    return EARLIEST <= at <= clock.now() + FURTHEST
+
+
 async def explain_in_run(
-    database: Database, *, iid: str, instance_id: str, contact: str, at: datetime | None = None
+    database: Database,
+    *,
+    iid: str,
+    instance_id: str,
+    contact: str,
+    at: datetime | None = None,
+    statement_seconds: float | None = None,
 ) -> Explained:
     """Explain a contact in a run: why it is called at an instant (None: now), why not, and when next.
 
     ``contact`` is its number, or its id in the run (``cdl-…``). Raises NotFoundError, ConflictError when several
-    contacts of the run have the number, InvalidInputError for what is no number.
+    contacts of the run have the number, InvalidInputError for what is no number, and BusyError when a statement takes
+    longer than ``statement_seconds`` (None: however long).
     """
     run = await get_run(database, iid=iid, instance_id=instance_id)
-    return await explain_contact(database, run, contact, at=at)
+    return await explain_contact(database, run, contact, at=at, statement_seconds=statement_seconds)
 
 
 async def explain_in_campaign(
-    database: Database, *, iid: str, campaign_id: str, contact: str, at: datetime | None = None
+    database: Database,
+    *,
+    iid: str,
+    campaign_id: str,
+    contact: str,
+    at: datetime | None = None,
+    statement_seconds: float | None = None,
 ) -> Explained:
     """Explain a contact in the latest run of a campaign, otherwise as :func:`explain_in_run`."""
     campaign = await get_campaign(database, iid, campaign_id)
     async with database.connection() as connection:
         run = await runs_store.latest_run(connection, campaign.id)
     if run is not None:
-        return await explain_contact(database, run, contact, at=at)
-    return await _never_run(database, campaign, contact, at)
+        return await explain_contact(database, run, contact, at=at, statement_seconds=statement_seconds)
+    return await _never_run(database, campaign, contact, at, statement_seconds)
 
 
-async def explain_contact(database: Database, run: Run, contact: str, *, at: datetime | None) -> Explained:
+async def explain_contact(
+    database: Database, run: Run, contact: str, *, at: datetime | None, statement_seconds: float | None = None
+) -> Explained:
     """Explain a contact in a run that the caller may see; otherwise as :func:`explain_in_run`."""
-    async with database.snapshot() as connection:
+    await _prepare(run, clock.now() if at is None else at)
+    async with database.snapshot(statement_seconds=statement_seconds) as connection:
         now = await clock_store.now(connection)
         moment = now if at is None else at
         # the run as it is in this snapshot
@@ -114,6 +147,12 @@ async def explain_contact(database: Database, run: Run, contact: str, *, at: dat
         ahead_count=ahead,
         past=tuple(past),
     )
+
+
+async def _prepare(run: Run, at: datetime) -> None:
+    """Read the rule data that a look from ``at`` on needs, none of it in the event loop or within a transaction."""
+    for days in range(0, _LOOKED_AHEAD.days, _BETWEEN.days):
+        await rule_data.prepare(run.rules.calling_hours, at + timedelta(days=days))
 
 
 async def _find(connection: Connection, run: Run, contact: str) -> tuple[int | None, str]:
@@ -184,9 +223,11 @@ async def _situation(connection: Connection, run: Run, facts: Facts) -> Situatio
     )
 
 
-async def _never_run(database: Database, campaign: Campaign, contact: str, at: datetime | None) -> Explained:
+async def _never_run(
+    database: Database, campaign: Campaign, contact: str, at: datetime | None, statement_seconds: float | None
+) -> Explained:
     phone = parse_phone(contact)
-    async with database.snapshot() as connection:
+    async with database.snapshot(statement_seconds=statement_seconds) as connection:
         if not await store.is_listed_for(connection, campaign.id, phone):
             raise NotFoundError(f"No contact list of the campaign {campaign.name!r} has the number.")
         now = await clock_store.now(connection)
@@ -212,13 +253,15 @@ async def _never_run(database: Database, campaign: Campaign, contact: str, at: d
     )
 
 
-async def waterfall_of(database: Database, run: Run) -> Waterfall:
+async def waterfall_of(database: Database, run: Run, *, statement_seconds: float | None = None) -> Waterfall:
     """Return how many of a run's contacts may be dialed now, step by step, and why nothing is dialing.
 
     One scan of the run's contacts, and up to :data:`~outdial.core.waterfall.LARGEST_SAMPLE` questions to the gate,
-    some more where the hash of their ids is uneven. Raises DatabaseUnavailableError.
+    some more where the hash of their ids is uneven. Raises DatabaseUnavailableError, and BusyError when a statement
+    takes longer than ``statement_seconds`` (None: however long).
     """
-    async with database.snapshot() as connection:
+    await rule_data.prepare(run.rules.calling_hours, clock.now())
+    async with database.snapshot(statement_seconds=statement_seconds) as connection:
         now = await clock_store.now(connection)
         run = await runs_store.by_id(connection, run.id)
         facts = await reserve.facts(connection, run)

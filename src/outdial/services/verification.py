@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import IO, Final
 
 from outdial import signing
 from outdial.core.canonical import Json, NotJsonError, canonical, read
 from outdial.core.errors import OutdialError
+from outdial.core.history_file import LONGEST_LINE
 from outdial.core.stop_proof import CHECKS, Finding, findings, shape_findings, signed_bytes
 
 LARGEST: Final = 1 << 30
@@ -32,6 +34,12 @@ class Verdict:
     key_id: str | None
     document: dict[str, Json] | None
     """The report, where it has the shape of one."""
+
+
+def lines_of(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines of a file; of one that is longer than any may be, no more than shows it."""
+    while text := file.readline(LONGEST_LINE + 1):
+        yield text
 
 
 def verify(text: bytes, public: bytes | None = None) -> Verdict:

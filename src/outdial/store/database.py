@@ -21,7 +21,7 @@ import msgspec
 import structlog
 from asyncpg.pool import PoolConnectionProxy
 
-from outdial.core.errors import DatabaseUnavailableError, StartupError
+from outdial.core.errors import BusyError, DatabaseUnavailableError, StartupError
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 """What the store's functions take first."""
@@ -267,10 +267,21 @@ class Database:
                 await hook(connection)
 
     @contextlib.asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[Connection]:
-        """Lend a connection whose statements all see the database as it is at the first of them; it only reads."""
+    async def snapshot(self, *, statement_seconds: float | None = None) -> AsyncIterator[Connection]:
+        """Lend a connection whose statements all see the database as it is at the first of them; it only reads.
+
+        Raises BusyError when one of them takes longer than ``statement_seconds`` (None: however long).
+        """
         async with self.connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-            yield connection
+            if statement_seconds is None:
+                yield connection
+                return
+            await connection.execute(f"SET LOCAL statement_timeout = {int(statement_seconds * 1000)}")
+            try:
+                yield connection
+            except asyncpg.QueryCanceledError as error:
+                sentence = f"The database did not answer within {statement_seconds:g} seconds; ask again later."
+                raise BusyError(sentence) from error
 
     async def listen(self, channel: str, callback: Callable[[str], None]) -> None:
         """Call back with the payload of each NOTIFY on the channel, from the event loop.

@@ -31,15 +31,24 @@ async def run_rules(connection: Connection, run_ids: Sequence[int]) -> list[RunR
     return [RunRules(*row.values()) for row in rows]
 
 
-async def every_limit(connection: Connection, account_id: str) -> list[tuple[AttemptLimit, datetime | None]]:
-    """Return every attempt limit of an account there ever was, by id, with when it was removed (None: it was not)."""
+async def every_limit(
+    connection: Connection, account_id: str, campaign_id: str | None
+) -> list[tuple[AttemptLimit, datetime | None]]:
+    """Return every attempt limit of an account there ever was, by id, with when it was removed (None: it was not); of a
+    campaign those that hold its calls, which are the account's, its application's and its own."""
     rows = await connection.fetch(
         """
-        SELECT to_jsonb(l) AS told, NULL::timestamptz AS removed_at FROM attempt_limits l WHERE account_id = $1
-        UNION ALL
-        SELECT detail, at FROM history WHERE account_id = $1 AND action = 'attempt_limit' AND to_state = 'removed'
+        WITH every AS (
+            SELECT to_jsonb(l) AS told, NULL::timestamptz AS removed_at FROM attempt_limits l WHERE account_id = $1
+            UNION ALL
+            SELECT detail, at FROM history WHERE account_id = $1 AND action = 'attempt_limit' AND to_state = 'removed')
+        SELECT told, removed_at FROM every
+         WHERE $2::text IS NULL
+            OR ((told ->> 'iid' IS NULL OR told ->> 'iid' = (SELECT iid FROM campaigns WHERE id = $2))
+                AND (told ->> 'campaign_id' IS NULL OR told ->> 'campaign_id' = $2))
         """,
         account_id,
+        campaign_id,
     )
     found = [(limit_of(row["told"]), row["removed_at"]) for row in rows]
     return sorted(found, key=lambda one: one[0].id)

@@ -89,7 +89,9 @@ async def contact_facts(connection: Connection, run: Run, contact_id: int, *, at
         """
         SELECT rc.state, rc.done_reason,
                (SELECT jsonb_build_object(
-                           'attempt_id', a.id, 'campaign', p.name, 'state', a.state,
+                           -- of another application it is told that there is one, and not which
+                           'attempt_id', CASE WHEN p.iid = r.iid THEN a.id END,
+                           'campaign', CASE WHEN p.iid = r.iid THEN p.name END, 'state', a.state,
                            'of_contact', a.run_id = rc.run_id AND a.contact_id = rc.contact_id)
                   FROM attempts a JOIN campaigns p ON p.id = a.campaign_id
                  WHERE a.account_id = r.account_id AND a.phone = rc.phone

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -30,12 +30,20 @@ from outdial.api.native.evidence_views import (
 from outdial.api.native.routes import Operation, Routes
 from outdial.api.native.views import All
 from outdial.api.parts import ApiParts
+from outdial.api.places import Places
 from outdial.core.canonical import read
 from outdial.core.history_file import Asked
 from outdial.core.model import Run, Scope
 from outdial.services import evidence_archive, exports, history_export, run_views, signed_reports, signing_keys
 from outdial.services.report_text import report_text
 from outdial.services.signing_keys import SigningKey
+
+MOST_ROWS: Final = 100_000
+"""Rows of history of which an archive is made over the API: some 30,000 attempts, a few hundred megabytes of memory
+while it is made. Larger ones are made by ``outdial compliance export``, in a process that keeps no calls."""
+
+ARCHIVE_WAIT_SECONDS: Final = 10.0
+"""How long one who asks for an archive waits for another's to be made."""
 
 _JSON_LINES: Final = "application/jsonl"
 _TAR: Final = "application/x-tar"
@@ -151,6 +159,7 @@ class EvidenceRoutes:
     def __init__(self, parts: ApiParts) -> None:
         self._database = parts.database
         self._secrets = parts.secrets
+        self._places = Places(1, what="archive of evidence", wait_seconds=ARCHIVE_WAIT_SECONDS)
 
     def add_to(self, routes: Routes) -> None:
         """Add them."""
@@ -185,12 +194,12 @@ class EvidenceRoutes:
             (
                 f"{run}/evidence.tar",
                 self.run_archive,
-                Operation("Export the evidence of a run", scope, None, _ARCHIVE, media=_TAR),
+                Operation("Export the evidence of a run", scope, None, _ARCHIVE, refused=_CONFLICT, media=_TAR),
             ),
             (
                 "/campaigns/{campaignId}/evidence.tar",
                 self.campaign_archive,
-                Operation("Export the evidence of a campaign", scope, None, _ARCHIVE, media=_TAR),
+                Operation("Export the evidence of a campaign", scope, None, _ARCHIVE, refused=_CONFLICT, media=_TAR),
             ),
             (
                 "/signing-keys",
@@ -235,16 +244,19 @@ class EvidenceRoutes:
 
     async def run_archive(self, request: Request, caller: Caller) -> Response:
         """Return what was decided and dialed in a run, with the rules, rule data and history it rests on, as one signed
-        archive: a tar file, sent once it is whole. `outdial verify-archive` checks all of it from the file
-        alone."""
+        archive: a tar file, sent once it is whole. `outdial verify-archive` checks all of it from the file alone.
+
+        A server makes one archive at a time. 503 `busy`: it is making another; ask again. 409 `archive_too_large`: it
+        would be of more than 100,000 rows of history; `outdial compliance export` makes it.
+        """
         run = await self._run(request, caller)
-        return self._archive(f"evidence-{run.instance_id}.tar", history_export.of_run(run))
+        return await self._archive(f"evidence-{run.instance_id}.tar", history_export.of_run(run))
 
     async def campaign_archive(self, request: Request, caller: Caller) -> Response:
         """Return the evidence of a campaign and all its runs, as that of a run."""
         campaign_id = request.path_params["campaignId"]
         asked = await history_export.of_campaign(self._database, caller.iid, campaign_id)
-        return self._archive(f"evidence-{campaign_id}.tar", asked)
+        return await self._archive(f"evidence-{campaign_id}.tar", asked)
 
     async def keys(self, request: Request, caller: Caller) -> Response:
         """Return the public keys of this installation: the one that signs now first, then those that did."""
@@ -261,8 +273,10 @@ class EvidenceRoutes:
     def _history(self, name: str, asked: Asked) -> Response:
         return _file(name, history_export.export(self._database, asked), _JSON_LINES)
 
-    def _archive(self, name: str, asked: Asked) -> Response:
-        return _file(name, evidence_archive.pieces(self._database, self._secrets, asked), _TAR)
+    async def _archive(self, name: str, asked: Asked) -> Response:
+        async with self._places.one():
+            pieces = await evidence_archive.made(self._database, self._secrets, asked, most_rows=MOST_ROWS)
+        return _file(name, pieces, _TAR)
 
 
 def _key_view(key: SigningKey) -> SigningKeyView:
@@ -276,6 +290,6 @@ def _key_view(key: SigningKey) -> SigningKeyView:
     )
 
 
-def _file(name: str, chunks: AsyncIterator[bytes], media_type: str) -> Response:
+def _file(name: str, chunks: AsyncIterator[bytes] | Iterator[bytes], media_type: str) -> Response:
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return StreamingResponse(chunks, media_type=media_type, headers=headers)

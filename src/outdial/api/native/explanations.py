@@ -21,11 +21,22 @@ from outdial.api.native.explanation_views import (
 from outdial.api.native.routes import Operation, Routes
 from outdial.api.parameters import Parameter
 from outdial.api.parts import ApiParts
+from outdial.api.places import Places
 from outdial.api.query import query_value
 from outdial.core.errors import BadRequestError
 from outdial.core.model import Scope
 from outdial.services import explanations, run_views
 from outdial.services.explanation_text import explained_document, waterfall_document
+
+AT_ONCE: Final = 2
+"""Explanations and waterfalls this process makes at a time: each holds a database connection, of which the dialer needs
+the others."""
+
+WAIT_SECONDS: Final = 10.0
+"""How long a further one waits for its turn."""
+
+STATEMENT_SECONDS: Final = 10.0
+"""How long a statement of one may take; counting a run of a million contacts takes some seconds."""
 
 _INSTANCE_ID: Final = "cid-1111111-2222-4333-8444-555555555555"
 _WAIT: Final = ChangeView(
@@ -94,8 +105,8 @@ _WATERFALL: Final = WaterfallView(
 )
 _AT: Final = {
     "at": Parameter(
-        "The instant, ISO 8601 with a zone; absent: now. What is to come is told by what holds now; what has passed by "
-        "what was decided then.",
+        "The instant, ISO 8601 with a zone, from 2000-01-01 to a year from now; absent: now. What is to come is told "
+        "by what holds now; what has passed by what was decided then.",
         {"type": "string", "format": "date-time"},
         example="2026-03-02T12:30:00Z",
     )
@@ -108,6 +119,7 @@ class ExplanationRoutes:
 
     def __init__(self, parts: ApiParts) -> None:
         self._database = parts.database
+        self._places = Places(AT_ONCE, what="explanations", wait_seconds=WAIT_SECONDS)
 
     def add_to(self, routes: Routes) -> None:
         """Add them."""
@@ -139,25 +151,31 @@ class ExplanationRoutes:
         The rules are those that let each call through, asked anew. 409 `conflict`: several contacts of the run have the
         number; the sentence names their ids.
         """
-        found = await explanations.explain_in_run(
-            self._database,
-            iid=caller.iid,
-            instance_id=request.path_params["instanceId"],
-            contact=request.path_params["contact"],
-            at=_instant(request),
-        )
+        at = _instant(request)
+        async with self._places.one():
+            found = await explanations.explain_in_run(
+                self._database,
+                iid=caller.iid,
+                instance_id=request.path_params["instanceId"],
+                contact=request.path_params["contact"],
+                at=at,
+                statement_seconds=STATEMENT_SECONDS,
+            )
         return JsonReply(explained_document(found))
 
     async def in_campaign(self, request: Request, caller: Caller) -> Response:
         """Return why a contact is called in the campaign's latest run at an instant, why not, and when next; also of a
         campaign that has never run, and of contacts that are in its lists only."""
-        found = await explanations.explain_in_campaign(
-            self._database,
-            iid=caller.iid,
-            campaign_id=request.path_params["campaignId"],
-            contact=request.path_params["contact"],
-            at=_instant(request),
-        )
+        at = _instant(request)
+        async with self._places.one():
+            found = await explanations.explain_in_campaign(
+                self._database,
+                iid=caller.iid,
+                campaign_id=request.path_params["campaignId"],
+                contact=request.path_params["contact"],
+                at=at,
+                statement_seconds=STATEMENT_SECONDS,
+            )
         return JsonReply(explained_document(found))
 
     async def waterfall(self, request: Request, caller: Caller) -> Response:
@@ -166,7 +184,9 @@ class ExplanationRoutes:
         are estimates."""
         instance_id = request.path_params["instanceId"]
         run = await run_views.get_run(self._database, iid=caller.iid, instance_id=instance_id)
-        return JsonReply(waterfall_document(instance_id, await explanations.waterfall_of(self._database, run)))
+        async with self._places.one():
+            found = await explanations.waterfall_of(self._database, run, statement_seconds=STATEMENT_SECONDS)
+        return JsonReply(waterfall_document(instance_id, found))
 
 
 def _instant(request: Request) -> datetime | None:
@@ -180,7 +200,6 @@ def _instant(request: Request) -> datetime | None:
         at = None
     if at is None or at.tzinfo is None:
         raise BadRequestError(f"`at` must be an instant with its zone like 2026-03-02T12:30:00Z, not {text[:60]!r}.")
-    try:
-        return at.astimezone(UTC)
-    except OverflowError:
-        raise BadRequestError(f"`at` is no instant of this calendar: {text[:60]!r}.") from None
+    if not explanations.may_be_asked_about(at):
+        raise BadRequestError(f"`at` must lie between 2000-01-01 and a year from now, not at {text[:60]!r}.")
+    return at.astimezone(UTC)
