@@ -18,6 +18,7 @@ from outdial.core.webhook import (
     secret_text,
 )
 from outdial.services import webhook_keeper
+from outdial.store.webhook_deliveries import DEAD_COUNTED
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "how-to" / "receive-webhooks.md"
 OLD, NEW = secret_text(bytes(32)), secret_text(bytes(range(32)))
@@ -62,4 +63,6 @@ def test_the_numbers_and_names_of_the_page():
     assert webhook_keeper.DEAD_KEPT.days == 30
     assert f"{webhook_keeper.MOST_WAITING:,} messages" in text
     assert webhook_keeper.LANES == 8
+    assert f"at most {webhook_keeper.BATCH} messages" in text
+    assert f"counts to {DEAD_COUNTED:,}" in text
     assert webhook_keeper.LEASE_SECONDS == 30

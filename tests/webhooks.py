@@ -15,9 +15,14 @@ from typing import Any
 
 from aiohttp import web
 
-from outdial.services.webhook_keeper import WebhookKeeper
+from outdial.core.webhook import DeliveryState
+from outdial.services import webhooks
+from outdial.services.webhook_keeper import WebhookCounts, WebhookKeeper
+from outdial.services.webhook_post import WebhookPost
 from outdial.store.database import Connection, Database
 from runs import insert_run
+
+PRIVATE = ("127.0.0.1", "localhost")
 
 
 @dataclass
@@ -94,6 +99,49 @@ async def receiving() -> AsyncIterator[Receiver]:
         await runner.cleanup()
 
 
+@contextlib.asynccontextmanager
+async def keeping(stage, *, answer_seconds: float = 5.0, lease_seconds: float = 30.0, hosts=PRIVATE):
+    """A process's keeper, whose pauses are as short as they may be."""
+    counts = WebhookCounts()
+    async with WebhookPost(hosts, answer_seconds=answer_seconds) as post:
+        keeper = WebhookKeeper(
+            stage.database, stage.secrets, post, counts, draw=lambda: 1.0, lease_seconds=lease_seconds
+        )
+        try:
+            yield keeper, counts
+        finally:
+            await keeper.close()
+
+
+async def hook(stage, receiver, *, events=webhooks.EVERY_EVENT, iid="own"):
+    return await webhooks.create_webhook(
+        stage.database,
+        stage.secrets,
+        account_id=stage.owner.account_id,
+        iid=stage.owner.iid if iid == "own" else iid,
+        url=receiver.url,
+        events=events,
+        actor="test",
+    )
+
+
+async def begun(stage, name: str = "Autumn") -> int:
+    async with stage.database.connection() as connection:
+        return await insert_run(connection, stage.owner, trunk_id=stage.trunk.id, name=name)
+
+
+async def of(stage, made, state: DeliveryState | None = None):
+    return await webhooks.deliveries(
+        stage.database, made.webhook.id, account_id=stage.owner.account_id, iid=None, state=state, limit=1000
+    )
+
+
+async def due(stage) -> None:
+    """Let every pause be over."""
+    async with stage.database.connection() as connection:
+        await connection.execute("UPDATE webhook_lanes SET next_try_at = clock_timestamp()")
+
+
 async def told(keeper: WebhookKeeper) -> None:
     """Look once, and wait until everything that was due is sent."""
     await keeper.look()
@@ -148,4 +196,19 @@ async def attempts(database: Database, run_id: int, contact_ids: range) -> list[
     return made
 
 
-__all__ = ["Got", "Receiver", "attempts", "end", "insert_run", "move", "receiving", "told", "try_somebody"]
+__all__ = [
+    "Got",
+    "Receiver",
+    "attempts",
+    "begun",
+    "due",
+    "end",
+    "hook",
+    "insert_run",
+    "keeping",
+    "move",
+    "of",
+    "receiving",
+    "told",
+    "try_somebody",
+]

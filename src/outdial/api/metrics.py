@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from outdial.core.model import LIVE_ATTEMPT_STATES, LIVE_RUN_STATES
 from outdial.services.webhook_keeper import WebhookCounts
 from outdial.store.metrics import Live
+from outdial.store.webhook_deliveries import DEAD_COUNTED
 
 UNMATCHED: Final = "unmatched"
 """Route of requests to paths that do not exist: their own paths would make a series each."""
@@ -56,7 +57,11 @@ class Metrics:
             ["by"],
             registry=self._registry,
         )
-        self._dead = Gauge("outdial_webhook_dead", "Messages of webhooks that were given up.", registry=self._registry)
+        self._dead = Gauge(
+            "outdial_webhook_dead",
+            f"Messages of webhooks that were given up; {DEAD_COUNTED} stands for so many or more.",
+            registry=self._registry,
+        )
         self._oldest = Gauge(
             "outdial_webhook_oldest_waiting_seconds",
             "How long the oldest message that a webhook has not taken has been waiting.",

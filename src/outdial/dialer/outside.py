@@ -24,9 +24,10 @@ class Outside:
     def __init__(self, private_hosts: Iterable[str]) -> None:
         """``private_hosts``: names and addresses, in lower case, that may be private."""
         self._private_hosts = PrivateHosts(private_hosts, setting=SETTING)
+        self._resolver = PublicResolver(self._private_hosts)
         self._session = aiohttp.ClientSession(
             # no limit: whoever waited for a connection would have less time left; the live calls bound them
-            connector=aiohttp.TCPConnector(limit=0, resolver=PublicResolver(self._private_hosts)),
+            connector=aiohttp.TCPConnector(limit=0, resolver=self._resolver),
             cookie_jar=aiohttp.DummyCookieJar(),
             trace_configs=[_never_redirected()],
         )
@@ -34,6 +35,7 @@ class Outside:
     async def close(self) -> None:
         """Release the connections."""
         await self._session.close()
+        await self._resolver.close()
 
     async def post(
         self, url: URL, document: Mapping[str, Any], *, headers: Mapping[str, str], seconds: float, largest_reply: int

@@ -1,9 +1,10 @@
 """Tells webhooks what has happened; every process that serves the API does, and any number may at once.
 
 What is new is read from the seals of the history, for which a round of sealing is made first. Each lane, which is what
-one webhook has to be told of one run, is sent in order by a task of its own, under a lease; so a receiver that hangs or
-fails holds up its own lanes and nothing else. A process that is killed loses its leases, and another sends again what
-it had not settled: a message may come twice, and is never left out.
+one webhook has to be told of one run, is sent in order by one task at a time, under a lease; so a receiver that hangs
+or fails holds up its own lanes and nothing else. A lane that is never empty makes room, after each batch, for those
+that are due, and the lane of no run (opt-outs) has a place of its own. A process that is killed loses its leases, and
+another sends again what it had not settled: a message may come twice, and is never left out.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -38,7 +39,7 @@ TIDY_SECONDS: Final = 60.0
 """Between two looks for what is over."""
 
 LANES: Final = 8
-"""Messages that are under way at once to one webhook, from one process."""
+"""Runs of which messages are under way at once to one webhook, from one process; the lane of no run comes on top."""
 
 BATCH: Final = 50
 """Messages of a lane that are read at once, and the most that are sent again when a process is killed."""
@@ -53,7 +54,8 @@ TROUBLE_SECONDS: Final = 60.0
 """Before a lane is tried again that this process cannot send."""
 
 MOST_WAITING: Final = 100_000
-"""Of one webhook; the rest stays in the history until there is room."""
+"""Of one webhook, all of its runs together: the history is read in the order in which it came. The rest stays in the
+history until there is room."""
 
 DELIVERED_KEPT: Final = timedelta(hours=24)
 DEAD_KEPT: Final = timedelta(days=30)
@@ -80,21 +82,21 @@ async def keep(database: Database, secrets: SecretBox, post: WebhookPost, counts
     async with post:
         keeper = WebhookKeeper(database, secrets, post, counts)
         try:
-            while True:
-                try:
-                    await keeper.look()
-                except DatabaseUnavailableError as error:
-                    _log.warning("webhooks_wait_for_database", reason=error.message)
-                await asyncio.sleep(LOOK_SECONDS)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_again(keeper.look, LOOK_SECONDS), name="webhooks look")
+                # however much there is to delete, what has happened is told meanwhile
+                group.create_task(_again(keeper.tidy, TIDY_SECONDS), name="webhooks tidy")
         finally:
             await keeper.close()
 
 
-@dataclass(slots=True)
-class _Sending:
-    """The lanes of one webhook that are being sent here."""
-
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+async def _again(work: Callable[[], Awaitable[None]], seconds: float) -> None:
+    while True:
+        try:
+            await work()
+        except DatabaseUnavailableError as error:
+            _log.warning("webhooks_wait_for_database", reason=error.message)
+        await asyncio.sleep(seconds)
 
 
 class WebhookKeeper:
@@ -116,8 +118,10 @@ class WebhookKeeper:
         self._counts = counts
         self._draw = draw
         self._lease = timedelta(seconds=lease_seconds)
-        self._sending: dict[str, _Sending] = defaultdict(_Sending)
-        self._tidied_at = float("-inf")
+        self._runs: dict[str, set[asyncio.Task[None]]] = defaultdict(set)
+        """By webhook, what is sending it lanes of runs here."""
+        self._of_no_run: set[asyncio.Task[None]] = set()
+        """What is sending other lanes here."""
 
     async def look(self) -> None:
         """Read what is new, and have sent what is due; does not wait for what is being sent. Raises
@@ -129,21 +133,21 @@ class WebhookKeeper:
             while await self._spread():
                 await self._claim()
             await self._claim()
-        if clock.boottime() - self._tidied_at >= TIDY_SECONDS:
-            self._tidied_at = clock.boottime()
-            await self._tidy()
 
     async def until_idle(self) -> None:
         """Wait until nothing is being sent here."""
-        while tasks := [task for sending in self._sending.values() for task in sending.tasks]:
+        while tasks := self._tasks():
             await asyncio.wait(tasks)
 
     async def close(self) -> None:
         """Break off what is being sent, with its results written down and its lanes given back."""
-        tasks = [task for sending in self._sending.values() for task in sending.tasks]
+        tasks = self._tasks()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [task for tasks in (self._of_no_run, *self._runs.values()) for task in tasks]
 
     async def _spread(self) -> bool:
         """Read a part of what each webhook has not read yet; return whether there was anything."""
@@ -156,20 +160,21 @@ class WebhookKeeper:
         return found > 0
 
     async def _claim(self) -> None:
-        busy = {webhook_id: len(sending.tasks) for webhook_id, sending in self._sending.items() if sending.tasks}
+        busy = {webhook_id: len(tasks) for webhook_id, tasks in self._runs.items() if tasks}
         async with self._database.connection() as connection:
             lanes = await store.claim(connection, busy, most=LANES, lease=self._lease)
         for lane in lanes:
-            tasks = self._sending[lane.webhook_id].tasks
+            tasks = self._of_no_run if lane.lane == store.NO_RUN else self._runs[lane.webhook_id]
             task = asyncio.create_task(self._send(lane), name=f"webhook {lane.webhook_id}")
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
     async def _send(self, lane: Lane) -> None:
-        """Send a lane until it is empty, fails, or is another's."""
+        """Send a lane until it is empty, fails, or is another's; after each batch, in its place, the one that has been
+        due for longest."""
         try:
             while await self._batch(lane):
-                pass
+                lane = await self._next(lane)
         except asyncio.CancelledError:
             await self._give_back(lane, 0)
             raise
@@ -181,6 +186,12 @@ class WebhookKeeper:
             await self._give_back(lane, TROUBLE_SECONDS)
         except Exception:  # noqa: BLE001 - told with its traceback; it must not keep other messages from being sent
             _log.exception("webhook_not_sent", webhook_id=lane.webhook_id)
+
+    async def _next(self, lane: Lane) -> Lane:
+        if lane.lane == store.NO_RUN:
+            return lane
+        async with self._database.transaction() as connection:
+            return await store.make_room(connection, lane, lease=self._lease) or lane
 
     async def _give_back(self, lane: Lane, seconds: float) -> None:
         try:
@@ -217,42 +228,50 @@ class WebhookKeeper:
                 delivered.append((one.id, answer.status or 0))
         finally:
             # when it is broken off too
-            going_on = await self._settle(lane, delivered, failed)
+            going_on = await self._settle(lane, target.url, delivered, failed)
         return going_on
 
     async def _settle(
-        self, lane: Lane, delivered: list[tuple[int, int]], failed: tuple[Waiting, Answer] | None
+        self, lane: Lane, url: str, delivered: list[tuple[int, int]], failed: tuple[Waiting, Answer] | None
     ) -> bool:
         failure = None if failed is None else self._failure(*failed)
         async with self._database.transaction() as connection:
             going_on = await store.settle(connection, lane, delivered, failure)
-            if failure is not None and failure.status == GONE:
-                reason = f"the receiver answered {GONE} Gone"
-                account_id = await webhooks_store.switch_off(connection, lane.webhook_id, reason)
-                if account_id is not None:
-                    await history.append(
-                        connection,
-                        account_id,
-                        "webhook",
-                        "switched_off",
-                        actor=ACTOR,
-                        webhook_id=lane.webhook_id,
-                        reason=reason,
-                    )
+        counts = going_on is not None
+        if counts and failure is not None and failure.status == GONE:
+            await self._switch_off(lane.webhook_id, url)
         self._counts.delivered += len(delivered)
         if failure is not None:
             self._counts.failed += 1
-            self._counts.dead += failure.dead
-            log = _log.error if failure.dead else _log.warning
+            dead = failure.dead and counts
+            self._counts.dead += dead
+            log = _log.error if dead else _log.warning
             log(
-                "webhook_message_dead" if failure.dead else "webhook_message_failed",
+                "webhook_message_dead" if dead else "webhook_message_failed",
                 webhook_id=lane.webhook_id,
                 delivery_id=failure.delivery_id,
                 problem=failure.problem,
                 status=failure.status,
-                again_in_seconds=None if failure.dead else round(failure.pause_seconds, 1),
+                again_in_seconds=None if dead else round(failure.pause_seconds, 1),
             )
-        return going_on
+        return bool(going_on)
+
+    async def _switch_off(self, webhook_id: str, url: str) -> None:
+        """Tell a webhook nothing more, unless it has another address by now than the one that has answered so."""
+        reason = f"the receiver answered {GONE} Gone"
+        # not with what has come of the tries, which locks the lane: whoever changes a webhook locks that first
+        async with self._database.transaction() as connection:
+            account_id = await webhooks_store.switch_off(connection, webhook_id, reason, url=url)
+            if account_id is not None:
+                await history.append(
+                    connection,
+                    account_id,
+                    "webhook",
+                    "switched_off",
+                    actor=ACTOR,
+                    webhook_id=webhook_id,
+                    reason=reason,
+                )
 
     def _failure(self, one: Waiting, answer: Answer) -> Failure:
         return Failure(
@@ -263,14 +282,15 @@ class WebhookKeeper:
             pause_seconds=pause_seconds(one.tries + 1, asked=answer.retry_after, draw=self._draw()),
         )
 
-    async def _tidy(self) -> None:
-        """Give up what has waited too long, and delete what is kept no longer."""
+    async def tidy(self) -> None:
+        """Give up what has waited too long, and delete what is kept no longer. Raises DatabaseUnavailableError."""
         while True:
             async with self._database.transaction() as connection:
                 given_up = await store.expire(connection, older_than=RETRIED_FOR, limit=TIDY_LOT)
-                gone = await store.tidy(connection, delivered=DELIVERED_KEPT, dead=DEAD_KEPT, limit=TIDY_LOT)
             if given_up:
                 self._counts.dead += len(given_up)
                 _log.error("webhook_messages_dead", count=len(given_up), webhook_ids=sorted(set(given_up)))
+            async with self._database.transaction() as connection:
+                gone = await store.tidy(connection, delivered=DELIVERED_KEPT, dead=DEAD_KEPT, limit=TIDY_LOT)
             if max(len(given_up), gone) < TIDY_LOT:
                 return

@@ -51,11 +51,13 @@ class WebhookPost:
         self._private_hosts = PrivateHosts(private_hosts, setting=SETTING)
         self._answer_seconds = answer_seconds
         self._session: aiohttp.ClientSession | None = None
+        self._resolver: PublicResolver | None = None
 
     async def __aenter__(self) -> Self:
+        self._resolver = PublicResolver(self._private_hosts)
         self._session = aiohttp.ClientSession(
             # no limit: a receiver that hangs must not keep others waiting; its lanes bound it
-            connector=aiohttp.TCPConnector(limit=0, resolver=PublicResolver(self._private_hosts)),
+            connector=aiohttp.TCPConnector(limit=0, resolver=self._resolver),
             timeout=aiohttp.ClientTimeout(total=self._answer_seconds),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -66,7 +68,9 @@ class WebhookPost:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._session is not None  # noqa: S101 - entered
+        assert self._resolver is not None  # noqa: S101 - entered
         await self._session.close()
+        await self._resolver.close()
 
     async def post(self, url: str, secrets: Sequence[bytes], message_id: str, body: bytes) -> Answer:
         """Send a message to an address, signed with each of the secrets; whatever happens is an answer."""

@@ -117,7 +117,7 @@ async def change_webhook(
         present = await _found(connection, webhook_id, account_id, iid, lock=True)
         changed = await store.change(
             connection,
-            webhook_id,
+            present,
             url=present.url if url is None else url,
             events=present.events if events is None else read_events(events)[0],
             enabled=present.enabled if enabled is None else enabled,

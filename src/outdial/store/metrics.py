@@ -23,7 +23,7 @@ class Live:
     held: dict[str, int] = field(default_factory=dict)
     """Active runs that wait, by what for."""
     webhook_dead: int = 0
-    """Messages of webhooks that were given up."""
+    """Messages of webhooks that were given up; ``webhook_deliveries.DEAD_COUNTED``: so many or more."""
     webhook_oldest_seconds: float = 0.0
     """How long the oldest message that waits has been waiting."""
 

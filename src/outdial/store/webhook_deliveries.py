@@ -22,6 +22,12 @@ from outdial.store.database import Connection
 SEALS_AT_ONCE: Final = 10
 """Read in one transaction: at most 5,000 rows."""
 
+NO_RUN: Final = 0
+"""The lane of what belongs to no run, opt-outs among it."""
+
+DEAD_COUNTED: Final = 10_000
+"""Dead messages that are counted for ``/metrics``; more are not told apart, and would have to be read each time."""
+
 _EVENT: Final = f"""
     CASE WHEN h.action = 'attempt' AND h.to_state IN ('ended', 'unknown') THEN '{WebhookEvent.ATTEMPT_ENDED}'
          WHEN h.action = 'opt_out' AND h.to_state = 'listed' THEN '{WebhookEvent.OPT_OUT_LISTED}'
@@ -185,19 +191,22 @@ async def spread(connection: Connection, webhook_id: str, *, most_waiting: int) 
 
 
 async def claim(connection: Connection, busy: Mapping[str, int], *, most: int, lease: timedelta) -> list[Lane]:
-    """Take lanes that are due and that nobody sends, up to ``most`` of each webhook, those counted that are ``busy``
-    here already."""
+    """Take lanes that are due and that nobody sends: of each webhook up to ``most`` runs, those counted that are
+    ``busy`` here already, and the lane of no run besides, which no run can keep waiting."""
     rows = await connection.fetch(
         """
         UPDATE webhook_lanes l SET lease = gen_random_uuid()::text, lease_until = clock_timestamp() + $4::interval
           FROM (SELECT w.id AS webhook_id, due.lane
                   FROM webhooks w
                   LEFT JOIN unnest($1::text[], $2::integer[]) AS b (id, count) ON b.id = w.id
+                 CROSS JOIN LATERAL (VALUES (false, greatest($3 - coalesce(b.count, 0), 0)), (true, 1)
+                                    ) AS place (of_no_run, count)
                  CROSS JOIN LATERAL (
                        SELECT x.lane FROM webhook_lanes x
-                        WHERE x.webhook_id = w.id AND x.next_try_at <= clock_timestamp()
+                        WHERE x.webhook_id = w.id AND (x.lane = $5) = place.of_no_run
+                          AND x.next_try_at <= clock_timestamp()
                           AND (x.lease_until IS NULL OR x.lease_until <= clock_timestamp())
-                        ORDER BY x.next_try_at, x.lane LIMIT greatest($3 - coalesce(b.count, 0), 0)
+                        ORDER BY x.next_try_at, x.lane LIMIT place.count
                           FOR UPDATE SKIP LOCKED) due
                  WHERE w.enabled AND w.removed_at IS NULL) taken
          WHERE l.webhook_id = taken.webhook_id AND l.lane = taken.lane
@@ -207,8 +216,45 @@ async def claim(connection: Connection, busy: Mapping[str, int], *, most: int, l
         list(busy.values()),
         most,
         lease,
+        NO_RUN,
     )
     return [Lane(**row) for row in rows]
+
+
+async def make_room(connection: Connection, lane: Lane, *, lease: timedelta) -> Lane | None:
+    """Give a run's lane back, within the caller's transaction, for the lane of another run of the webhook that has been
+    due for longest, and return that; None, and nothing is changed, when none is, or this lease is lost.
+
+    What is given back is due at once, behind all that are due already. Of other lanes only those are looked at that
+    nobody has locked: two that make room for each other must not wait for each other.
+    """
+    mine = await connection.fetchval(
+        "SELECT true FROM webhook_lanes WHERE webhook_id = $1 AND lane = $2 AND lease = $3 FOR UPDATE",
+        lane.webhook_id,
+        lane.lane,
+        lane.lease,
+    )
+    if mine is None:
+        return None
+    row = await connection.fetchrow(
+        """
+        UPDATE webhook_lanes l SET lease = gen_random_uuid()::text, lease_until = clock_timestamp() + $3::interval
+          FROM (SELECT x.lane FROM webhook_lanes x
+                 WHERE x.webhook_id = $1 AND x.lane NOT IN ($2, $4) AND x.next_try_at <= clock_timestamp()
+                   AND (x.lease_until IS NULL OR x.lease_until <= clock_timestamp())
+                 ORDER BY x.next_try_at, x.lane LIMIT 1 FOR UPDATE SKIP LOCKED) due
+         WHERE l.webhook_id = $1 AND l.lane = due.lane
+        RETURNING l.webhook_id, l.lane, l.lease
+        """,
+        lane.webhook_id,
+        lane.lane,
+        lease,
+        NO_RUN,
+    )
+    if row is None:
+        return None
+    await release(connection, lane, pause_seconds=0)
+    return Lane(**row)
 
 
 async def renew(connection: Connection, lane: Lane, *, lease: timedelta) -> bool:
@@ -283,12 +329,12 @@ def _waiting_of(row: asyncpg.Record) -> Waiting:
 
 async def settle(
     connection: Connection, lane: Lane, delivered: Sequence[tuple[int, int]], failure: Failure | None
-) -> bool:
+) -> bool | None:
     """Write down, within the caller's transaction, what came of some tries: the ids that were delivered, each with its
-    status, and the one that failed after them. Returns whether the lane is still to be sent by this lease.
+    status, and the one that failed after them. Returns whether the lane is still to be sent by this lease; None when
+    the lease is lost: nothing is written then, and whoever has it sends all of it again.
 
-    An empty lane goes; after a failure it is given back, to be taken by anybody after the pause. Nothing is written
-    when the lease is lost: whoever has it sends all of it again.
+    An empty lane goes; after a failure it is given back, to be taken by anybody after the pause.
     """
     mine = await connection.fetchval(
         "SELECT true FROM webhook_lanes WHERE webhook_id = $1 AND lane = $2 AND lease = $3 FOR UPDATE",
@@ -297,7 +343,7 @@ async def settle(
         lane.lease,
     )
     if mine is None:
-        return False
+        return None
     if delivered:
         await connection.execute(
             """
@@ -415,7 +461,8 @@ async def replay(connection: Connection, webhook_id: str, *, limit: int, deliver
 
 
 async def expire(connection: Connection, *, older_than: timedelta, limit: int) -> list[str]:
-    """Give up to so many messages up that have waited too long, tried or behind others; return their webhooks."""
+    """Give up to so many messages up that have waited too long, tried or behind others; return their webhooks. What
+    waits for a webhook that is switched off is kept, see ``webhooks.change``."""
     rows = await connection.fetch(
         """
         WITH lot AS MATERIALIZED (
@@ -425,7 +472,7 @@ async def expire(connection: Connection, *, older_than: timedelta, limit: int) -
                     WHERE d.webhook_id = w.id AND d.state = 'waiting'
                       AND d.waiting_since < clock_timestamp() - $1::interval
                     ORDER BY d.id LIMIT $2 FOR UPDATE SKIP LOCKED) old
-             WHERE w.removed_at IS NULL
+             WHERE w.enabled AND w.removed_at IS NULL
              LIMIT $2
         )
         UPDATE webhook_deliveries d
@@ -441,45 +488,62 @@ async def expire(connection: Connection, *, older_than: timedelta, limit: int) -
 
 
 async def tidy(connection: Connection, *, delivered: timedelta, dead: timedelta, limit: int) -> int:
-    """Delete up to so many messages that are kept no longer, and everything of webhooks that are removed; return how
-    many."""
-    status = await connection.execute(
+    """Delete up to so many messages that are kept no longer, and up to so many of webhooks that are removed, with their
+    lanes; return how many messages. What another process deletes is left to it."""
+    # arrays: of rows to join with, the planner expects the limit, and reads the whole table
+    over = await connection.execute(
         """
-        DELETE FROM webhook_deliveries WHERE id IN (
+        DELETE FROM webhook_deliveries WHERE id = ANY (ARRAY(
             SELECT old.id FROM webhooks w
+             CROSS JOIN (VALUES ('delivered', $1::interval), ('dead', $2::interval)) AS kept (state, time)
              CROSS JOIN LATERAL (
-                   SELECT d.id FROM unnest(ARRAY['delivered', 'dead', 'waiting']) AS s (state)
-                    CROSS JOIN LATERAL (
-                          SELECT x.id FROM webhook_deliveries x
-                           WHERE x.webhook_id = w.id AND x.state = s.state
-                             AND (w.removed_at IS NOT NULL OR x.settled_at < clock_timestamp()
-                                  - CASE WHEN s.state = 'delivered' THEN $1::interval ELSE $2::interval END)
-                           ORDER BY x.id LIMIT $3) d) old
-             LIMIT $3)
+                   SELECT x.id FROM webhook_deliveries x
+                    WHERE x.webhook_id = w.id AND x.state = kept.state
+                      -- not clock_timestamp(), by which no index is read
+                      AND x.settled_at < statement_timestamp() - kept.time
+                    ORDER BY x.settled_at LIMIT $3 FOR UPDATE SKIP LOCKED) old
+             WHERE w.removed_at IS NULL
+             LIMIT $3))
         """,
         delivered,
         dead,
         limit,
     )
+    removed = await connection.execute(
+        """
+        DELETE FROM webhook_deliveries WHERE id = ANY (ARRAY(
+            SELECT old.id FROM webhooks w
+             CROSS JOIN LATERAL (
+                   SELECT x.id FROM webhook_deliveries x WHERE x.webhook_id = w.id LIMIT $1 FOR UPDATE SKIP LOCKED) old
+             WHERE w.removed_at IS NOT NULL
+             LIMIT $1))
+        """,
+        limit,
+    )
     await connection.execute(
         "DELETE FROM webhook_lanes l USING webhooks w WHERE w.id = l.webhook_id AND w.removed_at IS NOT NULL"
     )
-    return int(status.rpartition(" ")[2])
+    return sum(int(status.rpartition(" ")[2]) for status in (over, removed))
 
 
 async def troubles(connection: Connection) -> tuple[int, float]:
-    """Return, for ``/metrics``, how many messages are dead, and for how many seconds the oldest has been waiting."""
+    """Return, for ``/metrics``, how many messages are dead (``DEAD_COUNTED``: so many or more), and for how many
+    seconds the oldest has been waiting."""
     row = await connection.fetchrow(
         """
-        SELECT (SELECT count(*) FROM webhooks w JOIN webhook_deliveries d ON d.webhook_id = w.id
-                 WHERE w.removed_at IS NULL AND d.state = 'dead') AS dead,
+        SELECT (SELECT count(*) FROM (
+                    SELECT FROM webhooks w
+                     CROSS JOIN LATERAL (SELECT FROM webhook_deliveries d
+                                          WHERE d.webhook_id = w.id AND d.state = 'dead' LIMIT $1) one
+                     WHERE w.removed_at IS NULL LIMIT $1) found) AS dead,
                (SELECT extract(epoch FROM clock_timestamp() - min(first.waiting_since))::double precision
                   FROM webhook_lanes l JOIN webhooks w ON w.id = l.webhook_id
                  CROSS JOIN LATERAL (SELECT d.waiting_since FROM webhook_deliveries d
                                       WHERE d.webhook_id = l.webhook_id AND d.lane = l.lane AND d.state = 'waiting'
                                       ORDER BY d.id LIMIT 1) first
                  WHERE w.removed_at IS NULL) AS oldest
-        """
+        """,
+        DEAD_COUNTED,
     )
     assert row is not None  # noqa: S101 - an aggregate has a row
     return row["dead"], row["oldest"] or 0.0

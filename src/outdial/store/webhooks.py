@@ -118,22 +118,30 @@ async def by_id(
     return None if row is None else _webhook_of(row)
 
 
-async def change(connection: Connection, webhook_id: str, *, url: str, events: Sequence[str], enabled: bool) -> Webhook:
-    """Change one that the caller has locked. Switched on, it goes on at once where it was."""
+async def change(connection: Connection, before: Webhook, *, url: str, events: Sequence[str], enabled: bool) -> Webhook:
+    """Change one that the caller has locked, and read: ``before``. Switched on, it goes on at once where it was, and
+    what waits has as long again as if it had just come."""
     row = await connection.fetchrow(
         f"""
         UPDATE webhooks SET url = $2, events = $3, enabled = $4, disabled_reason = '', updated_at = clock_timestamp()
          WHERE id = $1 RETURNING {_COLUMNS}
         """,  # noqa: S608 - constants
-        webhook_id,
+        before.id,
         url,
         list(events),
         enabled,
     )
     # whoever has mended something should not have to wait for the pause to end
     await connection.execute(
-        "UPDATE webhook_lanes SET next_try_at = clock_timestamp() WHERE webhook_id = $1", webhook_id
+        "UPDATE webhook_lanes SET next_try_at = clock_timestamp() WHERE webhook_id = $1", before.id
     )
+    if enabled and not before.enabled:
+        await connection.execute(
+            """
+            UPDATE webhook_deliveries SET waiting_since = clock_timestamp() WHERE webhook_id = $1 AND state = 'waiting'
+            """,
+            before.id,
+        )
     assert row is not None  # noqa: S101 - the caller has locked it
     return _webhook_of(row)
 
@@ -161,15 +169,17 @@ async def remove(connection: Connection, webhook_id: str) -> None:
     )
 
 
-async def switch_off(connection: Connection, webhook_id: str, reason: str) -> str | None:
-    """Switch off one that is on, and return its account; None when it is off or removed already."""
+async def switch_off(connection: Connection, webhook_id: str, reason: str, *, url: str) -> str | None:
+    """Switch off one that is on and still has that address, and return its account; None when there is nothing to
+    switch off. The caller must hold no lane: whoever changes a webhook locks it before its lanes."""
     account_id: str | None = await connection.fetchval(
         """
         UPDATE webhooks SET enabled = false, disabled_reason = $2, updated_at = clock_timestamp()
-         WHERE id = $1 AND enabled AND removed_at IS NULL RETURNING account_id
+         WHERE id = $1 AND enabled AND removed_at IS NULL AND url = $3 RETURNING account_id
         """,
         webhook_id,
         reason,
+        url,
     )
     return account_id
 

@@ -47,6 +47,9 @@ CREATE TABLE webhook_deliveries (
     CHECK ((state = 'waiting') = (settled_at IS NULL))
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX webhook_deliveries_state ON webhook_deliveries (webhook_id, state, id);
+-- what is kept no longer, without reading what still is
+CREATE INDEX webhook_deliveries_settled ON webhook_deliveries (webhook_id, state, settled_at)
+    WHERE settled_at IS NOT NULL;
 CREATE INDEX webhook_deliveries_waiting ON webhook_deliveries (webhook_id, lane, id) WHERE state = 'waiting';
 
 -- What waits for one webhook of one run: sent one after the other, by one process at a time. A row is there as long as
