@@ -16,10 +16,13 @@ from engines import simulated
 from outdial.api.metrics import Metrics
 from outdial.core.model import EngineKind
 from outdial.core.pacing import CallerCaps
+from outdial.dialer import claim as claim_module
 from outdial.dialer.claim import claim
 from outdial.services import caller_ids, run_views, runs
 from outdial.services.webhook_keeper import WebhookCounts
 from outdial.store import engines, metrics, nodes, turns
+from outdial.store import reserve as reserve_store
+from outdial.store import runs as runs_store
 from outdial.store.nodes import NodeRow
 from outdial.store.reserve import Verdict
 from waiting import until
@@ -177,6 +180,48 @@ class TestShares:
         assert (await ask(stage, run)).places
         async with stage.database.connection() as connection:
             assert await connection.fetchval("SELECT count(*) FROM run_turns") == 0
+
+
+async def test_a_node_that_falls_silent_after_a_reservation_keeps_nobody_waiting(stage, monkeypatch):
+    """It is frozen, or its connection is, right after the database has answered: no lock may be left with it."""
+    first = await begin(stage, stage.campaign_id, priority=5)
+    second = await another(stage, phones(PEOPLE, area=556), priority=1)
+    for run in (first, second):
+        await ask(stage, run)
+    await hang_up(stage)
+    async with stage.database.connection() as connection:
+        await connection.execute("UPDATE rate_budgets SET next_at = clock_timestamp() - interval '1 day'")
+        await connection.execute("UPDATE run_turns SET share = 0")
+    real, silent, go_on = reserve_store.reserve, asyncio.Event(), asyncio.Event()
+
+    async def reserve(connection, run, node_id, wish):
+        answer = await real(connection, run, node_id, wish)
+        if run.id == first.id and answer[1]:
+            silent.set()
+            await go_on.wait()
+        return answer
+
+    monkeypatch.setattr(claim_module.store, "reserve", reserve)
+    frozen = asyncio.create_task(ask(stage, first))
+    try:
+        await asyncio.wait_for(silent.wait(), 20)
+        async with stage.database.connection() as connection:
+            # every lock that outlasts a statement belongs to a transaction
+            held = await connection.fetch(
+                "SELECT l.locktype, l.mode FROM pg_locks l JOIN pg_stat_activity s USING (pid) "
+                "WHERE s.datname = current_database() AND s.state = 'idle in transaction'"
+            )
+        assert held == []
+        async with stage.database.connection() as connection:
+            share = await connection.fetchval("SELECT share FROM run_turns WHERE run_id = $1", first.id)
+        # what it has taken is written down all the same
+        assert share > 0
+        async with stage.database.transaction() as connection:
+            await runs_store.lock_run(connection, first.id)
+        assert (await ask(stage, second, "n2")).verdict is Verdict.RESERVED
+    finally:
+        go_on.set()
+        await frozen
 
 
 async def test_a_node_dials_both_to_their_end_and_the_more_important_one_faster(database, secret_box, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, assert_never
 
@@ -117,20 +117,16 @@ async def claim(
             return Claim(Verdict.RESERVED, wait_seconds=min(max(seconds, 0.05), IDLE_SECONDS))
         plan = make_plan(run, trunk, facts, found, (uuid.uuid4() for _ in found), free=free, lead=lead)
         wish = plan.wish
+        if stand.others:
+            taken = tuple(shares.after(stand.own, stand.others, calls) for calls in range(1, len(wish.wanted) + 1))
+            wish = replace(wish, shares=taken, wants=wants)
         if not (wish.wanted or wish.denied or wish.deferred):
             if stand.others:
                 await _note(connection, run, facts, "", wants=wants)
             seconds = (plan.next_at - facts.now).total_seconds() - HORIZON_SECONDS
             return Claim(Verdict.RESERVED, wait_seconds=max(seconds, 0.001))
         asked.update(attempt_id for _, attempt_id in wish.wanted)
-        if wish.wanted and stand.others:
-            async with connection.transaction():
-                verdict, reserved = await store.reserve(connection, run, node_id, wish)
-                if verdict is Verdict.RESERVED:
-                    share = shares.after(stand.own, stand.others, len(reserved))
-                    await turns.charge(connection, run.id, share, wants=wants)
-        else:
-            verdict, reserved = await store.reserve(connection, run, node_id, wish)
+        verdict, reserved = await store.reserve(connection, run, node_id, wish)
     people = {candidate.contact_id: candidate for candidate in found}
     places = tuple(
         Place(attempt_id, people[contact_id], heard + (at + lead - facts.now).total_seconds())

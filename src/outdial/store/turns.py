@@ -27,6 +27,19 @@ TURNS: Final = """
 """
 """The active runs of the trunk ``$2``, each as an array that :func:`stands` reads."""
 
+CHARGE: Final = """
+    INSERT INTO run_turns (run_id, share, wants_until)
+    SELECT $1, ($19::double precision[])[cardinality(attempt_ids)],
+           CASE WHEN $20::boolean THEN clock_timestamp() + $21::double precision * interval '1 second'
+                ELSE '-infinity' END
+      FROM reserved
+     WHERE verdict = 'reserved' AND cardinality(attempt_ids) > 0 AND cardinality($19::double precision[]) > 0
+        ON CONFLICT (run_id) DO UPDATE
+       SET share = excluded.share, wants_until = excluded.wants_until
+"""
+"""Write down, in the statement that reserves, the share that run ``$1`` has then: the one of ``$19`` for as many calls
+as there are in ``reserved``; and whether, ``$20``, it wants more, for ``$21`` seconds."""
+
 _NOTHING: Final = Turn(weight=1, share=0.0, wants=False)
 
 
@@ -72,22 +85,6 @@ def stands(rows: list[list[Any]] | None, run_id: int, *, now: datetime) -> Stand
 
 def _instant(text: str | None) -> datetime | None:
     return None if text is None or text == "-infinity" else datetime.fromisoformat(text)
-
-
-async def charge(connection: Connection, run_id: int, share: float, *, wants: bool) -> None:
-    """Write down, in the transaction that reserves, what share a run has taken, and whether it wants more."""
-    await connection.execute(
-        """
-        INSERT INTO run_turns (run_id, share, wants_until)
-        VALUES ($1, $2, CASE WHEN $3 THEN clock_timestamp() + $4 * interval '1 second' ELSE '-infinity' END)
-            ON CONFLICT (run_id) DO UPDATE
-           SET share = excluded.share, wants_until = excluded.wants_until
-        """,
-        run_id,
-        share,
-        wants,
-        WANTS_SECONDS,
-    )
 
 
 async def held(connection: Connection, run_id: int, *, by: str, wants: bool, share: float) -> None:
