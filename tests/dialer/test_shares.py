@@ -88,6 +88,16 @@ async def hang_up(stage, *, count: int = 1000, disposition: str = "busy") -> Non
         )
 
 
+async def rate_is_free(stage) -> None:
+    async with stage.database.connection() as connection:
+        await connection.execute("UPDATE rate_budgets SET next_at = clock_timestamp() - interval '1 day'")
+
+
+async def share_of(stage, run) -> float:
+    async with stage.database.connection() as connection:
+        return await connection.fetchval("SELECT coalesce(max(share), 0) FROM run_turns WHERE run_id = $1", run.id)
+
+
 async def held_by(stage, run) -> str | None:
     async with stage.database.connection() as connection:
         return await turns.held_by(connection, run.id)
@@ -174,6 +184,72 @@ class TestShares:
 
         await until(all_of_them)
         assert await held_by(stage, fast) is None
+
+    async def test_what_is_called_while_the_other_wants_nothing_is_not_made_good(self, stage, monkeypatch):
+        """The other is active and outside its hours: all of its people are deferred."""
+        monkeypatch.setattr(turns, "WANTS_SECONDS", 600.0)
+        early = await begin(stage, stage.campaign_id, priority=1)
+        late = await another(stage, phones(PEOPLE, area=556), priority=5)
+        async with stage.database.connection() as connection:
+            await connection.execute(
+                "UPDATE run_contacts SET state = 'waiting', not_before = clock_timestamp() + interval '1 day' "
+                "WHERE run_id = $1",
+                late.id,
+            )
+        await ask(stage, late)
+        while await taken(stage, early) < 40:
+            await ask(stage, early)
+            await rate_is_free(stage)
+        assert await share_of(stage, early) == 0
+        async with stage.database.connection() as connection:
+            await connection.execute(
+                "UPDATE run_contacts SET not_before = clock_timestamp() WHERE run_id = $1", late.id
+            )
+        await ask(stage, late)
+        assert await taken(stage, late) > 0
+
+    @pytest.mark.parametrize("slow", [False, True])
+    async def test_an_old_share_keeps_no_run_from_its_turn(self, stage, monkeypatch, slow):
+        """The other began while this one, far ahead from another time, wanted nothing."""
+        monkeypatch.setattr(turns, "WANTS_SECONDS", 600.0)
+        old = await begin(stage, stage.campaign_id, priority=1)
+        new = await another(stage, phones(PEOPLE, area=556), priority=5)
+        trunk = replace(stage.trunk, calls_per_second=1.0)
+        async with stage.database.connection() as connection:
+            await connection.execute("INSERT INTO run_turns (run_id, share) VALUES ($1, 5000)", old.id)
+            if slow:
+                await connection.execute("UPDATE runs SET calls_per_second = 0.1 WHERE id = $1", old.id)
+        old = (await runs.progress(stage.database, old.id)).run
+        await ask(stage, new, trunk=trunk)
+        for _ in range(10):
+            for run in (old, new):
+                await rate_is_free(stage)
+                await ask(stage, run, trunk=trunk)
+        assert await taken(stage, old) >= 1
+        assert await taken(stage, new) >= 5
+
+    async def test_whose_turn_it_is_not_and_who_has_nobody_to_dial_wants_nothing_and_completes(self, stage):
+        done = await begin(stage, stage.campaign_id, priority=1)
+        other = await another(stage, phones(PEOPLE, area=556), priority=5)
+        for run in (done, other):
+            await ask(stage, run)
+        async with stage.database.connection() as connection:
+            await connection.execute(
+                "UPDATE run_contacts SET state = 'done', done_reason = 'reached' WHERE run_id = $1", done.id
+            )
+            await connection.execute(
+                "UPDATE run_turns SET share = share + 100, wants_until = clock_timestamp() + interval '1.9 seconds' "
+                "WHERE run_id = $1",
+                done.id,
+            )
+            await connection.execute(
+                "UPDATE run_turns SET wants_until = clock_timestamp() + interval '1 hour' WHERE run_id = $1", other.id
+            )
+        assert (await ask(stage, done)).exhausted
+        async with stage.database.connection() as connection:
+            assert await connection.fetchval(
+                "SELECT wants_until = '-infinity' FROM run_turns WHERE run_id = $1", done.id
+            )
 
     async def test_a_run_alone_writes_nothing(self, stage):
         run = await begin(stage, stage.campaign_id, priority=5)

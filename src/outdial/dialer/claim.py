@@ -91,40 +91,32 @@ async def claim(
         limits, stand = caps(run, trunk, **facts.counts()), facts.stand
         free = room(limits, wanted=LARGEST_CLAIM)
         if free == 0:
-            by = full(limits) or ""
-            # who is full by itself leaves the lines to others
-            wants = by == TRUNK and (stand.own.wants or await _somebody(connection, run, trunk, facts))
-            await _note(connection, run, facts, by, wants=wants)
-            return Claim(Verdict.RESERVED, wait_seconds=SHARED_SECONDS if wants and stand.others else IDLE_SECONDS)
-        wants = _wants(run, trunk, facts)
-        lines = min(_trunk_rate(trunk, facts) * HORIZON_SECONDS, trunk.max_channels - facts.trunk_live)
-        ahead = shares.step(stand.own, stand.others, lines=lines)
-        may = shares.allowance(stand.own, stand.others, step=ahead)
-        if may == 0:
-            # to take turns is no waiting; to have none for a second is
-            by = "" if stand.wants_freshly(facts.now) else TURN
-            await _note(connection, run, facts, by, wants=stand.own.wants)
+            return await _full(connection, run, trunk, facts, full(limits) or "")
+        own = _placed(trunk, facts)
+        may = _allowance(own, trunk, facts)
+        if may == 0 and stand.wants_freshly(facts.now):
+            await _note(connection, run, trunk, facts, "", wants=True)
             return Claim(Verdict.RESERVED, wait_seconds=TURN_SECONDS)
+        # of whom it is not the turn, it is still looked at whether there is anybody to dial: others wait for it
         free = free if may is None else min(free, may)
-        found = await store.candidates(connection, run, LARGEST_SCREENING if many else free, facts.limits)
+        most = LARGEST_SCREENING if many else free or LARGEST_CLAIM
+        found = await store.candidates(connection, run, most, facts.limits)
         if not found:
-            if stand.own.wants:
-                await _note(connection, run, facts, "", wants=False)
-            due = await store.next_due(connection, run.id)
-            if due is None:
-                return Claim(Verdict.RESERVED, wait_seconds=IDLE_SECONDS, exhausted=True)
-            seconds = (due - facts.now).total_seconds()
-            return Claim(Verdict.RESERVED, wait_seconds=min(max(seconds, 0.05), IDLE_SECONDS))
+            return await _nobody(connection, run, trunk, facts)
         plan = make_plan(run, trunk, facts, found, (uuid.uuid4() for _ in found), free=free, lead=lead)
         wish = plan.wish
         if stand.others:
-            taken = tuple(shares.after(stand.own, stand.others, calls) for calls in range(1, len(wish.wanted) + 1))
+            # one that is slow by itself wants a line too while its turn is all that it waits for
+            wants = plan.allowed > 0 and (_wants(run, trunk, facts) or (may == 0 and _is_ready(facts)))
+            taken = tuple(shares.after(own, stand.others, calls) for calls in range(1, len(wish.wanted) + 1))
             wish = replace(wish, shares=taken, wants=wants)
+            if not wish.wanted:
+                # to take turns is no waiting; to have none for a second is
+                by = TURN if may == 0 and wants and stand.own.wants else ""
+                await _note(connection, run, trunk, facts, by, wants=wants)
         if not (wish.wanted or wish.denied or wish.deferred):
-            if stand.others:
-                await _note(connection, run, facts, "", wants=wants)
             seconds = (plan.next_at - facts.now).total_seconds() - HORIZON_SECONDS
-            return Claim(Verdict.RESERVED, wait_seconds=max(seconds, 0.001))
+            return Claim(Verdict.RESERVED, wait_seconds=TURN_SECONDS if may == 0 else max(seconds, 0.001))
         asked.update(attempt_id for _, attempt_id in wish.wanted)
         verdict, reserved = await store.reserve(connection, run, node_id, wish)
     people = {candidate.contact_id: candidate for candidate in found}
@@ -133,7 +125,7 @@ async def claim(
         for (contact_id, attempt_id), at in zip(wish.wanted, plan.instants, strict=True)
         if attempt_id in reserved
     )
-    return Claim(verdict, places, screened_out=not wish.wanted)
+    return Claim(verdict, places, screened_out=plan.allowed == 0)
 
 
 def make_plan(
@@ -191,6 +183,26 @@ def make_plan(
     return Plan(wish, instants, next_at, len(allowed))
 
 
+async def _full(connection: Connection, run: Run, trunk: Trunk, facts: Facts, by: str) -> Claim:
+    """Return what a claim comes to for which there is no line."""
+    stand = facts.stand
+    # who is full by itself leaves the lines to others
+    wants = by == TRUNK and (stand.own.wants or await _somebody(connection, run, trunk, facts))
+    await _note(connection, run, trunk, facts, by, wants=wants)
+    return Claim(Verdict.RESERVED, wait_seconds=SHARED_SECONDS if wants and stand.others else IDLE_SECONDS)
+
+
+async def _nobody(connection: Connection, run: Run, trunk: Trunk, facts: Facts) -> Claim:
+    """Return what a claim comes to for which there is nobody to dial."""
+    if facts.stand.own.wants:
+        await _note(connection, run, trunk, facts, "", wants=False)
+    due = await store.next_due(connection, run.id)
+    if due is None:
+        return Claim(Verdict.RESERVED, wait_seconds=IDLE_SECONDS, exhausted=True)
+    seconds = (due - facts.now).total_seconds()
+    return Claim(Verdict.RESERVED, wait_seconds=min(max(seconds, 0.05), IDLE_SECONDS))
+
+
 async def _somebody(connection: Connection, run: Run, trunk: Trunk, facts: Facts) -> bool:
     """Whether a run that shares its trunk has somebody to dial who only wants a line."""
     if not facts.stand.others:
@@ -199,11 +211,26 @@ async def _somebody(connection: Connection, run: Run, trunk: Trunk, facts: Facts
     return make_plan(run, trunk, facts, found, iter(()), free=0).allowed > 0
 
 
-async def _note(connection: Connection, run: Run, facts: Facts, by: str, *, wants: bool) -> None:
-    """Write down what holds the run back, where that is news."""
+async def _note(connection: Connection, run: Run, trunk: Trunk, facts: Facts, by: str, *, wants: bool) -> None:
+    """Write down what holds the run back, where that is news, and where it goes on from, where it had another share."""
+    stand, share = facts.stand, _placed(trunk, facts).share
+    moved = share < stand.own.share
+    if moved or not stand.is_known(by=by, wants=wants, now=facts.now):
+        await turns.held(connection, run.id, by=by, wants=wants, share=share, moved=moved)
+
+
+def _allowance(own: shares.Turn, trunk: Trunk, facts: Facts) -> int | None:
+    """Return how many calls the run may take beside the others; None: as many as there are."""
+    lines = min(_trunk_rate(trunk, facts) * HORIZON_SECONDS, trunk.max_channels - facts.trunk_live)
+    others = facts.stand.others
+    return shares.allowance(own, others, step=shares.step(own, others, lines=lines))
+
+
+def _placed(trunk: Trunk, facts: Facts) -> shares.Turn:
+    """Return how the run stands, its share being the one from which it goes on."""
     stand = facts.stand
-    if not stand.is_known(by=by, wants=wants, now=facts.now):
-        await turns.held(connection, run.id, by=by, wants=wants, share=shares.begins_at(stand.own, stand.others))
+    longest = max(shares.LEAST_STEP, min(trunk.calls_per_second * HORIZON_SECONDS, trunk.max_channels))
+    return replace(stand.own, share=shares.begins_at(stand.own, stand.others, longest=longest))
 
 
 def _trunk_rate(trunk: Trunk, facts: Facts) -> float:
@@ -220,6 +247,12 @@ def _wants(run: Run, trunk: Trunk, facts: Facts) -> bool:
     weights = facts.stand.own.weight + sum(other.weight for other in facts.stand.others if other.wants)
     part = _trunk_rate(trunk, facts) * facts.stand.own.weight / weights
     return all(rate >= part for rate in _own_rates(run, facts))
+
+
+def _is_ready(facts: Facts) -> bool:
+    """Whether the run's own rates let a call leave now."""
+    seen = (at for at in (facts.run_next_at, facts.caller_next_at) if at is not None)
+    return all((at - facts.now).total_seconds() <= HORIZON_SECONDS for at in seen)
 
 
 def _run_cap(run: Run, trunk: Trunk) -> int:

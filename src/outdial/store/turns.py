@@ -87,17 +87,16 @@ def _instant(text: str | None) -> datetime | None:
     return None if text is None or text == "-infinity" else datetime.fromisoformat(text)
 
 
-async def held(connection: Connection, run_id: int, *, by: str, wants: bool, share: float) -> None:
+async def held(connection: Connection, run_id: int, *, by: str, wants: bool, share: float, moved: bool) -> None:
     """Write down what holds a run back, empty: nothing new; and whether it wants lines, at which share it begins where
-    it had wanted none before."""
+    it had wanted none before, or where it is ``moved`` there though it had."""
     await connection.execute(
         """
         INSERT INTO run_turns AS t (run_id, share, wants_until, held_by, held_until)
         VALUES ($1, $4, CASE WHEN $3 THEN clock_timestamp() + $5 * interval '1 second' ELSE '-infinity' END, $2,
                 CASE WHEN $2 <> '' THEN clock_timestamp() + $5 * interval '1 second' ELSE '-infinity' END)
             ON CONFLICT (run_id) DO UPDATE
-           SET share = CASE WHEN t.wants_until > clock_timestamp() THEN t.share
-                            ELSE greatest(t.share, excluded.share) END,
+           SET share = CASE WHEN t.wants_until > clock_timestamp() AND NOT $6 THEN t.share ELSE excluded.share END,
                wants_until = excluded.wants_until,
                held_by = CASE WHEN $2 <> '' THEN excluded.held_by ELSE t.held_by END,
                held_until = CASE WHEN $2 <> '' THEN excluded.held_until ELSE t.held_until END
@@ -107,6 +106,7 @@ async def held(connection: Connection, run_id: int, *, by: str, wants: bool, sha
         wants,
         share,
         WANTS_SECONDS,
+        moved,
     )
 
 
