@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outdial.core.shares import LEAST_STEP, Turn, after, allowance, begins_at, step
+from outdial.core.shares import LEAST_STEP, Turn, after, allowance, begins_at, step, wait
 
 WEIGHTS = st.lists(st.integers(1, 5), min_size=2, max_size=6)
 
@@ -207,3 +207,13 @@ def test_a_step_is_a_part_of_the_lines_there_are_and_one_call_at_least():
     assert step(own, [other], lines=20) == 12.5
     assert step(own, [replace(other, wants=False)], lines=20) == 20.0
     assert step(other, [own], lines=1) == 1.0
+
+
+def test_the_more_wait_the_more_seldom_each_looks_and_never_before_there_is_a_slot():
+    wanting, idle = Turn(1, 0.0, wants=True), Turn(1, 0.0, wants=False)
+    assert wait([wanting, idle], each=0.05, slot_seconds=0.0) == 0.05
+    assert wait([wanting] * 10 + [idle], each=0.05, slot_seconds=0.0) == 0.5
+    assert wait([wanting], each=0.05, slot_seconds=0.7) == 0.7
+    assert wait([wanting] * 100, each=0.05, slot_seconds=0.0) == 1.0
+    assert wait([wanting], each=0.05, slot_seconds=40.0) == 1.0
+    assert wait([idle], each=0.05, slot_seconds=-1.0) == 0.05

@@ -16,8 +16,9 @@ from engines import simulated
 from outdial.api.metrics import Metrics
 from outdial.core.model import EngineKind
 from outdial.core.pacing import CallerCaps
+from outdial.core.shares import LONGEST_WAIT
 from outdial.dialer import claim as claim_module
-from outdial.dialer.claim import claim
+from outdial.dialer.claim import IDLE_SECONDS, SHARED_SECONDS, TURN_SECONDS, claim
 from outdial.services import caller_ids, run_views, runs
 from outdial.services.webhook_keeper import WebhookCounts
 from outdial.store import engines, metrics, nodes, turns
@@ -250,6 +251,25 @@ class TestShares:
             assert await connection.fetchval(
                 "SELECT wants_until = '-infinity' FROM run_turns WHERE run_id = $1", done.id
             )
+
+    async def test_who_waits_for_its_turn_looks_again_no_sooner_than_there_is_a_slot(self, stage, monkeypatch):
+        monkeypatch.setattr(turns, "WANTS_SECONDS", 600.0)
+        first = await begin(stage, stage.campaign_id, priority=5)
+        second = await another(stage, phones(PEOPLE, area=556), priority=1)
+        for run in (first, second):
+            await ask(stage, run)
+        async with stage.database.connection() as connection:
+            await connection.execute("UPDATE run_turns SET share = share + 100 WHERE run_id = $1", second.id)
+            await connection.execute("UPDATE rate_budgets SET next_at = clock_timestamp() - interval '1 day'")
+        full = replace(stage.trunk, max_channels=1)
+        assert (await ask(stage, second)).wait_seconds == TURN_SECONDS
+        assert (await ask(stage, first, trunk=full)).wait_seconds == SHARED_SECONDS
+        async with stage.database.connection() as connection:
+            await connection.execute("UPDATE rate_budgets SET next_at = clock_timestamp() + interval '1 hour'")
+        assert (await ask(stage, second)).wait_seconds == LONGEST_WAIT
+        assert (await ask(stage, first, trunk=full)).wait_seconds == LONGEST_WAIT
+        # whose turn it is says every second that it wants
+        assert (await ask(stage, first)).wait_seconds == IDLE_SECONDS
 
     async def test_a_run_alone_writes_nothing(self, stage):
         run = await begin(stage, stage.campaign_id, priority=5)

@@ -20,6 +20,9 @@ from typing import Final
 LEAST_STEP: Final = 1.0
 """Calls."""
 
+LONGEST_WAIT: Final = 1.0
+"""Seconds."""
+
 _ROUNDING: Final = 1e-6
 """Of a call: shares are sums of fractions."""
 
@@ -72,3 +75,11 @@ def after(own: Turn, others: Sequence[Turn], calls: int) -> float:
     """Return the share of a run, now where it goes on from, once it has taken so many calls more. What nobody else
     wants costs nothing."""
     return own.share + calls / own.weight if any(other.wants for other in others) else own.share
+
+
+def wait(others: Sequence[Turn], *, each: float, slot_seconds: float) -> float:
+    """Return after how many seconds a run that must wait for the others looks again: ``each`` for every one that wants,
+    so that all of them together look equally often however many they are; not before the trunk's next slot, in
+    ``slot_seconds``; and a second at most."""
+    wanting = sum(other.wants for other in others)
+    return min(max(each * max(1, wanting), slot_seconds), LONGEST_WAIT)

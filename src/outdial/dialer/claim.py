@@ -28,10 +28,11 @@ LARGEST_SCREENING: Final = 200
 NO_LEAD: Final = timedelta()
 
 TURN_SECONDS: Final = 0.05
-"""Wait before another look when it is another run's turn."""
+"""Wait before another look when it is another run's turn, for each of those that want lines."""
 
 SHARED_SECONDS: Final = 0.1
-"""Wait before another look at a trunk that is full and shared: whose call ends, the others are not told."""
+"""Wait before another look at a trunk that is full and shared, for each of those that want its lines: whose call ends,
+the others are not told."""
 
 TURN: Final = "turn"
 """What holds a run back: the runs it shares the lines of its trunk with."""
@@ -96,7 +97,7 @@ async def claim(
         may = _allowance(own, trunk, facts)
         if may == 0 and stand.wants_freshly(facts.now):
             await _note(connection, run, trunk, facts, "", wants=True)
-            return Claim(Verdict.RESERVED, wait_seconds=TURN_SECONDS)
+            return Claim(Verdict.RESERVED, wait_seconds=_wait(facts, TURN_SECONDS))
         # of whom it is not the turn, it is still looked at whether there is anybody to dial: others wait for it
         free = free if may is None else min(free, may)
         most = LARGEST_SCREENING if many else free or LARGEST_CLAIM
@@ -116,7 +117,11 @@ async def claim(
                 await _note(connection, run, trunk, facts, by, wants=wants)
         if not (wish.wanted or wish.denied or wish.deferred):
             seconds = (plan.next_at - facts.now).total_seconds() - HORIZON_SECONDS
-            return Claim(Verdict.RESERVED, wait_seconds=TURN_SECONDS if may == 0 else max(seconds, 0.001))
+            until_then = _wait(facts, TURN_SECONDS) if may == 0 else max(seconds, 0.001)
+            if stand.others:
+                # what it wants holds for a few seconds, and no longer than it is said again
+                until_then = min(until_then, IDLE_SECONDS)
+            return Claim(Verdict.RESERVED, wait_seconds=until_then)
         asked.update(attempt_id for _, attempt_id in wish.wanted)
         verdict, reserved = await store.reserve(connection, run, node_id, wish)
     people = {candidate.contact_id: candidate for candidate in found}
@@ -189,7 +194,9 @@ async def _full(connection: Connection, run: Run, trunk: Trunk, facts: Facts, by
     # who is full by itself leaves the lines to others
     wants = by == TRUNK and (stand.own.wants or await _somebody(connection, run, trunk, facts))
     await _note(connection, run, trunk, facts, by, wants=wants)
-    return Claim(Verdict.RESERVED, wait_seconds=SHARED_SECONDS if wants and stand.others else IDLE_SECONDS)
+    return Claim(
+        Verdict.RESERVED, wait_seconds=_wait(facts, SHARED_SECONDS) if wants and stand.others else IDLE_SECONDS
+    )
 
 
 async def _nobody(connection: Connection, run: Run, trunk: Trunk, facts: Facts) -> Claim:
@@ -209,6 +216,13 @@ async def _somebody(connection: Connection, run: Run, trunk: Trunk, facts: Facts
         return False
     found = await store.candidates(connection, run, LARGEST_CLAIM, facts.limits)
     return make_plan(run, trunk, facts, found, iter(()), free=0).allowed > 0
+
+
+def _wait(facts: Facts, each: float) -> float:
+    """Return after how many seconds a run that waits for those of its trunk looks again."""
+    slot = facts.now if facts.trunk_next_at is None else facts.trunk_next_at
+    seconds = (slot - facts.now).total_seconds() - HORIZON_SECONDS
+    return shares.wait(facts.stand.others, each=each, slot_seconds=seconds)
 
 
 async def _note(connection: Connection, run: Run, trunk: Trunk, facts: Facts, by: str, *, wants: bool) -> None:
