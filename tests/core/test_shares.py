@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outdial.core.shares import LEAST_STEP, Turn, after, allowance, begins_at, step, wait
+from outdial.core.shares import LEAST_STEP, LOOK_SECONDS, Turn, after, allowance, begins_at, patience, step, wait
 
 WEIGHTS = st.lists(st.integers(1, 5), min_size=2, max_size=6)
 
@@ -217,3 +217,9 @@ def test_the_more_wait_the_more_seldom_each_looks_and_never_before_there_is_a_sl
     assert wait([wanting] * 100, each=0.05, slot_seconds=0.0) == 1.0
     assert wait([wanting], each=0.05, slot_seconds=40.0) == 1.0
     assert wait([idle], each=0.05, slot_seconds=-1.0) == 0.05
+
+
+def test_the_others_are_patient_for_longer_than_a_run_waits_before_it_looks():
+    for wanting in (1, 2, 10, 1000):
+        others = [Turn(1, 0.0, wants=True)] * wanting
+        assert patience(wanting) >= wait(others, each=LOOK_SECONDS, slot_seconds=0.0) + 0.5

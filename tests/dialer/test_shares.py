@@ -14,6 +14,7 @@ import pytest
 from dialing import add_campaign, dialing, phones, set_stage, with_rules
 from engines import simulated
 from outdial.api.metrics import Metrics
+from outdial.core import shares
 from outdial.core.model import EngineKind
 from outdial.core.pacing import CallerCaps
 from outdial.core.shares import LONGEST_WAIT
@@ -47,6 +48,12 @@ async def stage(database, secret_box):
         for name in ("n1", "n2"):
             await nodes.register(connection, NodeRow(name, name, "h", 1, f"app-{name}", "e1"), ttl_seconds=600)
     return made
+
+
+def unhurried(monkeypatch) -> None:
+    """However slow this machine is: what a run wants holds, and the others wait for it."""
+    monkeypatch.setattr(turns, "WANTS_SECONDS", 600.0)
+    monkeypatch.setattr(shares, "PATIENCE_SECONDS", 600.0)
 
 
 async def begin(stage, campaign_id, *, priority: int):
@@ -94,6 +101,17 @@ async def rate_is_free(stage) -> None:
         await connection.execute("UPDATE rate_budgets SET next_at = clock_timestamp() - interval '1 day'")
 
 
+async def passed(stage) -> set[int]:
+    async with stage.database.connection() as connection:
+        rows = await connection.fetch("SELECT run_id FROM run_turns WHERE passed_since IS NOT NULL")
+    return {row["run_id"] for row in rows}
+
+
+async def pass_time(stage) -> None:
+    async with stage.database.connection() as connection:
+        await connection.execute("UPDATE run_turns SET passed_since = passed_since - interval '1 hour'")
+
+
 async def share_of(stage, run) -> float:
     async with stage.database.connection() as connection:
         return await connection.fetchval("SELECT coalesce(max(share), 0) FROM run_turns WHERE run_id = $1", run.id)
@@ -107,8 +125,7 @@ async def held_by(stage, run) -> str | None:
 class TestShares:
     async def test_lines_that_become_free_one_by_one_go_by_priority(self, stage, monkeypatch):
         """A trunk whose lines are all taken: each call that ends makes room for one, whoever asks first and oftener."""
-        # however slow this machine is
-        monkeypatch.setattr(turns, "WANTS_SECONDS", 600.0)
+        unhurried(monkeypatch)
         high = await begin(stage, stage.campaign_id, priority=5)
         low = await another(stage, phones(PEOPLE, area=556), priority=1)
         trunk = replace(stage.trunk, max_channels=1, calls_per_second=1.0)
@@ -143,8 +160,7 @@ class TestShares:
         assert await taken(stage, low) == before + 16
 
     async def test_whose_turn_it_is_not_waits_and_it_is_said(self, stage, monkeypatch):
-        # however slow this machine is
-        monkeypatch.setattr(turns, "WANTS_SECONDS", 600.0)
+        unhurried(monkeypatch)
         high = await begin(stage, stage.campaign_id, priority=5)
         low = await another(stage, phones(PEOPLE, area=556), priority=1)
         for run in (high, low):
@@ -188,7 +204,7 @@ class TestShares:
 
     async def test_what_is_called_while_the_other_wants_nothing_is_not_made_good(self, stage, monkeypatch):
         """The other is active and outside its hours: all of its people are deferred."""
-        monkeypatch.setattr(turns, "WANTS_SECONDS", 600.0)
+        unhurried(monkeypatch)
         early = await begin(stage, stage.campaign_id, priority=1)
         late = await another(stage, phones(PEOPLE, area=556), priority=5)
         async with stage.database.connection() as connection:
@@ -212,7 +228,7 @@ class TestShares:
     @pytest.mark.parametrize("slow", [False, True])
     async def test_an_old_share_keeps_no_run_from_its_turn(self, stage, monkeypatch, slow):
         """The other began while this one, far ahead from another time, wanted nothing."""
-        monkeypatch.setattr(turns, "WANTS_SECONDS", 600.0)
+        unhurried(monkeypatch)
         old = await begin(stage, stage.campaign_id, priority=1)
         new = await another(stage, phones(PEOPLE, area=556), priority=5)
         trunk = replace(stage.trunk, calls_per_second=1.0)
@@ -253,7 +269,7 @@ class TestShares:
             )
 
     async def test_who_waits_for_its_turn_looks_again_no_sooner_than_there_is_a_slot(self, stage, monkeypatch):
-        monkeypatch.setattr(turns, "WANTS_SECONDS", 600.0)
+        unhurried(monkeypatch)
         first = await begin(stage, stage.campaign_id, priority=5)
         second = await another(stage, phones(PEOPLE, area=556), priority=1)
         for run in (first, second):
@@ -270,6 +286,47 @@ class TestShares:
         assert (await ask(stage, first, trunk=full)).wait_seconds == LONGEST_WAIT
         # whose turn it is says every second that it wants
         assert (await ask(stage, first)).wait_seconds == IDLE_SECONDS
+
+    async def test_nobody_waits_long_for_one_that_could_take_a_call_and_does_not(self, stage, monkeypatch):
+        """Its node or its engine is slow, but still claims now and then."""
+        unhurried(monkeypatch)
+        slow = await begin(stage, stage.campaign_id, priority=5)
+        fast = await another(stage, phones(PEOPLE, area=556), priority=1)
+        for run in (slow, fast):
+            await ask(stage, run)
+        await rate_is_free(stage)
+        async with stage.database.connection() as connection:
+            await connection.execute("UPDATE run_turns SET share = share + 100 WHERE run_id = $1", fast.id)
+        assert not (await ask(stage, fast)).places
+        assert await passed(stage) == {slow.id}
+        # not at once
+        assert not (await ask(stage, fast)).places
+        await pass_time(stage)
+        assert (await ask(stage, fast)).places
+        # it comes back as one that had wanted nothing, and is waited for again
+        await rate_is_free(stage)
+        assert (await ask(stage, slow)).places
+        assert await passed(stage) == set()
+        assert await share_of(stage, slow) >= await share_of(stage, fast)
+
+    async def test_one_that_finds_no_line_when_it_looks_has_let_none_pass(self, stage, monkeypatch):
+        unhurried(monkeypatch)
+        first = await begin(stage, stage.campaign_id, priority=5)
+        second = await another(stage, phones(PEOPLE, area=556), priority=1)
+        for run in (first, second):
+            await ask(stage, run)
+        await rate_is_free(stage)
+        async with stage.database.connection() as connection:
+            await connection.execute("UPDATE run_turns SET share = share + 100 WHERE run_id = $1", second.id)
+        await ask(stage, second)
+        assert await passed(stage) == {first.id}
+        await ask(stage, first, trunk=replace(stage.trunk, max_channels=1))
+        assert await passed(stage) == set()
+        # nor while the trunk's rate lets no call leave
+        async with stage.database.connection() as connection:
+            await connection.execute("UPDATE rate_budgets SET next_at = clock_timestamp() + interval '1 hour'")
+        await ask(stage, second)
+        assert await passed(stage) == set()
 
     async def test_a_run_alone_writes_nothing(self, stage):
         run = await begin(stage, stage.campaign_id, priority=5)
@@ -354,8 +411,7 @@ async def cap(stage, **caps) -> None:
 
 class TestCallerIds:
     async def test_calls_at_once_are_capped_over_runs_and_nodes(self, stage, monkeypatch):
-        # however slow this machine is
-        monkeypatch.setattr(turns, "WANTS_SECONDS", 600.0)
+        unhurried(monkeypatch)
         first = await begin(stage, stage.campaign_id, priority=5)
         second = await another(stage, phones(PEOPLE, area=556), priority=5)
         await cap(stage, max_concurrent_calls=3)

@@ -23,6 +23,12 @@ LEAST_STEP: Final = 1.0
 LONGEST_WAIT: Final = 1.0
 """Seconds."""
 
+PATIENCE_SECONDS: Final = 0.5
+"""How long the others wait for a run that could take a call and does not, beyond the time in which it looks again."""
+
+LOOK_SECONDS: Final = 0.1
+"""Longest wait of a run before another look at lines that it shares, for each of those that want some."""
+
 _ROUNDING: Final = 1e-6
 """Of a call: shares are sums of fractions."""
 
@@ -83,3 +89,8 @@ def wait(others: Sequence[Turn], *, each: float, slot_seconds: float) -> float:
     ``slot_seconds``; and a second at most."""
     wanting = sum(other.wants for other in others)
     return min(max(each * max(1, wanting), slot_seconds), LONGEST_WAIT)
+
+
+def patience(wanting: int) -> float:
+    """Return for how many seconds a run that could take a call and does not counts as wanting some, among so many."""
+    return PATIENCE_SECONDS + min(LOOK_SECONDS * wanting, LONGEST_WAIT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, assert_never
@@ -30,7 +30,7 @@ NO_LEAD: Final = timedelta()
 TURN_SECONDS: Final = 0.05
 """Wait before another look when it is another run's turn, for each of those that want lines."""
 
-SHARED_SECONDS: Final = 0.1
+SHARED_SECONDS: Final = shares.LOOK_SECONDS
 """Wait before another look at a trunk that is full and shared, for each of those that want its lines: whose call ends,
 the others are not told."""
 
@@ -94,7 +94,9 @@ async def claim(
         if free == 0:
             return await _full(connection, run, trunk, facts, full(limits) or "")
         own = _placed(trunk, facts)
-        may = _allowance(own, trunk, facts)
+        may = _allowance(own, stand.others, trunk, facts)
+        if may == 0:
+            await _wait_for(connection, own, trunk, facts)
         if may == 0 and stand.wants_freshly(facts.now):
             await _note(connection, run, trunk, facts, "", wants=True)
             return Claim(Verdict.RESERVED, wait_seconds=_wait(facts, TURN_SECONDS))
@@ -228,15 +230,29 @@ def _wait(facts: Facts, each: float) -> float:
 async def _note(connection: Connection, run: Run, trunk: Trunk, facts: Facts, by: str, *, wants: bool) -> None:
     """Write down what holds the run back, where that is news, and where it goes on from, where it had another share."""
     stand, share = facts.stand, _placed(trunk, facts).share
-    moved = share < stand.own.share
+    moved = share < stand.own.share or (stand.passed and not stand.own.wants)
     if moved or not stand.is_known(by=by, wants=wants, now=facts.now):
         await turns.held(connection, run.id, by=by, wants=wants, share=share, moved=moved)
 
 
-def _allowance(own: shares.Turn, trunk: Trunk, facts: Facts) -> int | None:
-    """Return how many calls the run may take beside the others; None: as many as there are."""
+async def _wait_for(connection: Connection, own: shares.Turn, trunk: Trunk, facts: Facts) -> None:
+    """Write down of whom it is the turn, where they could take a call now: the run does not wait for them for ever."""
+    at = facts.trunk_next_at
+    if at is not None and (at - facts.now).total_seconds() > HORIZON_SECONDS:
+        return
+    stand = facts.stand
+    late = [
+        run_id
+        for run_id, other in zip(stand.new_to_it, stand.others, strict=True)
+        if run_id is not None and _allowance(own, (other,), trunk, facts) == 0
+    ]
+    if late:
+        await turns.passed(connection, late)
+
+
+def _allowance(own: shares.Turn, others: Sequence[shares.Turn], trunk: Trunk, facts: Facts) -> int | None:
+    """Return how many calls the run may take beside others; None: as many as there are."""
     lines = min(_trunk_rate(trunk, facts) * HORIZON_SECONDS, trunk.max_channels - facts.trunk_live)
-    others = facts.stand.others
     return shares.allowance(own, others, step=shares.step(own, others, lines=lines))
 
 
