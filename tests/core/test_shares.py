@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outdial.core.shares import Turn, after, allowance, begins_at, step
+from outdial.core.shares import LEAST_STEP, LOOK_SECONDS, Turn, after, allowance, begins_at, patience, step, wait
 
 WEIGHTS = st.lists(st.integers(1, 5), min_size=2, max_size=6)
 
@@ -22,21 +22,27 @@ class Line:
     def others(self, place: int) -> list[Turn]:
         return [turn for number, turn in enumerate(self.turns) if number != place]
 
-    def may(self, place: int, **more: float) -> int | None:
-        return allowance(self.turns[place], self.others(place), **more)
+    def placed(self, place: int, step: float = LEAST_STEP) -> Turn:
+        own = self.turns[place]
+        return replace(own, share=begins_at(own, self.others(place), longest=step))
 
-    def take(self, place: int, asked: int, **more: float) -> int:
-        may = self.may(place, **more)
+    def may(self, place: int, step: float = LEAST_STEP) -> int | None:
+        return allowance(self.placed(place, step), self.others(place), step=step)
+
+    def take(self, place: int, asked: int, step: float = LEAST_STEP) -> int:
+        own, may = self.placed(place, step), self.may(place, step)
         calls = asked if may is None else min(asked, may)
-        share = after(self.turns[place], self.others(place), calls)
-        self.turns[place] = replace(self.turns[place], share=share, wants=True)
+        self.turns[place] = replace(own, share=after(own, self.others(place), calls), wants=True)
         self.calls[place] += calls
         return calls
 
+    def lapse(self, place: int) -> None:
+        self.turns[place] = replace(self.turns[place], wants=False)
 
-def ask_in_turn(line: Line, asking: list[tuple[int, int]], **more: float) -> None:
+
+def ask_in_turn(line: Line, asking: list[tuple[int, int]], step: float = LEAST_STEP) -> None:
     for place, asked in asking:
-        line.take(place % len(line.turns), asked, **more)
+        line.take(place % len(line.turns), asked, step)
 
 
 ASKING = st.lists(st.tuples(st.integers(0, 5), st.integers(1, 16)), max_size=200)
@@ -83,6 +89,7 @@ def test_somebody_may_always_go_on_and_it_is_whoever_is_furthest_behind(weights,
     assert line.may(last) >= 1
 
 
+@settings(deadline=None)
 @given(WEIGHTS, ASKING)
 def test_nobody_starves(weights, asking):
     line = Line(weights)
@@ -111,6 +118,80 @@ def test_who_wants_nothing_lends_its_lines_and_gets_no_credit_for_it(weights, as
     assert line.may(0) is not None
 
 
+HISTORY = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5000)), max_size=60)
+"""Who asks for how many calls; for none: it wants none any more."""
+
+
+def live_through(line: Line, history: list[tuple[int, int]], step: float, *, without: int | None = None) -> int:
+    """Return how many calls were taken."""
+    calls = 0
+    for number, asked in history:
+        place = number % len(line.turns)
+        if place == without:
+            continue
+        if asked:
+            calls += line.take(place, asked, step)
+        else:
+            line.lapse(place)
+    return calls
+
+
+@settings(deadline=None)
+@given(WEIGHTS, HISTORY, HISTORY, st.integers(0, 5), st.sampled_from([1.0, 2.5, 16.0]))
+def test_whatever_was_before_a_run_that_wants_gets_a_call_within_a_few_of_the_others(
+    weights, before, meanwhile, number, step
+):
+    line, own = Line(weights), number % len(weights)
+    for place in range(len(weights)):
+        line.lapse(place)
+    live_through(line, before, step)
+    line.take(own, 0, step)
+    calls = 0
+    for event in meanwhile * 5:
+        if line.may(own, step) != 0:
+            return
+        calls += live_through(line, [event], step, without=own)
+        # each that wants, once past it, waits for it
+        assert calls <= sum(weight / weights[own] * step + step + 1 for weight in weights)
+
+
+@given(WEIGHTS, HISTORY, st.integers(0, 5))
+def test_who_comes_back_begins_no_more_than_a_call_from_where_the_others_are(weights, before, number):
+    line, own = Line(weights), number % len(weights)
+    live_through(line, before, LEAST_STEP)
+    line.lapse(own)
+    wanting = [turn.share for turn in line.others(own) if turn.wants]
+    share = line.placed(own).share
+    if wanting:
+        assert min(wanting) <= share <= min(wanting) + 1 / weights[own] + 1e-6
+    else:
+        assert share == line.turns[own].share
+
+
+def test_what_nobody_else_wanted_is_not_made_good():
+    """One dials through the night while the other's hours have not begun; it comes back when they have."""
+    line = Line([1, 5])
+    line.lapse(0)
+    line.lapse(1)
+    for _ in range(5000):
+        assert line.take(0, 1) == 1
+    line.lapse(0)
+    assert line.take(1, 1) == 1
+    for _ in range(6):
+        line.take(1, 1)
+    line.take(0, 0)
+    for _ in range(12):
+        line.take(1, 1)
+        line.take(0, 1)
+    assert line.calls[0] >= 5002
+
+
+def test_two_that_began_in_the_same_instant_are_put_right():
+    ahead, behind = Turn(1, 5000.0, wants=True), Turn(5, 0.0, wants=True)
+    assert begins_at(ahead, [behind]) == 1.0
+    assert begins_at(behind, [ahead]) == 0.0
+
+
 def test_shares_are_those_of_the_vendors_example():
     """Priorities 5 and 3: 62.5 and 37.5 of a hundred."""
     line = Line([5, 3])
@@ -126,3 +207,19 @@ def test_a_step_is_a_part_of_the_lines_there_are_and_one_call_at_least():
     assert step(own, [other], lines=20) == 12.5
     assert step(own, [replace(other, wants=False)], lines=20) == 20.0
     assert step(other, [own], lines=1) == 1.0
+
+
+def test_the_more_wait_the_more_seldom_each_looks_and_never_before_there_is_a_slot():
+    wanting, idle = Turn(1, 0.0, wants=True), Turn(1, 0.0, wants=False)
+    assert wait([wanting, idle], each=0.05, slot_seconds=0.0) == 0.05
+    assert wait([wanting] * 10 + [idle], each=0.05, slot_seconds=0.0) == 0.5
+    assert wait([wanting], each=0.05, slot_seconds=0.7) == 0.7
+    assert wait([wanting] * 100, each=0.05, slot_seconds=0.0) == 1.0
+    assert wait([wanting], each=0.05, slot_seconds=40.0) == 1.0
+    assert wait([idle], each=0.05, slot_seconds=-1.0) == 0.05
+
+
+def test_the_others_are_patient_for_longer_than_a_run_waits_before_it_looks():
+    for wanting in (1, 2, 10, 1000):
+        others = [Turn(1, 0.0, wants=True)] * wanting
+        assert patience(wanting) >= wait(others, each=LOOK_SECONDS, slot_seconds=0.0) + 0.5

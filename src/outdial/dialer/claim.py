@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, assert_never
 
@@ -28,10 +28,11 @@ LARGEST_SCREENING: Final = 200
 NO_LEAD: Final = timedelta()
 
 TURN_SECONDS: Final = 0.05
-"""Wait before another look when it is another run's turn."""
+"""Wait before another look when it is another run's turn, for each of those that want lines."""
 
-SHARED_SECONDS: Final = 0.1
-"""Wait before another look at a trunk that is full and shared: whose call ends, the others are not told."""
+SHARED_SECONDS: Final = shares.LOOK_SECONDS
+"""Wait before another look at a trunk that is full and shared, for each of those that want its lines: whose call ends,
+the others are not told."""
 
 TURN: Final = "turn"
 """What holds a run back: the runs it shares the lines of its trunk with."""
@@ -91,53 +92,47 @@ async def claim(
         limits, stand = caps(run, trunk, **facts.counts()), facts.stand
         free = room(limits, wanted=LARGEST_CLAIM)
         if free == 0:
-            by = full(limits) or ""
-            # who is full by itself leaves the lines to others
-            wants = by == TRUNK and (stand.own.wants or await _somebody(connection, run, trunk, facts))
-            await _note(connection, run, facts, by, wants=wants)
-            return Claim(Verdict.RESERVED, wait_seconds=SHARED_SECONDS if wants and stand.others else IDLE_SECONDS)
-        wants = _wants(run, trunk, facts)
-        lines = min(_trunk_rate(trunk, facts) * HORIZON_SECONDS, trunk.max_channels - facts.trunk_live)
-        ahead = shares.step(stand.own, stand.others, lines=lines)
-        may = shares.allowance(stand.own, stand.others, step=ahead)
+            return await _full(connection, run, trunk, facts, full(limits) or "")
+        own = _placed(trunk, facts)
+        may = _allowance(own, stand.others, trunk, facts)
         if may == 0:
-            # to take turns is no waiting; to have none for a second is
-            by = "" if stand.wants_freshly(facts.now) else TURN
-            await _note(connection, run, facts, by, wants=stand.own.wants)
-            return Claim(Verdict.RESERVED, wait_seconds=TURN_SECONDS)
+            await _wait_for(connection, own, trunk, facts)
+        if may == 0 and stand.wants_freshly(facts.now):
+            await _note(connection, run, trunk, facts, "", wants=True)
+            return Claim(Verdict.RESERVED, wait_seconds=_wait(facts, TURN_SECONDS))
+        # of whom it is not the turn, it is still looked at whether there is anybody to dial: others wait for it
         free = free if may is None else min(free, may)
-        found = await store.candidates(connection, run, LARGEST_SCREENING if many else free, facts.limits)
+        most = LARGEST_SCREENING if many else free or LARGEST_CLAIM
+        found = await store.candidates(connection, run, most, facts.limits)
         if not found:
-            if stand.own.wants:
-                await _note(connection, run, facts, "", wants=False)
-            due = await store.next_due(connection, run.id)
-            if due is None:
-                return Claim(Verdict.RESERVED, wait_seconds=IDLE_SECONDS, exhausted=True)
-            seconds = (due - facts.now).total_seconds()
-            return Claim(Verdict.RESERVED, wait_seconds=min(max(seconds, 0.05), IDLE_SECONDS))
+            return await _nobody(connection, run, trunk, facts)
         plan = make_plan(run, trunk, facts, found, (uuid.uuid4() for _ in found), free=free, lead=lead)
         wish = plan.wish
+        if stand.others:
+            # one that is slow by itself wants a line too while its turn is all that it waits for
+            wants = plan.allowed > 0 and (_wants(run, trunk, facts) or (may == 0 and _is_ready(facts)))
+            taken = tuple(shares.after(own, stand.others, calls) for calls in range(1, len(wish.wanted) + 1))
+            wish = replace(wish, shares=taken, wants=wants)
+            if not wish.wanted:
+                # to take turns is no waiting; to have none for a second is
+                by = TURN if may == 0 and wants and stand.own.wants else ""
+                await _note(connection, run, trunk, facts, by, wants=wants)
         if not (wish.wanted or wish.denied or wish.deferred):
-            if stand.others:
-                await _note(connection, run, facts, "", wants=wants)
             seconds = (plan.next_at - facts.now).total_seconds() - HORIZON_SECONDS
-            return Claim(Verdict.RESERVED, wait_seconds=max(seconds, 0.001))
+            until_then = _wait(facts, TURN_SECONDS) if may == 0 else max(seconds, 0.001)
+            if stand.others:
+                # what it wants holds for a few seconds, and no longer than it is said again
+                until_then = min(until_then, IDLE_SECONDS)
+            return Claim(Verdict.RESERVED, wait_seconds=until_then)
         asked.update(attempt_id for _, attempt_id in wish.wanted)
-        if wish.wanted and stand.others:
-            async with connection.transaction():
-                verdict, reserved = await store.reserve(connection, run, node_id, wish)
-                if verdict is Verdict.RESERVED:
-                    share = shares.after(stand.own, stand.others, len(reserved))
-                    await turns.charge(connection, run.id, share, wants=wants)
-        else:
-            verdict, reserved = await store.reserve(connection, run, node_id, wish)
+        verdict, reserved = await store.reserve(connection, run, node_id, wish)
     people = {candidate.contact_id: candidate for candidate in found}
     places = tuple(
         Place(attempt_id, people[contact_id], heard + (at + lead - facts.now).total_seconds())
         for (contact_id, attempt_id), at in zip(wish.wanted, plan.instants, strict=True)
         if attempt_id in reserved
     )
-    return Claim(verdict, places, screened_out=not wish.wanted)
+    return Claim(verdict, places, screened_out=plan.allowed == 0)
 
 
 def make_plan(
@@ -195,6 +190,28 @@ def make_plan(
     return Plan(wish, instants, next_at, len(allowed))
 
 
+async def _full(connection: Connection, run: Run, trunk: Trunk, facts: Facts, by: str) -> Claim:
+    """Return what a claim comes to for which there is no line."""
+    stand = facts.stand
+    # who is full by itself leaves the lines to others
+    wants = by == TRUNK and (stand.own.wants or await _somebody(connection, run, trunk, facts))
+    await _note(connection, run, trunk, facts, by, wants=wants)
+    return Claim(
+        Verdict.RESERVED, wait_seconds=_wait(facts, SHARED_SECONDS) if wants and stand.others else IDLE_SECONDS
+    )
+
+
+async def _nobody(connection: Connection, run: Run, trunk: Trunk, facts: Facts) -> Claim:
+    """Return what a claim comes to for which there is nobody to dial."""
+    if facts.stand.own.wants:
+        await _note(connection, run, trunk, facts, "", wants=False)
+    due = await store.next_due(connection, run.id)
+    if due is None:
+        return Claim(Verdict.RESERVED, wait_seconds=IDLE_SECONDS, exhausted=True)
+    seconds = (due - facts.now).total_seconds()
+    return Claim(Verdict.RESERVED, wait_seconds=min(max(seconds, 0.05), IDLE_SECONDS))
+
+
 async def _somebody(connection: Connection, run: Run, trunk: Trunk, facts: Facts) -> bool:
     """Whether a run that shares its trunk has somebody to dial who only wants a line."""
     if not facts.stand.others:
@@ -203,11 +220,47 @@ async def _somebody(connection: Connection, run: Run, trunk: Trunk, facts: Facts
     return make_plan(run, trunk, facts, found, iter(()), free=0).allowed > 0
 
 
-async def _note(connection: Connection, run: Run, facts: Facts, by: str, *, wants: bool) -> None:
-    """Write down what holds the run back, where that is news."""
+def _wait(facts: Facts, each: float) -> float:
+    """Return after how many seconds a run that waits for those of its trunk looks again."""
+    slot = facts.now if facts.trunk_next_at is None else facts.trunk_next_at
+    seconds = (slot - facts.now).total_seconds() - HORIZON_SECONDS
+    return shares.wait(facts.stand.others, each=each, slot_seconds=seconds)
+
+
+async def _note(connection: Connection, run: Run, trunk: Trunk, facts: Facts, by: str, *, wants: bool) -> None:
+    """Write down what holds the run back, where that is news, and where it goes on from, where it had another share."""
+    stand, share = facts.stand, _placed(trunk, facts).share
+    moved = share < stand.own.share or (stand.passed and not stand.own.wants)
+    if moved or not stand.is_known(by=by, wants=wants, now=facts.now):
+        await turns.held(connection, run.id, by=by, wants=wants, share=share, moved=moved)
+
+
+async def _wait_for(connection: Connection, own: shares.Turn, trunk: Trunk, facts: Facts) -> None:
+    """Write down of whom it is the turn, where they could take a call now: the run does not wait for them for ever."""
+    at = facts.trunk_next_at
+    if at is not None and (at - facts.now).total_seconds() > HORIZON_SECONDS:
+        return
     stand = facts.stand
-    if not stand.is_known(by=by, wants=wants, now=facts.now):
-        await turns.held(connection, run.id, by=by, wants=wants, share=shares.begins_at(stand.own, stand.others))
+    late = [
+        run_id
+        for run_id, other in zip(stand.new_to_it, stand.others, strict=True)
+        if run_id is not None and _allowance(own, (other,), trunk, facts) == 0
+    ]
+    if late:
+        await turns.passed(connection, late)
+
+
+def _allowance(own: shares.Turn, others: Sequence[shares.Turn], trunk: Trunk, facts: Facts) -> int | None:
+    """Return how many calls the run may take beside others; None: as many as there are."""
+    lines = min(_trunk_rate(trunk, facts) * HORIZON_SECONDS, trunk.max_channels - facts.trunk_live)
+    return shares.allowance(own, others, step=shares.step(own, others, lines=lines))
+
+
+def _placed(trunk: Trunk, facts: Facts) -> shares.Turn:
+    """Return how the run stands, its share being the one from which it goes on."""
+    stand = facts.stand
+    longest = max(shares.LEAST_STEP, min(trunk.calls_per_second * HORIZON_SECONDS, trunk.max_channels))
+    return replace(stand.own, share=shares.begins_at(stand.own, stand.others, longest=longest))
 
 
 def _trunk_rate(trunk: Trunk, facts: Facts) -> float:
@@ -224,6 +277,12 @@ def _wants(run: Run, trunk: Trunk, facts: Facts) -> bool:
     weights = facts.stand.own.weight + sum(other.weight for other in facts.stand.others if other.wants)
     part = _trunk_rate(trunk, facts) * facts.stand.own.weight / weights
     return all(rate >= part for rate in _own_rates(run, facts))
+
+
+def _is_ready(facts: Facts) -> bool:
+    """Whether the run's own rates let a call leave now."""
+    seen = (at for at in (facts.run_next_at, facts.caller_next_at) if at is not None)
+    return all((at - facts.now).total_seconds() <= HORIZON_SECONDS for at in seen)
 
 
 def _run_cap(run: Run, trunk: Trunk) -> int:

@@ -22,7 +22,7 @@ from outdial.core.phone import zones_of
 from outdial.core.screening import Candidate
 from outdial.store.attempt_limits import limit_of
 from outdial.store.database import Connection
-from outdial.store.turns import ALONE, TURNS, Stand, stands
+from outdial.store.turns import ALONE, CHARGE, TURNS, WANTS_SECONDS, Stand, stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,11 @@ class Reservation:
     application_cap: int | None
     decisions: Mapping[int, Json] = field(default_factory=dict)
     """By contact id: the decision it rests on, as it is stored (``core.screening``)."""
+    shares: Sequence[float] = ()
+    """The run's share (``core.shares``) after one call of it, after two, and so on: as many as are wanted; empty for a
+    run that shares its trunk with nobody."""
+    wants: bool = False
+    """The run wants more lines than these."""
 
 
 def run_budget(run_id: int) -> str:
@@ -384,10 +389,20 @@ async def next_due(connection: Connection, run_id: int) -> datetime | None:
 
 
 async def reserve(connection: Connection, run: Run, node_id: str, wish: Reservation) -> tuple[Verdict, frozenset[str]]:
-    """Do it in one transaction; return the verdict and the ids of the attempts that are reserved now."""
+    """Do it in one transaction, and write down the share a run takes thereby; return the verdict and the ids of the
+    attempts that are reserved now.
+
+    It is one statement, committed by itself: a node that falls silent after it holds no lock, so no stop, no addition
+    to a do-not-call list and no other claim ever waits for it.
+    """
     row = await connection.fetchrow(
-        "SELECT * FROM outdial_reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, "
-        "$18)",
+        f"""
+        WITH reserved AS MATERIALIZED (
+            SELECT verdict, attempt_ids
+              FROM outdial_reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+        ), charged AS ({CHARGE})
+        SELECT verdict, attempt_ids FROM reserved
+        """,  # noqa: S608 - a constant
         run.id,
         run.epoch,
         node_id,
@@ -406,6 +421,9 @@ async def reserve(connection: Connection, run: Run, node_id: str, wish: Reservat
         wish.run_cap,
         wish.trunk_cap,
         wish.application_cap,
+        wish.shares,
+        wish.wants,
+        WANTS_SECONDS,
     )
     assert row is not None  # noqa: S101 - the function always answers with one row
     return Verdict(row["verdict"]), frozenset(row["attempt_ids"])

@@ -7,6 +7,8 @@ CREATE TABLE run_turns (
     share double precision NOT NULL DEFAULT 0,
     -- until then it counts as having somebody to dial
     wants_until timestamptz NOT NULL DEFAULT '-infinity',
+    -- since when it could have taken a call and has not, while another waited for it to
+    passed_since timestamptz,
     -- what it waits for: a cap, or its turn; until then that counts as true
     held_by text NOT NULL DEFAULT '',
     held_until timestamptz NOT NULL DEFAULT '-infinity'
