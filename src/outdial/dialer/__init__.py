@@ -86,7 +86,7 @@ class Dialer:
                 opt_outs,
                 ttl_seconds=ttl,
                 recordings=recordings,
-                note_transfer=TransferNotes(database).end,
+                transfer_notes=TransferNotes(database),
                 private_hosts=settings.private_hosts,
             ),
             recordings=recordings,

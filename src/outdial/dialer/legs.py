@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import structlog
 
@@ -63,8 +63,17 @@ class Placed:
 Place: TypeAlias = Callable[[Leg], Awaitable[Placed]]
 """Writes a leg down and places it, where the run's gate is open: ``Worker.place_leg``."""
 
-Note: TypeAlias = Callable[[Leg, str], Awaitable[None]]
-"""Writes down what became of one that was."""
+
+class Notes(Protocol):
+    """Writes down what became of legs."""
+
+    async def dialed(self, leg: Leg) -> None:
+        """Write down that the engine has taken a leg."""
+        ...
+
+    async def end(self, leg: Leg, outcome: str) -> None:
+        """Write down that a leg is over, how where nobody answered."""
+        ...
 
 
 class TransferNotes:
@@ -72,6 +81,14 @@ class TransferNotes:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def dialed(self, leg: Leg) -> None:
+        """Write down that the engine has taken a leg; with the database away its end will tell."""
+        try:
+            async with self._database.connection() as connection:
+                await store.dialed(connection, leg.id)
+        except DatabaseUnavailableError as error:
+            _log.warning("transfer_not_noted", leg_id=leg.id, reason=error.message)
 
     async def end(self, leg: Leg, outcome: str) -> None:
         """Write down that a leg is over, how where nobody answered; a database that is away is waited for."""
@@ -91,13 +108,13 @@ class Legs:
     def __init__(
         self,
         engine: Engine,
-        note: Note,
+        notes: Notes,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         *,
         ttl_seconds: float,
     ) -> None:
         self._engine = engine
-        self._note = note
+        self._notes = notes
         self._spawn = spawn
         self._ttl_seconds = ttl_seconds
         self._legs: dict[str, Leg] = {}
@@ -181,6 +198,8 @@ class Legs:
                 # nothing was sent
                 leg.ended = leg.ended or CallEnded(leg.id, clock.now(), None, None)
             return placed.reason or "it is not known whether it was placed"
+        # whoever adds its number to a do-not-call list waits for this; the person on the line does not
+        self._spawn(self._notes.dialed(leg))
         until = clock.boottime() + leg.ring_seconds + GRACE_SECONDS
         while not leg.answered and leg.ended is None:
             if not await _happens(leg, until - clock.boottime()):
@@ -205,7 +224,7 @@ class Legs:
             # an empty bridge is left; whoever was in it hears the flow or has gone
             _log.warning("bridge_not_removed", leg_id=leg.id, reason=error.message)
         self._legs.pop(leg.id, None)
-        await self._note(leg, "" if leg.answered or leg.ended is None else _why(leg.ended))
+        await self._notes.end(leg, "" if leg.answered or leg.ended is None else _why(leg.ended))
 
     async def _hang_up(self, leg: Leg) -> None:
         """End it, until the engine has answered and nothing can let it through any more."""

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from outdial.core.model import RunState
+from outdial.store import dnc
 from outdial.store.database import Connection
+
+LISTING: Final = "numbers are being put on a do-not-call list"
+"""Why a leg may not be placed for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +21,7 @@ class Transfer:
     """The engine's channel id."""
     attempt_id: str
     run_id: int
+    account_id: str
     epoch: int
     engine_id: str
     dialed: str
@@ -28,7 +34,12 @@ async def reserve(connection: Connection, transfer: Transfer) -> str:
     """Write down that a leg is about to be placed; return why it may not be, empty when it may.
 
     The connection is a transaction's that shares the run's lock: what is noted here a stop that comes later waits for.
+    Whoever adds numbers to a do-not-call list has either done so, or waits for what is noted here. :data:`LISTING`:
+    they are at it; ask again.
     """
+    # by a statement before the one that reads the lists
+    if not await dnc.try_hold(connection, transfer.account_id):
+        return LISTING
     row = await connection.fetchrow(
         """
         SELECT r.state, r.epoch,
@@ -57,6 +68,13 @@ async def reserve(connection: Connection, transfer: Transfer) -> str:
         transfer.phone,
     )
     return ""
+
+
+async def dialed(connection: Connection, transfer_id: str) -> None:
+    """Write down that the engine has taken it."""
+    await connection.execute(
+        "UPDATE transfers SET dialed_at = clock_timestamp() WHERE id = $1 AND dialed_at IS NULL", transfer_id
+    )
 
 
 async def end(connection: Connection, transfer_id: str, *, answered: bool, outcome: str) -> None:
