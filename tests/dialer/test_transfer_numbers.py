@@ -14,7 +14,9 @@ from dialing import dialing, phones, set_stage, with_rules
 from outdial.core.model import ConnectedCalls
 from outdial.core.transfer import leg_id
 from outdial.dialer import worker as worker_module
+from outdial.dialer.calls import Messages
 from outdial.dialer.legs import Leg
+from outdial.dialer.outcomes import Known
 from outdial.services import dnc, flows, lines, wide_stops
 from outdial.store import dnc as dnc_store
 from outdial.store import reserve, transfers
@@ -51,6 +53,12 @@ async def attempt_of(database, run) -> str:
         _, made = await reserve.reserve(connection, run, "n1", wish)
     assert made == {attempt_id}
     return attempt_id
+
+
+def take(node, attempt_id: str) -> None:
+    """Have the node answer for an attempt."""
+    known = Known(attempt_id=attempt_id, number=1, rules=with_rules(), by=node.id)
+    node.calls.reserve(known, Messages(None), lambda: None)
 
 
 async def flow(stage, to: str) -> None:
@@ -137,6 +145,7 @@ class TestLists:
         async with node_at(database, secret_box, engine, tmp_path) as node:
             run = await start(stage)
             attempt_id = await attempt_of(database, run)
+            take(node, attempt_id)
             async with working(node, run, stage) as (worker, _):
                 confirm(worker)
                 await until(worker._open)
@@ -152,6 +161,27 @@ class TestLists:
                     node.unanswered.release()
         assert (placed.result, placed.reason) == (OriginateResult.REFUSED, "its turn came too late")
         assert RINGS not in {call.number for call in engine.sent}
+
+
+async def test_a_leg_whose_call_is_over_meanwhile_does_not_leave(database, secret_box, stage, engine, tmp_path):
+    async with node_at(database, secret_box, engine, tmp_path) as node:
+        run = await start(stage)
+        attempt_id = await attempt_of(database, run)
+        take(node, attempt_id)
+        async with working(node, run, stage) as (worker, _):
+            confirm(worker)
+            await until(worker._open)
+            for _ in range(8):
+                await node.unanswered.acquire()
+            placing = asyncio.create_task(worker.place_leg(Leg(leg_id(attempt_id, 1), attempt_id, RINGS, 30)))
+            await until(lambda: fetch(stage, "SELECT FROM transfers"))
+            node.calls.put_back(attempt_id, "over")
+            confirm(worker)
+            for _ in range(8):
+                node.unanswered.release()
+            placed = await placing
+    assert (placed.result, placed.reason) == (OriginateResult.REFUSED, "the call it was for is over")
+    assert engine.sent == []
 
 
 class TestStops:

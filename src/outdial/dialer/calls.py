@@ -474,10 +474,11 @@ class Calls:
         """After a gap in the events: find the end of calls that are gone, and the state of those that live."""
         # before asking: a call that is placed meanwhile must not be missed in the answer
         before = [call for call in self._calls.values() if call.since is not None and not call.in_flight]
+        legs_before = self._legs.placed()
         missing, self._missing = self._missing, set()
         try:
             alive = {live.id: live.state for live in await self._engine.calls()}
-            self._legs.reconcile(alive, twice=twice)
+            self._legs.reconcile(legs_before, alive, twice=twice)
             for call in before:
                 attempt_id = call.known.attempt_id
                 if attempt_id not in self._calls:

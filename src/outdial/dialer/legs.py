@@ -45,6 +45,8 @@ class Leg:
     ring_seconds: int
     answered: bool = False
     ended: CallEnded | None = None
+    guessed: bool = False
+    """Nobody has told its end: the engine did not have it."""
     in_flight: bool = True
     """Its originate has not returned yet, or its outcome is unknown."""
     placed_at: float = field(default_factory=clock.boottime)
@@ -148,7 +150,7 @@ class Legs:
         """Hear what has become of a leg."""
         leg = self._legs[event.call_id]
         if isinstance(event, CallEnded):
-            leg.ended = event
+            leg.ended, leg.guessed = event, False
         else:
             leg.answered = True
         leg.changed.set()
@@ -170,12 +172,17 @@ class Legs:
         for leg in list(self._legs.values()):
             self._spawn(self._hang_up(leg))
 
-    def reconcile(self, alive: Collection[str], *, twice: bool) -> None:
+    def placed(self) -> list[Leg]:
+        """Return those that an engine asked from now on knows of, unless they are over."""
+        return [leg for leg in self._legs.values() if not leg.in_flight and leg.ended is None]
+
+    def reconcile(self, before: Collection[Leg], alive: Collection[str], *, twice: bool) -> None:
         """Compare with the calls the engine has: one whose end nobody told has ended, and one whose call is gone, of
-        whatever node it was, has nobody to talk to. ``twice``: only what was so at the last look too."""
+        whatever node it was, has nobody to talk to. ``before``: what :meth:`placed` was before the engine was asked.
+        ``twice``: only what was so at the last look too."""
         missing, self._missing = self._missing, set()
-        for leg in list(self._legs.values()):
-            if leg.in_flight or leg.ended is not None or leg.id in alive:
+        for leg in before:
+            if leg.ended is not None or leg.id in alive or leg.id not in self._legs:
                 continue
             if twice and leg.id not in missing:
                 self._missing.add(leg.id)
@@ -198,6 +205,10 @@ class Legs:
                 # nothing was sent
                 leg.ended = leg.ended or CallEnded(leg.id, clock.now(), None, None)
             return placed.reason or "it is not known whether it was placed"
+        if leg.guessed:
+            # somebody ended it while the engine was slow to take it: it rings now, and is ended as it should be
+            leg.ended, leg.guessed = None, False
+            return "it was ended before it was placed"
         # whoever adds its number to a do-not-call list waits for this; the person on the line does not
         self._spawn(self._notes.dialed(leg))
         until = clock.boottime() + leg.ring_seconds + GRACE_SECONDS
@@ -236,7 +247,7 @@ class Legs:
                     await _happens(leg, RETRY_SECONDS)
                     return
                 if not open_:
-                    leg.ended = CallEnded(leg.id, clock.now(), None, None)
+                    leg.ended, leg.guessed = CallEnded(leg.id, clock.now(), None, None), True
                     leg.changed.set()
                     return
             await asyncio.sleep(RETRY_SECONDS)

@@ -381,6 +381,8 @@ class Worker:
             # nothing runs between this check and the write: see Engine.originate
             if not self._may_dial():
                 return Placed(OriginateResult.REFUSED, "the gate was closed before it was placed")
+            if leg.ended is not None or leg.attempt_id not in self._node.calls:
+                return Placed(OriginateResult.REFUSED, "the call it was for is over")
             if clock.boottime() - began > LATE_SECONDS:
                 # whoever puts its number on a do-not-call list waits for some seconds only
                 return Placed(OriginateResult.REFUSED, "its turn came too late")
