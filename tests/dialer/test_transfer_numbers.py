@@ -45,12 +45,12 @@ async def leg(stage, engine, database, secret_box):
     )
 
 
-async def attempt_of(database, run) -> str:
+async def attempt_of(database, run, node_id: str = "n1") -> str:
     async with database.connection() as connection:
         (person,) = await reserve.candidates(connection, run, 1)
         attempt_id = uuid.uuid4().hex
         wish = Reservation((), (), [(person.contact_id, attempt_id)], (), 10, 10, None)
-        _, made = await reserve.reserve(connection, run, "n1", wish)
+        _, made = await reserve.reserve(connection, run, node_id, wish)
     assert made == {attempt_id}
     return attempt_id
 

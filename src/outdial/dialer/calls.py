@@ -251,6 +251,11 @@ class Calls:
     def __len__(self) -> int:
         return len(self._calls)
 
+    @property
+    def legs(self) -> int:
+        """How many second legs are not over, or not written down as over."""
+        return len(self._legs)
+
     def __contains__(self, attempt_id: str) -> bool:
         return attempt_id in self._calls
 

@@ -234,8 +234,8 @@ class Legs:
         except EngineUnavailableError as error:
             # an empty bridge is left; whoever was in it hears the flow or has gone
             _log.warning("bridge_not_removed", leg_id=leg.id, reason=error.message)
-        self._legs.pop(leg.id, None)
         await self._notes.end(leg, "" if leg.answered or leg.ended is None else _why(leg.ended))
+        self._legs.pop(leg.id, None)
 
     async def _hang_up(self, leg: Leg) -> None:
         """End it, until the engine has answered and nothing can let it through any more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -74,6 +75,42 @@ async def dialed(connection: Connection, transfer_id: str) -> None:
     """Write down that the engine has taken it."""
     await connection.execute(
         "UPDATE transfers SET dialed_at = clock_timestamp() WHERE id = $1 AND dialed_at IS NULL", transfer_id
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A leg that has not ended although the life of its call's node has."""
+
+    id: str
+    engine_id: str
+    node_id: str
+
+
+async def open_of_nodes_adopted_by(connection: Connection, node_id: str, limit: int) -> list[Left]:
+    """Return legs of dead nodes which this node must settle."""
+    rows = await connection.fetch(
+        """
+        SELECT t.id, t.engine_id, a.node_id
+          FROM transfers t JOIN attempts a ON a.id = t.attempt_id JOIN nodes n ON n.id = a.node_id
+         WHERE t.ended_at IS NULL AND n.adopted_by = $1
+         ORDER BY t.reserved_at LIMIT $2
+        """,
+        node_id,
+        limit,
+    )
+    return [Left(**row) for row in rows]
+
+
+async def end_all(connection: Connection, ids: Sequence[str], *, outcome: str) -> None:
+    """Write down that those of them which are open are over; nobody knows whether any was answered."""
+    await connection.execute(
+        """
+        UPDATE transfers SET ended_at = clock_timestamp(), outcome = $2
+         WHERE id = ANY ($1::text[]) AND ended_at IS NULL
+        """,
+        list(ids),
+        outcome,
     )
 
 
