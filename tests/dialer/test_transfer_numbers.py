@@ -103,9 +103,16 @@ class TestLists:
         assert await reserved(database, leg) == ""
 
     async def test_an_addition_waits_for_a_leg_that_is_reserved(self, database, stage, leg, monkeypatch):
+        counts, looks = dnc_store.reserved_count, []
+
+        async def noted(*args):
+            looks.append(await counts(*args))
+            return looks[-1]
+
+        monkeypatch.setattr(dnc_store, "reserved_count", noted)
         await reserved(database, leg)
         adding = asyncio.create_task(adds(stage))
-        await until(lambda: fetch(stage, "SELECT FROM dnc_entries"))
+        await until(lambda: len(looks) > 1 or adding.done())
         assert not adding.done()
         async with database.connection() as connection:
             await transfers.dialed(connection, leg.id)
