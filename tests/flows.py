@@ -56,5 +56,12 @@ def steps(steps: dict[str, Any], files: dict[str, tuple[Path, float]] | None = N
     return PlayableFlow("cf-1", plan, {file: PlayableSound(*sound) for file, sound in (files or {}).items()})
 
 
-async def unnoted(_leg: Leg, _outcome: str) -> None:
+class _Unnoted:
     """What became of a transfer is told to no database."""
+
+    async def dialed(self, _leg: Leg) -> None: ...
+
+    async def end(self, _leg: Leg, _outcome: str) -> None: ...
+
+
+unnoted = _Unnoted()

@@ -40,6 +40,33 @@ def test_an_address_at_the_trunk_is_its_user(to, trunk):
     assert destination(to, trunk) == ("desk", None)
 
 
+BARE = replace(LINE, number_format=NumberFormat.E164, number_prefix="9")
+LETTERS = replace(LINE, number_prefix="out")
+
+
+@pytest.mark.parametrize(
+    ("user", "trunk", "dialed"),
+    [
+        ("+15550100001", LINE, "+15550100001"),
+        ("15550100001", LINE, "+15550100001"),
+        ("+1-555-010.0001", LINE, "+15550100001"),
+        ("915550100001", BARE, "915550100001"),
+        ("15550100001", BARE, "915550100001"),
+        ("+15550100001", BARE, "915550100001"),
+        ("out+15550100001", LETTERS, "out+15550100001"),
+    ],
+)
+def test_a_number_is_one_however_it_is_spelled(user, trunk, dialed):
+    """Or a do-not-call list would not be asked."""
+    assert destination(f"sip:{user}@pbx.example", trunk) == (dialed, "+15550100001")
+
+
+@pytest.mark.parametrize("user", ["05550100001", "200", "*6715550100001", "+", "%2B15550100001", "15550100001;a=b"])
+def test_what_may_be_a_number_and_cannot_be_read_is_not_called(user):
+    with pytest.raises(NotOnTrunkError):
+        destination(f"sip:{user}@pbx.example", LINE)
+
+
 @pytest.mark.parametrize(
     ("to", "trunk"),
     [

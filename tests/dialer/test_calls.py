@@ -91,7 +91,7 @@ async def phone(tmp_path):
             nobody_opts_out(),
             ttl_seconds=0.2,
             recordings=kept_in(tmp_path, engine),
-            note_transfer=unnoted,
+            transfer_notes=unnoted,
         )
         task = asyncio.create_task(calls.run())
         await until(lambda: calls.up_since is not None)

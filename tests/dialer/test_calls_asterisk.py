@@ -88,7 +88,7 @@ async def phone(asterisk, tmp_path):  # noqa: F811 - the fixture
             nobody_opts_out(),
             ttl_seconds=2.0,
             recordings=kept_in(tmp_path, engine),
-            note_transfer=unnoted,
+            transfer_notes=unnoted,
             private_hosts=["127.0.0.1"],
         )
         task = asyncio.create_task(calls.run())

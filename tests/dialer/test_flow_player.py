@@ -90,7 +90,7 @@ async def phones(tmp_path):
             opt_outs,
             ttl_seconds=0.2,
             recordings=kept_in(tmp_path, engine),
-            note_transfer=unnoted,
+            transfer_notes=unnoted,
             private_hosts=["127.0.0.1"],
         )
         task = asyncio.create_task(calls.run())

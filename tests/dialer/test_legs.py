@@ -13,6 +13,7 @@ from outdial.core.transfer import leg_id
 from outdial.dialer import legs as module
 from outdial.dialer.legs import Leg, Placed
 from outdial.telephony.engine import CallEnded, CallState, OriginateResult, OutgoingCall
+from outdial.telephony.simulated import NORMAL_CLEARING
 from values import KEY
 from waiting import until
 
@@ -163,6 +164,45 @@ async def test_a_leg_whose_call_is_gone_is_ended_whoever_placed_it(desk):
     for _ in range(2):
         await desk.calls.reconcile()
     await until(lambda: lost not in desk.engine._calls)
+
+
+async def test_one_that_was_ended_while_the_engine_was_slow_to_take_it_is_ended_when_it_has(desk, monkeypatch):
+    """Nothing was found at the engine for longer than a permit lives, and then it rings."""
+    placed = desk.calls._placing[1]
+    given_up = []
+
+    async def slow(leg: Leg) -> Placed:
+        given_up.append(leg)
+        await until(lambda: leg.ended is not None)
+        return await placed(leg)
+
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.01)
+    desk.calls.let_transfer(1, slow)
+    news = asyncio.create_task(desk.call(HANGS_UP, asks_for(ABSENT)))
+    await until(lambda: ABSENT in numbers(desk))
+    await news
+    await alone(desk)
+    record = await desk.engine.record(given_up[0].id)
+    assert record.cause == NORMAL_CLEARING, "it was hung up, and did not ring to its end"
+
+
+async def test_one_placed_while_the_engine_lists_its_calls_is_not_missed_in_the_answer(desk, monkeypatch):
+    lists = desk.engine.calls
+    calling: list[asyncio.Task] = []
+
+    async def slow(run_id=None):
+        found = await lists(run_id)
+        calling.append(asyncio.create_task(desk.call(LISTENS, asks_for(DESK))))
+        await until(lambda: bool(desk.engine.connected))
+        return found
+
+    monkeypatch.setattr(desk.engine, "calls", slow)
+    await desk.calls._reconcile()
+    monkeypatch.undo()
+    (leg,) = desk.calls._legs._legs.values()
+    assert leg.ended is None
+    await desk.engine.hang_up(leg.id)
+    assert (await calling[0]).flow.result == "talked"
 
 
 async def test_one_that_nothing_is_heard_of_is_not_waited_for_for_ever(desk, monkeypatch):

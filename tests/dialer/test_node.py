@@ -89,7 +89,7 @@ async def node_at(database, secret_box, engine, tmp_path, node_id="n1") -> Async
         OptOuts(database, Engines(database, secret_box, ttl_seconds=TTL), tmp_path / "opt-outs"),
     )
     recordings = Recordings(database, engine, tmp_path)
-    calls = Calls(engine, book, silent(), opt_outs, ttl_seconds=TTL, recordings=recordings, note_transfer=unnoted)
+    calls = Calls(engine, book, silent(), opt_outs, ttl_seconds=TTL, recordings=recordings, transfer_notes=unnoted)
     resolver = TrunkResolver()
     tasks = [asyncio.create_task(part.run()) for part in (book, opt_outs, calls)]
     await until(lambda: calls.up_since is not None)

@@ -86,7 +86,7 @@ class Dialer:
                 opt_outs,
                 ttl_seconds=ttl,
                 recordings=recordings,
-                note_transfer=TransferNotes(database).end,
+                transfer_notes=TransferNotes(database),
                 private_hosts=settings.private_hosts,
             ),
             recordings=recordings,
@@ -199,8 +199,8 @@ class Dialer:
 
     async def _until_quiet(self, seconds: float) -> None:
         until = clock.boottime() + seconds
-        while (  # noqa: ASYNC110 - three conditions, one of them a time
-            len(self._node.calls) and self._node.engine.up and clock.boottime() < until
+        while (  # noqa: ASYNC110 - four conditions, one of them a time
+            (len(self._node.calls) or self._node.calls.legs) and self._node.engine.up and clock.boottime() < until
         ):
             await asyncio.sleep(_LOOK_SECONDS)
 

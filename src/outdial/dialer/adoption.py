@@ -13,7 +13,7 @@ import structlog
 
 from outdial import clock
 from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError, OutdialError
-from outdial.core.model import Attempt, AttemptState, Run
+from outdial.core.model import Attempt, AttemptState, Disposition, Run
 from outdial.dialer import outcomes
 from outdial.dialer.flow_player import PlayableFlow
 from outdial.dialer.lease import flow_of
@@ -24,6 +24,7 @@ from outdial.services.engines import Engines, reachable_from_anywhere
 from outdial.store import attempts as attempts_store
 from outdial.store import nodes as nodes_store
 from outdial.store import runs as runs_store
+from outdial.store import transfers as transfers_store
 from outdial.store.database import server_time
 from outdial.store.nodes import NodeRow
 from outdial.telephony.engine import CallState, LiveCall
@@ -87,7 +88,8 @@ class Adoption:
                 for attempt in await attempts_store.live_of_nodes_adopted_by(connection, self._node.id, LOT)
                 if attempt.id not in self._node.calls
             ]
-            dead_ids = sorted({attempt.node_id for attempt in left})
+            legs = await transfers_store.open_of_nodes_adopted_by(connection, self._node.id, LOT)
+            dead_ids = sorted({attempt.node_id for attempt in left} | {leg.node_id for leg in legs})
             nodes = await nodes_store.by_ids(connection, dead_ids)
             permits = await nodes_store.permits_of_nodes(connection, dead_ids)
             # one instant by two clocks; whatever is later than it is not claimed to be earlier
@@ -96,14 +98,16 @@ class Adoption:
             # of a node that may still be putting a permit nothing can be said yet
             making = await nodes_store.still_making(connection, dead_ids)
             left = [attempt for attempt in left if attempt.node_id not in making]
+            legs = [leg for leg in legs if leg.node_id not in making]
             runs = {run_id: await runs_store.by_id(connection, run_id) for run_id in {one.run_id for one in left}}
-        for engine_id in {attempt.engine_id for attempt in left}:
+        for engine_id in {attempt.engine_id for attempt in left} | {leg.engine_id for leg in legs}:
             of_engine = [attempt for attempt in left if attempt.engine_id == engine_id]
             try:
                 if engine_id == self._node.engine.id:
                     await self._settle_own(of_engine, nodes, runs, permits, instant)
                 else:
                     await self._settle_foreign(engine_id, of_engine, runs, permits)
+                await self._end_legs(engine_id, [leg.id for leg in legs if leg.engine_id == engine_id], permits)
                 self._complained.discard(engine_id)
             except EngineUnavailableError as error:
                 if engine_id not in self._complained:
@@ -208,6 +212,30 @@ class Adoption:
                     reason="its node was gone",
                 )
             self._node.book.put(news)
+
+    async def _end_legs(self, engine_id: str, leg_ids: list[str], stale: list[tuple[int, int, str]]) -> None:
+        """End the transfers of dead nodes: whoever was to be connected has nobody to talk to, or soon will not. Written
+        down once the engine has them no more, and can let none through."""
+        if not leg_ids:
+            return
+        row = (await self._engines.rows([engine_id]))[engine_id]
+        own = engine_id == self._node.engine.id
+        gone = not own and (row.retired_at is not None or not reachable_from_anywhere(row))
+        try:
+            control = self._node.engine if own else await self._engines.control(engine_id)
+            for permit in stale:
+                await control.remove_permit(*permit)
+            alive = {call.id for call in await barrier.calls_let_through(control)}.intersection(leg_ids)
+            for leg_id in alive:
+                await control.hang_up(leg_id)
+        except EngineUnavailableError:
+            if not gone:
+                raise
+            alive = set()
+        # what was hung up is looked for once more
+        over = [leg_id for leg_id in leg_ids if leg_id not in alive]
+        async with self._node.database.connection() as connection:
+            await transfers_store.end_all(connection, over, outcome=Disposition.UNKNOWN)
 
     def _known(self, attempt: Attempt, run: Run) -> Known:
         return Known(

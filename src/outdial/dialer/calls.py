@@ -22,7 +22,7 @@ from outdial.dialer.agents import Agents
 from outdial.dialer.book import Book
 from outdial.dialer.flow_player import PLAYBACK_GRACE_SECONDS, Desk, FlowPlayer, PlayableFlow
 from outdial.dialer.flow_webhooks import FlowWebhooks
-from outdial.dialer.legs import Legs, Note, Place
+from outdial.dialer.legs import Legs, Notes, Place
 from outdial.dialer.opt_outs import OptOuts
 from outdial.dialer.outcomes import Known
 from outdial.dialer.recordings import Recordings
@@ -98,7 +98,7 @@ class Calls:
         *,
         ttl_seconds: float,
         recordings: Recordings,
-        note_transfer: Note,
+        transfer_notes: Notes,
         private_hosts: Iterable[str] = (),
     ) -> None:
         """``private_hosts``: hosts that webhooks and agents of flows may be at although their addresses are private."""
@@ -107,7 +107,7 @@ class Calls:
         self._voice = voice
         self._opt_outs = opt_outs
         self._recordings = recordings
-        self._legs = Legs(engine, note_transfer, self._spawn, ttl_seconds=ttl_seconds)
+        self._legs = Legs(engine, transfer_notes, self._spawn, ttl_seconds=ttl_seconds)
         self._placing: dict[int, Place] = {}
         """Run id → what places second legs for it, while its gate may be open here."""
         self._agents = Agents(engine, private_hosts)
@@ -250,6 +250,11 @@ class Calls:
 
     def __len__(self) -> int:
         return len(self._calls)
+
+    @property
+    def legs(self) -> int:
+        """How many second legs are not over, or not written down as over."""
+        return len(self._legs)
 
     def __contains__(self, attempt_id: str) -> bool:
         return attempt_id in self._calls
@@ -474,10 +479,11 @@ class Calls:
         """After a gap in the events: find the end of calls that are gone, and the state of those that live."""
         # before asking: a call that is placed meanwhile must not be missed in the answer
         before = [call for call in self._calls.values() if call.since is not None and not call.in_flight]
+        legs_before = self._legs.placed()
         missing, self._missing = self._missing, set()
         try:
             alive = {live.id: live.state for live in await self._engine.calls()}
-            self._legs.reconcile(alive, twice=twice)
+            self._legs.reconcile(legs_before, alive, twice=twice)
             for call in before:
                 attempt_id = call.known.attempt_id
                 if attempt_id not in self._calls:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import structlog
 
@@ -45,6 +45,8 @@ class Leg:
     ring_seconds: int
     answered: bool = False
     ended: CallEnded | None = None
+    guessed: bool = False
+    """Nobody has told its end: the engine did not have it."""
     in_flight: bool = True
     """Its originate has not returned yet, or its outcome is unknown."""
     placed_at: float = field(default_factory=clock.boottime)
@@ -63,8 +65,17 @@ class Placed:
 Place: TypeAlias = Callable[[Leg], Awaitable[Placed]]
 """Writes a leg down and places it, where the run's gate is open: ``Worker.place_leg``."""
 
-Note: TypeAlias = Callable[[Leg, str], Awaitable[None]]
-"""Writes down what became of one that was."""
+
+class Notes(Protocol):
+    """Writes down what became of legs."""
+
+    async def dialed(self, leg: Leg) -> None:
+        """Write down that the engine has taken a leg."""
+        ...
+
+    async def end(self, leg: Leg, outcome: str) -> None:
+        """Write down that a leg is over, how where nobody answered."""
+        ...
 
 
 class TransferNotes:
@@ -72,6 +83,14 @@ class TransferNotes:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def dialed(self, leg: Leg) -> None:
+        """Write down that the engine has taken a leg; with the database away its end will tell."""
+        try:
+            async with self._database.connection() as connection:
+                await store.dialed(connection, leg.id)
+        except DatabaseUnavailableError as error:
+            _log.warning("transfer_not_noted", leg_id=leg.id, reason=error.message)
 
     async def end(self, leg: Leg, outcome: str) -> None:
         """Write down that a leg is over, how where nobody answered; a database that is away is waited for."""
@@ -91,13 +110,13 @@ class Legs:
     def __init__(
         self,
         engine: Engine,
-        note: Note,
+        notes: Notes,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         *,
         ttl_seconds: float,
     ) -> None:
         self._engine = engine
-        self._note = note
+        self._notes = notes
         self._spawn = spawn
         self._ttl_seconds = ttl_seconds
         self._legs: dict[str, Leg] = {}
@@ -131,7 +150,7 @@ class Legs:
         """Hear what has become of a leg."""
         leg = self._legs[event.call_id]
         if isinstance(event, CallEnded):
-            leg.ended = event
+            leg.ended, leg.guessed = event, False
         else:
             leg.answered = True
         leg.changed.set()
@@ -153,12 +172,17 @@ class Legs:
         for leg in list(self._legs.values()):
             self._spawn(self._hang_up(leg))
 
-    def reconcile(self, alive: Collection[str], *, twice: bool) -> None:
+    def placed(self) -> list[Leg]:
+        """Return those that an engine asked from now on knows of, unless they are over."""
+        return [leg for leg in self._legs.values() if not leg.in_flight and leg.ended is None]
+
+    def reconcile(self, before: Collection[Leg], alive: Collection[str], *, twice: bool) -> None:
         """Compare with the calls the engine has: one whose end nobody told has ended, and one whose call is gone, of
-        whatever node it was, has nobody to talk to. ``twice``: only what was so at the last look too."""
+        whatever node it was, has nobody to talk to. ``before``: what :meth:`placed` was before the engine was asked.
+        ``twice``: only what was so at the last look too."""
         missing, self._missing = self._missing, set()
-        for leg in list(self._legs.values()):
-            if leg.in_flight or leg.ended is not None or leg.id in alive:
+        for leg in before:
+            if leg.ended is not None or leg.id in alive or leg.id not in self._legs:
                 continue
             if twice and leg.id not in missing:
                 self._missing.add(leg.id)
@@ -181,6 +205,12 @@ class Legs:
                 # nothing was sent
                 leg.ended = leg.ended or CallEnded(leg.id, clock.now(), None, None)
             return placed.reason or "it is not known whether it was placed"
+        if leg.guessed:
+            # somebody ended it while the engine was slow to take it: it rings now, and is ended as it should be
+            leg.ended, leg.guessed = None, False
+            return "it was ended before it was placed"
+        # whoever adds its number to a do-not-call list waits for this; the person on the line does not
+        self._spawn(self._notes.dialed(leg))
         until = clock.boottime() + leg.ring_seconds + GRACE_SECONDS
         while not leg.answered and leg.ended is None:
             if not await _happens(leg, until - clock.boottime()):
@@ -204,8 +234,8 @@ class Legs:
         except EngineUnavailableError as error:
             # an empty bridge is left; whoever was in it hears the flow or has gone
             _log.warning("bridge_not_removed", leg_id=leg.id, reason=error.message)
+        await self._notes.end(leg, "" if leg.answered or leg.ended is None else _why(leg.ended))
         self._legs.pop(leg.id, None)
-        await self._note(leg, "" if leg.answered or leg.ended is None else _why(leg.ended))
 
     async def _hang_up(self, leg: Leg) -> None:
         """End it, until the engine has answered and nothing can let it through any more."""
@@ -217,7 +247,7 @@ class Legs:
                     await _happens(leg, RETRY_SECONDS)
                     return
                 if not open_:
-                    leg.ended = CallEnded(leg.id, clock.now(), None, None)
+                    leg.ended, leg.guessed = CallEnded(leg.id, clock.now(), None, None), True
                     leg.changed.set()
                     return
             await asyncio.sleep(RETRY_SECONDS)

@@ -41,6 +41,9 @@ PAUSE_SECONDS: Final = 0.25
 CONFLICT_SECONDS: Final = 0.005
 """Before another look when another node was faster on a budget."""
 
+LISTING_SECONDS: Final = 0.02
+"""Before another look when a leg waits for numbers that are being put on a do-not-call list."""
+
 _NOT_PLACED: Final = {
     OriginateResult.REFUSED: "no permit at the engine",
     OriginateResult.FAILED: "the engine did not take it",
@@ -360,8 +363,12 @@ class Worker:
             dialed, phone = destination(leg.to, self._trunk)
         except NotOnTrunkError as error:
             return Placed(OriginateResult.REFUSED, str(error))
+        began = clock.boottime()
         try:
-            refused = await self._reserve_leg(leg, dialed, phone)
+            while (refused := await self._reserve_leg(leg, dialed, phone)) == transfers_store.LISTING:
+                if clock.boottime() - began > LATE_SECONDS:
+                    break
+                await asyncio.sleep(LISTING_SECONDS)
         except DatabaseUnavailableError as error:
             refused = error.message
         if refused:
@@ -374,6 +381,11 @@ class Worker:
             # nothing runs between this check and the write: see Engine.originate
             if not self._may_dial():
                 return Placed(OriginateResult.REFUSED, "the gate was closed before it was placed")
+            if leg.ended is not None or leg.attempt_id not in self._node.calls:
+                return Placed(OriginateResult.REFUSED, "the call it was for is over")
+            if clock.boottime() - began > LATE_SECONDS:
+                # whoever puts its number on a do-not-call list waits for some seconds only
+                return Placed(OriginateResult.REFUSED, "its turn came too late")
             leg.placed_at = clock.boottime()
             result = await self._node.engine.originate(outgoing)
         if result is OriginateResult.REFUSED:
@@ -390,7 +402,8 @@ class Worker:
             await runs_store.limit_idle(connection, node.ttl_seconds)
             await runs_store.share_run(connection, run.id)
             return await transfers_store.reserve(
-                connection, Transfer(leg.id, leg.attempt_id, run.id, run.epoch, node.engine.id, dialed, phone)
+                connection,
+                Transfer(leg.id, leg.attempt_id, run.id, run.account_id, run.epoch, node.engine.id, dialed, phone),
             )
 
     async def _until(self, instant: float) -> None:

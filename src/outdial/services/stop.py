@@ -36,6 +36,7 @@ from outdial.core.model import (
     RunContactState,
     RunState,
 )
+from outdial.core.transfer import attempt_of_leg
 from outdial.services import barrier, runs
 from outdial.services.barrier import NodeOutcome, Silence, Wishes
 from outdial.services.engines import Engines
@@ -46,6 +47,7 @@ from outdial.store import nodes as nodes_store
 from outdial.store import runs as runs_store
 from outdial.store import schedules as schedules_store
 from outdial.store import stops as store
+from outdial.store import transfers as transfers_store
 from outdial.store.attempts import AttemptNews, ContactNews
 from outdial.store.database import Connection, Database
 
@@ -331,6 +333,9 @@ async def _commit_stopped(
         # another process was asked the same and was faster
         await attempts_store.book(
             connection, [_cancelled(attempt_id, actor, fenced_at) for attempt_id, fenced_at in ended.items()]
+        )
+        await transfers_store.end_all(
+            connection, [id_ for id_ in ended if attempt_of_leg(id_) is not None], outcome=Disposition.CANCELLED
         )
         present = await runs_store.by_id(connection, run.id)
         if present.state is RunState.STOPPED:

@@ -26,6 +26,7 @@ from outdial.core.errors import (
 from outdial.core.model import AttemptState, ConnectedCalls, Disposition, DncSource, DoneReason, Run, RunContactState
 from outdial.core.paging import Page
 from outdial.core.phone import mask, parse_phone
+from outdial.core.transfer import attempt_of_leg
 from outdial.core.wide_stop import StopScope, StopTarget
 from outdial.services import dnc, lines
 from outdial.services import stop as stops
@@ -39,6 +40,7 @@ from outdial.store import dnc as dnc_store
 from outdial.store import emergencies as emergencies_store
 from outdial.store import runs as runs_store
 from outdial.store import schedules as schedules_store
+from outdial.store import transfers as transfers_store
 from outdial.store import wide_stops as store
 from outdial.store.attempts import AttemptNews, ContactNews
 from outdial.store.database import Database
@@ -399,16 +401,15 @@ class _NumberCalls:
                 if call.state == AttemptState.ANSWERED and keeps:
                     kept += 1
                     continue
-                ended = cancelled if call.state in _UNANSWERED else hung_up
                 try:
-                    result = await self._end(call, keeps=keeps)
+                    result, talked = await self._end(call, keeps=keeps)
                     if result is CancelResult.ANSWERED:
                         kept += 1
                     elif result is CancelResult.CANCELLED:
-                        ended.add(call.attempt_id)
+                        (hung_up if talked else cancelled).add(call.attempt_id)
                         problem = "a call to it is being cancelled"
-                    elif call.attempt_id in ended:
-                        await self._book(call)
+                    elif call.attempt_id in cancelled | hung_up:
+                        await self._book(call, talked=call.attempt_id in hung_up)
                     else:
                         problem = f"the engine {call.engine_id} does not know the call that is being placed"
                 except EngineUnavailableError as error:
@@ -435,20 +436,31 @@ class _NumberCalls:
         async with self.database.connection() as connection:
             return await store.calls_to(connection, self.account_id, self.phone)
 
-    async def _end(self, call: NumberCall, *, keeps: bool) -> CancelResult:
-        """End the call, or leave it alone when it is a conversation that is to be kept.
+    async def _end(self, call: NumberCall, *, keeps: bool) -> tuple[CancelResult, bool]:
+        """End the call, or leave it alone when it is a conversation that is to be kept; tell also whether it was one.
 
         The engine decides that: what the database says is behind it by the 50 ms for which news is gathered, by more
         when node or database are slow, and a conversation must not be cut for it. The reverse harms nobody: one that is
         over may count as one that goes on.
         """
         control = await self.engines.control(call.engine_id)
-        if keeps:
-            return await control.cancel(call.attempt_id)
-        return CancelResult.CANCELLED if await control.hang_up(call.attempt_id) else CancelResult.GONE
+        talked = call.state not in _UNANSWERED
+        if keeps or attempt_of_leg(call.attempt_id) is not None:
+            result = await control.cancel(call.attempt_id)
+            if keeps or result is not CancelResult.ANSWERED:
+                return result, talked
+            # of a transfer's second call only the engine could tell
+            talked = True
+        return (CancelResult.CANCELLED if await control.hang_up(call.attempt_id) else CancelResult.GONE), talked
 
-    async def _book(self, call: NumberCall) -> None:
+    async def _book(self, call: NumberCall, *, talked: bool) -> None:
         """Book a call that the engine has no more, in case its node does not."""
+        if attempt_of_leg(call.attempt_id) is not None:
+            async with self.database.connection() as connection:
+                await transfers_store.end(
+                    connection, call.attempt_id, answered=talked, outcome="" if talked else Disposition.CANCELLED
+                )
+            return
         unanswered = call.state in _UNANSWERED
         news = AttemptNews(
             id=call.attempt_id,

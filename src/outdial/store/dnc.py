@@ -3,7 +3,8 @@
 A number on a list is never dialed after the commit that put it there. Two things together make that true: whoever
 reserves attempts has what :func:`hold` takes, tried and not waited for, and reads the lists in a *later* statement of
 the same transaction; whoever adds numbers takes :func:`freeze`. So every reservation either sees the number or is
-committed before it, and the latter are waited for (:func:`reserved_count`).
+committed before it, and the latter are waited for (:func:`reserved_count`). The second calls of transfers are reserved
+by the same rule (:func:`try_hold`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,15 @@ _LOCKS: Final = 0x444E43
 async def hold(connection: Connection, account_id: str) -> None:
     """Let no number be added to a list of the account until commit; many may hold at once."""
     await connection.execute("SELECT pg_advisory_xact_lock_shared($1, hashtext($2))", _LOCKS, account_id)
+
+
+async def try_hold(connection: Connection, account_id: str) -> bool:
+    """As :func:`hold`, but return False where somebody is adding numbers: whoever waits holds a connection, and a
+    writer that is frozen would empty the pool."""
+    held: bool = await connection.fetchval(
+        "SELECT pg_try_advisory_xact_lock_shared($1, hashtext($2))", _LOCKS, account_id
+    )
+    return held
 
 
 async def freeze(connection: Connection, account_id: str) -> None:
@@ -219,13 +229,15 @@ async def page(connection: Connection, list_id: str, *, after: str, limit: int) 
 
 
 async def reserved_count(connection: Connection, account_id: str, phones: Sequence[str]) -> int:
-    """Return how many attempts to these numbers are reserved: an engine may be about to dial them."""
+    """Return how many calls to these numbers are reserved, of transfers too: an engine may be about to dial them."""
     count: int = await connection.fetchval(
         """
-        SELECT count(*) FROM attempts
-         WHERE account_id = $1 AND phone = ANY ($2::text[])
-           -- spelled out in full so that the index of live attempts serves
-           AND state IN ('reserved', 'dialing', 'ringing', 'answered') AND state = 'reserved'
+        SELECT (SELECT count(*) FROM attempts
+                 WHERE account_id = $1 AND phone = ANY ($2::text[])
+                   -- spelled out in full so that the index of live attempts serves
+                   AND state IN ('reserved', 'dialing', 'ringing', 'answered') AND state = 'reserved')
+             + (SELECT count(*) FROM transfers t JOIN runs r ON r.id = t.run_id
+                 WHERE r.account_id = $1 AND t.phone = ANY ($2::text[]) AND t.ended_at IS NULL AND t.dialed_at IS NULL)
         """,
         account_id,
         phones,

@@ -106,8 +106,10 @@ async def take_over(connection: Connection, node_id: str, engine_id: str, *, for
                                                        AND (o.ended_at IS NOT NULL
                                                             -- or has another engine, and perhaps no way to this one
                                                             OR (n.engine_id = $2 AND o.engine_id <> $2))))
-                   AND EXISTS (SELECT FROM attempts a WHERE a.node_id = n.id
-                                  AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
+                   AND (EXISTS (SELECT FROM attempts a WHERE a.node_id = n.id
+                                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
+                        OR EXISTS (SELECT FROM transfers t JOIN attempts a ON a.id = t.attempt_id
+                                    WHERE t.ended_at IS NULL AND a.node_id = n.id))
                END
         RETURNING n.id, n.name, n.host, n.pid, n.stasis_app, n.engine_id
         """,

@@ -57,6 +57,7 @@ class NumberCall:
     """A live call to a number."""
 
     attempt_id: str
+    """Or the id of a transfer's second call."""
     engine_id: str
     state: str
 
@@ -214,11 +215,16 @@ async def schedules_of(connection: Connection, stop_id: str) -> list[str]:
 
 
 async def calls_to(connection: Connection, account_id: str, phone: str) -> list[NumberCall]:
-    """Return the account's live calls to a number: at most one, by a unique index."""
+    """Return the account's live calls to a number: at most one attempt, by a unique index, and the second calls of
+    transfers, of which only the engine knows whether they are answered."""
     rows = await connection.fetch(
         """
         SELECT id AS attempt_id, engine_id, state FROM attempts
          WHERE account_id = $1 AND phone = $2 AND state IN ('reserved', 'dialing', 'ringing', 'answered')
+         UNION ALL
+        SELECT t.id, t.engine_id, CASE WHEN t.dialed_at IS NULL THEN 'reserved' ELSE 'dialing' END
+          FROM transfers t JOIN runs r ON r.id = t.run_id
+         WHERE r.account_id = $1 AND t.phone = $2 AND t.ended_at IS NULL
         """,
         account_id,
         phone,
@@ -230,10 +236,11 @@ async def may_wait_for_a_line(
     connection: Connection, account_id: str, phones: Sequence[str], *, seconds: float
 ) -> list[tuple[int, str]]:
     """Return run and engine of each call to one of the numbers, live or over, that was reserved within so many seconds
-    over a trunk of TCP or TLS, and of which nobody has heard that it left."""
+    over a trunk of TCP or TLS, and of which nobody has heard that it left; of a transfer's that is known by its answer
+    alone."""
     rows = await connection.fetch(
         """
-        SELECT DISTINCT a.run_id, a.engine_id FROM runs r
+        SELECT a.run_id, a.engine_id FROM runs r
           JOIN trunks t ON t.id = r.trunk_id AND t.transport <> 'udp'
           JOIN attempts a ON a.run_id = r.id AND a.reserved_at > clock_timestamp() - $3 * interval '1 second'
           JOIN engines e ON e.id = a.engine_id AND e.retired_at IS NULL
@@ -241,6 +248,13 @@ async def may_wait_for_a_line(
            AND (r.ended_at IS NULL OR r.ended_at > clock_timestamp() - $3 * interval '1 second')
            AND a.phone = ANY ($2::text[]) AND a.dialed_at IS NOT NULL
            AND a.ringing_at IS NULL AND a.answered_at IS NULL AND a.sip_code IS NULL
+         UNION
+        SELECT s.run_id, s.engine_id FROM transfers s
+          JOIN runs r ON r.id = s.run_id AND r.account_id = $1
+          JOIN trunks t ON t.id = r.trunk_id AND t.transport <> 'udp'
+          JOIN engines e ON e.id = s.engine_id AND e.retired_at IS NULL
+         WHERE s.phone = ANY ($2::text[]) AND s.reserved_at > clock_timestamp() - $3 * interval '1 second'
+           AND s.answered IS NOT TRUE
         """,
         account_id,
         list(phones),

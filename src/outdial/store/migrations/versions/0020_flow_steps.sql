@@ -30,6 +30,8 @@ CREATE TABLE transfers (
     -- E.164, NULL for a SIP address
     phone text,
     reserved_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- the engine has taken it; NULL: an engine may be about to, as long as it has not ended
+    dialed_at timestamptz,
     ended_at timestamptz,
     answered boolean,
     -- how it ended when nobody answered, in the words of dispositions
@@ -37,3 +39,5 @@ CREATE TABLE transfers (
 );
 CREATE INDEX transfers_run ON transfers (run_id, reserved_at);
 CREATE INDEX transfers_attempt ON transfers (attempt_id);
+CREATE INDEX transfers_open ON transfers (phone) WHERE ended_at IS NULL;
+CREATE INDEX transfers_phone ON transfers (phone, reserved_at);
