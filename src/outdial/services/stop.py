@@ -334,9 +334,8 @@ async def _commit_stopped(
         await attempts_store.book(
             connection, [_cancelled(attempt_id, actor, fenced_at) for attempt_id, fenced_at in ended.items()]
         )
-        await transfers_store.end_all(
-            connection, [id_ for id_ in ended if attempt_of_leg(id_) is not None], outcome=Disposition.CANCELLED
-        )
+        if legs := [id_ for id_ in ended if attempt_of_leg(id_) is not None]:
+            await transfers_store.end_all(connection, legs, outcome=Disposition.CANCELLED)
         present = await runs_store.by_id(connection, run.id)
         if present.state is RunState.STOPPED:
             return StoppedRun(present, await _recounted(connection, run.id, silences, actor=actor))
