@@ -131,7 +131,7 @@ class AsteriskEngine(AsteriskMedia):
         # calls either side has put down: what was played to them "failed" for that reason (measured: told before it)
         self._put_down: set[str] = set()
         # channels whose other end is a websocket of ours
-        self._media: set[str] = set()
+        self._media: dict[str, asyncio.Event] = {}
         # permit name → what was put there, so that a renewal sends the contact alone
         self._made: dict[str, tuple[Trunk, TrunkAddress]] = {}
         self._adopted: dict[str, AriSocket] = {}
@@ -287,16 +287,25 @@ class AsteriskEngine(AsteriskMedia):
             "encapsulation": "none",
             "format": FORMATS[rate],
         }
-        self._media.add(media_id)
+        arrived = self._media[media_id] = asyncio.Event()
         reply = self._expect(await self._request("POST", "channels/externalMedia", query))
         connection_id = reply.decode(_MediaChannel).channelvars.get(_CONNECTION_ID, "")
         try:
             stream = await AsteriskStream.connect(self._http, connection_id, rate)
+            # only then it may join a bridge, and it comes some time after its websocket is open
+            await self._until_arrived(arrived)
             await self.connect(call_id, media_id)
         except EngineUnavailableError:
             await self.hang_up(media_id)
             raise
         return _Bridged(stream, self, media_id)
+
+    async def _until_arrived(self, arrived: asyncio.Event) -> None:
+        try:
+            async with asyncio.timeout(self._http.timeout_seconds):
+                await arrived.wait()
+        except TimeoutError:
+            raise EngineUnavailableError(f"Asterisk at {self._http.url} handed no media channel over.") from None
 
     async def adopt(self, stasis_app: str) -> Sequence[LiveCall]:
         """Take over a dead node's application by connecting under its name."""
@@ -456,8 +465,11 @@ class AsteriskEngine(AsteriskMedia):
     def _on_channel(self, message: Message, channel: ChannelInfo) -> None:
         if channel.id in self._media:
             # the far end of a stream, and nobody's call
-            if message.type == "ChannelDestroyed":
-                self._media.discard(channel.id)
+            if message.type == "StasisStart":
+                self._media[channel.id].set()
+            elif message.type == "ChannelDestroyed":
+                # whoever waits for it learns from the bridge that it is gone
+                self._media.pop(channel.id).set()
             return
         if message.type == "StasisStart":
             if message.application == self._app and channel.id not in self._known:
