@@ -9,16 +9,14 @@ import typer
 
 from outdial import signing
 from outdial.cli import output
-from outdial.cli.options import Account, Json, account_id
+from outdial.cli.options import Account, Json, asked_for, require_one
 from outdial.cli.running import FAILED, in_context
 from outdial.context import Context
 from outdial.core.errors import FileError, InvalidInputError
-from outdial.core.history_file import Asked
-from outdial.services import campaigns, evidence_archive, history_export
+from outdial.services import evidence_archive
 from outdial.services.archive_check import ArchiveVerdict, UnreadableArchiveError
 from outdial.services.archive_check import verify_archive as verify
 from outdial.services.evidence_archive import Written
-from outdial.services.stop_lookup import find_run
 
 UNREADABLE: Final = 2
 """Exit code for what is no archive at all."""
@@ -54,17 +52,10 @@ def export(
     calls to each number within each limit's window, and the history with its chain. `outdial verify-archive` checks all
     of it from the file alone. Phone numbers are in it. Exit code 0, or 1 when that failed.
     """
-    if sum(one is not None for one in (account, campaign, run)) > 1:
-        raise typer.BadParameter("--account, --campaign and --run exclude one another.")
+    require_one(account, campaign, run)
 
     async def work(context: Context) -> Written:
-        if run is not None:
-            asked = history_export.of_run(await find_run(context.database, run))
-        elif campaign is not None:
-            found = await campaigns.find_campaign(context.database, campaign)
-            asked = await history_export.of_campaign(context.database, found.iid, found.id)
-        else:
-            asked = Asked(await account_id(context.database, account))
+        asked = await asked_for(context.database, account=account, campaign=campaign, run=run)
         try:
             with file.open("wb") as out:
                 return await evidence_archive.write(context.database, context.secrets, asked, out)

@@ -9,14 +9,13 @@ import typer
 
 from outdial.cli import output
 from outdial.cli.files import write_pieces
-from outdial.cli.options import Account, Json, account_id
+from outdial.cli.options import Account, Json, account_id, asked_for, require_one
 from outdial.cli.running import FAILED, in_context
 from outdial.context import Context
 from outdial.core.history import ChainError
-from outdial.core.history_file import Asked, FileCheck, check_file
-from outdial.services import campaigns, history_export
+from outdial.core.history_file import FileCheck, check_file
+from outdial.services import history_export
 from outdial.services.history_export import ChainReport
-from outdial.services.stop_lookup import find_run
 from outdial.services.verification import lines_of
 
 UNREADABLE: Final = 2
@@ -51,17 +50,10 @@ def export(
     Rows of others that share a seal are in it as digests only, so that the chain can be recomputed from the file alone:
     outdial history verify FILE. Phone numbers that were dialed are in it. Exit code 0, or 1 when that failed.
     """
-    if sum(one is not None for one in (account, campaign, run)) > 1:
-        raise typer.BadParameter("--account, --campaign and --run exclude one another.")
+    require_one(account, campaign, run)
 
     async def work(context: Context) -> int:
-        if run is not None:
-            asked = history_export.of_run(await find_run(context.database, run))
-        elif campaign is not None:
-            found = await campaigns.find_campaign(context.database, campaign)
-            asked = await history_export.of_campaign(context.database, found.iid, found.id)
-        else:
-            asked = Asked(await account_id(context.database, account))
+        asked = await asked_for(context.database, account=account, campaign=campaign, run=run)
         return await write_pieces(history_export.export(context.database, asked), file)
 
     lines = in_context(work)

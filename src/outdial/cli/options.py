@@ -7,8 +7,10 @@ from typing import Annotated, TypeAlias
 import typer
 
 from outdial.core.errors import ConflictError, NotFoundError
+from outdial.core.history_file import Asked
 from outdial.core.model import Application
-from outdial.services import access
+from outdial.services import access, campaigns, history_export
+from outdial.services.stop_lookup import find_run
 from outdial.store.database import Database
 
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one line of JSON, for scripts.")]
@@ -54,3 +56,22 @@ async def account_id(database: Database, account: str | None) -> str:
         listed = ", ".join(f"{name} ({key})" for key, name in names.items())
         raise ConflictError(f"There are several accounts; say which one with --account: {listed}")
     return next(iter(names))
+
+
+def require_one(account: str | None, campaign: str | None, run: str | None) -> None:
+    """Refuse more than one of ``--account``, ``--campaign`` and ``--run``; raise typer.BadParameter."""
+    if sum(one is not None for one in (account, campaign, run)) > 1:
+        raise typer.BadParameter("--account, --campaign and --run exclude one another.")
+
+
+async def asked_for(database: Database, *, account: str | None, campaign: str | None, run: str | None) -> Asked:
+    """Return whose history is meant: a run's, a campaign's, or an account's, which may be left out where there is one.
+
+    Raises NotFoundError, ConflictError.
+    """
+    if run is not None:
+        return history_export.of_run(await find_run(database, run))
+    if campaign is not None:
+        found = await campaigns.find_campaign(database, campaign)
+        return await history_export.of_campaign(database, found.iid, found.id)
+    return Asked(await account_id(database, account))
