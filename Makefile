@@ -40,8 +40,8 @@ model: .venv/dev ## check the Promela model of the stop with Spin, whole, in wid
 bench: .venv/dev ## measure; prints a table of ratios
 	$(BIN)/python -m bench
 
-bench-stop: .venv/dev ## measure the stop alone, with its engine answering and frozen
-	$(BIN)/python -m bench stop unreachable
+bench-stop: .venv/dev ## measure the stop alone: all well, a dialer killed or frozen, the engine frozen
+	$(BIN)/python -m bench stop struck unreachable
 
 bench-api: .venv/dev ## measure the API beside a bare endpoint with the same SQL
 	$(BIN)/python -m bench.api

@@ -1,6 +1,6 @@
 """`make bench`: what outdial costs and how fast it stops, each row beside its yardstick of the same sitting.
 
-`python -m bench [row …]` takes only some of: stop unreachable cpu throughput memory claim api
+`python -m bench [row …]` takes only some of: stop struck unreachable cpu throughput memory claim api
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import structlog
 from bench.api import api
 from bench.common import BUSY, RINGING, Row, numbers, own_node, quantiles, start, until
 from bench.place import Place, end, environment, machine, place
+from bench.struck import struck
 from bench.unreachable import unreachable
 
 from dialing import RULES, set_stage, with_rules  # isort: skip - found through bench.place
@@ -372,6 +373,7 @@ async def requests(found: Place) -> list[Row]:
 
 ROWS = {
     "stop": stops,
+    "struck": struck,
     "unreachable": unreachable,
     "cpu": cpu,
     "throughput": throughput,
