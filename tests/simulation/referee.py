@@ -354,15 +354,19 @@ class Referee:
                 row.to(STATE.WAITING)
                 row.not_before = at if row.callback_at is None else max(at, row.callback_at)
                 self._touch(run.id, row)
-        if any(self.budgets.get(budget.key) != budget.seen for budget in wish.budgets if budget.key[:3] != "app"):
+        if not wish.wanted:
+            return Verdict.RESERVED, frozenset()
+        for budget in wish.budgets:
+            # made on first use, with an instant that nobody has seen yet
+            self.budgets.setdefault(budget.key, budget.seen or self.now)
+        if any(self.budgets[budget.key] != budget.seen for budget in wish.budgets):
             return Verdict.CONFLICT, frozenset()
-        free = self.free(run, wish)
-        made = []
-        for contact_id, attempt_id in wish.wanted:
-            if len(made) < free and self._take(present, rows[contact_id], attempt_id, node):
-                made.append(attempt_id)
+        # whose number is called already takes a place too: the index tells only as it is written
+        fit = [(rows[contact_id], attempt_id) for contact_id, attempt_id in wish.wanted]
+        fit = [(row, attempt_id) for row, attempt_id in fit if self._fits(present, row)][: self.free(run, wish)]
+        made = [attempt_id for row, attempt_id in fit if self._take(present, row, attempt_id, node)]
         if made:
-            self.budgets.update({budget.key: budget.next_at for budget in wish.budgets if budget.key[:3] != "app"})
+            self.budgets.update({budget.key: budget.next_at for budget in wish.budgets})
         return Verdict.RESERVED, frozenset(made)
 
     def free(self, run: Run, wish: Reservation) -> int:
@@ -378,16 +382,20 @@ class Referee:
         """Whether no list names a number, as it is reserved."""
         return self.listed(self.campaign_of[run.id], phone) == (False, False)
 
-    def _take(self, run: Run, row: Row, attempt_id: str, node: NodeRow) -> bool:
+    def _fits(self, run: Run, row: Row) -> bool:
+        """Whether a contact may be taken still."""
         due = row.state is STATE.WAITING and row.not_before is not None and row.not_before <= self.now
+        phone = row.person.phone
+        return (
+            (due or row.state is STATE.PENDING)
+            and self.may_be_called(run, phone)
+            and not self.beyond_limits(run, phone, self.matters_of(run, row.person))
+        )
+
+    def _take(self, run: Run, row: Row, attempt_id: str, node: NodeRow) -> bool:
         matters = self.matters_of(run, row.person)
         phone = row.person.phone
-        if (
-            not (due or row.state is STATE.PENDING)
-            or not self.may_be_called(run, phone)
-            or self.beyond_limits(run, phone, matters)
-            or self.number_is_live(phone)
-        ):
+        if self.number_is_live(phone):
             return False
         attempt = Attempt(
             id=attempt_id,
