@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import threading
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -180,6 +181,20 @@ class TestEdges:
                     await connection.execute("INSERT INTO accounts (id, name) VALUES ('a', 'a')")
                     await terminate(dsn, "victim")
                     await until(lambda: module._is_closed(connection))
+
+    async def test_a_session_lost_as_it_is_given_back_says_nothing_about_what_was_done(self, dsn):
+        async with opened(dsn, pool_size=1, application_name="victim") as database:
+            with pytest.raises(FileNotFoundError):
+                async with database.connection() as connection:
+                    await connection.execute("INSERT INTO accounts (id, name) VALUES ('a', 'a')")
+                    # in a thread that is waited for: this loop must not hear of it before the connection is given back
+                    ending = threading.Thread(target=lambda: asyncio.run(terminate(dsn, "victim")))
+                    ending.start()
+                    ending.join()
+                    assert not module._is_closed(connection)
+                    raise FileNotFoundError
+            async with database.connection() as connection:
+                assert await connection.fetchval("SELECT count(*) FROM accounts") == 1
 
     async def test_errors_of_the_statement_stay_what_they_are(self, database):
         with pytest.raises(asyncpg.UniqueViolationError):

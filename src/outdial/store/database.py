@@ -231,7 +231,18 @@ class Database:
         if wanted and not _is_closed(connection) and not connection.is_in_transaction():
             self._idle.append(connection)
         else:
+            await self._release(connection)
+
+    async def _release(self, connection: PoolConnectionProxy[asyncpg.Record]) -> None:
+        """Give a connection back to the pool, which puts it right or does away with it.
+
+        One that is lost in that moment says nothing about what was done with it before: that stands, or has failed by
+        itself, and whoever did it must hear of that and nothing else.
+        """
+        try:
             await self._pool.release(connection)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+            _log.info("database_connection_lost_as_it_was_given_back", reason=_why(error))
 
     async def _lend(self) -> PoolConnectionProxy[asyncpg.Record]:
         while self._idle:
@@ -239,7 +250,7 @@ class Database:
             if not _is_closed(connection):
                 return connection
             # lost while nobody used it
-            await self._pool.release(connection)
+            await self._release(connection)
         self._waiting += 1
         try:
             with _edge():
@@ -298,7 +309,7 @@ class Database:
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 while self._idle:
-                    await self._pool.release(self._idle.pop())
+                    await self._release(self._idle.pop())
                 await self._pool.close()
         except TimeoutError:
             _log.warning("database_connections_still_lent", seconds=CLOSE_SECONDS)
@@ -353,14 +364,23 @@ class _Listener:
 
     async def add(self, channel: str, callback: Callable[[str], None]) -> None:
         async with self._lock:
-            if self._connection is None or self._connection.is_closed():
-                self._connection = await self._connect()
+            present = self._connection
+            if present is None or present.is_closed():
+                present = self._connection = await self._connect()
             if channel not in self._callbacks:
-                with _edge():
-                    await self._connection.add_listener(channel, self._notified)
+                try:
+                    with _edge():
+                        await present.add_listener(channel, self._notified)
+                except DatabaseUnavailableError:
+                    if not present.is_closed():
+                        raise
+                    # it had been lost before, which only this attempt has shown
+                    present = self._connection = await self._connect()
+                    with _edge():
+                        await present.add_listener(channel, self._notified)
             self._callbacks.setdefault(channel, []).append(callback)
             if self._task is None:
-                self._task = asyncio.create_task(self._keep(self._connection), name="database listener")
+                self._task = asyncio.create_task(self._keep(present), name="database listener")
 
     async def _connect(self) -> asyncpg.Connection[asyncpg.Record]:
         """Return a connection that listens to every channel asked for so far."""
