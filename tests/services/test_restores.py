@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
@@ -12,7 +12,7 @@ import pytest
 
 from conftest import named
 from dialing import phones, set_stage
-from outdial.core.backup import EPOCH_MARGIN
+from outdial.core.backup import DATABASE, EPOCH_MARGIN, Manifest, write_manifest
 from outdial.core.errors import ConflictError, DatabaseUnavailableError, FileError, StartupError
 from outdial.core.model import RunState
 from outdial.core.schedule import Recurrence
@@ -30,11 +30,12 @@ from outdial.services import (
     schedules,
     signing_keys,
 )
-from outdial.services.backup_file import BackupInvalidError
+from outdial.services.backup_file import BackupInvalidError, BackupWriter
 from outdial.services.postgres_programs import BackupFailedError
+from outdial.store import backups as backups_store
 from outdial.store import emergencies, migrations, nodes, wide_stops
 from outdial.store import restores as store
-from outdial.store.database import Database, connect
+from outdial.store.database import Database, connect, server_version
 from outdial.store.nodes import NodeRow
 from runs import insert_run
 from support.backups import KEY, OTHER_KEY, backed_up, box, restored, settings_of
@@ -516,6 +517,20 @@ class TestFaults:
         with pytest.raises(BackupInvalidError, match="contacts has 11 rows, not 12"):
             await restored(settings_of(tmp_path / "new", empty_dsn), backup.path)
 
+    async def test_another_chain_is_found(self, house, empty_dsn, tmp_path, monkeypatch):
+        backup = await house.back_up(tmp_path / "monday.outdial")
+        restore = postgres_programs.restore
+
+        async def forges(programs, dsn, pieces):
+            await restore(programs, dsn, pieces)
+            await fetch(dsn, "ALTER TABLE history_seals DISABLE TRIGGER ALL")
+            await fetch(dsn, "UPDATE history_seals SET sha256 = decode(repeat('00', 32), 'hex')")
+
+        monkeypatch.setattr(postgres_programs, "restore", forges)
+        with pytest.raises(BackupInvalidError, match="the last seals of the history are others"):
+            await restored(settings_of(tmp_path / "new", empty_dsn), backup.path)
+        assert await fetch(empty_dsn, "SELECT relname FROM pg_class WHERE relname = 'campaigns'") == []
+
     async def test_a_file_that_cannot_be_put_in_its_place_is_a_sentence(self, house, empty_dsn, tmp_path):
         await recorded(house.database, house.folder, instance_id=house.run.instance_id)
         backup = await house.back_up(tmp_path / "monday.outdial")
@@ -536,6 +551,60 @@ async def test_files_come_back_and_those_of_others_are_told(house, empty_dsn, tm
     assert kept < files(tmp_path / "new")
     (name,) = kept
     assert (tmp_path / "new" / name).read_bytes() == SAID
+
+
+async def test_what_was_restored_can_be_backed_up_and_restored_again(house, empty_dsn, tmp_path):
+    first = await house.back_up(tmp_path / "monday.outdial")
+    await restored(settings_of(tmp_path / "new", empty_dsn), first.path)
+    database = await opened(empty_dsn)
+    try:
+        second = await backed_up(database, empty_dsn, tmp_path / "new", tmp_path / "tuesday.outdial")
+    finally:
+        await database.close()
+    done = await restored(settings_of(tmp_path / "new", empty_dsn), second.path, replace=True)
+    (left,) = done.safe.runs
+    assert (left.was_active, left.open_contacts) == (False, 12)
+    (run,) = await fetch(empty_dsn, "SELECT state, epoch FROM runs")
+    assert tuple(run) == ("paused", 1 + 2 * EPOCH_MARGIN)
+    rows = await fetch(empty_dsn, "SELECT detail FROM history WHERE action = 'restore' ORDER BY id")
+    assert [row["detail"]["manifest_sha256"] for row in rows] == [first.manifest_sha256, second.manifest_sha256]
+
+
+async def test_an_older_schema_is_brought_up_to_date(postgres, empty_dsn, tmp_path, monkeypatch):
+    """As the outdial of that schema has backed it up, which knew fewer tables."""
+    name = f"test_{uuid.uuid4().hex}"
+    await fetch(postgres.admin_dsn, f"CREATE DATABASE {name}")
+    old, upgrade, before = named(postgres.admin_dsn, name), migrations.command.upgrade, migrations.revisions()[-2]
+    with monkeypatch.context() as older:
+        older.setattr(migrations.command, "upgrade", lambda config, _: upgrade(config, before))
+        await migrations.upgrade(old)
+    await fetch(old, "INSERT INTO accounts (id, name) VALUES ('ac-1', 'Acme')")
+    writer = BackupWriter(tmp_path / "monday.outdial")
+    async with backups_store.snapshot(old) as (connection, snapshot):
+        programs = await postgres_programs.find(connection.get_server_version().major, None)
+        with writer.member(DATABASE) as member:
+            await postgres_programs.dump(programs, old, snapshot, member.write)
+        manifest = Manifest(
+            outdial_version="0.0.9",
+            schema=before,
+            postgres_version=await server_version(connection),
+            taken_at=datetime.now(UTC),
+            host="night",
+            key_id=box().derive(backups.KEY_PURPOSE),
+            with_key=False,
+            rows={"accounts": 1, "history": 0},
+            heads=(),
+            live_runs=0,
+            live_attempts=0,
+            left_out=(),
+            members=writer.members,
+        )
+    writer.finish(write_manifest(manifest))
+    done = await restored(settings_of(tmp_path / "new", empty_dsn), writer.path)
+    assert done.migrated == 1
+    await migrations.require_current(empty_dsn)
+    assert [row["id"] for row in await fetch(empty_dsn, "SELECT id FROM accounts")] == ["ac-1"]
+    await fetch(postgres.admin_dsn, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.mark.timeout(180)

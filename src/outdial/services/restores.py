@@ -101,7 +101,7 @@ async def restore(
             )
         programs = await postgres_programs.find(major, programs)
         if key is not None:
-            keep_key(settings, key)
+            _keep(settings, key)
         for done, member in enumerate(manifest.files, 1):
             await asyncio.to_thread(_put, backup, member, data_dir)
             on_progress(BackupProgress("files", done, len(manifest.files)))
@@ -111,7 +111,7 @@ async def restore(
             await postgres_programs.restore(programs, dsn, _dump(backup, on_progress))
             on_progress(BackupProgress("making safe", 0))
             with edge():
-                await _require_rows(connection, backup)
+                await _require_whole(connection, backup)
             migrated = await migrations.upgrade(dsn, restoring=True)
             with edge():
                 safe = await store.finish(
@@ -145,8 +145,14 @@ async def restore(
 
 
 def _refuse_running(data_dir: Path) -> None:
-    folders = (Cluster(data_dir).users_lock, data_dir / "asterisk" / "users.lock")
-    if any(is_held(path) for path in folders):
+    locks = (Cluster(data_dir).users_lock, data_dir / "asterisk" / "users.lock")
+    try:
+        used = any(is_held(path) for path in locks)
+    except OSError as error:
+        raise StartupError(
+            f"{error.filename} cannot be looked at ({error.strerror}): run this as its owner."
+        ) from error
+    if used:
         raise ConflictError(
             f"A server, a dialer or a command of outdial's uses the data folder {data_dir}: end it, then restore again."
         )
@@ -176,6 +182,14 @@ def _key_to_keep(settings: Settings, backup: Backup, *, without_key: bool) -> st
     where = place if settings.secret_key is None else "OUTDIAL_SECRET_KEY"
     remedy = "move it away, the backup holds its own" if inside is not None and settings.secret_key is None else means
     raise ConflictError(f"The secret key in {where} is not the one of the backup: {remedy}")
+
+
+def _keep(settings: Settings, key: str) -> None:
+    try:
+        keep_key(settings, key)
+    except OSError as error:
+        place = settings.data_dir / KEY_FILE
+        raise FileError(f"The secret key {place} cannot be written ({error.strerror}).") from error
 
 
 @asynccontextmanager
@@ -261,9 +275,12 @@ def _dump(backup: Backup, on_progress: Callable[[BackupProgress], None]) -> Iter
         raise BackupInvalidError(f"The backup {backup.path} has changed while it was read.")
 
 
-async def _require_rows(connection: Connection, backup: Backup) -> None:
+async def _require_whole(connection: Connection, backup: Backup) -> None:
+    """Check that everything has arrived, before anything of it is changed. Raises BackupInvalidError."""
     expected = backup.manifest.rows
     found = list(differences(expected, await backups_store.counts(connection, among=expected)))
+    if not found and await backups_store.heads(connection) != backup.manifest.heads:
+        found = ["the last seals of the history are others"]
     if found:
         raise BackupInvalidError(f"What was restored is not what was backed up: {'; '.join(found)}.")
 

@@ -88,11 +88,16 @@ async def facts(connection: Connection) -> Facts:
         """
     )
     assert row is not None  # noqa: S101 - one row of counts
-    heads = await connection.fetch(
+    return Facts(heads=await heads(connection), **row)
+
+
+async def heads(connection: Connection) -> tuple[Head, ...]:
+    """Return the last seal of each account that has one."""
+    rows = await connection.fetch(
         "SELECT DISTINCT ON (account_id) account_id, number, encode(sha256, 'hex') AS sha256 FROM history_seals"
         " ORDER BY account_id, number DESC"
     )
-    return Facts(heads=tuple(Head(**head) for head in heads), **row)
+    return tuple(Head(**row) for row in rows)
 
 
 async def counts(connection: Connection, among: Collection[str] = COUNTED) -> dict[str, int]:
