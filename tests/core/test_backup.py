@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from outdial.core.backup import (
     DATABASE,
+    MARGIN,
     Head,
     LeftOut,
     Manifest,
+    Margins,
     Member,
     NotABackupError,
     differences,
+    margins,
     read_manifest,
     write_manifest,
 )
@@ -101,6 +104,19 @@ def test_what_is_none_of_ours_is_refused(change, error, says):
 def test_what_is_no_json_is_refused(data):
     with pytest.raises(NotJsonError):
         read_manifest(data)
+
+
+def test_what_is_given_out_after_a_restore_rises_with_the_time_since_the_backup():
+    at = WHOLE.taken_at
+    assert margins(at, at) == Margins(MARGIN, MARGIN)
+    # a week in which a million people were called, with all that is written of each
+    week = margins(at, at + timedelta(days=7))
+    assert week.rows > 50_000_000
+    assert week.epochs == MARGIN + 7 * 24 * 3600
+    # an epoch is a number of 32 bits: a backup of ten years ago fits, and so do a thousand restores
+    assert margins(at, at + timedelta(days=3650)).epochs < 2**31
+    assert 1_000 * margins(at, at + timedelta(days=1)).epochs < 2**31
+    assert margins(at, at - timedelta(hours=1)) == Margins(MARGIN, MARGIN)
 
 
 def test_rows_that_are_missing_are_told():

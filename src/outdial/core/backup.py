@@ -10,6 +10,7 @@ A backup is a tar file of plain members, the manifest last::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,10 +28,13 @@ DATABASE: Final = "database.dump"
 KEY: Final = "secret.key"
 MANIFEST: Final = "manifest.json"
 
-EPOCH_MARGIN: Final = 1_000_000
-"""How far a restore raises epochs, and the numbers that rows get by themselves: more than an installation can have
-given out between the backup and its end, so that nothing made then bears the name of anything made after the
-restore."""
+MARGIN: Final = 1_000_000
+"""How far a restore raises epochs, and the numbers that rows get by themselves, at least."""
+
+EPOCHS_PER_SECOND: Final = 1
+ROWS_PER_SECOND: Final = 100_000
+"""And for each second since the backup: more than any installation gives out, be it the one that was backed up, or one
+that was restored from the same backup before. So nothing made by those bears the name of anything made from now on."""
 
 FOLDERS: Final = frozenset({"recordings", "imports", "opt-outs"})
 """Of the data folder, from which files are taken."""
@@ -57,6 +61,20 @@ _SHAPE: Final = fields(
         "members": many(fields({"name": text, "path": maybe(text), "bytes": whole, "sha256": sha256})),
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """How far a restore raises what is given out."""
+
+    epochs: int
+    rows: int
+
+
+def margins(taken_at: datetime, now: datetime) -> Margins:
+    """Return how far a restore now raises what is given out; a clock that is behind the backup's counts as even."""
+    seconds = max(math.ceil((now - taken_at).total_seconds()), 0)
+    return Margins(epochs=MARGIN + EPOCHS_PER_SECOND * seconds, rows=MARGIN + ROWS_PER_SECOND * seconds)
 
 
 class NotABackupError(ValueError):

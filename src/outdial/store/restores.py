@@ -15,11 +15,13 @@ from typing import Any, Final
 
 import asyncpg
 
-from outdial.core.backup import EPOCH_MARGIN
+from outdial.core.backup import margins
 from outdial.core.errors import StartupError
 from outdial.core.model import AttemptState, Disposition, DoneReason, RunContactState
+from outdial.core.schedule import Outcome
 from outdial.store import attempts as attempts_store
 from outdial.store import history
+from outdial.store import schedules as schedules_store
 from outdial.store.attempts import AttemptNews, ContactNews
 from outdial.store.database import Connection, edge, server_time
 from outdial.store.migrations import MARK_SCHEMA, is_marked
@@ -31,6 +33,8 @@ ASIDE: Final = "outdial_replaced"
 """The schema under whose name what was there before is kept until the restore is done."""
 
 LIVE_REASON: Final = "it was live when the backup was made; how it ended nobody knows"
+
+MISSED_REASON: Final = "It came due before the database was restored; whether it was started then, nobody knows here."
 
 _LOT: Final = 500
 
@@ -165,9 +169,10 @@ async def finish(
     """Make safe what was restored, write it into every account's history with ``told``, and take the mark and what was
     put aside away: all of it, or nothing. The schema is current. ``without_key``: nobody can read the secrets in it."""
     async with connection.transaction():
-        await _renumber(connection)
+        raised = margins(taken_at, await server_time(connection))
+        await _renumber(connection, raised.rows)
         await _end_nodes(connection)
-        paused = await _pause(connection, taken_at)
+        paused = await _pause(connection, taken_at, raised.epochs)
         unknown = await _end_attempts(connection)
         schedules = await _schedules(connection, keep=keep_schedules)
         if without_key:
@@ -206,14 +211,15 @@ async def _forget_keys(connection: Connection) -> None:
     await connection.execute("UPDATE engines SET password_encrypted = NULL")
 
 
-async def _renumber(connection: Connection) -> None:
-    """Let whatever gets its number from here on have one that was given to nothing between the backup and its end: runs
-    are named in permits and channels, rows of the history in the messages of webhooks."""
+async def _renumber(connection: Connection, margin: int) -> None:
+    """Let whatever gets its number from here on have one that was given to nothing since the backup: runs are named in
+    permits and channels, rows of the history in the messages of webhooks."""
     await connection.execute(
-        f"""
-        SELECT setval(c.oid::regclass, coalesce(pg_sequence_last_value(c.oid::regclass), 0) + {EPOCH_MARGIN})
+        """
+        SELECT setval(c.oid::regclass, coalesce(pg_sequence_last_value(c.oid::regclass), 0) + $1)
           FROM pg_class c WHERE c.relkind = 'S' AND c.relnamespace = 'public'::regnamespace
-        """  # noqa: S608 - a constant
+        """,
+        margin,
     )
 
 
@@ -240,21 +246,22 @@ async def _end_nodes(connection: Connection) -> None:
     )
 
 
-async def _pause(connection: Connection, taken_at: datetime) -> dict[int, bool]:
+async def _pause(connection: Connection, taken_at: datetime, margin: int) -> dict[int, bool]:
     """Pause what was active, and raise the epoch of every run that can be resumed beyond any that was given out; return
     them, each with whether it was active. A stop that was under way stays what it is: no permit is made for it at any
     epoch."""
     rows = await connection.fetch(
-        f"""
+        """
         WITH before AS (SELECT id, state FROM runs WHERE state IN ('active', 'paused') FOR UPDATE)
         UPDATE runs r
-           SET state = 'paused', epoch = r.epoch + {EPOCH_MARGIN}, updated_at = clock_timestamp(), changed_by = $1,
+           SET state = 'paused', epoch = r.epoch + $3, updated_at = clock_timestamp(), changed_by = $1,
                change_reason = $2
           FROM before b WHERE r.id = b.id
         RETURNING r.id, b.state = 'active' AS was_active
-        """,  # noqa: S608 - a constant
+        """,
         ACTOR,
         f"restored from the backup of {taken_at:%Y-%m-%d %H:%M:%S} UTC: whom it has called since, nobody knows here",
+        margin,
     )
     return {row["id"]: row["was_active"] for row in rows}
 
@@ -302,14 +309,16 @@ def _unknown(attempt_id: str, at: datetime) -> AttemptNews:
 
 
 async def _schedules(connection: Connection, *, keep: bool) -> tuple[str, ...]:
-    """Return the campaigns whose schedules are on; without ``keep`` they are off now."""
+    """Return the campaigns whose schedules are on; without ``keep`` they are off now, with it nothing is due."""
     names: Sequence[asyncpg.Record] = await connection.fetch(
         """
         SELECT c.name FROM schedules s JOIN campaigns c ON c.id = s.campaign_id
          WHERE s.enabled AND c.deleted_at IS NULL ORDER BY c.name
         """
     )
-    if not keep:
+    if keep:
+        await _miss(connection)
+    else:
         await connection.execute(
             """
             UPDATE schedules
@@ -320,3 +329,18 @@ async def _schedules(connection: Connection, *, keep: bool) -> tuple[str, ...]:
             ACTOR,
         )
     return tuple(row["name"] for row in names)
+
+
+async def _miss(connection: Connection) -> None:
+    """Report what came due by now as missed, also what is not late yet: it may have been started where the backup was
+    made."""
+    now = await server_time(connection)
+    for due in await schedules_store.due(connection):
+        seen, next_at = due.schedule, due.schedule.next_at
+        while next_at is not None and next_at <= now:
+            if not await schedules_store.happened(connection, due.campaign_id, next_at):
+                await schedules_store.record(
+                    connection, due.campaign_id, next_at, Outcome.MISSED, run_id=None, reason=MISSED_REASON
+                )
+            next_at = seen.schedule.next_after(next_at)
+        await schedules_store.take(connection, due.campaign_id, seen, next_at=next_at)
