@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from outdial.config import Settings
 from outdial.core.errors import StartupError
-from outdial.secretbox import SecretBox, WrongSecretKeyError, load_secret_box
+from outdial.secretbox import SecretBox, WrongSecretKeyError, keep_key, key_text, load_secret_box
 
 KEY = base64.urlsafe_b64encode(bytes(range(32))).decode()
 
@@ -95,3 +95,21 @@ def test_a_damaged_file_and_a_place_that_cannot_be_written_are_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StartupError, match=r"file/secret\.key cannot be used \(Not a directory\)"):
         load_secret_box(settings(tmp_path / "file"))
+
+
+def test_a_key_can_be_kept_elsewhere_and_put_back(tmp_path):
+    assert key_text(settings(tmp_path / "old")) is None
+    box = load_secret_box(settings(tmp_path / "old"))
+    key = key_text(settings(tmp_path / "old"))
+    keep_key(settings(tmp_path / "new"), key)
+    assert load_secret_box(settings(tmp_path / "new")).decrypt(box.encrypt("hunter2")) == "hunter2"
+    assert (tmp_path / "new" / "secret.key").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["secret.key"]
+    # one that is there is never replaced
+    with pytest.raises(FileExistsError):
+        keep_key(settings(tmp_path / "new"), KEY)
+    assert key_text(settings(tmp_path / "new")) == key
+    assert key_text(settings(tmp_path / "new", KEY)) == KEY
+    with pytest.raises(StartupError, match="The secret key is not valid"):
+        keep_key(settings(tmp_path / "third"), "half a key")
+    assert not (tmp_path / "third").exists()

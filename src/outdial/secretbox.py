@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import os
@@ -67,6 +68,28 @@ def hep_key(settings: Settings, secrets: SecretBox) -> str:
     return secrets.derive("hep") if given is None else given.get_secret_value()
 
 
+def key_text(settings: Settings) -> str | None:
+    """Return the key itself, for whoever keeps it elsewhere; None where there is none yet. Raises StartupError."""
+    if settings.secret_key is not None:
+        return settings.secret_key.get_secret_value().strip()
+    path = settings.data_dir / KEY_FILE
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StartupError(f"The secret key {path} cannot be read ({error.strerror}).") from error
+
+
+def keep_key(settings: Settings, key: str) -> None:
+    """Put a key in the data folder that has none. Raises FileExistsError when it has one, OSError, StartupError for
+    what is no key."""
+    SecretBox(key)
+    path = settings.data_dir / KEY_FILE
+    path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    _link(path, key.encode("ascii"))
+
+
 def load_secret_box(settings: Settings) -> SecretBox:
     """Return the box of this installation, making the key file on first use; raise StartupError when it cannot."""
     if settings.secret_key is not None:
@@ -87,18 +110,22 @@ def _read_or_make(path: Path) -> str:
     except FileNotFoundError:
         pass
     path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        # of two processes that start at once, one key wins and both use it
+        _link(path, base64.urlsafe_b64encode(os.urandom(32)))
+    return path.read_text(encoding="ascii").strip()
+
+
+def _link(path: Path, key: bytes) -> None:
+    """Write a key's file, whole or not at all. Raises FileExistsError when there is one, OSError."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(base64.urlsafe_b64encode(os.urandom(32)) + b"\n")
+            file.write(key + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        try:
-            # link fails where the name exists: of two processes that start at once, one key wins and both use it
-            os.link(draft, path)
-        except FileExistsError:
-            return path.read_text(encoding="ascii").strip()
+        # link fails where the name exists
+        os.link(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-    return path.read_text(encoding="ascii").strip()

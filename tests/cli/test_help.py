@@ -26,6 +26,7 @@ ALL = commands("outdial", ROOT)
 def test_the_commands_are_these():
     assert {name.removeprefix("outdial ") for name, _ in ALL} == {
         *("demo", "serve", "dialer", "watchdog", "alarms", "migrate"),
+        *("backup make", "backup verify", "restore"),
         *("client create", "client list", "client change", "client rotate", "client revoke"),
         *(
             "app create",

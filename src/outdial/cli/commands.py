@@ -9,6 +9,7 @@ import typer
 import outdial
 from outdial.cli import (
     applications,
+    backups,
     campaigns,
     clients,
     compliance,
@@ -73,6 +74,8 @@ app.command(epilog="Example: OUTDIAL_DATABASE_URL=postgresql://… outdial diale
 app.command(epilog="Example: OUTDIAL_WATCHDOG_PORT=9060 outdial watchdog --json")(watchdog.watchdog)
 app.command(epilog="Example: outdial alarms --json")(watchdog.alarms)
 app.command(epilog="Example: outdial migrate")(servers.migrate)
+app.add_typer(backups.app, name="backup")
+app.command(epilog="Example: OUTDIAL_DATA_DIR=/srv/outdial outdial restore monday.outdial")(backups.restore)
 app.add_typer(applications.app, name="app")
 app.add_typer(clients.app, name="client")
 app.add_typer(trunks.app, name="trunk")

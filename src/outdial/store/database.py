@@ -140,7 +140,7 @@ def _why(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _edge() -> Iterator[None]:
+def edge() -> Iterator[None]:
     """Turn the loss of the server, and what is over when it is tried again, into DatabaseUnavailableError."""
     try:
         yield
@@ -203,7 +203,7 @@ class Database:
         # the first connection outside the pool tells what is wrong in a sentence
         probe = await connect(dsn, application_name=application_name)
         await probe.close()
-        with _edge():
+        with edge():
             pool = await asyncpg.create_pool(
                 dsn,
                 # connections are made when needed and then kept; a floor would be restored with a traceback in
@@ -253,7 +253,7 @@ class Database:
             await self._release(connection)
         self._waiting += 1
         try:
-            with _edge():
+            with edge():
                 try:
                     # not the pool's own time limit: before Python 3.12 that is a task of its own too
                     async with asyncio.timeout(ACQUIRE_SECONDS):
@@ -369,14 +369,14 @@ class _Listener:
                 present = self._connection = await self._connect()
             if channel not in self._callbacks:
                 try:
-                    with _edge():
+                    with edge():
                         await present.add_listener(channel, self._notified)
                 except DatabaseUnavailableError:
                     if not present.is_closed():
                         raise
                     # it had been lost before, which only this attempt has shown
                     present = self._connection = await self._connect()
-                    with _edge():
+                    with edge():
                         await present.add_listener(channel, self._notified)
             self._callbacks.setdefault(channel, []).append(callback)
             if self._task is None:
@@ -386,7 +386,7 @@ class _Listener:
         """Return a connection that listens to every channel asked for so far."""
         connection = await connect(self._dsn, application_name=self._application_name)
         try:
-            with _edge():
+            with edge():
                 for channel in self._callbacks:
                     await connection.add_listener(channel, self._notified)
         except BaseException:

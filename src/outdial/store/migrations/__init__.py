@@ -6,6 +6,7 @@ race: the second waits for the first one's advisory lock and then finds nothing 
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,14 @@ from outdial.store import database
 
 _LOCK: Final = 0x6F75_7464_6961_6C00  # "outdial\0"
 _FOLDER: Final = Path(__file__).parent
+
+MARK_SCHEMA: Final = "outdial_restore"
+"""A schema that is there while a database is being restored (``store.restores``), or after that was cut off: what the
+database holds then may be whole, and is not safe to dial by."""
+
+_CUT_OFF: Final = (
+    "This database is being restored, or a restore of it was cut off: let it end, or run `outdial restore` again."
+)
 _LOST: Final = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError, OSError)
 
 
@@ -48,11 +57,17 @@ async def current_revision(connection: database.Connection) -> str | None:
     return revision
 
 
-async def upgrade(dsn: str) -> int:
+async def is_marked(connection: database.Connection) -> bool:
+    """Whether the database is being restored, or a restore of it was cut off."""
+    marked: bool = await connection.fetchval("SELECT to_regnamespace($1) IS NOT NULL", MARK_SCHEMA)
+    return marked
+
+
+async def upgrade(dsn: str, *, restoring: bool = False) -> int:
     """Apply what is missing and return how many revisions that was (0 = already current).
 
-    All or nothing. Raises StartupError when the database is newer than this outdial or its account may not create
-    tables, DatabaseUnavailableError when it cannot be reached.
+    All or nothing. Raises StartupError when the database is newer than this outdial, is being restored by somebody else
+    (``restoring``: by us) or its account may not create tables, DatabaseUnavailableError when it cannot be reached.
     """
 
     async def connect() -> asyncpg.Connection[asyncpg.Record]:
@@ -61,7 +76,7 @@ async def upgrade(dsn: str) -> int:
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     try:
         async with engine.begin() as connection:
-            return await connection.run_sync(_upgrade)
+            return await connection.run_sync(partial(_upgrade, restoring=restoring))
     except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         cause = _root(error)
         if isinstance(cause, asyncpg.InsufficientPrivilegeError):
@@ -83,9 +98,12 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def _upgrade(connection: Connection) -> int:
+def _upgrade(connection: Connection, *, restoring: bool) -> int:
     # first, and transaction-scoped: it also opens the transaction that the raw scripts then run in
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    marked = connection.execute(text("SELECT to_regnamespace(:name) IS NOT NULL"), {"name": MARK_SCHEMA}).scalar()
+    if marked and not restoring:
+        raise StartupError(_CUT_OFF)
     before = _revision(connection)
     _refuse_unknown(before)
     known = revisions()
@@ -116,6 +134,8 @@ async def require_current(dsn: str) -> None:
     """Raise StartupError unless the database has exactly this outdial's schema."""
     connection = await database.connect(dsn)
     try:
+        if await is_marked(connection):
+            raise StartupError(_CUT_OFF)
         revision = await current_revision(connection)
     finally:
         await connection.close()
