@@ -64,6 +64,10 @@ bench-webhooks: .venv/dev ## measure what an attempt costs with a webhook that i
 bench-watchdog: .venv/dev ## measure how many packets and INVITEs the watchdog takes
 	$(BIN)/python -m bench.watchdog
 
+CALLS ?= 120
+bench-amd: .venv/dev ## measure how often people and answering machines are confused, over CALLS synthetic greetings
+	$(BIN)/python -m bench.machines $(CALLS)
+
 PEOPLE ?= 100000
 bench-explain: .venv/dev ## measure decisions of the gate, explanations, and the waterfall of a run of PEOPLE
 	$(BIN)/python -m bench.explain $(PEOPLE)
@@ -76,4 +80,4 @@ docs: .venv/dev ## write the generated reference pages
 	$(BIN)/python scripts/docs.py
 
 .PHONY: help install run check test nemesis simulate nemesis-broken model bench bench-stop bench-api \
-	bench-import bench-exports bench-simulate bench-webhooks bench-watchdog bench-explain fuzz docs
+	bench-import bench-exports bench-simulate bench-webhooks bench-watchdog bench-amd bench-explain fuzz docs

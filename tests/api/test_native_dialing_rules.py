@@ -14,8 +14,32 @@ BODY = {
     ],
     "retryOrder": "when_due",
     "breaker": {"attempts": 20, "share": 0.5},
+    "detection": {
+        "decisionSeconds": 15.0,
+        "noSpeechSeconds": 5.0,
+        "speechSeconds": 2.0,
+        "pauseSeconds": 0.6,
+        "words": 8,
+        "silenceLevel": 400,
+        "greetingSeconds": 1.5,
+        "toneSeconds": 30.0,
+    },
 }
-USUAL = {"retryRules": [], "retryOrder": "after_first_tries", "breaker": {"attempts": 40, "share": 0.8}}
+USUAL = {
+    "retryRules": [],
+    "retryOrder": "after_first_tries",
+    "breaker": {"attempts": 40, "share": 0.8},
+    "detection": {
+        "decisionSeconds": 5.0,
+        "noSpeechSeconds": 2.5,
+        "speechSeconds": 2.5,
+        "pauseSeconds": 0.8,
+        "words": 12,
+        "silenceLevel": 256,
+        "greetingSeconds": 2.0,
+        "toneSeconds": 20.0,
+    },
+}
 
 
 @pytest.fixture
@@ -62,6 +86,13 @@ async def test_a_run_has_them_and_nobody_changes_them_meanwhile(native, campaign
         ({"breaker": {"attempts": 4}}, "attempts"),
         ({"breaker": {"share": 0}}, "share"),
         ({"brake": None}, "brake"),
+        ({"detection": None}, "detection"),
+        ({"detection": {"decisionSeconds": 31}}, "decisionSeconds"),
+        ({"detection": {"words": 1}}, "words"),
+        ({"detection": {"words": 2.5}}, "words"),
+        ({"detection": {"beepSeconds": 1}}, "beepSeconds"),
+        ({"detection": {"decisionSeconds": 2.5}}, "must be less than `detection.decisionSeconds`, which is 2.5"),
+        ({"detection": {"decisionSeconds": 2, "speechSeconds": 1}}, "`detection.noSpeechSeconds` is 2.5"),
     ],
 )
 async def test_bad_bodies(native, campaign_id, wrong, word):

@@ -5,6 +5,13 @@ from __future__ import annotations
 import pytest
 
 
+def test_timings_of_machines(outdial, campaign):
+    line = ("--timing", "decision=8", "--timing", "words=20", "--timing", "no-speech=3.5")
+    made = outdial("dialing-rules", "set", campaign, *line, "--json").json["detection"]
+    assert (made["decisionSeconds"], made["words"], made["noSpeechSeconds"], made["speechSeconds"]) == (8, 20, 3.5, 2.5)
+    assert "decision=8, no-speech=3.5, speech=2.5," in outdial("dialing-rules", "show", campaign).stdout
+
+
 def test_set_and_show(outdial, campaign):
     assert "as the campaign says" in outdial("dialing-rules", "show", campaign).stdout
     line = ("--retry", "busy:2:300", "--retry", "no_answer::next-window", "--order", "when_due", "--breaker", "20:0.5")
@@ -30,6 +37,11 @@ def test_set_and_show(outdial, campaign):
         ("--retry", "answered_human:1:2", "nobody is ever tried again"),
         ("--breaker", "many", "--breaker must be like"),
         ("--breaker", "1:0.5", "breaker.attempts"),
+        ("--timing", "decision", "--timing must be like"),
+        ("--timing", "beep=5", "--timing must be like"),
+        ("--timing", "words=2.5", "--timing must be like"),
+        ("--timing", "tone=500", "detection.toneSeconds"),
+        ("--timing", "decision=2", "must be less than"),
     ],
 )
 def test_what_is_none(outdial, campaign, option, value, word):

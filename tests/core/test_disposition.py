@@ -57,6 +57,14 @@ def test_who_answered_and_heard_nothing_was_abandoned(cause, sip_code, cancelled
     assert found is D.ABANDONED
 
 
+@given(cause=codes, sip_code=codes, heard=st.booleans())
+def test_a_machine_is_a_machine_whatever_it_heard(cause, sip_code, heard):
+    found = disposition_of(
+        answered=True, heard=heard, machine=True, cause=cause, sip_code=sip_code, cancelled_by_us=False
+    )
+    assert found is D.ANSWERED_MACHINE
+
+
 @given(cause=codes, sip_code=codes)
 def test_our_own_cancel_is_cancelled(cause, sip_code):
     assert disposition_of(answered=False, cause=cause, sip_code=sip_code, cancelled_by_us=True) is D.CANCELLED

@@ -70,6 +70,34 @@ def test_nobody_is_tried_more_often_than_allowed(disposition, count, stopping):
         assert disposition is not D.UNKNOWN
 
 
+class TestMachines:
+    """A machine that was told its message was reached; one that was hung up on is tried again."""
+
+    def after(self, *, message_left, count=1, stopping=False, rules=RULES):
+        return after_attempt(
+            D.ANSWERED_MACHINE,
+            sent=True,
+            attempts_count=count,
+            rules=rules,
+            run_stopping=stopping,
+            message_left=message_left,
+        )
+
+    def test_one_that_was_told_is_done(self):
+        rules = replace(RULES, own=OwnRules(retry_rules=(RetryRule(D.ANSWERED_MACHINE, seconds=1),)))
+        assert self.after(message_left=True, rules=rules) == Finish(DoneReason.REACHED)
+
+    def test_one_that_was_hung_up_on_is_tried_again_by_rule(self):
+        assert self.after(message_left=False) == TryAgain(600)
+        assert self.after(message_left=False, count=3) == Finish(DoneReason.ATTEMPTS_USED)
+        assert self.after(message_left=False, stopping=True) == Finish(DoneReason.RETRY_CANCELLED)
+        for rule, decided in (
+            (RetryRule(D.ANSWERED_MACHINE, seconds=7200), TryAgain(7200)),
+            (RetryRule(D.ANSWERED_MACHINE, most=0), Finish(DoneReason.ATTEMPTS_USED)),
+        ):
+            assert self.after(message_left=False, rules=replace(RULES, own=OwnRules((rule,)))) == decided
+
+
 class TestRules:
     """What a disposition has a rule for."""
 
@@ -97,8 +125,8 @@ class TestRules:
     @pytest.mark.parametrize("disposition", Disposition)
     def test_final_endings_stay_final(self, disposition):
         found = self.after(RetryRule(disposition, seconds=1), disposition)
-        assert isinstance(found, Finish) is (disposition in FINAL_DISPOSITIONS)
-        assert set(FINAL) == FINAL_DISPOSITIONS
+        assert isinstance(found, Finish) is (disposition in FINAL)
+        assert set(FINAL) - {D.ANSWERED_MACHINE} == FINAL_DISPOSITIONS
 
 
 class TestNextWindow:

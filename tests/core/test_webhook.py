@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from outdial.api.native.detection_views import detection_view
 from outdial.api.native.views import AttemptView
 from outdial.core import ids, webhook
+from outdial.core.machine import Detection, DetectionTimings, MachineVerdict
 from outdial.core.webhook import (
     LONGEST_PAUSE_SECONDS,
     RETRIED_FOR,
@@ -148,6 +152,7 @@ ATTEMPT = {
     "ringing_at": None,
     "answered_at": None,
     "ended_at": NOW,
+    "detection": None,
 }
 
 
@@ -159,6 +164,15 @@ def test_an_attempt_is_told_as_the_api_shows_it():
     assert named <= told.keys()
     assert (told["contactId"], told["phoneNumber"], told["number"]) == (ids.contact_id(5), "+15550100001", 2)
     assert (told["state"], told["disposition"], told["sipCode"]) == ("ended", "busy", 486)
+
+
+def test_who_had_answered_is_told_as_the_api_shows_it():
+    found = Detection(MachineVerdict.MACHINE, "LONGGREETING-3020-3000", 3.2, DetectionTimings())
+    row = ATTEMPT | {"detection": asdict(found)}
+    told = message(
+        Happening("attempt.ended", 8, NOW, "st-1", "cd-1", "cid-1", "answered", "ended", "n-1", "", attempt=row)
+    )["data"]["machineDetection"]
+    assert told == msgspec.to_builtins(detection_view(found))
 
 
 def webhook_name(field: str) -> str:

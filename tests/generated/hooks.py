@@ -205,6 +205,9 @@ class Mender:
             # one for each way to end after which somebody is tried again
             ends = {one["disposition"]: one for one in body.get("retryRules", ())}
             body["retryRules"] = [one for end, one in ends.items() if end not in FINAL_DISPOSITIONS]
+            if isinstance(body.get("detection"), dict):
+                # the longest: each of the others must be shorter
+                body["detection"]["decisionSeconds"] = 30
         if case.path.endswith("/courtesy-message"):
             body["flow"] = FLOW
         if case.path.endswith("/simulations"):

@@ -7,6 +7,7 @@ from datetime import time
 
 import pytest
 
+from outdial.core.machine import MachineDetection
 from outdial.core.model import (
     CallingHours,
     CallingWindow,
@@ -14,7 +15,6 @@ from outdial.core.model import (
     DialingMode,
     DialingOrder,
     DialingRules,
-    MachineDetection,
 )
 from outdial.store import campaigns
 from waiting import until

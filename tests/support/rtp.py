@@ -9,7 +9,7 @@ import re
 import struct
 from array import array
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from sounds import tone
 from support.sip_peer import SipPeer
@@ -28,6 +28,8 @@ class Handset:
         self._peer = peer
         self._socket = peer._rtp
         self.heard = array("h")
+        self.sent_seconds = 0.0
+        """How much of the last sound that was to be sent has been."""
         self._by_port: defaultdict[int, array] = defaultdict(lambda: array("h"))
 
     def _readable(self) -> None:
@@ -67,13 +69,17 @@ class Handset:
 
     async def say(self, frequency: float, seconds: float, number: str | None = None) -> None:
         """Send a tone, packet by packet as a phone does, once a call is answered."""
+        await self.send(tone(frequency, rate=RATE, seconds=seconds), number)
+
+    async def send(self, samples: Sequence[int], number: str | None = None) -> None:
+        """Send any sound in the same way."""
         await until(lambda: bool(self._peer._dialogs))
         port = self._port(number)
-        samples = tone(frequency, rate=RATE, seconds=seconds)
         loop = asyncio.get_running_loop()
         began = loop.time()
         for place, at in enumerate(range(0, len(samples), _FRAME)):
             await asyncio.sleep(max(0.0, began + at / RATE - loop.time()))
+            self.sent_seconds = at / RATE
             payload = bytes(_ulaw(sample) for sample in samples[at : at + _FRAME])
             header = struct.pack("!BBHII", 0x80, _PCMU, place & 0xFFFF, at, id(self) & 0xFFFFFFFF)
             self._socket.sendto(header + payload, (self._peer.host, port))

@@ -12,9 +12,10 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from outdial.core.machine import MachineVerdict
 from outdial.core.model import LIVE_ATTEMPT_STATES, LIVE_RUN_STATES
 from outdial.services.webhook_keeper import WebhookCounts
-from outdial.store.metrics import Live
+from outdial.store.metrics import VERDICTS_SECONDS, Live
 from outdial.store.webhook_deliveries import DEAD_COUNTED
 
 UNMATCHED: Final = "unmatched"
@@ -57,6 +58,12 @@ class Metrics:
             ["by"],
             registry=self._registry,
         )
+        self._verdicts = Gauge(
+            "outdial_machine_verdicts",
+            f"Calls answered in the last {VERDICTS_SECONDS} s, by who was found to have answered.",
+            ["verdict"],
+            registry=self._registry,
+        )
         self._dead = Gauge(
             "outdial_webhook_dead",
             f"Messages of webhooks that were given up; {DEAD_COUNTED} stands for so many or more.",
@@ -85,6 +92,7 @@ class Metrics:
             self._runs.clear()
             self._attempts.clear()
             self._held.clear()
+            self._verdicts.clear()
             for gauge in (self._nodes, self._dead, self._oldest):
                 gauge.set(float("nan"))
         else:
@@ -96,6 +104,8 @@ class Metrics:
             self._held.clear()
             for by, count in live.held.items():
                 self._held.labels(by).set(count)
+            for verdict in MachineVerdict:
+                self._verdicts.labels(verdict.value).set(live.verdicts.get(verdict, 0))
             self._dead.set(live.webhook_dead)
             self._oldest.set(live.webhook_oldest_seconds)
         return generate_latest(self._registry)

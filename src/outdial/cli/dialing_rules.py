@@ -1,7 +1,10 @@
-"""``outdial dialing-rules``: retries by how an attempt ended, and when a run pauses itself."""
+"""``outdial dialing-rules``: retries by how an attempt ended, when a run pauses itself, and by what answering machines
+are told from people."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import Annotated, Final, TypeAlias
 
 import typer
@@ -11,16 +14,21 @@ from outdial.cli.options import Json
 from outdial.cli.running import actor, in_context
 from outdial.context import Context
 from outdial.core.errors import InvalidInputError
+from outdial.core.machine import USUAL_TIMINGS, DetectionTimings
 from outdial.core.model import Breaker, Disposition, OwnRules, RetryOrder, RetryRule
 from outdial.services import campaigns, dialing_rules
 
 app = typer.Typer(
     help="A campaign's dialing rules beside those of the vendor's API: retries by how an attempt ended, which come "
-    "first, and when a run pauses itself.",
+    "first, when a run pauses itself, and by what answering machines are told from people.",
     no_args_is_help=True,
 )
 
 _USUAL: Final = Breaker()
+_TIMINGS: Final = {
+    field.name.removesuffix("_seconds").replace("_", "-"): field.name for field in fields(DetectionTimings)
+}
+"""What --timing calls it → the field."""
 _OFF: Final = "off"
 _NEXT: Final = "next-window"
 
@@ -61,10 +69,18 @@ def set_(
             help="A run pauses itself when that share of so many last calls has failed; off = never.",
         ),
     ] = f"{_USUAL.attempts}:{_USUAL.share}",
+    timing: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=NUMBER",
+            help="By what answering machines are told from people, where the campaign has them detected: "
+            f"{', '.join(_TIMINGS)}. In seconds, but for words and silence-level. May be repeated.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Set a campaign's dialing rules, whole, from its next run on: what is left out is as if it had never been set."""
-    rules = OwnRules(tuple(_retry(text) for text in retry or ()), order, _breaker(breaker))
+    rules = OwnRules(tuple(_retry(text) for text in retry or ()), order, _breaker(breaker), _detection(timing or ()))
 
     async def work(context: Context) -> OwnRules:
         found = await campaigns.find_campaign(context.database, campaign)
@@ -89,6 +105,20 @@ def _retry(text: str) -> RetryRule:
         raise InvalidInputError(
             [f"--retry must be like busy:2:300, busy::300 or no_answer:1:{_NEXT}, not {text[:60]!r}."]
         ) from None
+
+
+def _detection(timings: Sequence[str]) -> DetectionTimings:
+    found = USUAL_TIMINGS
+    for text in timings:
+        name, _, number = text.partition("=")
+        try:
+            field = _TIMINGS[name]
+            found = replace(found, **{field: type(getattr(found, field))(number)})
+        except (KeyError, ValueError):
+            raise InvalidInputError(
+                [f"--timing must be like decision=5 or words=12, of {', '.join(_TIMINGS)}, not {text[:60]!r}."]
+            ) from None
+    return found
 
 
 def _breaker(text: str) -> Breaker | None:
@@ -117,6 +147,9 @@ def _tell(rules: OwnRules, *, as_json: bool) -> None:
             "pauses itself": "never"
             if breaker is None
             else f"when {breaker.share:.0%} of the last {breaker.attempts} calls have failed",
+            "machines are told by": ", ".join(
+                f"{name}={getattr(rules.detection, field):g}" for name, field in _TIMINGS.items()
+            ),
         }
     )
 

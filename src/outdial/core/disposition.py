@@ -62,12 +62,20 @@ CAUSE_DISPOSITIONS: Final[Mapping[int, Disposition]] = MappingProxyType(
 
 
 def disposition_of(
-    *, answered: bool, cause: int | None, sip_code: int | None, cancelled_by_us: bool, heard: bool = True
+    *,
+    answered: bool,
+    cause: int | None,
+    sip_code: int | None,
+    cancelled_by_us: bool,
+    heard: bool = True,
+    machine: bool = False,
 ) -> Disposition:
     """Return how an attempt ended. ``cancelled_by_us``: our side ended the call before it was answered. ``heard``
-    False: whoever answered heard nothing, and that was our fault."""
+    False: whoever answered heard nothing, and that was our fault. ``machine``: an answering machine was found to have
+    answered, which nobody owes a word."""
     if answered:
-        # nothing tells machines from people yet
+        if machine:
+            return Disposition.ANSWERED_MACHINE
         return Disposition.ANSWERED_HUMAN if heard else Disposition.ABANDONED
     if cancelled_by_us:
         return Disposition.CANCELLED

@@ -203,7 +203,8 @@ class FlowPlan:
     sounds: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Name → language → file, as the author calls it; each has the flow's own language."""
     machine_start: str | None = None
-    """Where an answering machine's call begins, after its beep; None = machines hear what people hear."""
+    """Where an answering machine's call begins, after its beep; None = a machine that is known to be one is hung up
+    on."""
 
 
 def targets(step: Step) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from datetime import date, datetime, time
 from enum import StrEnum
 from typing import Any
 
+from outdial.core.machine import USUAL_TIMINGS, Detection, DetectionTimings, MachineDetection
 from outdial.core.schedule import Schedule
 
 
@@ -113,7 +114,8 @@ class Disposition(StrEnum):
     CONGESTION = "congestion"
     CANCELLED = "cancelled"
     ABANDONED = "abandoned"
-    """Answered, and heard nothing: its flow could not be played, or nobody heard of the answer."""
+    """Answered, and heard nothing: its flow could not be played, nobody heard of the answer, or the call ended before
+    it was known whether a person or a machine had answered."""
     FAILED = "failed"
     UNKNOWN = "unknown"
 
@@ -131,14 +133,6 @@ class DialingOrder(StrEnum):
 
     FIFO = "fifo"
     LIFO = "lifo"
-
-
-class MachineDetection(StrEnum):
-    """What to do about answering machines; carried for the wire, detection itself is not built yet."""
-
-    NO = "no"
-    DETECT = "detect"
-    DISCONNECT = "disconnect"
 
 
 class Transport(StrEnum):
@@ -327,6 +321,8 @@ class OwnRules:
     retry_order: RetryOrder = RetryOrder.AFTER_FIRST_TRIES
     breaker: Breaker | None = Breaker()
     """None: the run never pauses itself."""
+    detection: DetectionTimings = USUAL_TIMINGS
+    """Counts where answering machines are detected."""
 
     def after(self, disposition: Disposition) -> RetryRule | None:
         """Return the rule for attempts that ended so; None: there is none, the campaign's own holds."""
@@ -586,3 +582,5 @@ class Attempt:
     ringing_at: datetime | None = None
     answered_at: datetime | None = None
     ended_at: datetime | None = None
+    detection: Detection | None = None
+    """Who had answered, where that was to be found out."""

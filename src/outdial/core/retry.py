@@ -38,7 +38,6 @@ class PutBack:
 
 _FINAL: Final = {
     Disposition.ANSWERED_HUMAN: DoneReason.REACHED,
-    Disposition.ANSWERED_MACHINE: DoneReason.REACHED,
     Disposition.ABANDONED: DoneReason.REACHED,
     Disposition.INVALID_NUMBER: DoneReason.INVALID_NUMBER,
     # never dialed again by itself: it may have been a conversation
@@ -54,16 +53,20 @@ def after_attempt(
     attempts_count: int,
     rules: DialingRules,
     run_stopping: bool,
+    message_left: bool = True,
 ) -> Finish | TryAgain | PutBack:
     """Return what becomes of the contact.
 
     ``sent`` False: nothing ever left for the carrier. ``attempts_count`` includes this attempt. ``run_stopping``: the
-    run is stopping or stopped, so what would be tried again is done.
+    run is stopping or stopped, so what would be tried again is done. ``message_left``: where an answering machine has
+    answered, whether it was told anything; one that was hung up on is tried again as any other call.
     """
     if not sent:
         return PutBack()
     if disposition in _FINAL:
         return Finish(_FINAL[disposition])
+    if disposition is Disposition.ANSWERED_MACHINE and message_left:
+        return Finish(DoneReason.REACHED)
     if run_stopping:
         cancelled = disposition is Disposition.CANCELLED
         return Finish(DoneReason.STOPPED if cancelled else DoneReason.RETRY_CANCELLED)

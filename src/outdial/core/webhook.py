@@ -151,8 +151,22 @@ def _attempt(happening: Happening) -> dict[str, Any]:
         "ringingAt": row["ringing_at"],
         "answeredAt": row["answered_at"],
         "endedAt": row["ended_at"],
+        "machineDetection": _detection(row["detection"]),
         "reason": happening.reason,
     }
+
+
+def _detection(stored: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return who had answered (``core.machine.Detection``), as the API shows it."""
+    if stored is None:
+        return None
+    timings = {_camel(name): value for name, value in stored["timings"].items()}
+    return {name: stored[name] for name in ("verdict", "cause", "seconds")} | {"timings": timings}
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(other.title() for other in others)
 
 
 def _opt_out(happening: Happening) -> dict[str, Any]:

@@ -247,6 +247,7 @@ class Adoption:
             dialed_at=attempt.dialed_at,
             ringing_at=attempt.ringing_at,
             answered_at=attempt.answered_at,
+            detection=attempt.detection,
         )
 
 

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import structlog
 
@@ -15,11 +15,13 @@ from outdial import clock
 from outdial.core.errors import EngineUnavailableError
 from outdial.core.flow import texts
 from outdial.core.ids import permit_name
+from outdial.core.machine import Detection, MachineDetection
 from outdial.core.model import AttemptState
 from outdial.core.pre_call import PreCallAnswer
 from outdial.dialer import outcomes
 from outdial.dialer.agents import Agents
 from outdial.dialer.book import Book
+from outdial.dialer.detection import CheckDesk, MachineCheck
 from outdial.dialer.flow_player import PLAYBACK_GRACE_SECONDS, Desk, FlowPlayer, PlayableFlow
 from outdial.dialer.flow_webhooks import FlowWebhooks
 from outdial.dialer.legs import Legs, Notes, Place
@@ -29,6 +31,7 @@ from outdial.dialer.recordings import Recordings
 from outdial.store.attempts import AttemptNews
 from outdial.telephony.engine import (
     CallAnswered,
+    CallClassified,
     CallEnded,
     CallRinging,
     CallState,
@@ -37,6 +40,7 @@ from outdial.telephony.engine import (
     EngineDown,
     EngineEvent,
     EngineUp,
+    GreetingEnded,
     KeyPressed,
     OriginateResult,
     OutgoingCall,
@@ -47,6 +51,9 @@ from outdial.telephony.speech import Voice
 
 HANG_UP_RETRY_SECONDS: Final = 0.5
 """Before a call that should end is hung up again, when the engine did not answer or may not have it yet."""
+
+_Listened: TypeAlias = CallClassified | GreetingEnded
+_Played: TypeAlias = PlaybackEnded | RecordingEnded | KeyPressed
 
 _STATES: Final = {
     CallState.DIALING: AttemptState.DIALING,
@@ -79,6 +86,8 @@ class _Call:
         """What its flow may say of the contact."""
         self.player: FlowPlayer | None = None
         """Once it is answered."""
+        self.check: MachineCheck | None = None
+        """While it is found out who has answered, and afterwards."""
         self.in_flight = False
         """Its originate has not returned yet, or its outcome is unknown."""
         self.since: float | None = None
@@ -138,8 +147,15 @@ class Calls:
             self.hang_up(known.attempt_id)
             return
         heard = (clock.now() - known.answered_at).total_seconds()
+        if known.detection is not None:
+            heard -= known.detection.seconds
         seconds = 0.0 if flow is None else flow.message_seconds
-        if seconds == 0.0:
+        if known.is_machine:
+            # whether it has heard what it was to hear, nobody knows: it is not called again for that
+            leaves = flow is not None and flow.plan.machine_start is not None
+            detects = known.rules.machine_detection is MachineDetection.DETECT
+            call.known = replace(known, message_left=leaves and detects)
+        if seconds == 0.0 or known.is_machine or known.undecided:
             self.hang_up(known.attempt_id)
             return
         self._end_after(call, max(0.0, seconds - heard))
@@ -263,6 +279,8 @@ class Calls:
         """Stop following: what is left is for whoever takes this node's calls over."""
         for call in self._calls.values():
             _disarm(call)
+            if call.check is not None:
+                call.check.close()
             if call.player is not None:
                 call.player.close()
         while self._tasks:
@@ -304,7 +322,7 @@ class Calls:
     def _tell(
         self,
         call: _Call,
-        event: CallRinging | CallAnswered | PlaybackEnded | RecordingEnded | KeyPressed | CallEnded,
+        event: CallRinging | CallAnswered | CallEnded | _Listened | _Played,
     ) -> None:
         match event:
             case CallRinging(at=at):
@@ -312,20 +330,27 @@ class Calls:
                 self._advance(call, AttemptState.RINGING)
             case CallAnswered(at=at):
                 self._answered(call, at)
-            case PlaybackEnded(playback_id=playback_id, failed=failed):
-                if call.player is not None:
-                    call.player.playback_ended(playback_id, failed=failed)
-                else:
-                    # taken over from another node: it has heard its message
-                    self.hang_up(call.known.attempt_id)
-            case RecordingEnded(recording_id=recording_id):
-                if call.player is not None:
-                    call.player.recording_ended(recording_id)
-            case KeyPressed(key=key):
-                if call.player is not None:
-                    call.player.key(key)
             case CallEnded():
                 self._ended(call, event)
+            case CallClassified() | GreetingEnded():
+                if call.check is not None:
+                    call.check.hear(event)
+            case _:
+                self._tell_player(call, event)
+
+    def _tell_player(self, call: _Call, event: _Played) -> None:
+        match event:
+            case PlaybackEnded() if call.player is None:
+                # taken over from another node: it has heard its message
+                self.hang_up(call.known.attempt_id)
+            case _ if call.player is None:
+                return
+            case PlaybackEnded(playback_id=playback_id, failed=failed):
+                call.player.playback_ended(playback_id, failed=failed)
+            case RecordingEnded(recording_id=recording_id):
+                call.player.recording_ended(recording_id)
+            case KeyPressed(key=key):
+                call.player.key(key)
 
     def _answered(self, call: _Call, at: datetime) -> None:
         if call.known.answered_at is not None:
@@ -343,6 +368,31 @@ class Calls:
             return
         # from here on the flow's own end ends the call
         _disarm(call)
+        if call.known.cancelled or call.known.rules.machine_detection is MachineDetection.NO:
+            self._play(call, flow)
+            return
+        call.check = MachineCheck(
+            call.known.attempt_id,
+            at,
+            call.known.rules,
+            CheckDesk(
+                engine=self._engine,
+                spawn=self._spawn,
+                found=lambda detection: self._found(call, detection),
+                play=lambda: self._play(call, flow),
+                hang_up=lambda reason: self._flow_over(call, reason),
+            ),
+            has_machine_start=flow.plan.machine_start is not None,
+        )
+        call.check.begin()
+
+    def _found(self, call: _Call, detection: Detection) -> None:
+        call.known = replace(call.known, detection=detection)
+        self._book.put(outcomes.progress(call.known))
+
+    def _play(self, call: _Call, flow: PlayableFlow) -> None:
+        machine = call.known.is_machine
+        call.known = replace(call.known, message_left=machine)
         desk = Desk(
             engine=self._engine,
             voice=self._voice,
@@ -362,11 +412,13 @@ class Calls:
             ),
             end=lambda unheard: self._flow_over(call, unheard),
         )
-        call.player = FlowPlayer(call.known.attempt_id, flow, call.variables, desk)
+        call.player = FlowPlayer(call.known.attempt_id, flow, call.variables, desk, machine=machine)
         call.player.begin()
 
     def _flow_over(self, call: _Call, unheard: str) -> None:
-        if unheard:
+        if unheard == outcomes.HUNG_UP_ON:
+            call.known = replace(call.known, unheard=unheard)
+        elif unheard:
             _log.error("flow_not_played", attempt_id=call.known.attempt_id, reason=unheard)
             call.known = replace(call.known, unheard=unheard)
         self.hang_up(call.known.attempt_id)
@@ -388,6 +440,8 @@ class Calls:
         if self._calls.pop(call.known.attempt_id, None) is None:
             return
         _disarm(call)
+        if call.check is not None:
+            call.check.close()
         self._legs.end_of(call.known.attempt_id)
         self._agents.end_of(call.known.attempt_id)
         self._book.put(news if call.player is None else replace(news, flow=call.player.close()))

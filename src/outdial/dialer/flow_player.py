@@ -108,13 +108,16 @@ class Desk:
 class FlowPlayer:
     """One call in its flow, from its answer to its end."""
 
-    def __init__(self, attempt_id: str, flow: PlayableFlow, variables: Mapping[str, str], desk: Desk) -> None:
+    def __init__(
+        self, attempt_id: str, flow: PlayableFlow, variables: Mapping[str, str], desk: Desk, *, machine: bool = False
+    ) -> None:
+        """``machine``: an answering machine is to be told, not a person."""
         self._attempt_id = attempt_id
         self._flow = flow
         self._desk = desk
         self._timer: asyncio.TimerHandle | None = None
         self._longest: asyncio.TimerHandle | None = None
-        self._turn = flow_play.begin(flow.plan, variables)
+        self._turn = flow_play.begin(flow.plan, variables, machine=machine)
         self._closed = False
         self._recording = ""
         """Name of what is being recorded; empty: nothing."""

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from outdial.core.disposition import disposition_of
+from outdial.core.machine import Detection, MachineDetection, MachineVerdict
 from outdial.core.model import AttemptState, DialingRules, Disposition, DoneReason, RunContactState
 from outdial.core.pre_call import PreCallAnswer, skip_reason
 from outdial.core.retry import Finish, PutBack, TryAgain, after_attempt
@@ -33,6 +34,10 @@ AWAY: Final = (
     "the phone may have rung, so it counts as an attempt, and the contact is tried again as after any other"
 )
 LEAVING: Final = "its node cancelled it: it was asked to end"
+
+HUNG_UP_ON: Final = "an answering machine: hung up on"
+NO_MESSAGE: Final = "an answering machine: the call ended before its message"
+UNDECIDED: Final = "the call ended before it was known who had answered"
 
 _CROSSED: Final = "answered as it was cancelled"
 
@@ -61,6 +66,25 @@ class Known:
     """Why we are cancelling it, or were when it was answered; empty while we are not."""
     courtesy_seconds: float | None = None
     """How long the courtesy message sounds that whoever answered hears; None: it is none, but the flow."""
+    detection: Detection | None = None
+    """Who has answered, once it is known, where that is to be found out."""
+    message_left: bool = False
+    """The flow of an answering machine's call has begun, or may have."""
+
+    @property
+    def is_machine(self) -> bool:
+        """Whether an answering machine was found to have answered."""
+        return self.detection is not None and self.detection.verdict is MachineVerdict.MACHINE
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it was answered, and is still to be found out by whom: nothing is heard until then."""
+        return (
+            self.answered_at is not None
+            and self.rules.machine_detection is not MachineDetection.NO
+            and self.detection is None
+            and self.courtesy_seconds is None
+        )
 
 
 def progress(known: Known) -> AttemptNews:
@@ -75,6 +99,7 @@ def progress(known: Known) -> AttemptNews:
         answered_at=known.answered_at,
         reason="" if known.courtesy_seconds is None else f"{_CROSSED} ({known.cancelled}): hears the courtesy message",
         pre_call=known.pre_call,
+        detection=known.detection,
         contact=ContactNews(RunContactState.DIALING),
     )
 
@@ -89,9 +114,12 @@ def ended(
     reason: str = "",
 ) -> AttemptNews:
     """Return the end of an attempt whose call the engine has given up."""
+    if not known.unheard and known.undecided:
+        known = replace(known, unheard=UNDECIDED)
     disposition = disposition_of(
         answered=known.answered_at is not None,
         heard=not known.unheard,
+        machine=known.is_machine,
         cause=cause,
         sip_code=sip_code,
         cancelled_by_us=cancelled_by_us,
@@ -111,6 +139,8 @@ def _reason(known: Known, disposition: Disposition, *, at: datetime) -> str:
         whole = heard >= known.courtesy_seconds - COURTESY_SLACK_SECONDS
         told = "heard the courtesy message" if whole else f"ended {heard:.1f} s into the courtesy message"
         return f"{_CROSSED} ({known.cancelled}): {told}"
+    if known.is_machine and not known.message_left:
+        return known.unheard or NO_MESSAGE
     return known.unheard or (known.cancelled if disposition is Disposition.CANCELLED else "")
 
 
@@ -186,7 +216,14 @@ def _final(
     reason: str,
     sent: bool = True,
 ) -> AttemptNews:
-    decided = after_attempt(disposition, sent=sent, attempts_count=known.number, rules=known.rules, run_stopping=False)
+    decided = after_attempt(
+        disposition,
+        sent=sent,
+        attempts_count=known.number,
+        rules=known.rules,
+        run_stopping=False,
+        message_left=known.message_left and not known.unheard,
+    )
     return AttemptNews(
         id=known.attempt_id,
         state=AttemptState.ENDED,
@@ -200,6 +237,7 @@ def _final(
         ended_at=at,
         reason=reason,
         pre_call=known.pre_call,
+        detection=known.detection,
         permit=known.permit,
         contact=_contact(decided),
     )

@@ -1,13 +1,15 @@
-"""Dialing rules of a campaign that the vendor's wire has no words for: retries by how an attempt ended, and the
-breaker."""
+"""Dialing rules of a campaign that the vendor's wire has no words for: retries by how an attempt ended, the breaker,
+and by what answering machines are told from people."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 from outdial.core.errors import ConflictError, NotFoundError
+from outdial.core.machine import DetectionTimings
 from outdial.core.model import LIVE_RUN_STATES, Breaker, Campaign, OwnRules, RetryRule
 from outdial.core.retry import FINAL_DISPOSITIONS
 from outdial.services.campaigns import get_campaign
@@ -25,6 +27,20 @@ FEWEST_ATTEMPTS: Final = 5
 MOST_ATTEMPTS: Final = 500
 SMALLEST_SHARE: Final = 0.05
 
+TIMING_BOUNDS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
+    {
+        "decision_seconds": (1, 30),
+        "no_speech_seconds": (0.5, 20),
+        "speech_seconds": (0.5, 20),
+        "pause_seconds": (0.2, 5),
+        "words": (2, 100),
+        "silence_level": (16, 8000),
+        "greeting_seconds": (0.5, 10),
+        "tone_seconds": (1, 120),
+    }
+)
+"""Field of ``DetectionTimings`` → the least and the most."""
+
 
 async def show_rules(database: Database, *, iid: str, campaign_id: str) -> OwnRules:
     """Return the campaign's rules. Raises NotFoundError."""
@@ -36,7 +52,8 @@ async def set_rules(database: Database, rules: OwnRules, *, iid: str, campaign_i
 
     Raises InvalidInputError, NotFoundError, ConflictError while a run is live.
     """
-    require([*_retry_problems(rules.retry_rules), *_breaker_problems(rules.breaker)])
+    problems = [*_retry_problems(rules.retry_rules), *_breaker_problems(rules.breaker)]
+    require([*problems, *timing_problems(rules.detection)])
     async with database.transaction() as connection:
         campaign = await _locked(connection, iid, campaign_id)
         await store.set_rules(connection, campaign.id, replace(campaign.rules, own=rules), actor=actor)
@@ -69,6 +86,29 @@ def _retry_problems(rules: Sequence[RetryRule]) -> list[str]:
         if rule.seconds is not None:
             problems += range_problems(f"{name}.seconds", rule.seconds, least=0, most=LONGEST_RETRY_SECONDS)
     return problems
+
+
+def timing_problems(timings: DetectionTimings) -> list[str]:
+    """Return what is wrong with them."""
+    problems = [
+        problem
+        for name, (least, most) in TIMING_BOUNDS.items()
+        for problem in range_problems(f"detection.{_wire(name)}", getattr(timings, name), least=least, most=most)
+    ]
+    if not problems:
+        # else nobody would ever be found to be that
+        problems += [
+            f"`detection.{_wire(name)}` is {getattr(timings, name):g}; it must be less than "
+            f"`detection.decisionSeconds`, which is {timings.decision_seconds:g}."
+            for name in ("no_speech_seconds", "speech_seconds", "pause_seconds")
+            if getattr(timings, name) >= timings.decision_seconds
+        ]
+    return problems
+
+
+def _wire(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(other.title() for other in others)
 
 
 def _breaker_problems(breaker: Breaker | None) -> list[str]:

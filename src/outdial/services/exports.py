@@ -51,6 +51,9 @@ ATTEMPT_COLUMNS: Final = (
     "ringingAt",
     "answeredAt",
     "endedAt",
+    "verdict",
+    "verdictCause",
+    "verdictSeconds",
 )
 
 
@@ -99,6 +102,7 @@ def _contact(one: RunContactExport) -> tuple[Any, ...]:
 
 
 def _attempt(one: Attempt) -> tuple[Any, ...]:
+    found = one.detection
     return (
         one.id,
         ids.contact_id(one.contact_id),
@@ -114,6 +118,7 @@ def _attempt(one: Attempt) -> tuple[Any, ...]:
         one.ringing_at,
         one.answered_at,
         one.ended_at,
+        *((None, None, None) if found is None else (found.verdict, found.cause, found.seconds)),
     )
 
 

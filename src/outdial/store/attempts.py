@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import asyncpg
+import msgspec
 
+from outdial.core.machine import Detection
 from outdial.core.model import Attempt, AttemptState, Disposition, DoneReason, RunContactState
 from outdial.core.pre_call import PreCallAnswer
 from outdial.store.database import Connection
@@ -62,6 +64,8 @@ class AttemptNews:
     contact: ContactNews | None = None
     flow: FlowOutcome | None = None
     """Of an answered call that has ended."""
+    detection: Detection | None = None
+    """Who had answered, where that was to be found out; known some time after the answer."""
 
 
 def attempt_of(row: asyncpg.Record) -> Attempt:
@@ -88,6 +92,7 @@ def attempt_of(row: asyncpg.Record) -> Attempt:
         ringing_at=row["ringing_at"],
         answered_at=row["answered_at"],
         ended_at=row["ended_at"],
+        detection=None if row["detection"] is None else msgspec.convert(row["detection"], Detection),
     )
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import asyncpg
 
 from outdial.store import turns, webhook_deliveries
 from outdial.store.database import Connection
+
+VERDICTS_SECONDS: Final = 300
+"""How far back verdicts are counted: all of them together are many, and nobody watches those of last year."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,8 @@ class Live:
     """Messages of webhooks that were given up; ``webhook_deliveries.DEAD_COUNTED``: so many or more."""
     webhook_oldest_seconds: float = 0.0
     """How long the oldest message that waits has been waiting."""
+    verdicts: dict[str, int] = field(default_factory=dict)
+    """By who had answered: calls of the last ``VERDICTS_SECONDS`` of which that was to be found out."""
 
 
 async def live(connection: Connection) -> Live:
@@ -41,8 +47,23 @@ async def live(connection: Connection) -> Live:
         "SELECT count(*) FROM nodes WHERE ended_at IS NULL AND lease_until > clock_timestamp()"
     )
     dead, oldest = await webhook_deliveries.troubles(connection)
+    verdicts = await connection.fetch(
+        """
+        SELECT detection ->> 'verdict' AS state, count(*) FROM attempts
+         WHERE detection IS NOT NULL AND answered_at > clock_timestamp() - $1 * interval '1 second' GROUP BY 1
+        """,
+        VERDICTS_SECONDS,
+    )
     held = await turns.held_counts(connection)
-    return Live(_counts(runs), _counts(attempts), nodes, held, webhook_dead=dead, webhook_oldest_seconds=oldest)
+    return Live(
+        _counts(runs),
+        _counts(attempts),
+        nodes,
+        held,
+        webhook_dead=dead,
+        webhook_oldest_seconds=oldest,
+        verdicts=_counts(verdicts),
+    )
 
 
 def _counts(rows: list[asyncpg.Record]) -> dict[str, int]:

@@ -294,7 +294,7 @@ async def next_ones(connection: Connection, lane: Lane, *, limit: int) -> list[W
         SELECT d.id AS delivery_id, d.event, d.tries, d.waiting_since, d.history_id, h.at, h.from_state, h.to_state,
                h.actor, h.reason, h.detail, r.iid, coalesce(h.campaign_id, r.campaign_id) AS campaign_id, r.instance_id,
                a.id, a.contact_id, a.phone, a.caller_id, a.number, a.disposition, a.cause, a.sip_code, a.reserved_at,
-               a.dialed_at, a.ringing_at, a.answered_at, a.ended_at
+               a.dialed_at, a.ringing_at, a.answered_at, a.ended_at, a.detection
           FROM (SELECT * FROM webhook_deliveries
                  WHERE webhook_id = $1 AND lane = $2 AND state = 'waiting' ORDER BY id LIMIT $3) d
           JOIN history h ON h.id = d.history_id

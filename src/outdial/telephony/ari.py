@@ -90,6 +90,8 @@ class Message(msgspec.Struct, frozen=True):
     application: str = ""
     timestamp: str = ""
     channel: ChannelInfo | None = None
+    args: list[str] = []
+    """What the dialplan hands over with a StasisStart."""
     peer: ChannelInfo | None = None
     """The called channel of a Dial event."""
     dialstatus: str = ""

@@ -26,7 +26,7 @@ from outdial.core.ids import permit_name
 from outdial.core.model import Transport, Trunk
 from outdial.telephony import permits
 from outdial.telephony.ari import CONFLICT, NOT_FOUND, AriHttp, AriSocket, ChannelInfo, Inbox, Message, Reply
-from outdial.telephony.asterisk_media import AsteriskMedia
+from outdial.telephony.asterisk_detection import AsteriskDetection, returned
 from outdial.telephony.asterisk_stream import FORMATS, AsteriskStream
 from outdial.telephony.engine import (
     CallAnswered,
@@ -93,7 +93,7 @@ class _Application(msgspec.Struct):
     channel_ids: list[str] = []
 
 
-class AsteriskEngine(AsteriskMedia):
+class AsteriskEngine(AsteriskDetection):
     """One dialer node's engine: originates, plays and hears events."""
 
     def __init__(
@@ -116,8 +116,8 @@ class AsteriskEngine(AsteriskMedia):
             password=password,
             timeout_seconds=timeout_seconds,
             media_dir=media_dir,
+            stasis_app=stasis_app,
         )
-        self._app = stasis_app
         self._records = records
         self._socket: AriSocket | None = None
         self._rest_on_socket = True
@@ -472,11 +472,7 @@ class AsteriskEngine(AsteriskMedia):
                 self._media.pop(channel.id).set()
             return
         if message.type == "StasisStart":
-            if message.application == self._app and channel.id not in self._known:
-                _log.warning("unknown_call_answered", call_id=channel.id, engine_id=self._id)
-                self._spawn(self._end_unknown(channel.id))
-            else:
-                self._events.put_nowait(CallAnswered(channel.id, self._at(message)))
+            self._on_start(message, channel)
         elif message.type == "ChannelDtmfReceived":
             self._events.put_nowait(KeyPressed(channel.id, self._at(message), message.digit))
         elif message.type == "ChannelHangupRequest":
@@ -487,6 +483,16 @@ class AsteriskEngine(AsteriskMedia):
             self._events.put_nowait(
                 CallEnded(channel.id, self._at(message), message.cause or None, message.tech_cause or None)
             )
+
+    def _on_start(self, message: Message, channel: ChannelInfo) -> None:
+        """A call is ours: answered, or back from where it was listened to."""
+        if message.application == self._app and channel.id not in self._known:
+            _log.warning("unknown_call_answered", call_id=channel.id, engine_id=self._id)
+            self._spawn(self._end_unknown(channel.id))
+        elif message.args:
+            self._events.put_nowait(returned(channel.id, self._at(message), message.args))
+        else:
+            self._events.put_nowait(CallAnswered(channel.id, self._at(message)))
 
     def _at(self, message: Message) -> datetime:
         engine = datetime.fromisoformat(message.timestamp).timestamp()

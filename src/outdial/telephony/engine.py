@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
 
+from outdial.core.machine import DetectionTimings, MachineVerdict
 from outdial.core.model import EngineKind, Trunk
 
 LINE_SECONDS: Final = 3.0
@@ -173,6 +174,26 @@ class RecordingEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class CallClassified:
+    """Who has answered a call is known, as far as it will be; it is under this node's control again."""
+
+    call_id: str
+    at: datetime
+    verdict: MachineVerdict
+    cause: str
+    """In the detector's own words."""
+
+
+@dataclass(frozen=True, slots=True)
+class GreetingEnded:
+    """A machine's greeting is over, or was not in time; the call is under this node's control again."""
+
+    call_id: str
+    at: datetime
+    in_time: bool
+
+
+@dataclass(frozen=True, slots=True)
 class KeyPressed:
     """The called person pressed a key (RFC 4733)."""
 
@@ -195,7 +216,16 @@ class EngineDown:
 
 
 EngineEvent = (
-    CallRinging | CallAnswered | CallEnded | PlaybackEnded | RecordingEnded | KeyPressed | EngineUp | EngineDown
+    CallRinging
+    | CallAnswered
+    | CallEnded
+    | CallClassified
+    | GreetingEnded
+    | PlaybackEnded
+    | RecordingEnded
+    | KeyPressed
+    | EngineUp
+    | EngineDown
 )
 
 
@@ -345,6 +375,21 @@ class Engine(EngineControl, Protocol):
 
     async def stop_playing(self, playback_id: str) -> None:
         """End what is played under that id; what is over already is no error. Raises ``EngineUnavailableError``."""
+        ...
+
+    async def detect(self, call_id: str, timings: DetectionTimings) -> None:
+        """Listen to who has answered a call: ``CallClassified`` follows, unless the call ends before.
+
+        Until then nothing can be played, recorded or connected there; it can be hung up, by anybody, and is listed as
+        answered. Whoever hears nothing for longer than ``decision_seconds`` plays what is to be played: the event was
+        lost. Raises ``EngineUnavailableError``, also when the engine has not what that takes: then nothing has changed.
+        A call that is gone meanwhile is no error.
+        """
+        ...
+
+    async def await_beep(self, call_id: str, *, silence_seconds: float, longest_seconds: float) -> None:
+        """Wait for the end of a machine's greeting, which is so much silence: ``GreetingEnded`` follows, under the
+        terms of :meth:`detect`."""
         ...
 
     async def connect(self, call_id: str, other_id: str) -> None:

@@ -14,6 +14,7 @@ class Phone(StrEnum):
     """What a loopback phone does with a call."""
 
     LISTENS = "listens"
+    GREETS = "greets"
     PRESSES = "presses"
     MACHINE = "machine"
     BUSY = "busy"
@@ -38,7 +39,8 @@ class Rule:
 
 
 RULES: Final = (
-    Rule(0, 49, Phone.LISTENS, "rings, answers, listens until the caller hangs up"),
+    Rule(0, 47, Phone.LISTENS, "rings, answers, listens until the caller hangs up"),
+    Rule(48, 49, Phone.GREETS, "rings, answers, says hello, listens"),
     Rule(50, 59, Phone.PRESSES, "rings, answers, presses the key of its third digit from the right after 2 s, listens"),
     Rule(60, 69, Phone.MACHINE, "rings, answers like an answering machine: speaks for 4 s, beeps, records"),
     Rule(70, 79, Phone.BUSY, "is busy", 486, 17),
@@ -56,6 +58,14 @@ PRESS_SECONDS: Final = 2.0
 
 GREETING_SECONDS: Final = 4.0
 """How long the answering machine speaks before it beeps."""
+
+BEEP_SECONDS: Final = 0.5
+
+HELLO_SECONDS: Final = 0.6
+"""How long a phone of the row ``greets`` speaks."""
+
+LISTENING_SECONDS: Final = 10.0
+"""For how long it can be heard to say nothing after that; the others send no sound at all."""
 
 
 def rule_of(number: str) -> Rule:

@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Final
 
 from outdial.telephony import loopback
+from outdial.telephony.detection_context import DETECTION
 from outdial.telephony.loopback import Phone
 from outdial.telephony.permits import CONTEXT
 from outdial.telephony.program import AsteriskProgram
 
 ARI_USER: Final = "outdial"
 RECORDS_FILE: Final = "calls.csv"
+
+GREETING: Final = "machine-greeting"
+HELLO: Final = "hello-there"
+"""What loopback phones say, by the names of their files."""
 
 CARRIER_HOST: Final = "127.0.0.1"
 """The loopback carrier is never reachable from elsewhere."""
@@ -83,7 +88,9 @@ _MODULES: Final = (
         "app_playback",
         "app_senddtmf",
         "app_amd",
+        "app_waitforsilence",
         "func_channel",
+        "func_dialplan",
         "func_hangupcause",
         "func_logic",
         "cel_custom",
@@ -326,10 +333,12 @@ def _extensions() -> str:
     ring = " same = n,Wait($[1 + ${EXTEN:-3:1} * 0.2])\n"
     phones = {
         Phone.LISTENS: f" same = n({Phone.LISTENS}),Ringing()\n{ring} same = n,Answer()\n same = n,Wait(3600)\n",
+        Phone.GREETS: f" same = n({Phone.GREETS}),Ringing()\n{ring} same = n,Answer()\n same = n,Playback({HELLO})\n"
+        " same = n,Wait(3600)\n",
         Phone.PRESSES: f" same = n({Phone.PRESSES}),Ringing()\n{ring} same = n,Answer()\n"
         f" same = n,Wait({loopback.PRESS_SECONDS})\n same = n,SendDTMF(${{EXTEN:-3:1}})\n same = n,Wait(3600)\n",
-        Phone.MACHINE: f" same = n({Phone.MACHINE}),Ringing()\n{ring} same = n,Answer()\n same = n,Playback(greeting)\n"
-        " same = n,Wait(3600)\n",
+        Phone.MACHINE: f" same = n({Phone.MACHINE}),Ringing()\n{ring} same = n,Answer()\n"
+        f" same = n,Playback({GREETING})\n same = n,Wait(3600)\n",
         Phone.BUSY: f" same = n({Phone.BUSY}),Hangup(17)\n",
         Phone.RINGS: f" same = n({Phone.RINGS}),Ringing()\n same = n,Wait(3600)\n",
         Phone.REJECTS: f" same = n({Phone.REJECTS}),Ringing()\n{ring} same = n,PJSIPHangup(603)\n",
@@ -345,7 +354,7 @@ writeprotect = yes
 [{CONTEXT}]
 ; nobody calls in: outdial only places calls
 exten = _[+0-9].,1,Hangup(21)
-[outdial-carrier]
+{DETECTION}[outdial-carrier]
 exten = _[+0-9].,1,NoOp()
 {jumps} same = n,Goto({Phone.LISTENS})
 """ + "".join(f"{lines} same = n,Hangup()\n" for lines in phones.values())

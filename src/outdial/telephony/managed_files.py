@@ -71,7 +71,9 @@ def write_all(layout: Layout) -> None:
             write_private(layout.conf / name, text)
         if not (layout.conf / "tls.crt").exists():
             _write_certificate(layout.conf)
-        _write_greeting(layout.folder / "lib" / "sounds" / "en" / "greeting.wav")
+        sounds = layout.folder / "lib" / "sounds" / "en"
+        _write_sound(sounds / f"{managed_config.GREETING}.wav", _murmur(loopback.GREETING_SECONDS) + _beep())
+        _write_sound(sounds / f"{managed_config.HELLO}.wav", _murmur(loopback.HELLO_SECONDS) + _silence())
         console = layout.folder / "log" / "console"
         if console.exists() and console.stat().st_size > _LOG_BYTES:
             console.replace(console.with_name("console.1"))
@@ -198,17 +200,10 @@ def _write_certificate(folder: Path) -> None:
     write_private(folder / "tls.crt", certificate.public_bytes(serialization.Encoding.PEM).decode())
 
 
-def _write_greeting(path: Path) -> None:
-    """Make the loopback answering machine's greeting: a murmur with the rhythm of speech, then a beep."""
+def _write_sound(path: Path, samples: array.array[int]) -> None:
+    """Write what a loopback phone says, unless it is there."""
     if path.exists():
         return
-    samples = array.array("h")
-    for index in range(int(loopback.GREETING_SECONDS * _RATE)):
-        at = index / _RATE
-        syllable = max(0.0, math.sin(5 * math.pi * at)) * max(0.0, math.sin(math.pi * at))
-        voice = math.sin(2 * math.pi * 140 * at) + 0.5 * math.sin(2 * math.pi * 700 * at)
-        samples.append(int(5000 * syllable * voice))
-    samples.extend(int(9000 * math.sin(2 * math.pi * 1000 * index / _RATE)) for index in range(_RATE // 2))
     draft = path.with_suffix(".part")
     with draft.open("wb") as raw, wave.open(raw, "wb") as file:
         file.setnchannels(1)
@@ -216,3 +211,24 @@ def _write_greeting(path: Path) -> None:
         file.setframerate(_RATE)
         file.writeframes(samples.tobytes())
     shutil.move(draft, path)
+
+
+def _murmur(seconds: float) -> array.array[int]:
+    """Return a voice that says nothing, five syllables a second, without a pause."""
+    samples = array.array("h")
+    for index in range(int(seconds * _RATE)):
+        at = index / _RATE
+        syllable = 0.1 + 0.9 * abs(math.sin(5 * math.pi * at))
+        voice = math.sin(2 * math.pi * 140 * at) + 0.5 * math.sin(2 * math.pi * 700 * at)
+        samples.append(int(5000 * syllable * voice))
+    return samples
+
+
+def _silence() -> array.array[int]:
+    """Return what a phone sends while somebody listens: Asterisk sends nothing where it plays nothing."""
+    return array.array("h", bytes(2 * int(loopback.LISTENING_SECONDS * _RATE)))
+
+
+def _beep() -> array.array[int]:
+    count = int(loopback.BEEP_SECONDS * _RATE)
+    return array.array("h", (int(9000 * math.sin(2 * math.pi * 1000 * index / _RATE)) for index in range(count)))

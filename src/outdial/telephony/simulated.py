@@ -18,10 +18,12 @@ from typing import Final
 
 from outdial import clock
 from outdial.core.errors import EngineUnavailableError
+from outdial.core.machine import DetectionTimings
 from outdial.core.model import EngineKind, Trunk
-from outdial.telephony import loopback
+from outdial.telephony import loopback, simulated_speech
 from outdial.telephony.engine import (
     CallAnswered,
+    CallClassified,
     CallEnded,
     CallRecord,
     CallRinging,
@@ -30,6 +32,7 @@ from outdial.telephony.engine import (
     EngineDown,
     EngineEvent,
     EngineUp,
+    GreetingEnded,
     KeyPressed,
     LiveCall,
     MediaStream,
@@ -76,6 +79,14 @@ class _Call:
         self.recording: asyncio.TimerHandle | None = None
         self.recording_id = ""
         self.recording_since = 0.0
+        self.answered_since = 0.0
+        self.away = False
+        """Somebody listens to who has answered, and nothing else can be done with it."""
+
+    @property
+    def here(self) -> bool:
+        """Whether it can be played to."""
+        return self.state is CallState.ANSWERED and not self.away
 
 
 class SimulatedStream:
@@ -277,7 +288,7 @@ class SimulatedEngine:
             call.answered_at = clock.now()
             self._end(call, NORMAL_CLEARING, None)
             return
-        call.state, call.answered_at = CallState.ANSWERED, clock.now()
+        call.state, call.answered_at, call.answered_since = CallState.ANSWERED, clock.now(), clock.boottime()
         self._tell(CallAnswered(call.id, clock.now()))
         if rule.phone is loopback.Phone.PRESSES:
             key = loopback.key_of(call.number)
@@ -335,7 +346,7 @@ class SimulatedEngine:
         """Stay silent for as long as the WAV would sound."""
         await self._reachable()
         call = self._calls.get(call_id)
-        if call is None or call.state is not CallState.ANSWERED:
+        if call is None or not call.here:
             return
         seconds = await asyncio.to_thread(_duration, audio)
         loop = asyncio.get_running_loop()
@@ -356,11 +367,49 @@ class SimulatedEngine:
                 call.playback.cancel()
                 self._played(call, failed=False)
 
+    async def detect(self, call_id: str, timings: DetectionTimings) -> None:
+        """Find what the phone's kind is found to be."""
+        await self._reachable()
+        call = self._calls.get(call_id)
+        if call is None or not call.here:
+            return
+        finding = simulated_speech.found(self._rule_of(call.number).phone, timings)
+        call.away = True
+        self._later(
+            call,
+            finding.seconds,
+            lambda: self._back(call, CallClassified(call.id, clock.now(), finding.verdict, finding.cause)),
+        )
+
+    async def await_beep(self, call_id: str, *, silence_seconds: float, longest_seconds: float) -> None:
+        """Wait until the phone has spoken and beeped, and then for the silence."""
+        await self._reachable()
+        call = self._calls.get(call_id)
+        if call is None or not call.here:
+            return
+        heard = (clock.boottime() - call.answered_since) * self._speed
+        speaks = max(0.0, simulated_speech.speech_seconds(self._rule_of(call.number).phone) - heard)
+        seconds = speaks + silence_seconds
+        call.away = True
+        self._later(
+            call,
+            min(seconds, longest_seconds),
+            lambda: self._back(call, GreetingEnded(call.id, clock.now(), in_time=seconds <= longest_seconds)),
+        )
+
+    def _back(self, call: _Call, event: CallClassified | GreetingEnded) -> None:
+        if not self._connected:
+            # as in _answer
+            self._end(call, NORMAL_CLEARING, None)
+            return
+        call.away = False
+        self._tell(event)
+
     async def connect(self, call_id: str, other_id: str) -> None:
         """Note that two who say nothing hear each other."""
         await self._reachable()
         ends = [self._calls.get(each) for each in (call_id, other_id)]
-        if any(call is None or call.state is not CallState.ANSWERED for call in ends):
+        if any(call is None or not call.here for call in ends):
             raise EngineUnavailableError("One of the calls to be connected is gone.")
         self.connected[other_id] = call_id
 
@@ -373,7 +422,7 @@ class SimulatedEngine:
         """Hear a person who says nothing, and count what that person is told."""
         await self._reachable()
         call = self._calls.get(call_id)
-        if call is None or call.state is not CallState.ANSWERED:
+        if call is None or not call.here:
             raise EngineUnavailableError("The call that an agent was to talk on is gone.")
         stream = SimulatedStream(lambda: self._calls.get(call_id) is call, rate, self._speed)
         self.streams[media_id] = stream
@@ -385,7 +434,7 @@ class SimulatedEngine:
         """Record a person who says nothing."""
         await self._reachable()
         call = self._calls.get(call_id)
-        if call is None or call.state is not CallState.ANSWERED:
+        if call is None or not call.here:
             return
         call.recording_id, call.recording_since = recording_id, clock.boottime()
         call.recording = asyncio.get_running_loop().call_later(

@@ -12,7 +12,8 @@ from outdial.api.kore import hours
 from outdial.api.kore.wire import Data, timestamp
 from outdial.core.calling_hours import apart_at_midnight
 from outdial.core.campaign import wire_status
-from outdial.core.model import Campaign, DialingMode, DialingRules, MachineDetection
+from outdial.core.machine import MachineDetection
+from outdial.core.model import Campaign, DialingMode, DialingRules
 from outdial.core.schedule import Recurrence
 
 SECONDS_PER_MINUTE: Final = 60

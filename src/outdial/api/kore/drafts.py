@@ -31,7 +31,8 @@ from outdial.api.kore.requests import (
 from outdial.api.problems import parse
 from outdial.core.campaign import shown_as
 from outdial.core.errors import InvalidInputError
-from outdial.core.model import CallingHours, CallingWindow, DialingOrder, DialingRules, MachineDetection
+from outdial.core.machine import MachineDetection
+from outdial.core.model import CallingHours, CallingWindow, DialingOrder, DialingRules
 from outdial.services.campaigns import CampaignDraft, CampaignOrder, CampaignSearch
 from outdial.services.contact_lists import ContactDraft, checked
 

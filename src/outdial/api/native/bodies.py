@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from outdial.api.numbers import Whole
 from outdial.api.texts import NAME, PHONE, REGION, line
+from outdial.core.machine import USUAL_TIMINGS
 from outdial.core.model import (
     Breaker,
     ConnectedCalls,
@@ -202,6 +203,32 @@ class BreakerBody(Body):
     """From this share of failed ones on."""
 
 
+def _bounds(name: str) -> Any:
+    least, most = dialing_rules.TIMING_BOUNDS[name]
+    return Field(ge=least, le=most)
+
+
+class DetectionBody(Body):
+    """By what an answering machine is told from a person, in seconds. What is left out is as usual."""
+
+    decision_seconds: Annotated[float, _bounds("decision_seconds")] = USUAL_TIMINGS.decision_seconds
+    """At most so long after the answer: then it is a person's call. Longer than the three that follow."""
+    no_speech_seconds: Annotated[float, _bounds("no_speech_seconds")] = USUAL_TIMINGS.no_speech_seconds
+    """Nothing is said for so long: a person's call."""
+    speech_seconds: Annotated[float, _bounds("speech_seconds")] = USUAL_TIMINGS.speech_seconds
+    """So much speech without a pause is a machine's."""
+    pause_seconds: Annotated[float, _bounds("pause_seconds")] = USUAL_TIMINGS.pause_seconds
+    """So much silence after speech is a person who waits."""
+    words: Annotated[int, _bounds("words"), Whole] = USUAL_TIMINGS.words
+    """So many words without a pause are a machine's; about one a syllable is counted."""
+    silence_level: Annotated[int, _bounds("silence_level"), Whole] = USUAL_TIMINGS.silence_level
+    """Sound below it is silence; mean amplitude of 16-bit samples."""
+    greeting_seconds: Annotated[float, _bounds("greeting_seconds")] = USUAL_TIMINGS.greeting_seconds
+    """So much silence after a machine's greeting and beep: it records."""
+    tone_seconds: Annotated[float, _bounds("tone_seconds")] = USUAL_TIMINGS.tone_seconds
+    """A greeting that goes on for so long after the verdict is not waited for any longer."""
+
+
 class DialingRulesBody(Body):
     """A campaign's dialing rules, whole: what is left out is as if it had never been set."""
 
@@ -218,6 +245,8 @@ class DialingRulesBody(Body):
     retry_order: OrderName = RetryOrder.AFTER_FIRST_TRIES
     breaker: BreakerBody | None = BreakerBody()
     """null: the run never pauses itself."""
+    detection: DetectionBody = DetectionBody()
+    """Counts where the campaign's enableMachineDetect is detect or disconnect."""
 
 
 class NewImportBody(Body):

@@ -12,9 +12,11 @@ from outdial.api.auth import Caller
 from outdial.api.body import read_json
 from outdial.api.json_reply import JsonReply
 from outdial.api.native.bodies import DialingRulesBody
+from outdial.api.native.detection_views import TimingsView, timings_view
 from outdial.api.native.routes import Operation, Routes
 from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
+from outdial.core.machine import USUAL_TIMINGS, DetectionTimings
 from outdial.core.model import Breaker, OwnRules, RetryRule, Scope
 from outdial.services import dialing_rules
 
@@ -41,12 +43,14 @@ class DialingRulesView(msgspec.Struct, frozen=True, rename="camel"):
     retry_rules: list[RetryRuleView]
     retry_order: str
     breaker: BreakerView | None
+    detection: TimingsView
 
 
 _RULES: Final = DialingRulesView(
     retry_rules=[RetryRuleView("busy", 2, 300, next_window=False)],
     retry_order="when_due",
     breaker=BreakerView(40, 0.8),
+    detection=timings_view(USUAL_TIMINGS),
 )
 
 
@@ -71,8 +75,8 @@ class DialingRulesRoutes:
             routes.add(method, path, endpoint, operation)
 
     async def show(self, request: Request, caller: Caller) -> Response:
-        """Return what the campaign does after an attempt by how it ended, which retries come first, and when a run
-        pauses itself."""
+        """Return what the campaign does after an attempt by how it ended, which retries come first, when a run pauses
+        itself, and by what answering machines are told from people."""
         found = await dialing_rules.show_rules(
             self._database, iid=caller.iid, campaign_id=request.path_params["campaignId"]
         )
@@ -89,6 +93,7 @@ class DialingRulesRoutes:
             ),
             retry_order=body.retry_order,
             breaker=None if body.breaker is None else Breaker(body.breaker.attempts, body.breaker.share),
+            detection=DetectionTimings(**body.detection.model_dump()),
         )
         made = await dialing_rules.set_rules(
             self._database,
@@ -108,4 +113,5 @@ def _view(rules: OwnRules) -> DialingRulesView:
         ],
         retry_order=rules.retry_order,
         breaker=None if rules.breaker is None else BreakerView(rules.breaker.attempts, rules.breaker.share),
+        detection=timings_view(rules.detection),
     )

@@ -85,6 +85,7 @@ _ATTEMPT: Final = AttemptView(
     ringing_at=None,
     answered_at=None,
     ended_at=_AT,
+    machine_detection=None,
 )
 
 _CONTACTS_CSV: Final = (
@@ -95,7 +96,7 @@ _CONTACTS_CSV: Final = (
 _ATTEMPTS_CSV: Final = (
     ",".join(exports.ATTEMPT_COLUMNS)
     + "\r\n0123456789abcdef0123456789abcdef,cc-11111111-2222-5333-8444-555555555555,'+15550100101,'+15550100001,1,"
-    + "ended,busy,17,486,2026-03-01T10:00:00Z,2026-03-01T10:00:00Z,,,2026-03-01T10:00:04Z\r\n"
+    + "ended,busy,17,486,2026-03-01T10:00:00Z,2026-03-01T10:00:00Z,,,2026-03-01T10:00:04Z,,,\r\n"
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from outdial.api.kore.wire import ErrorItem
+from outdial.api.native.detection_views import DetectionView, detection_view
 from outdial.core.campaign import standing
 from outdial.core.ids import contact_id
 from outdial.core.model import (
@@ -304,6 +305,8 @@ class AttemptView(View, frozen=True):
     ringing_at: datetime | None
     answered_at: datetime | None
     ended_at: datetime | None
+    machine_detection: DetectionView | None
+    """null: it was not to be found out, or the call ended before."""
 
 
 class OccurrenceView(View, frozen=True):
@@ -497,6 +500,7 @@ def attempt_view(attempt: Attempt) -> AttemptView:
         ringing_at=attempt.ringing_at,
         answered_at=attempt.answered_at,
         ended_at=attempt.ended_at,
+        machine_detection=detection_view(attempt.detection),
     )
 
 
