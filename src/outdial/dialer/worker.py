@@ -255,7 +255,16 @@ class Worker:
         node, asked = self._node, set[str]()
         node.asked_for[id(asked)] = asked
         try:
-            found = await claim(node.database, self._run, self._trunk, node.id, many=many, asked=asked, lead=self._lead)
+            found = await claim(
+                node.database,
+                node.secrets,
+                self._run,
+                self._trunk,
+                node.id,
+                many=many,
+                asked=asked,
+                lead=self._lead,
+            )
             for place in found.places:
                 self._take(place)
         finally:
@@ -404,6 +413,7 @@ class Worker:
             return await transfers_store.reserve(
                 connection,
                 Transfer(leg.id, leg.attempt_id, run.id, run.account_id, run.epoch, node.engine.id, dialed, phone),
+                node.secrets,
             )
 
     async def _until(self, instant: float) -> None:
