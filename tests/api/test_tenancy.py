@@ -23,7 +23,7 @@ BOOKKEEPING = {"request_counts", "idempotency_keys", "used_tokens", "alembic_ver
 
 OWN_CALLER_ID = "+15550100077"
 
-OF_THE_ACCOUNT = {"/api/outdial/erasures/{erasureId}"}
+OF_THE_ACCOUNT = {"/api/outdial/erasures", "/api/outdial/erasures/{erasureId}"}
 """What another application of the account may see too, with its scope: a person is erased from all of it."""
 
 NAMES = ("Product Feedback", "Recent Buyers", "Never Call", "+1555010010")
@@ -271,6 +271,8 @@ async def test_what_has_no_id_is_about_whoever_asks(every, tenant, ids, stranger
     asked_of = [asked for asked in every if not asked.names]
     assert len(asked_of) > 8
     for asked in asked_of:
+        if who == "another application of the account" and asked.method == "GET" and asked.path in OF_THE_ACCOUNT:
+            continue
         answer = await ask(asked, tenant.http, ids, {"auth": strangers[who]}, {})
         assert answer.status_code < 500
         for name in (*NAMES, *own.values(), tenant.iid):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from dialing import add_campaign, dialing, phones, set_stage
 from engines import TTL_SECONDS, simulated
@@ -340,11 +342,29 @@ class TestTheGate:
                 await attempt.rollback()
         assert said == ["its number is on a do-not-call list"] * 2 + [""]
 
-    async def test_whoever_lacks_the_secret_key_cannot_tell_and_so_dials_nobody(self, come_back, database):
-        other = SecretBox("A" * 43 + "=")
+    async def test_a_node_without_the_secret_key_dials_nobody_and_says_why(
+        self, come_back, database, engines, tmp_path
+    ):
+        stage, _person = come_back
+        run = await start(stage)
+        key = base64.urlsafe_b64encode(bytes(32)).decode()
         async with database.connection() as connection:
             with pytest.raises(WrongSecretKeyError):
-                await number_keys.key(connection, other)
+                await number_keys.key(connection, SecretBox(key))
+            # as if another installation's key had encrypted it
+            await connection.execute(
+                "UPDATE number_keys SET key_encrypted = $1", SecretBox(key).encrypt(base64.b64encode(b"x").decode())
+            )
+        with capture_logs() as logs:
+            async with (
+                simulated() as engine,
+                dialing(stage, engine, tmp_path, engines=engines, ttl_seconds=TTL_SECONDS),
+            ):
+                await until(lambda: any(one["event"] == "run_not_dialed" for one in logs))
+                assert engine.sent == []
+        (told,) = [one for one in logs if one["event"] == "run_not_dialed"]
+        assert told["run_id"] == run.id
+        assert "encrypted with another key" in told["reason"]
 
     async def test_another_campaign_whose_list_it_is_not_is_let_through(self, database, secret_box, erase, engines):
         stage = await set_stage(database, secret_box, phones(2, last=BUSY))

@@ -80,7 +80,6 @@ class Plan:
 
 async def claim(
     database: Database,
-    secrets: SecretBox,
     run: Run,
     trunk: Trunk,
     node_id: str,
@@ -88,9 +87,11 @@ async def claim(
     many: bool,
     asked: set[str],
     lead: timedelta = NO_LEAD,
+    secrets: SecretBox | None = None,
 ) -> Claim:
-    """Reserve up to :data:`LARGEST_CLAIM` attempts of a run for a node. Raises DatabaseUnavailableError, and
-    WrongSecretKeyError where erased numbers are on a do-not-call list of the run and cannot be recognized.
+    """Reserve up to :data:`LARGEST_CLAIM` attempts of a run for a node. ``secrets`` recognizes erased numbers; without
+    it nothing is reserved where one is on a do-not-call list of the run. Raises DatabaseUnavailableError,
+    WrongSecretKeyError.
 
     ``asked`` gets the ids of the attempts that are asked for, before they are; the caller takes them out again. Each
     call leaves so much as ``lead`` after its turn.
@@ -149,9 +150,11 @@ async def claim(
 
 
 async def _with_hashes(
-    connection: Connection, secrets: SecretBox, run: Run, found: list[Candidate]
+    connection: Connection, secrets: SecretBox | None, run: Run, found: list[Candidate]
 ) -> tuple[list[Candidate], dict[int, bytes]]:
     """Return the contacts with what the run's do-not-call lists have of them as hashes, and each one's hash."""
+    if secrets is None:
+        raise RuntimeError("contacts are claimed without the secret key, by which erased numbers are recognized")
     hashes = await dnc_hashes.hashes(connection, secrets, run.account_id, [one.phone for one in found])
     listed = await dnc_hashes.of_run(connection, run.id, dict(zip((one.phone for one in found), hashes, strict=True)))
     told = [
