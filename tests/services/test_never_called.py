@@ -99,7 +99,7 @@ class TestInALiveRun:
         await history_export.verify(database, stage.owner.account_id)
 
     async def test_a_conversation_is_not_cut_and_the_erasure_waits_for_its_end(
-        self, database, secret_box, engines, erase, tmp_path
+        self, database, secret_box, engines, erase, tmp_path, monkeypatch
     ):
         stage = await set_stage(database, secret_box, phones(2, last=TALKS), seconds=600)
         person = phones(2, last=TALKS)[0]
@@ -118,6 +118,17 @@ class TestInALiveRun:
                 await erasures.list_erasures(database, account_id=stage.owner.account_id, skip=0, limit=9)
             ).items
             assert waiting.erased_at is None
+            # a server that goes on with it does not stop the number over and over, and goes on with others
+            folder, stops = tmp_path / "recordings", "SELECT count(*) FROM wide_stops"
+            before = await fetchval(database, stops)
+            with monkeypatch.context() as patched:
+                patched.setattr(erasures, "_mend", _killed)
+                with pytest.raises(asyncio.CancelledError):
+                    await erase(stage.owner.account_id, "+15550123470")
+            with pytest.raises(PersonOnCallError):
+                await erasures.go_on(database, secret_box, engines, folder, older_than=timedelta())
+            assert await fetchval(database, stops) == before + 2
+            assert await fetchval(database, "SELECT count(*) FROM erasures WHERE done_at IS NOT NULL") == 1
             done = await erase(stage.owner.account_id, person, connected=ConnectedCalls.HANG_UP)
             assert done.id == waiting.id
             assert await places_of(database, person) == []

@@ -16,9 +16,16 @@ from typing import Final
 
 from outdial.core import ids
 from outdial.core.erasure import pattern_of
-from outdial.core.errors import BusyError, InUseError, NotFoundError, PersonOnCallError
+from outdial.core.errors import (
+    BusyError,
+    DatabaseUnavailableError,
+    InUseError,
+    NotFoundError,
+    OutdialError,
+    PersonOnCallError,
+)
 from outdial.core.history import rows_hash
-from outdial.core.model import ConnectedCalls, DncSource
+from outdial.core.model import AttemptState, ConnectedCalls, DncSource
 from outdial.core.paging import Page
 from outdial.core.phone import mask, parse_phone
 from outdial.secretbox import SecretBox
@@ -30,6 +37,7 @@ from outdial.store import dnc as dnc_store
 from outdial.store import dnc_hashes, erased_texts, seals
 from outdial.store import erasures as store
 from outdial.store import runs as runs_store
+from outdial.store import wide_stops as wide_stops_store
 from outdial.store.database import Connection, Database
 from outdial.store.erased_texts import Reply
 from outdial.store.erasures import Erasure, MovedError, OnACallError
@@ -229,15 +237,38 @@ async def go_on(
 ) -> list[str]:
     """Go on with erasures whose process has died, or that could not be carried out; return those that are through now.
 
-    Raises what :func:`erase` does, for the first that cannot be carried out yet.
+    Raises what :func:`erase` does, for the first that cannot be carried out yet, once all others were gone on with.
     """
     async with database.connection() as connection:
         waiting = await store.unfinished(connection, older_than=older_than)
     through = []
+    trouble: OutdialError | None = None
     for erasure, encrypted in waiting:
-        await _carry_out(database, secrets, engines, erasure, secrets.decrypt(encrypted), folder)
-        through.append(erasure.id)
+        try:
+            number = secrets.decrypt(encrypted)
+            if await _is_talking(database, erasure, number):
+                raise _on_call(number)
+            await _carry_out(database, secrets, engines, erasure, number, folder)
+        except DatabaseUnavailableError:
+            raise
+        except OutdialError as error:
+            trouble = trouble or error
+        else:
+            through.append(erasure.id)
+    if trouble is not None:
+        raise trouble
     return through
+
+
+async def _is_talking(database: Database, erasure: Erasure, number: str) -> bool:
+    """Whether somebody talks with the person, who is not called again, and that is to be kept: then the number need not
+    be stopped once more."""
+    if erasure.connected is not ConnectedCalls.KEEP:
+        return False
+    async with database.connection() as connection:
+        calls = await wide_stops_store.calls_to(connection, erasure.account_id, number)
+        listed = await dnc_store.listed_count(connection, erasure.account_id, [number])
+    return bool(listed) and any(call.state == AttemptState.ANSWERED for call in calls)
 
 
 async def erasure_of(database: Database, *, account_id: str, erasure_id: str) -> Erasure:
