@@ -26,6 +26,8 @@ from outdial.services import (
     evidence_keeper,
     import_keeper,
     imports,
+    personal_data_keeper,
+    recordings,
     schedules,
     webhook_keeper,
     wide_stop_keeper,
@@ -122,8 +124,12 @@ async def serving(settings: Settings, *, dialer: bool, api: bool) -> AsyncIterat
         parts.append(await stack.enter_async_context(_beside(watching, name="emergency")))
         scheduling = schedules.keep(context.database, context.secrets, ttl_seconds=settings.permit_ttl_seconds)
         parts.append(await stack.enter_async_context(_beside(scheduling, name="schedules")))
-        importing = import_keeper.keep(context.database, settings.data_dir.resolve() / imports.FOLDER)
+        importing = import_keeper.keep(context.database, settings.data_dir.resolve() / imports.FOLDER, context.secrets)
         parts.append(await stack.enter_async_context(_beside(importing, name="imports")))
+        forgetting = personal_data_keeper.keep(
+            context.database, context.secrets, engines, settings.data_dir.resolve() / recordings.FOLDER
+        )
+        parts.append(await stack.enter_async_context(_beside(forgetting, name="personal data")))
         keeping = evidence_keeper.keep(context.database, context.secrets)
         parts.append(await stack.enter_async_context(_beside(keeping, name="evidence")))
         if listener is not None:

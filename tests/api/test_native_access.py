@@ -89,7 +89,10 @@ class TestDoor:
             "`name` must be text, not the number 5.",
             "`requireJTI` is no field of this request.",
             "`requireJti` must be true or false, not 'yes'.",
-            "`scopes[0]` must be 'campaign_management', 'configuration', 'do_not_call' or 'account_stop', not 'root'.",
+            (
+                "`scopes[0]` must be 'campaign_management', 'configuration', 'do_not_call', 'account_stop' or "
+                "'personal_data', not 'root'."
+            ),
         ]
 
 

@@ -112,8 +112,10 @@ def test_every_field_of_a_row_is_in_its_digest():
         "actor": "b",
         "reason": "b",
         "detail": {"cause": 17},
+        "salt": bytes(16),
     }
-    assert set(changes) == set(HistoryRow.__dataclass_fields__)
+    # of an erased row the digest is all there is
+    assert set(changes) == set(HistoryRow.__dataclass_fields__) - {"erased"}
     digests = {row_digest(replace(one, **{name: value}).document()) for name, value in changes.items()}
     assert len(digests | {row_digest(one.document())}) == len(changes) + 1
 

@@ -122,7 +122,7 @@ async def test_claims_of_several_runs_at_once_are_told_apart(monkeypatch):
     # both have asked for nothing yet when the second one ends: what the first asks for then must be known as asked for
     go_on, ended = asyncio.Event(), asyncio.Event()
 
-    async def asks(database, run, trunk, node_id, *, many, asked, lead):
+    async def asks(database, run, trunk, node_id, *, many, asked, lead, secrets):
         if many:
             await ended.wait()
             asked.add("a1")
@@ -132,7 +132,7 @@ async def test_claims_of_several_runs_at_once_are_told_apart(monkeypatch):
 
     monkeypatch.setattr(worker, "claim", asks)
     asked_for = Node.__dataclass_fields__["asked_for"].default_factory()
-    node = SimpleNamespace(id="n1", database=None, calls={}, book={}, asked_for=asked_for)
+    node = SimpleNamespace(id="n1", database=None, secrets=None, calls={}, book={}, asked_for=asked_for)
     dialing = SimpleNamespace(_node=node, _run=RUN, _trunk=TRUNK, _lead=None)
     first = asyncio.create_task(worker.Worker._claim(dialing, many=True))
     await asyncio.sleep(0)

@@ -80,7 +80,7 @@ async def _serve(dsn: str, folder: Path, begun: Future[Server], done: threading.
             await until(lambda: server.started)
             owner = await access.create_application(database, secrets, account="Acme", name="Support")
             async with database.connection() as connection:
-                await connection.execute("UPDATE clients SET scopes = scopes || 'account_stop'::text")
+                await connection.execute("UPDATE clients SET scopes = scopes || '{account_stop,personal_data}'::text[]")
             await furnish(database, secrets, owner.iid)
             await dnc.add_numbers(
                 database,

@@ -52,6 +52,7 @@ class Things:
             "webhookId": self.webhook,
             "importId": self.open_import,
             "stopId": self.stop,
+            "erasureId": self.erasure,
             "attemptId": lambda: self.recorded()[0],
             "recordingId": lambda: self.recorded()[1],
             "endedImportId": self.ended_import,
@@ -211,6 +212,10 @@ class Things:
     def stop(self) -> str:
         """A stop of what calls from a number nobody calls from."""
         return self._done("POST", "/api/outdial/stops/caller-id", json={"callerId": "+15550100888"})["id"]
+
+    def erasure(self) -> str:
+        """The erasure of somebody whom nobody knows."""
+        return self._done("POST", "/api/outdial/erasures", json={"phoneNumber": _phone(next(self._numbers))})["id"]
 
     def ended_import(self) -> str:
         import_id = self.open_import()

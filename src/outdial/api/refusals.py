@@ -38,7 +38,11 @@ SENTENCES: Final[Mapping[str, str]] = {
     "not_built": "SMS campaigns are not offered: outdial runs voice campaigns, `campaignType=voice`.",
     "not_found": "There is no campaign with the id cd-1111111-2222-4333-8444-555555555555.",
     "nothing_to_dial": "No contact can be dialed: all 3 are on a do-not-call list.",
+    "person_on_call": "Somebody is talking with +*******0001; ask again when that is over, or have it ended with "
+    "`connected`: `hang_up`. Nobody else calls the number meanwhile.",
     "rate_limited": "You've exceeded the per-minute rate limit. Please wait for sometime before retrying.",
+    "report_erased": "The signed report of the stop of cid-11111111-2222-4333-8444-555555555555 named a number whose "
+    "person was erased, and went with it; history keeps the stop.",
     "rule_pack": "There is no rule pack 'uk'. This outdial has: au, ca, de, fr, gb, in, international, us; see: "
     "outdial rules list.",
     "simulation_busy": "Another simulation is under way here; ask again in some seconds.",

@@ -24,6 +24,7 @@ from outdial.cli import (
     imports,
     keys,
     limits,
+    persons,
     pre_calls,
     recordings,
     rules,
@@ -82,6 +83,8 @@ app.add_typer(trunks.app, name="trunk")
 app.add_typer(flows.app, name="flow")
 app.add_typer(dnc.app, name="dnc")
 app.add_typer(limits.app, name="limits")
+app.add_typer(persons.app, name="person")
+app.add_typer(persons.retention_app, name="retention")
 app.add_typer(contacts.app, name="contacts")
 app.add_typer(imports.app, name="import")
 app.add_typer(campaigns.app, name="campaign")

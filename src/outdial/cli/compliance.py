@@ -135,6 +135,8 @@ def _tell_valid(verdict: ArchiveVerdict) -> None:
     output.say(
         f"  {verdict.attempts} attempts and {verdict.rates} rates are those of the history; {verdict.seals} seals hold."
     )
+    if verdict.erased:
+        output.say(f"  {verdict.erased} rows are of persons who were erased: what they told is in no member.")
     if verdict.undecided:
         output.say(f"  {verdict.undecided} of them have no decision in the history, so by which rules is not shown.")
     output.say(f"  Signed by the key {verdict.key_id}.")

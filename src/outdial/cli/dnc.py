@@ -99,6 +99,7 @@ def remove(
             phones=numbers,
             actor=actor(),
             default_region=context.settings.default_region,
+            secrets=context.secrets,
         )
 
     _tell(in_context(work), numbers, done="removed", not_needed="not there", as_json=as_json)

@@ -99,8 +99,16 @@ def verify(
     if as_json:
         output.print_json({"valid": True, **output.plain(report)})
     else:
-        output.say(f"The chain of account {report.account_id} holds: {report.seals} seals, {report.rows} rows.")
+        output.say(
+            f"The chain of account {report.account_id} holds: {report.seals} seals, {report.rows} rows"
+            f"{erased_text(report.erased)}."
+        )
         output.say(f"Last seal: {report.head or 'none yet'}")
+
+
+def erased_text(count: int) -> str:
+    """Return how many rows were erased, to stand within a sentence; nothing where none was."""
+    return f", {count} more whose person was erased" if count else ""
 
 
 def _checked(file: Path, *, as_json: bool) -> FileCheck:
@@ -121,8 +129,11 @@ def _tell_file(found: FileCheck, *, as_json: bool) -> None:
     head = None if found.head is None else found.head.sha256.hex()
     if as_json:
         of = found.asked.document()
-        output.print_json({"valid": True, **of, "seals": found.seals, "rows": found.rows, "head": head})
+        counts = {"seals": found.seals, "rows": found.rows, "erased": found.erased}
+        output.print_json({"valid": True, **of, **counts, "head": head})
         return
     of_what = found.asked.instance_id or found.asked.campaign_id or f"account {found.asked.account_id}"
-    output.say(f"The history of {of_what} holds: {found.rows} rows in full, {found.seals} seals.")
+    output.say(
+        f"The history of {of_what} holds: {found.rows} rows in full{erased_text(found.erased)}, {found.seals} seals."
+    )
     output.say(f"Last seal: {head or 'none yet'}")

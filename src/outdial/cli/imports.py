@@ -190,6 +190,7 @@ async def run_import(context: Context, found: Import, error_file: Path | None) -
                 actor=actor(),
                 on_progress=on_progress,
                 error_file=error_file,
+                secrets=context.secrets,
             )
     except BaseException:
         after = await imports.progress(context.database, found.iid, found.id)

@@ -58,7 +58,7 @@ def caller_id(
             options=StopOptions(ringing=ringing, connected=connected),
         )
 
-    _tell(_with_engines(work), as_json=as_json)
+    _tell(with_engines(work), as_json=as_json)
 
 
 @app.command("list", epilog="Example: outdial stop list 'March callers' --iid st-…")
@@ -86,7 +86,7 @@ def list_(
             options=StopOptions(ringing=ringing, connected=connected),
         )
 
-    _tell(_with_engines(work), as_json=as_json)
+    _tell(with_engines(work), as_json=as_json)
 
 
 @app.command(epilog="Example: outdial stop number +15550100001 --account 65b0…")
@@ -113,7 +113,7 @@ def number(
             default_region=context.settings.default_region,
         )
 
-    _tell(_with_engines(work), as_json=as_json)
+    _tell(with_engines(work), as_json=as_json)
 
 
 @app.command(epilog="Example: outdial stop account 65b0… --connected hang_up")
@@ -135,7 +135,7 @@ def account(
             options=StopOptions(ringing=ringing, connected=connected),
         )
 
-    _tell(_with_engines(work), as_json=as_json)
+    _tell(with_engines(work), as_json=as_json)
 
 
 def emergency_stop(
@@ -180,7 +180,7 @@ def emergency_stop(
         )
 
     try:
-        declared = _with_engines(work)
+        declared = with_engines(work)
     except (DatabaseUnavailableError, StartupError) as error:
         switch = EmergencySwitch.of(load_settings())
         switch.pull(reason or f"outdial emergency-stop by {actor()}")
@@ -193,7 +193,9 @@ def emergency_stop(
     _tell_emergency(declared, as_json=as_json)
 
 
-def _with_engines(work: Callable[[Context, Engines], Awaitable[Result]]) -> Result:
+def with_engines(work: Callable[[Context, Engines], Awaitable[Result]]) -> Result:
+    """Do some work with the engines, opened for a moment."""
+
     async def opened(context: Context) -> Result:
         engines = Engines(context.database, context.secrets, ttl_seconds=context.settings.permit_ttl_seconds)
         try:

@@ -243,6 +243,20 @@ class StopReportNotReadyError(ConflictError):
     retryable = True
 
 
+class ReportErasedError(ConflictError):
+    """A signed report of a stop named a number whose person was erased since; it went with the person."""
+
+    code = "report_erased"
+
+
+class PersonOnCallError(ConflictError):
+    """A person cannot be erased while somebody talks with them; nobody else calls the number meanwhile. Ask again when
+    the conversation is over, or have it ended."""
+
+    code = "person_on_call"
+    retryable = True
+
+
 class DatabaseUnavailableError(OutdialError):
     """PostgreSQL cannot be reached."""
 

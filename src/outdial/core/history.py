@@ -8,16 +8,22 @@ Each account has one chain. A *seal* holds up to some hundred rows in the order 
 
 so whoever knows the hash of one seal can tell whether anything before it was changed, left out or put in. Canonical
 forms are those of :mod:`outdial.core.canonical`. A row may stand as its digest where what it says is not to be told.
+
+A row that told of a person who was erased (``services.erasures``) keeps its digest and loses what it said; the same
+transaction appends a row ``erasure`` that names it, so each row that is gone is accounted for by one that is not. Rows
+have a *salt* since erasing was made: without it, what is known of a row and all numbers there are would tell which of
+them has the digest.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeAlias
 
 from outdial.core import ids
 from outdial.core.canonical import Json, NotJsonError, canonical, instant, read_instant
@@ -35,6 +41,12 @@ _ROW_KEYS: Final = frozenset(
 
 
 _ROW_TEXTS: Final = ("accountId", "campaignId", "contactId", "attemptId", "from", "to")
+
+ERASURE: Final = "erasure"
+"""The action of a row that tells of an erasure; ``rows`` of its detail are the ids of those that it has erased."""
+
+SALT_BYTES: Final = 16
+_SALT: Final = re.compile(f"[0-9a-f]{{{SALT_BYTES * 2}}}")
 
 
 _contact_id: Final = lru_cache(maxsize=4096)(ids.contact_id)
@@ -70,10 +82,15 @@ class HistoryRow:
     actor: str
     reason: str
     detail: Json
+    salt: bytes | None = None
+    """Random; None: the row is from before rows had one, or erased."""
+    erased: bytes | None = None
+    """Its digest, where it was erased; what it said is gone then."""
 
     def document(self) -> dict[str, Json]:
-        """Return what of it is hashed and exported: everything."""
-        return {
+        """Return what of it is hashed and exported: everything. Only of a row that was not erased."""
+        salt = {} if self.salt is None else {"salt": self.salt.hex()}
+        return salt | {
             "id": self.id,
             "at": instant(self.at),
             "accountId": self.account_id,
@@ -88,6 +105,26 @@ class HistoryRow:
             "reason": self.reason,
             "detail": self.detail,
         }
+
+    def entry(self) -> dict[str, Json] | ErasedRow:
+        """Return what stands for it in its seal."""
+        return self.document() if self.erased is None else ErasedRow(self.id, self.erased)
+
+    def digest(self) -> bytes:
+        """Return its digest."""
+        return row_digest(self.document()) if self.erased is None else self.erased
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedRow:
+    """What is left of a row that was erased."""
+
+    id: int
+    digest: bytes
+
+
+Entry: TypeAlias = "dict[str, Json] | ErasedRow | bytes"
+"""A row of a seal: its document, what is left of it, or its digest alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +194,7 @@ def make_seal(
         count=len(rows),
         from_id=rows[0].id,
         to_id=rows[-1].id,
-        rows=rows_hash([row_digest(row.document()) for row in rows]),
+        rows=rows_hash([row.digest() for row in rows]),
         previous=BEFORE_THE_FIRST if after is None else after.sha256,
         sealed_at=sealed_at,
         sha256=b"",
@@ -203,8 +240,10 @@ def read_hash(text: Json, where: str) -> bytes:
 
 def check_row(document: Json, where: str) -> None:
     """Check that a document is a row's; what it says is vouched for by the seal. Raises ChainError."""
-    if not isinstance(document, dict) or document.keys() != _ROW_KEYS:
-        raise ChainError(where, f"a row has the fields {', '.join(sorted(_ROW_KEYS))} and no other")
+    if not isinstance(document, dict) or document.keys() - {"salt"} != _ROW_KEYS:
+        raise ChainError(where, f"a row has the fields {', '.join(sorted(_ROW_KEYS))}, salt and no other")
+    if "salt" in document and not (isinstance(document["salt"], str) and _SALT.fullmatch(document["salt"])):
+        raise ChainError(where, f"its salt is not {SALT_BYTES} bytes in hexadecimal digits")
     numbers, texts, maybe = (document["id"], document["runId"]), ("action", "actor", "reason"), _ROW_TEXTS
     if type(numbers[0]) is not int or not (numbers[1] is None or type(numbers[1]) is int):
         raise ChainError(where, "its id or its run's is no whole number")
@@ -227,10 +266,25 @@ class ChainCheck:
         self.seals = 0
         self.rows = 0
         """Rows that were seen in full."""
+        self.erased = 0
+        """Rows that were erased."""
+        self._unexplained: dict[int, str] = {}
+        self._named: set[int] = set()
 
-    def take(self, seal: Seal, entries: Sequence[dict[str, Json] | bytes] | None, where: str) -> None:
-        """Check one seal with its rows, each as its document or as its digest; None: its rows are not at hand, and the
-        seal alone vouches for them. Raises ChainError."""
+    @property
+    def unexplained(self) -> Mapping[int, str]:
+        """Erased rows that no row ``erasure`` has named so far, each with the place of its seal."""
+        return {row_id: where for row_id, where in self._unexplained.items() if row_id not in self._named}
+
+    def require_explained(self) -> None:
+        """Raise ChainError when a row is said to be erased and the chain has no erasure of it; for a chain that was
+        seen in full."""
+        for row_id, where in self.unexplained.items():
+            raise ChainError(where, f"row {row_id} is said to be erased, and no row of the chain tells of its erasure")
+
+    def take(self, seal: Seal, entries: Sequence[Entry] | None, where: str) -> None:
+        """Check one seal with its rows; None: its rows are not at hand, and the seal alone vouches for them. Raises
+        ChainError."""
         if seal_hash(seal) != seal.sha256:
             raise ChainError(where, f"the hash of seal {seal.number} is not that of what it says")
         self._follows(seal, where)
@@ -252,13 +306,35 @@ class ChainCheck:
         if seal.previous != head.sha256:
             raise ChainError(where, f"seal {seal.number} does not name the hash of seal {head.number} before it")
 
-    def _holds(self, seal: Seal, entries: Sequence[dict[str, Json] | bytes], where: str) -> None:
+    def _holds(self, seal: Seal, entries: Sequence[Entry], where: str) -> None:
         if len(entries) != seal.count:
             raise ChainError(where, f"seal {seal.number} holds {seal.count} rows, here are {len(entries)}")
-        digests = [entry if isinstance(entry, bytes) else row_digest(entry) for entry in entries]
-        if rows_hash(digests) != seal.rows:
+        if rows_hash([_digest(entry) for entry in entries]) != seal.rows:
             raise ChainError(where, f"the rows of seal {seal.number} are not those it was made of")
-        known = [entry["id"] for entry in entries if not isinstance(entry, bytes)]
+        known = [_id(entry) for entry in entries if not isinstance(entry, bytes)]
         if known != sorted(set(known)) or (known and not seal.from_id <= known[0] <= known[-1] <= seal.to_id):
             raise ChainError(where, f"the rows of seal {seal.number} are not in the order of their ids")
-        self.rows += len(known)
+        erased = [entry.id for entry in entries if isinstance(entry, ErasedRow)]
+        self.rows += len(known) - len(erased)
+        self.erased += len(erased)
+        self._unexplained.update((row_id, where) for row_id in erased)
+        for entry in entries:
+            if isinstance(entry, dict) and entry["action"] == ERASURE:
+                self._named.update(erased_by(entry))
+
+
+def erased_by(row: Mapping[str, Json]) -> frozenset[int]:
+    """Return the ids of the rows that an erasure's row names."""
+    named = row["detail"].get("rows") if isinstance(row["detail"], dict) else None
+    return frozenset(one for one in named if type(one) is int) if isinstance(named, list) else frozenset()
+
+
+def _digest(entry: Entry) -> bytes:
+    if isinstance(entry, ErasedRow):
+        return entry.digest
+    return entry if isinstance(entry, bytes) else row_digest(entry)
+
+
+def _id(entry: dict[str, Json] | ErasedRow) -> int:
+    row_id: int = entry.id if isinstance(entry, ErasedRow) else entry["id"]
+    return row_id

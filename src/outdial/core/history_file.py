@@ -2,26 +2,31 @@
 
 One object a line, each in its canonical form::
 
-    {"kind": "history", "version": 1, "accountId", "campaignId", "instanceId", "runId"}
+    {"kind": "history", "version": 2, "accountId", "campaignId", "instanceId", "runId"}
     {"kind": "seal", "seal": {…}, "listed": true}          then its rows, `count` of them:
     {"kind": "row", "row": {…}}
     {"kind": "others", "sha256": ["…", …]}                 rows that are not of what was asked for, as digests
-    {"kind": "end", "seals", "rows", "head"}
+    {"kind": "erased", "rows": [{"id", "sha256"}, …]}      rows whose person was erased, as what is left of them
+    {"kind": "end", "seals", "rows", "erased", "head"}
 
 A seal none of whose rows was asked for is not listed: its fields alone keep the chain whole. A file of a whole account
-begins with seal 1 and lists every row.
+begins with seal 1 and lists every row, and each row that was erased is named by an erasure that it holds too. Files of
+version 1, from before rows could be erased, have no such lines, and no number of them at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Final
 
 from outdial.core.canonical import Json, NotJsonError, canonical, read
-from outdial.core.history import ChainCheck, ChainError, Seal, check_row, read_hash, read_seal
+from outdial.core.history import ChainCheck, ChainError, Entry, ErasedRow, Seal, check_row, read_hash, read_seal
 
-VERSION: Final = 1
+VERSION: Final = 2
+READ: Final = (1, VERSION)
+"""Versions that are read."""
 
 LONGEST_LINE: Final = 16 << 20
 """Bytes of a line that are read; outdial writes none near as long: a seal is of 500 rows, a row of one thing."""
@@ -61,6 +66,8 @@ class FileCheck:
     """Those that stand in it in full."""
     head: Seal | None
     """The last seal; None: nothing has ever happened."""
+    erased: int = 0
+    """Rows whose person was erased."""
 
 
 def line(document: dict[str, Json]) -> bytes:
@@ -73,25 +80,24 @@ def first_line(asked: Asked) -> bytes:
     return line({"kind": "history", "version": VERSION, **asked.document()})
 
 
-def seal_lines(seal: Seal, entries: Iterable[dict[str, Json] | bytes] | None) -> Iterable[bytes]:
-    """Yield the lines of a seal and its rows, each as its document or as its digest; None: they are not listed."""
+def seal_lines(seal: Seal, entries: Iterable[Entry] | None) -> Iterable[bytes]:
+    """Yield the lines of a seal and its rows; None: they are not listed."""
     yield line({"kind": "seal", "seal": seal.document(), "listed": entries is not None})
-    others: list[str] = []
-    for entry in entries or ():
-        if isinstance(entry, bytes):
-            others.append(entry.hex())
-            continue
-        if others:
-            yield line({"kind": "others", "sha256": others})
-            others = []
-        yield line({"kind": "row", "row": entry})
-    if others:
-        yield line({"kind": "others", "sha256": others})
+    for kind, together in groupby(entries or (), type):
+        if kind is bytes:
+            yield line({"kind": "others", "sha256": [entry.hex() for entry in together if isinstance(entry, bytes)]})
+        elif kind is ErasedRow:
+            left = (entry for entry in together if isinstance(entry, ErasedRow))
+            yield line({"kind": "erased", "rows": [{"id": one.id, "sha256": one.digest.hex()} for one in left]})
+        else:
+            for entry in together:
+                yield line({"kind": "row", "row": entry})
 
 
-def last_line(*, seals: int, rows: int, head: Seal | None) -> bytes:
+def last_line(*, seals: int, rows: int, head: Seal | None, erased: int = 0) -> bytes:
     """Return the line a file ends with."""
-    return line({"kind": "end", "seals": seals, "rows": rows, "head": None if head is None else head.sha256.hex()})
+    sha256 = None if head is None else head.sha256.hex()
+    return line({"kind": "end", "seals": seals, "rows": rows, "erased": erased, "head": sha256})
 
 
 def check_file(lines: Iterable[bytes]) -> FileCheck:
@@ -107,12 +113,13 @@ class _Reading:
     """A file that is being read."""
 
     asked: Asked | None = None
+    version: int = VERSION
     chain: ChainCheck = field(default_factory=ChainCheck)
     seal: Seal | None = None
     """The one whose rows are being read."""
     place: str = ""
     """Where it stands."""
-    entries: list[dict[str, Json] | bytes] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
     ended: bool = False
 
     def take(self, text: bytes, where: str) -> None:
@@ -127,19 +134,20 @@ class _Reading:
             raise ChainError(where, "it is not in canonical form: somebody has changed or cut the file")
         if self.ended:
             raise ChainError(where, "something follows the last line")
-        match document.get("kind"):
-            case "history" if self.asked is None:
-                self.asked = _asked(document, where)
-            case "seal" if self.asked is not None:
-                self._begin(document, where)
-            case "row" if self.seal is not None:
-                self._row(document, where)
-            case "others" if self.seal is not None:
-                self._others(document, where)
-            case "end" if self.asked is not None:
-                self._end(document, where)
-            case kind:
-                raise ChainError(where, f"a line of the kind {kind!r} does not belong here")
+        kind = document.get("kind")
+        if kind == "history" and self.asked is None:
+            self.asked = _asked(document, where)
+            self.version = document["version"]
+            return
+        lines: dict[str, Callable[[dict[str, Json], str], None]] = {}
+        if self.asked is not None:
+            lines |= {"seal": self._begin, "end": self._end}
+        if self.seal is not None:
+            lines |= {"row": self._row, "others": self._others}
+            lines |= {"erased": self._erased} if self.version > 1 else {}
+        if not isinstance(kind, str) or kind not in lines:
+            raise ChainError(where, f"a line of the kind {kind!r} does not belong here")
+        lines[kind](document, where)
 
     def _begin(self, document: dict[str, Json], where: str) -> None:
         self._close()
@@ -174,6 +182,15 @@ class _Reading:
             raise ChainError(where, "a file of a whole account has every row in full")
         self.entries.extend(read_hash(text, where) for text in document["sha256"])
 
+    def _erased(self, document: dict[str, Json], where: str) -> None:
+        rows = document.get("rows")
+        if document.keys() != {"kind", "rows"} or not isinstance(rows, list):
+            raise ChainError(where, "a line of erased rows has the fields kind, rows and no other")
+        for one in rows:
+            if not isinstance(one, dict) or one.keys() != {"id", "sha256"} or type(one["id"]) is not int:
+                raise ChainError(where, "what is left of an erased row is its id and its digest, and nothing else")
+            self.entries.append(ErasedRow(one["id"], read_hash(one["sha256"], where)))
+
     def _close(self) -> None:
         if self.seal is not None:
             self.chain.take(self.seal, self.entries, self.place)
@@ -188,8 +205,12 @@ class _Reading:
             "rows": self.chain.rows,
             "head": None if head is None else head.sha256.hex(),
         }
+        if self.version > 1:
+            found["erased"] = self.chain.erased
         if document != found:
             raise ChainError(where, f"the file ends with {self.chain.seals} seals and {self.chain.rows} rows, not so")
+        if self._known().whole:
+            self.chain.require_explained()
         self.ended = True
 
     def _known(self) -> Asked:
@@ -199,7 +220,8 @@ class _Reading:
     def done(self) -> FileCheck:
         if self.asked is None or not self.ended:
             raise ChainError("end", "the file is cut off: its last line is missing")
-        return FileCheck(self._known(), self.chain.seals, self.chain.rows, self.chain.head)
+        chain = self.chain
+        return FileCheck(self._known(), chain.seals, chain.rows, chain.head, chain.erased)
 
 
 def _belongs(row: dict[str, Json], asked: Asked) -> bool:
@@ -216,8 +238,9 @@ def _belongs(row: dict[str, Json], asked: Asked) -> bool:
 
 def _asked(document: dict[str, Json], where: str) -> Asked:
     fields = {"kind", "version", "accountId", "campaignId", "instanceId", "runId"}
-    if document.keys() != fields or document["version"] != VERSION:
-        raise ChainError(where, f"it is no export of history of version {VERSION}")
+    version = document.get("version")
+    if document.keys() != fields or type(version) is not int or version not in READ:
+        raise ChainError(where, f"it is no export of history of version {' or '.join(map(str, READ))}")
     texts = [document[name] for name in ("accountId", "campaignId", "instanceId")]
     run_id = document["runId"]
     if not isinstance(texts[0], str) or not all(text is None or isinstance(text, str) for text in texts):

@@ -198,6 +198,8 @@ class Scope(StrEnum):
     """Do-not-call lists and attempt limits, the account's own too, and stopping one number."""
     ACCOUNT_STOP = "account_stop"
     """Stopping every campaign of the account, of its other applications too."""
+    PERSONAL_DATA = "personal_data"
+    """Erasing a person from the account, and how long it keeps recordings and contacts' attributes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,6 +451,9 @@ class DncSource(StrEnum):
     """The called person told an agent."""
     STOP = "stop"
     """Somebody stopped the number."""
+    ERASURE = "erasure"
+    """The person of the number is being erased; where a hash stands in place of the number: whoever had it erased asked
+    that it is never called."""
     UNKNOWN = "unknown"
     """It was there before sources were written down."""
 

@@ -13,9 +13,10 @@ from outdial.core import ids, shares
 from outdial.core.model import DoneReason, Run, Trunk
 from outdial.core.pacing import HORIZON_SECONDS, TRUNK, caps, full, leaves_within, room, slots, slowed
 from outdial.core.screening import Allow, Candidate, Decision, Deny, NotBefore, screen
+from outdial.secretbox import SecretBox
 from outdial.services.gate import policy_of
+from outdial.store import dnc_hashes, turns
 from outdial.store import reserve as store
-from outdial.store import turns
 from outdial.store.database import Connection, Database
 from outdial.store.reserve import Budget, Facts, Reservation, Verdict
 
@@ -78,9 +79,19 @@ class Plan:
 
 
 async def claim(
-    database: Database, run: Run, trunk: Trunk, node_id: str, *, many: bool, asked: set[str], lead: timedelta = NO_LEAD
+    database: Database,
+    run: Run,
+    trunk: Trunk,
+    node_id: str,
+    *,
+    many: bool,
+    asked: set[str],
+    lead: timedelta = NO_LEAD,
+    secrets: SecretBox | None = None,
 ) -> Claim:
-    """Reserve up to :data:`LARGEST_CLAIM` attempts of a run for a node. Raises DatabaseUnavailableError.
+    """Reserve up to :data:`LARGEST_CLAIM` attempts of a run for a node. ``secrets`` recognizes erased numbers; without
+    it nothing is reserved where one is on a do-not-call list of the run. Raises DatabaseUnavailableError,
+    WrongSecretKeyError.
 
     ``asked`` gets the ids of the attempts that are asked for, before they are; the caller takes them out again. Each
     call leaves so much as ``lead`` after its turn.
@@ -106,8 +117,11 @@ async def claim(
         found = await store.candidates(connection, run, most, facts.limits)
         if not found:
             return await _nobody(connection, run, trunk, facts)
+        hashes: dict[int, bytes] | None = None
+        if facts.hashed:
+            found, hashes = await _with_hashes(connection, secrets, run, found)
         plan = make_plan(run, trunk, facts, found, (uuid.uuid4() for _ in found), free=free, lead=lead)
-        wish = plan.wish
+        wish = replace(plan.wish, hashes=hashes)
         if stand.others:
             # one that is slow by itself wants a line too while its turn is all that it waits for
             wants = plan.allowed > 0 and (_wants(run, trunk, facts) or (may == 0 and _is_ready(facts)))
@@ -133,6 +147,25 @@ async def claim(
         if attempt_id in reserved
     )
     return Claim(verdict, places, screened_out=plan.allowed == 0)
+
+
+async def _with_hashes(
+    connection: Connection, secrets: SecretBox | None, run: Run, found: list[Candidate]
+) -> tuple[list[Candidate], dict[int, bytes]]:
+    """Return the contacts with what the run's do-not-call lists have of them as hashes, and each one's hash."""
+    if secrets is None:
+        raise RuntimeError("contacts are claimed without the secret key, by which erased numbers are recognized")
+    hashes = await dnc_hashes.hashes(connection, secrets, run.account_id, [one.phone for one in found])
+    listed = await dnc_hashes.of_run(connection, run.id, dict(zip((one.phone for one in found), hashes, strict=True)))
+    told = [
+        replace(
+            one,
+            on_account_dnc=one.on_account_dnc or one.phone in listed.on_account,
+            on_campaign_dnc=one.on_campaign_dnc or one.phone in listed.on_campaign,
+        )
+        for one in found
+    ]
+    return told, {one.contact_id: number_hmac for one, number_hmac in zip(found, hashes, strict=True)}
 
 
 def make_plan(

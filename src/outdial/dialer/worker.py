@@ -26,6 +26,7 @@ from outdial.dialer.legs import Leg, Placed
 from outdial.dialer.node import Node
 from outdial.dialer.outcomes import Known
 from outdial.dialer.pre_call import PreCall, unless
+from outdial.secretbox import WrongSecretKeyError
 from outdial.store import nodes as nodes_store
 from outdial.store import pre_calls as pre_calls_store
 from outdial.store import runs as runs_store
@@ -78,6 +79,7 @@ class Worker:
         self._no_leg_placed = asyncio.Event()
         self._no_leg_placed.set()
         self.exhausted = False
+        self._told_key = False
         """The last look found no contact that is due now or later: the run may be complete."""
 
     @property
@@ -204,9 +206,8 @@ class Worker:
             if not await self._open():
                 await self._idle(PAUSE_SECONDS)
                 continue
-            try:
-                found = await self._claim(many=many)
-            except DatabaseUnavailableError:
+            found = await self._claim_or_not(many=many)
+            if found is None:
                 await self._idle(PAUSE_SECONDS)
                 continue
             many = found.screened_out
@@ -223,6 +224,19 @@ class Worker:
                 await self._send(group, found.places)
             elif found.wait_seconds > 0:
                 await self._idle(found.wait_seconds)
+
+    async def _claim_or_not(self, *, many: bool) -> Claim | None:
+        """Claim; None where the database is away, or the secret key is not the one by which erased numbers are
+        recognized: nobody is dialed then, and conversations go on."""
+        try:
+            return await self._claim(many=many)
+        except DatabaseUnavailableError:
+            return None
+        except WrongSecretKeyError as error:
+            if not self._told_key:
+                _log.error("run_not_dialed", run_id=self._run.id, reason=error.message)
+            self._told_key = True
+            return None
 
     async def _open(self) -> bool:
         """Whether it makes sense to reserve: the decision that counts is made at each originate."""
@@ -255,7 +269,16 @@ class Worker:
         node, asked = self._node, set[str]()
         node.asked_for[id(asked)] = asked
         try:
-            found = await claim(node.database, self._run, self._trunk, node.id, many=many, asked=asked, lead=self._lead)
+            found = await claim(
+                node.database,
+                self._run,
+                self._trunk,
+                node.id,
+                many=many,
+                asked=asked,
+                lead=self._lead,
+                secrets=node.secrets,
+            )
             for place in found.places:
                 self._take(place)
         finally:
@@ -404,6 +427,7 @@ class Worker:
             return await transfers_store.reserve(
                 connection,
                 Transfer(leg.id, leg.attempt_id, run.id, run.account_id, run.epoch, node.engine.id, dialed, phone),
+                node.secrets,
             )
 
     async def _until(self, instant: float) -> None:

@@ -73,6 +73,8 @@ class ArchiveVerdict:
     """Attempts of which the history has no decision that let them through: from before decisions were stored."""
     rates: int = 0
     seals: int = 0
+    erased: int = 0
+    """Rows of history whose person was erased: what they decided and dialed is not in the archive."""
     not_made_again: Mapping[str, int] = field(default_factory=dict)
     """Decisions that rest on rule data of a version that is not in the archive, or are from before decisions were
     stored with their instants, by what is missing; the chain vouches for them all the same."""
@@ -163,6 +165,7 @@ class _Checking:
             undecided=self._undecided,
             rates=self._rates,
             seals=self._history.seals,
+            erased=self._history.erased,
             not_made_again=dict(self._missing),
         )
 

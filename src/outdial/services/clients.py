@@ -21,7 +21,7 @@ from outdial.store import history
 from outdial.store.database import Connection, Database
 
 SCOPES: Final = frozenset(scope.value for scope in Scope)
-FIRST_SCOPES: Final = SCOPES - {Scope.ACCOUNT_STOP}
+FIRST_SCOPES: Final = SCOPES - {Scope.ACCOUNT_STOP, Scope.PERSONAL_DATA}
 """What a client may do unless told: nothing that reaches the account's other applications."""
 """What an application's first client may do: everything there is."""
 

@@ -16,9 +16,11 @@ from outdial.core.model import Contact, ContactList
 from outdial.core.paging import Page
 from outdial.core.phone import parse_phone
 from outdial.core.zones import valid_zone
+from outdial.secretbox import SecretBox
 from outdial.services.access import require_application
 from outdial.services.fields import description_problems, is_storable, line_problems, name_problems, require
 from outdial.store import contacts as store
+from outdial.store import dnc_hashes
 from outdial.store.contact_text import ContactRow
 from outdial.store.contacts import NewContacts, OpenList
 from outdial.store.database import Connection, Database
@@ -43,6 +45,9 @@ LARGEST_ATTRIBUTES: Final = 65_536
 
 LONGEST_SHOWN: Final = 40
 """Characters of a wrong value that are shown back."""
+
+ERASED: Final = "the person of this number was erased and is never to be called"
+"""Why a contact is left out, to stand within a sentence."""
 
 _LONGEST_SOURCE: Final = 48
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -214,12 +219,19 @@ async def delete_list(database: Database, iid: str, list_id: str) -> ContactList
 
 
 async def add_contacts(
-    database: Database, iid: str, name: str, drafts: Sequence[ContactDraft], *, default_region: str | None
+    database: Database,
+    iid: str,
+    name: str,
+    drafts: Sequence[ContactDraft],
+    *,
+    default_region: str | None,
+    secrets: SecretBox | None = None,
 ) -> AddedContacts:
-    """Add contacts to the application's list of that name; those that are wrong or have no room are left out and told,
-    others added.
+    """Add contacts to the application's list of that name; those that are wrong, that have no room, or whose person was
+    erased and is never to be called, are left out and told, others added.
 
-    Raises NotFoundError for an unknown list, LimitReachedError when there was no room for any.
+    ``secrets`` recognizes erased numbers; without it nothing is added where there are any. Raises NotFoundError for an
+    unknown list, LimitReachedError when there was no room for any.
     """
     rows = NewContacts()
     places: list[int] = []
@@ -234,6 +246,12 @@ async def add_contacts(
         to = await store.open_list(connection, iid, name) if is_storable(name) else None
         if to is None:
             raise no_list_named(name)
+        refused = await dnc_hashes.refused(connection, secrets, iid, rows.phones)
+        if refused:
+            problems += [f"[{places[at]}]: {ERASED}." for at, one in enumerate(rows.phones) if one in refused]
+            kept = [at for at, one in enumerate(rows.phones) if one not in refused]
+            places = [places[at] for at in kept]
+            rows = rows.only(kept)
         picked = await store.pick(connection, to, rows.phones, room=room(to))
         await store.insert(connection, to, rows, picked.new, actor=None)
     if picked.beyond and not picked.new:

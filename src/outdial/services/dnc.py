@@ -15,13 +15,14 @@ from outdial.core import ids
 from outdial.core.errors import ConflictError, InvalidInputError, NotFoundError
 from outdial.core.model import OPT_OUTS, DncEntry, DncList, DncSource
 from outdial.core.phone import parse_phone
+from outdial.secretbox import SecretBox
 from outdial.services import barrier, lines
 from outdial.services.access import require_application
 from outdial.services.engines import Engines
 from outdial.services.fields import LONGEST_DESCRIPTION, is_storable, line_problems, name_problems, require
 from outdial.store import access as access_store
 from outdial.store import dnc as store
-from outdial.store import history
+from outdial.store import dnc_hashes, history
 from outdial.store import runs as runs_store
 from outdial.store.database import Connection, Database
 
@@ -154,25 +155,41 @@ async def remove_numbers(
     phones: Iterable[str],
     actor: str,
     default_region: str | None = None,
+    secrets: SecretBox | None = None,
 ) -> DncChange:
-    """Take numbers off the account-wide list (``iid`` None) or off a named one of the application.
+    """Take numbers off the account-wide list (``iid`` None) or off a named one of the application; with ``secrets``
+    those too that are on it as hashes, since their persons were erased.
 
     Raises InvalidInputError, and NotFoundError for an unknown account or list.
     """
     _check_names(iid, list_name)
     async with database.connection() as connection:
         list_id = await _found_list(connection, account_id, iid, list_name)
-    return await _remove(database, list_id, phones, actor=actor, region=default_region)
+    return await _remove(database, account_id, list_id, phones, actor=actor, region=default_region, secrets=secrets)
 
 
 async def _remove(
-    database: Database, list_id: str, phones: Iterable[str], *, actor: str, region: str | None
+    database: Database,
+    account_id: str,
+    list_id: str,
+    phones: Iterable[str],
+    *,
+    actor: str,
+    region: str | None,
+    secrets: SecretBox | None,
 ) -> DncChange:
     problems: list[str] = []
     changed = unchanged = 0
     for lot in _lots(phones, region, problems):
         async with database.transaction() as connection:
-            removed = await store.remove(connection, list_id, sorted(set(lot)), actor=actor)
+            distinct = sorted(set(lot))
+            removed = await store.remove(connection, list_id, distinct, actor=actor)
+            if secrets is not None and await dnc_hashes.any_of_list(connection, list_id):
+                # of persons who were erased, for whom somebody has the number again
+                hashes = await dnc_hashes.hashes(connection, secrets, account_id, distinct)
+                hashed = await dnc_hashes.remove(connection, list_id, hashes, actor=actor)
+                # a number may have been put on it once more since
+                removed = min(removed + hashed, len(distinct))
         changed += removed
         unchanged += len(lot) - removed
     return DncChange(changed=changed, unchanged=unchanged, problems=tuple(problems))
@@ -273,10 +290,11 @@ async def remove_from_list(
     phones: Iterable[str],
     actor: str,
     default_region: str | None = None,
+    secrets: SecretBox | None = None,
 ) -> DncChange:
-    """Take numbers off a list. Raises NotFoundError."""
+    """Take numbers off a list; with ``secrets`` those too that are on it as hashes. Raises NotFoundError."""
     found = await get_list(database, account_id=account_id, iid=iid, list_id=list_id)
-    return await _remove(database, found.id, phones, actor=actor, region=default_region)
+    return await _remove(database, account_id, found.id, phones, actor=actor, region=default_region, secrets=secrets)
 
 
 async def require_owner(connection: Connection, account_id: str) -> None:

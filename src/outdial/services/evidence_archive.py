@@ -130,7 +130,8 @@ async def _history(
 
 
 def _take(piece: bytes, member: _Member, evidence: Evidence) -> int:
-    """Write a piece of the history and read its rows; return how many there are, digests of others' too."""
+    """Write a piece of the history and read its rows; return how many there are, digests of others' and of erased ones
+    too."""
     rows = 0
     member.write(piece)
     for text in piece.splitlines():
@@ -140,6 +141,8 @@ def _take(piece: bytes, member: _Member, evidence: Evidence) -> int:
             evidence.take(document["row"])
         elif document["kind"] == "others":
             rows += len(document["sha256"])
+        elif document["kind"] == "erased":
+            rows += len(document["rows"])
     return rows
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from outdial.core.canonical import Json
 from outdial.core.errors import NotFoundError, OutdialError
-from outdial.core.history import ChainCheck, ChainError, Seal, row_digest
+from outdial.core.history import ERASURE, ChainCheck, ChainError, Entry, ErasedRow, Seal, erased_by
 from outdial.core.history_file import Asked, first_line, last_line, seal_lines
 from outdial.core.model import Run
 from outdial.services import sealing
@@ -38,6 +37,8 @@ class ChainReport:
     rows: int
     head: str | None
     """Hash of the last seal; None: nothing has ever happened."""
+    erased: int = 0
+    """Rows whose person was erased; beyond ``rows``, which are whole."""
 
 
 def of_account(account_id: str) -> Asked:
@@ -69,17 +70,50 @@ async def export(database: Database, asked: Asked) -> AsyncIterator[bytes]:
         head = await store.head(connection, asked.account_id)
         number = await _first(connection, asked)
     yield first_line(asked)
-    seals = rows = 0
-    while head is not None and number is not None and number <= head.number:
+    told = _Told()
+    while head is not None and number is not None:
+        while number <= head.number:
+            async with database.connection() as connection:
+                page = await store.page(connection, asked.account_id, number=number, through=head.number, limit=PAGE)
+                written = [(seal, await _entries(connection, ids, asked)) for seal, ids in page]
+            for seal, entries in written:
+                told.take(entries)
+                yield b"".join(seal_lines(seal, entries))
+            number += len(page)
+        if not asked.whole or not told.unexplained:
+            break
+        # somebody was erased while this was read: the file goes on until it has the row that says so
+        await sealing.seal_all(database)
         async with database.connection() as connection:
-            page = await store.page(connection, asked.account_id, number=number, through=head.number, limit=PAGE)
-            written = [(seal, await _entries(connection, ids, asked)) for seal, ids in page]
-        for seal, entries in written:
-            seals += 1
-            rows += sum(not isinstance(entry, bytes) for entry in entries or ())
-            yield b"".join(seal_lines(seal, entries))
-        number += len(page)
-    yield last_line(seals=seals, rows=rows, head=head if seals else None)
+            further = await store.head(connection, asked.account_id)
+        if further is None or further.number == head.number:
+            # no erasure tells of it: who checks the file finds that
+            break
+        head = further
+    yield last_line(seals=told.seals, rows=told.rows, erased=told.erased, head=head if told.seals else None)
+
+
+@dataclass(slots=True)
+class _Told:
+    """What a file has told so far."""
+
+    seals: int = 0
+    rows: int = 0
+    erased: int = 0
+    unexplained: set[int] = field(default_factory=set)
+    """Erased rows whose erasure is not among them."""
+
+    def take(self, entries: list[Entry] | None) -> None:
+        """Count one more seal's."""
+        self.seals += 1
+        for entry in entries or ():
+            if isinstance(entry, ErasedRow):
+                self.erased += 1
+                self.unexplained.add(entry.id)
+            elif not isinstance(entry, bytes):
+                self.rows += 1
+                if entry["action"] == ERASURE:
+                    self.unexplained -= erased_by(entry)
 
 
 async def _first(connection: Connection, asked: Asked) -> int | None:
@@ -93,7 +127,7 @@ async def _first(connection: Connection, asked: Asked) -> int | None:
     return None if row_id is None else await store.first_number(connection, asked.account_id, row_id)
 
 
-async def _entries(connection: Connection, ids: list[int], asked: Asked) -> list[dict[str, Json] | bytes] | None:
+async def _entries(connection: Connection, ids: list[int], asked: Asked) -> list[Entry] | None:
     """Return a seal's rows, others' as digests; None when all are others'."""
     wanted = frozenset(ids)
     if asked.run_id is not None:
@@ -102,8 +136,9 @@ async def _entries(connection: Connection, ids: list[int], asked: Asked) -> list
         wanted = await store.of_campaign(connection, ids, asked.campaign_id)
     if not wanted:
         return None
-    documents = [row.document() for row in await store.rows(connection, ids)]
-    return [one if one["id"] in wanted else row_digest(one) for one in documents]
+    rows = await store.rows(connection, ids)
+    # of whoever was erased nothing is told beside the digest, whomever the file is of
+    return [row.entry() if row.id in wanted or row.erased is not None else row.digest() for row in rows]
 
 
 async def verify(database: Database, account_id: str) -> ChainReport:
@@ -111,23 +146,33 @@ async def verify(database: Database, account_id: str) -> ChainReport:
 
     Raises HistoryNotWholeError that says where it does not hold, DatabaseUnavailableError.
     """
-    await sealing.seal_all(database)
-    check = ChainCheck()
     try:
-        async with database.snapshot() as connection:
-            signed = await store.signed_heads(connection, account_id)
-            number, hashes = 1, dict[int, bytes]()
-            while page := await store.page(connection, account_id, number=number, through=_LAST, limit=PAGE):
-                for seal, ids in page:
-                    await _holds(connection, check, seal, ids)
-                    hashes[seal.number] = seal.sha256
-                number = page[-1][0].number + 1
-            strays = await store.strays(connection, account_id)
-        _agree(signed, hashes, strays)
+        check = await _checked(database, account_id)
+        if check.unexplained:
+            # somebody may have been erased between the sealing and the look
+            check = await _checked(database, account_id)
+            check.require_explained()
     except ChainError as error:
         raise HistoryNotWholeError(f"The history of the account does not hold: {error}.") from error
     head = check.head
-    return ChainReport(account_id, check.seals, check.rows, None if head is None else head.sha256.hex())
+    return ChainReport(account_id, check.seals, check.rows, None if head is None else head.sha256.hex(), check.erased)
+
+
+async def _checked(database: Database, account_id: str) -> ChainCheck:
+    """Follow an account's whole chain, but for whether each row that is said to be erased was. Raises ChainError."""
+    await sealing.seal_all(database)
+    check = ChainCheck()
+    async with database.snapshot() as connection:
+        signed = await store.signed_heads(connection, account_id)
+        number, hashes = 1, dict[int, bytes]()
+        while page := await store.page(connection, account_id, number=number, through=_LAST, limit=PAGE):
+            for seal, ids in page:
+                await _holds(connection, check, seal, ids)
+                hashes[seal.number] = seal.sha256
+            number = page[-1][0].number + 1
+        strays = await store.strays(connection, account_id)
+    _agree(signed, hashes, strays)
+    return check
 
 
 def _agree(signed: list[tuple[str, int, bytes]], hashes: dict[int, bytes], strays: list[int]) -> None:
@@ -146,4 +191,4 @@ async def _holds(connection: Connection, check: ChainCheck, seal: Seal, ids: lis
     gone = sorted(set(ids) - {row.id for row in rows})
     if gone:
         raise ChainError(where, f"its row {gone[0]} is gone")
-    check.take(seal, [row.document() for row in rows], where)
+    check.take(seal, [row.entry() for row in rows], where)

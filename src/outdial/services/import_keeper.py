@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from outdial.core.errors import DatabaseUnavailableError, IllegalMoveError, ImportBusyError, OutdialError
+from outdial.secretbox import SecretBox
 from outdial.services import imports
 from outdial.store import imports as store
 from outdial.store.database import Database
@@ -29,10 +30,10 @@ GIVEN_UP: Final = timedelta(hours=24)
 _log = structlog.get_logger()
 
 
-async def keep(database: Database, folder: Path) -> None:
+async def keep(database: Database, folder: Path, secrets: SecretBox | None = None) -> None:
     """Run what waits and whose file is in ``folder``, one import at a time, for ever; ends by cancel. Any number of
     processes may do so: one that is cut off leaves the import to the next."""
-    keeper = ImportKeeper(database, folder)
+    keeper = ImportKeeper(database, folder, secrets)
     while True:
         try:
             await keeper.look()
@@ -44,8 +45,9 @@ async def keep(database: Database, folder: Path) -> None:
 class ImportKeeper:
     """Looks after imports."""
 
-    def __init__(self, database: Database, folder: Path) -> None:
+    def __init__(self, database: Database, folder: Path, secrets: SecretBox | None = None) -> None:
         self._database = database
+        self._secrets = secrets
         self._folder = folder
 
     async def look(self) -> None:
@@ -61,7 +63,7 @@ class ImportKeeper:
 
     async def _run(self, iid: str, import_id: str) -> None:
         try:
-            ended = await imports.run(self._database, self._folder, iid, import_id, actor=ACTOR)
+            ended = await imports.run(self._database, self._folder, iid, import_id, actor=ACTOR, secrets=self._secrets)
         except (ImportBusyError, IllegalMoveError):
             # somebody else was faster, or has cancelled it
             return

@@ -17,13 +17,14 @@ from typing import IO, Any, Final
 
 from outdial.core.contact_import import ImportProgress, RowError
 from outdial.core.errors import FileError, InvalidInputError
+from outdial.secretbox import SecretBox
 from outdial.services.contact_columns import Columns
-from outdial.services.contact_lists import full, no_list_named, room
+from outdial.services.contact_lists import ERASED, full, no_list_named, room
 from outdial.services.contact_rows import RowReader
 from outdial.services.csv_source import Record, Rows
 from outdial.services.table_source import TableSource
 from outdial.store import contacts as store
-from outdial.store import dnc
+from outdial.store import dnc, dnc_hashes
 from outdial.store.contacts import NewContacts, OpenList
 from outdial.store.database import Connection, Database
 
@@ -61,6 +62,8 @@ class Target:
     list_name: str
     default_region: str | None
     actor: str
+    secrets: SecretBox | None = None
+    """By which erased numbers are recognized; without it nothing is added where there are any."""
 
 
 @dataclass(slots=True)
@@ -97,6 +100,20 @@ class Lot:
         self.count += len(lines)
         self.size += sum(map(len, lines))
         return len(lines)
+
+    def drop(self, phones: frozenset[str]) -> list[Record]:
+        """Leave out the rows of some numbers, whose persons were erased; return them."""
+        if not phones:
+            return []
+        kept = [place for place, phone in enumerate(self.rows.phones) if phone not in phones]
+        dropped = [self.record(place) for place, phone in enumerate(self.rows.phones) if phone in phones]
+        self.rows = self.rows.only(kept)
+        self.lines = [self.lines[place] for place in kept]
+        self.cells = [self.cells[place] for place in kept]
+        self.bad += len(dropped)
+        for record in dropped:
+            self.refuse(record.line, ERASED)
+        return dropped
 
     def leave(self, line: int, problems: Sequence[str]) -> None:
         """Count a row that is wrong."""
@@ -155,11 +172,11 @@ async def _store(
     """Store a lot and read the next one; return what it adds, and the next lot."""
     reading: asyncio.Task[Lot] | None = None
     following = Lot()
-    phones = lot.rows.phones
+    dropped: list[Record] = []
 
     async def add(connection: Connection, opened: OpenList, *, unseen: bool) -> tuple[ImportProgress, Sequence[int]]:
         nonlocal reading
-        picked = await store.pick(connection, opened, phones, room=room(opened), unseen=unseen)
+        picked = await store.pick(connection, opened, lot.rows.phones, room=room(opened), unseen=unseen)
         for place in picked.beyond:
             lot.refuse(lot.lines[place], full(opened))
         done = ImportProgress(
@@ -185,9 +202,10 @@ async def _store(
             if opened is None:
                 # deleted since the import began
                 raise no_list_named(to.list_name)
-            on_dnc = await dnc.listed_count(connection, to.account_id, phones)
+            dropped = lot.drop(await dnc_hashes.refused(connection, to.secrets, to.iid, lot.rows.phones))
+            on_dnc = await dnc.listed_count(connection, to.account_id, lot.rows.phones)
             added = None
-            if not looks.left and await store.looks_unseen(connection, opened, phones, room=room(opened)):
+            if not looks.left and await store.looks_unseen(connection, opened, lot.rows.phones, room=room(opened)):
                 try:
                     # a savepoint: what a number that is there after all has undone is done again
                     async with connection.transaction():
@@ -202,8 +220,8 @@ async def _store(
         if reading is not None:
             following = await _finished(reading)
     done, beyond = added
-    for place in beyond:
-        errors.add(lot.record(place), [full(opened)])
+    for record, reason in [(one, ERASED) for one in dropped] + [(lot.record(at), full(opened)) for at in beyond]:
+        errors.add(record, [reason])
     return done, following
 
 

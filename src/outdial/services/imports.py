@@ -31,6 +31,7 @@ from outdial.core.errors import (
 )
 from outdial.core.paging import Page
 from outdial.core.phone import region_problem
+from outdial.secretbox import SecretBox
 from outdial.services.access import get_application
 from outdial.services.contact_columns import NO_MAPPING, ColumnMapping, columns_of
 from outdial.services.contact_lists import find_list
@@ -169,11 +170,14 @@ async def run(
     actor: str,
     on_progress: Callable[[ImportProgress], None] = lambda _: None,
     error_file: Path | None = None,
+    secrets: SecretBox | None = None,
 ) -> Import:
     """Add the rows of a file that has arrived, from where the import is, and return it as it ended: done or cancelled.
 
-    ``on_progress`` is called after each lot, from the event loop. ``error_file`` gets each row that is left out, with
-    line and reason; a run that goes on appends to it, and may tell rows again that it told before a crash.
+    Rows whose person was erased and is never to be called are left out; ``secrets`` recognizes them, and without it
+    nothing is added where there are any. ``on_progress`` is called after each lot, from the event loop. ``error_file``
+    gets each row that is left out, with line and reason; a run that goes on appends to it, and may tell rows again that
+    it told before a crash.
 
     Raises NotFoundError; IllegalMoveError when there is nothing to run; ImportBusyError while another process runs it;
     InvalidInputError, NotFoundError or LimitReachedError when the import failed, which its state then says; FileError
@@ -189,7 +193,7 @@ async def run(
     # what it says now cannot be changed by anybody else
     found = await progress(database, iid, import_id)
     try:
-        await _add(database, folder, found, runner, on_progress, error_file)
+        await _add(database, folder, found, runner, on_progress, error_file, secrets)
         await _end(database, folder, found, runner, ImportAction.COMPLETE, actor=actor)
     except _LostError:
         after = await progress(database, iid, import_id)
@@ -215,6 +219,7 @@ async def _add(
     runner: str,
     on_progress: Callable[[ImportProgress], None],
     error_file: Path | None,
+    secrets: SecretBox | None,
 ) -> None:
     """Add the rows from where the import is."""
     reached = found.progress()
@@ -266,6 +271,7 @@ async def _add(
             list_name=found.list_name,
             default_region=found.default_region,
             actor=found.created_by,
+            secrets=secrets,
         )
         await add_rows(database, source, columns, to, skip=found.rows, errors=errors, beside=count, on_lot=tell)
 

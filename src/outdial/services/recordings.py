@@ -96,7 +96,8 @@ async def list_one(database: Database, folder: Path, name: str) -> None:
     """Let the database know of a recording that was saved, and put its file in its place, by account, run and attempt.
 
     What was interrupted is done by doing it again. One that was removed since, and was found once more at its engine or
-    in this folder, is removed once more. Raises NotFoundError for an attempt of another database, FileError.
+    in this folder, is removed once more; of somebody who was erased none is kept. Raises NotFoundError for an attempt
+    of another database, FileError.
     """
     parsed = core.parse_name(name)
     assert parsed is not None  # noqa: S101 - names are ours
@@ -105,6 +106,12 @@ async def list_one(database: Database, folder: Path, name: str) -> None:
         whose = await store.whose(connection, attempt_id)
     if whose is None:
         raise NotFoundError(f"There is no attempt {attempt_id}: its recording is of another database.")
+    if whose.erased:
+        try:
+            await asyncio.to_thread(unlisted(folder, name).unlink, missing_ok=True)
+        except OSError as error:
+            raise FileError(f"The recording {name} cannot be removed ({error.strerror}).") from error
+        return
     recording_id = core.id_of(name)
     place = Path(whose.account_id, whose.run_instance_id, attempt_id, f"{recording_id}.wav")
     source = unlisted(folder, name)
@@ -133,11 +140,15 @@ async def list_one(database: Database, folder: Path, name: str) -> None:
                     recording_id=recording_id,
                     attempt_id=attempt_id,
                 )
-            elif await store.is_removed(connection, recording_id):
+            elif await store.is_removed(connection, recording_id) or await _is_erased(connection, attempt_id):
                 await asyncio.to_thread((folder / place).unlink, missing_ok=True)
         await asyncio.to_thread(source.unlink, missing_ok=True)
     except OSError as error:
         raise FileError(f"The recording {source} cannot be put in its place ({error.strerror}).") from error
+
+
+async def _is_erased(connection: Connection, attempt_id: str) -> bool:
+    return bool(await store.erased_attempts(connection, [attempt_id]))
 
 
 def _placed(source: Path, target: Path) -> bytes:
@@ -209,6 +220,73 @@ async def remove_recording(database: Database, folder: Path, *, iid: str, record
         except OSError as error:
             raise FileError(f"The recording {path} cannot be removed ({error.strerror}).") from error
     return found
+
+
+async def remove_erased(database: Database, folder: Path, *, limit: int) -> int:
+    """Remove the files in this folder of persons who were erased; return how many that were. Those of other machines
+    are theirs to remove. Raises FileError."""
+    async with database.connection() as connection:
+        waiting = await store.to_erase(connection, limit=limit)
+        parsed = {name: core.parse_name(name) for name in await asyncio.to_thread(lambda: list(left(folder)))}
+        attempts = {name: found[0] for name, found in parsed.items() if found is not None}
+        erased = await store.erased_attempts(connection, sorted(set(attempts.values())))
+    count = 0
+    for recording in waiting:
+        path = folder / recording.file
+        try:
+            if recording.host != platform.node() and not await asyncio.to_thread(path.exists):
+                continue
+            await asyncio.to_thread(_unlink, path, folder, recording)
+        except OSError as error:
+            raise FileError(f"The recording {path} cannot be removed ({error.strerror}).") from error
+        async with database.connection() as connection:
+            await store.mark_removed(connection, recording.id)
+        count += 1
+    for name, attempt_id in attempts.items():
+        if attempt_id in erased:
+            await asyncio.to_thread(unlisted(folder, name).unlink, missing_ok=True)
+            count += 1
+    return count
+
+
+async def remove_expired(
+    database: Database, folder: Path, *, account_id: str, days: int, at_once: int, actor: str
+) -> int:
+    """Remove an account's recordings that were made on this machine more than so many days ago, some at a time, each
+    time with a row of history; return how many. Raises FileError, at last, for the first that could not be removed."""
+    count, after, trouble = 0, "", ""
+    while True:
+        async with database.transaction() as connection:
+            lot = await store.expired(connection, account_id, platform.node(), days=days, after=after, limit=at_once)
+            removed = []
+            for recording in lot:
+                try:
+                    await asyncio.to_thread(_unlink, folder / recording.file, folder, recording)
+                except OSError as error:
+                    trouble = (
+                        trouble or f"The recording {folder / recording.file} cannot be removed ({error.strerror})."
+                    )
+                else:
+                    await store.mark_removed(connection, recording.id)
+                    removed.append(recording.id)
+            if removed:
+                await history.append(
+                    connection,
+                    account_id,
+                    "retention",
+                    "removed",
+                    actor=actor,
+                    kind="recordings",
+                    recording_ids=removed,
+                    count=len(removed),
+                    days=days,
+                )
+        if not lot:
+            break
+        count, after = count + len(removed), lot[-1].id
+    if trouble:
+        raise FileError(trouble)
+    return count
 
 
 def _unlink(path: Path, folder: Path, recording: Recording) -> None:

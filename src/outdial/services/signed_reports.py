@@ -14,8 +14,8 @@ import msgspec
 
 from outdial import clock, signing
 from outdial.core.canonical import Json, canonical, instant
-from outdial.core.errors import ConflictError, StopReportNotReadyError
-from outdial.core.history import HistoryRow, Seal, row_digest
+from outdial.core.errors import ConflictError, ReportErasedError, StopReportNotReadyError
+from outdial.core.history import HistoryRow, Seal
 from outdial.core.ids import contact_id
 from outdial.core.model import Run, RunState
 from outdial.core.stop_proof import KIND, OUTCOMES, PHASES, UNSETTLED, VERSION, first_silent, outcome, signed_bytes
@@ -68,10 +68,15 @@ async def signed_report(database: Database, secrets: SecretBox, run: Run, *, sea
     """Return the signed report of a run's stop, always the same bytes.
 
     ``sealed``: what has happened was sealed a moment ago, which may do. Raises ConflictError when the run was not
-    stopped, StopReportNotReadyError (ask again), DatabaseUnavailableError.
+    stopped, ReportErasedError, StopReportNotReadyError (ask again), DatabaseUnavailableError.
     """
     async with database.connection() as connection:
         kept = await store.read(connection, run.id)
+    if kept == b"":
+        raise ReportErasedError(
+            f"The signed report of the stop of {run.instance_id} named a number whose person was erased, and went with "
+            "it; history keeps the stop."
+        )
     if kept is not None:
         return kept
     if run.state is not RunState.STOPPED:
@@ -199,8 +204,8 @@ async def _with_rows(
     """Return a seal with its rows, those of the stop in full and the others as digests; without where it has none."""
     if not any(row_id in needed for row_id in ids):
         return {"seal": seal.document(), "entries": None}
-    documents = [row.document() for row in await seals.rows(connection, ids)]
-    entries = [one if one["id"] in needed else row_digest(one).hex() for one in documents]
+    rows = await seals.rows(connection, ids)
+    entries = [row.document() if row.id in needed and row.erased is None else row.digest().hex() for row in rows]
     return {"seal": seal.document(), "entries": entries}
 
 

@@ -21,7 +21,8 @@ async def contacts(connection: Connection, run_id: int, contact_ids: Sequence[in
     rows = await connection.fetch(
         """
         SELECT rc.contact_id,
-               EXISTS (SELECT FROM dnc_entries e
+               -- of whoever was erased there is nobody to call
+               rc.phone = '' OR EXISTS (SELECT FROM dnc_entries e
                         WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = rc.phone
                           AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp())) AS on_dnc
           FROM run_contacts rc JOIN runs r ON r.id = rc.run_id

@@ -75,6 +75,10 @@ class NewContacts:
         self.phones.append(row.phone)
         self.lines.append(contact_line(row))
 
+    def only(self, places: Sequence[int]) -> NewContacts:
+        """Return those at some places."""
+        return NewContacts([self.phones[at] for at in places], [self.lines[at] for at in places])
+
     def __len__(self) -> int:
         return len(self.phones)
 

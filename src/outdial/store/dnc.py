@@ -139,8 +139,10 @@ async def add(
             ON CONFLICT (dnc_list_id, phone) DO UPDATE
                SET reason = excluded.reason, added_by = excluded.added_by, added_at = excluded.added_at,
                    expires_at = excluded.expires_at, source = excluded.source
-             -- adding never shortens: whoever asked for longer is not called before
+             -- adding never shortens: whoever asked for longer is not called before; one that is there until its number
+             -- is erased would go with it
              WHERE dnc_entries.expires_at < coalesce(excluded.expires_at, 'infinity')
+                OR (dnc_entries.source = 'erasure' AND excluded.source <> 'erasure')
         RETURNING 1
         """,
         list_id,

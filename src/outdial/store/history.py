@@ -52,7 +52,7 @@ async def moves_of_run(connection: Connection, run_id: int, *, limit: int) -> li
     rows = await connection.fetch(
         """
         SELECT at, from_state, to_state, (detail ->> 'epoch')::integer AS epoch, actor, reason FROM history
-         WHERE run_id = $1 AND action = 'run' ORDER BY id LIMIT $2
+         WHERE run_id = $1 AND action = 'run' AND erased_sha256 IS NULL ORDER BY id LIMIT $2
         """,
         run_id,
         limit,

@@ -52,6 +52,8 @@ class Facts:
     caller_next_at: datetime | None = None
     stand: Stand = ALONE
     """Among the runs of its trunk."""
+    hashed: bool = False
+    """A do-not-call list of the run has numbers as hashes (``store.dnc_hashes``)."""
 
     def counts(self) -> _Counts:
         """Return what caps are held against, by the names of ``core.pacing.caps``."""
@@ -116,6 +118,8 @@ class Reservation:
     run that shares its trunk with nobody."""
     wants: bool = False
     """The run wants more lines than these."""
+    hashes: Mapping[int, bytes] | None = None
+    """By contact id: the hash of the number; None where no do-not-call list of the run has numbers as hashes."""
 
 
 def run_budget(run_id: int) -> str:
@@ -172,6 +176,8 @@ async def facts(connection: Connection, run: Run) -> Facts:
                           AND (a.dialed_at IS NOT NULL OR a.disposition IS DISTINCT FROM 'cancelled')
                         LIMIT k.calls_per_day) day) END AS caller_day,
                (SELECT next_at FROM rate_budgets WHERE key = $9) AS caller_next_at,
+               EXISTS (SELECT FROM runs r JOIN dnc_hashes d ON d.dnc_list_id = ANY (r.dnc_list_ids)
+                        WHERE r.id = $1) AS hashed,
                ({TURNS}) AS turns
           FROM applications p LEFT JOIN caller_ids k ON k.iid = p.iid AND k.phone = $8
          WHERE p.iid = $3
@@ -399,7 +405,8 @@ async def reserve(connection: Connection, run: Run, node_id: str, wish: Reservat
         f"""
         WITH reserved AS MATERIALIZED (
             SELECT verdict, attempt_ids
-              FROM outdial_reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+              FROM outdial_reserve_hashed($22, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+                                          $17, $18)
         ), charged AS ({CHARGE})
         SELECT verdict, attempt_ids FROM reserved
         """,  # noqa: S608 - a constant
@@ -424,6 +431,7 @@ async def reserve(connection: Connection, run: Run, node_id: str, wish: Reservat
         wish.shares,
         wish.wants,
         WANTS_SECONDS,
+        None if wish.hashes is None else [wish.hashes.get(contact_id) for contact_id, _ in wish.wanted],
     )
     assert row is not None  # noqa: S101 - the function always answers with one row
     return Verdict(row["verdict"]), frozenset(row["attempt_ids"])

@@ -29,7 +29,7 @@ _FLOOR_WAIT: Final = "200ms"
 
 _COLUMNS: Final = """
     h.id, h.at, h.account_id, h.campaign_id, h.run_id, h.contact_id, h.attempt_id, h.action, h.from_state, h.to_state,
-    h.actor, h.reason, h.detail
+    h.actor, h.reason, h.detail, h.salt, h.erased_sha256
 """
 
 _CHAIN: Final = "coalesce(h.account_id, r.account_id)"
@@ -64,6 +64,8 @@ def row_of(record: asyncpg.Record) -> HistoryRow:
         actor=record["actor"],
         reason=record["reason"],
         detail=record["detail"],
+        salt=record["salt"],
+        erased=record["erased_sha256"],
     )
 
 

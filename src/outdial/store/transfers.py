@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from outdial.core.model import RunState
-from outdial.store import dnc
+from outdial.secretbox import SecretBox
+from outdial.store import dnc, dnc_hashes
 from outdial.store.database import Connection
 
 LISTING: Final = "numbers are being put on a do-not-call list"
@@ -31,12 +32,13 @@ class Transfer:
     """E.164; None: a SIP address."""
 
 
-async def reserve(connection: Connection, transfer: Transfer) -> str:
+async def reserve(connection: Connection, transfer: Transfer, secrets: SecretBox | None = None) -> str:
     """Write down that a leg is about to be placed; return why it may not be, empty when it may.
 
     The connection is a transaction's that shares the run's lock: what is noted here a stop that comes later waits for.
     Whoever adds numbers to a do-not-call list has either done so, or waits for what is noted here. :data:`LISTING`:
-    they are at it; ask again.
+    they are at it; ask again. ``secrets`` recognizes erased numbers; without it none may be called where one is on a
+    list.
     """
     # by a statement before the one that reads the lists
     if not await dnc.try_hold(connection, transfer.account_id):
@@ -53,7 +55,9 @@ async def reserve(connection: Connection, transfer: Transfer) -> str:
     )
     if row is None or RunState(row["state"]) is not RunState.ACTIVE or row["epoch"] != transfer.epoch:
         return "its run is not dialed any more"
-    if row["listed"]:
+    if row["listed"] or await dnc_hashes.is_listed(
+        connection, secrets, transfer.run_id, transfer.account_id, transfer.phone
+    ):
         return "its number is on a do-not-call list"
     await connection.execute(
         """

@@ -160,6 +160,8 @@ async def spread(connection: Connection, webhook_id: str, *, most_waiting: int) 
              CROSS JOIN LATERAL unnest(s.ids) WITH ORDINALITY AS place (id, turn)
              CROSS JOIN LATERAL (SELECT * FROM history x WHERE x.id = place.id OFFSET 0) h
              WHERE s.account_id = $2 AND s.number > $3 AND s.number <= $4
+               -- of whoever was erased nothing is told any more
+               AND h.erased_sha256 IS NULL
         ), told AS MATERIALIZED (
             SELECT n.number, n.turn, n.id, coalesce(n.run_id, 0) AS lane, e.event
               FROM rows n

@@ -141,7 +141,12 @@ class ContactListRoutes:
         batch = contact_batch(await read_json(request), region=self._region)
         try:
             added = await contact_lists.add_contacts(
-                self._database, caller.iid, batch.list_name, batch.drafts, default_region=self._region
+                self._database,
+                caller.iid,
+                batch.list_name,
+                batch.drafts,
+                default_region=self._region,
+                secrets=self._door.secrets,
             )
         except NotFoundError as error:
             # the body refers to it, the address does not

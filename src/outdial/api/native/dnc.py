@@ -75,6 +75,7 @@ class DncRoutes:
         self._database = parts.database
         self._region = parts.settings.default_region
         self._engines = parts.engines
+        self._secrets = parts.secrets
 
     def add_to(self, routes: Routes) -> None:
         """Add them."""
@@ -200,5 +201,6 @@ class DncRoutes:
             phones=body.phone_numbers,
             actor=caller.client_id,
             default_region=self._region,
+            secrets=self._secrets,
         )
         return JsonReply(dnc_change_view(change))

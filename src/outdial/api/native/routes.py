@@ -50,6 +50,7 @@ _PATH: Final = {
         {"type": "string", "pattern": "^[0-9a-f]{32}$"},
         example="0123456789abcdef0123456789abcdef",
     ),
+    "erasureId": identifier("The erasure", "er"),
     "stopId": identifier("The stop", "sp"),
     "instanceId": identifier("The run", "cid"),
 }

@@ -19,6 +19,7 @@ from outdial.api.native.explanations import ExplanationRoutes
 from outdial.api.native.hours import HoursRoutes
 from outdial.api.native.imports import ImportRoutes
 from outdial.api.native.lines import FlowRoutes, TrunkRoutes
+from outdial.api.native.personal_data import PersonalDataRoutes
 from outdial.api.native.pre_calls import PreCallRoutes
 from outdial.api.native.recordings import RecordingRoutes
 from outdial.api.native.routes import Routes
@@ -56,6 +57,7 @@ def routers(
         ("Imports", ImportRoutes(parts), door),
         ("Do-not-call lists", DncRoutes(parts), door),
         ("Attempt limits", AttemptLimitRoutes(parts), door),
+        ("Personal data", PersonalDataRoutes(parts, stops), door),
         ("Flows", FlowRoutes(parts), door),
         ("Trunks", TrunkRoutes(parts), door),
         ("Webhooks", WebhookRoutes(parts), door),
