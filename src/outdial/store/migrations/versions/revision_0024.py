@@ -3,7 +3,7 @@
 from outdial.store.migrations import script
 
 revision = "0024"
-down_revision = "0020"
+down_revision = "0021"
 
 
 def upgrade() -> None:
