@@ -8,9 +8,12 @@ import io
 import pytest
 from rich.console import Console
 
+from cli.test_remote import away, server
 from outdial.cli import imports, output
 from outdial.core.contact_import import ImportProgress
 from workbooks import row, workbook
+
+__all__ = ["away", "server"]
 
 
 @pytest.fixture
@@ -120,3 +123,27 @@ def test_elsewhere_there_is_no_bar(capsys):
     with imports.progress_bar("people.csv") as show:
         show(ImportProgress(rows=1, added=1, duplicates=0, bad=0, beyond=0, position=1, size=1))
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_contact_is_called_now(outdial, campaign):
+    never = outdial("contacts", "call", "Spring calls", "+15550100002")
+    assert (never.code, "has never run" in never.stderr) == (1, True)
+    outdial("campaign", "start", campaign)
+    done = outdial("contacts", "call", "Spring calls", "+15550100002")
+    assert (done.code, done.stderr) == (0, "")
+    assert done.stdout == ("+15550100002 will be called. It is called as soon as a line is free, before all others.\n")
+    after = outdial("contacts", "call", campaign, "+15550100001")
+    assert "1 that were asked for earlier come before it." in after.stdout
+    told = outdial("contacts", "call", campaign, "+15550100001", "--json").json
+    assert (told["answer"], told["aheadCount"]) == ("allowed", 1)
+
+
+def test_a_contact_that_may_not_be_called_is_a_failure(outdial, campaign, away):
+    outdial("campaign", "start", campaign)
+    outdial("dnc", "add", "+15550100002")
+    for ask in (outdial, away):
+        done = ask("contacts", "call", "Spring calls", "+15550100002")
+        assert (done.code, "is not called in this run. The number is on the account's" in done.stdout) == (1, True)
+        assert ask("contacts", "call", "Spring calls", "nobody").code == 1
+    allowed = away("contacts", "call", "Spring calls", "+15550100001")
+    assert (allowed.code, "will be called" in allowed.stdout) == (0, True)

@@ -42,7 +42,7 @@ def test_the_commands_are_these():
             "flow schema",
             "flow list",
         ),
-        *("dnc add", "dnc remove", "dnc list", "contacts import"),
+        *("dnc add", "dnc remove", "dnc list", "contacts import", "contacts call"),
         *("import list", "import show", "import errors", "import resume", "import cancel"),
         *("campaign list", "campaign show", "campaign start", "campaign pause", "campaign resume", "campaign stop"),
         *("simulate", "schedule enable", "schedule disable", "schedule show"),

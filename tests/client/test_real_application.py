@@ -217,6 +217,10 @@ async def test_why_somebody_is_not_called(client):
     assert next(step for step in later.steps if step.code == "calling_hours").says == "allows"
     waterfall = await client.waterfall(run)
     assert (waterfall.total_count, waterfall.blocked_by) == (2, "dialer_nodes")
+    asked = await client.call_now(run, "+15550100202")
+    assert (asked.answer, asked.decided_by, asked.ahead_count) == ("allowed", None, 0)
+    with pytest.raises(ValueError, match="neither a number"):
+        await client.call_now(run, "Ada")
     with pytest.raises(NotFoundError):
         await client.explain("+15550100299", instance_id=run)
     for wrong in ({}, {"instance_id": run, "campaign_id": campaign_id}):

@@ -121,6 +121,8 @@ class Mender:
                 case.path_parameters[name] = self._things.campaign_to(verb)
             elif case.operation.label.startswith("DELETE ") and case.path.endswith("/pre-call-fetch"):
                 case.path_parameters[name] = self._things.fetching_campaign()
+            elif name == "instanceId" and case.path.endswith("/call") and not linked:
+                case.path_parameters[name] = self._things.dialed_run()
             elif case.path.endswith("/courtesy-message") and not case.operation.label.startswith("PUT "):
                 case.path_parameters[name] = self._things.courteous_campaign()
             elif not linked or case.path_parameters[name] not in self._answered:

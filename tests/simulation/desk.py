@@ -1,4 +1,5 @@
-"""What people ask for: starts, pauses, resumes, stops of every scope, numbers not to be called, call-backs; each with
+"""What people ask for: starts, pauses, resumes, stops of every scope, numbers not to be called, call-backs, calls by
+hand; each with
 the barrier behind it, step by step, and the instant at which it is answered 200."""
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from typing import TYPE_CHECKING
 
 from outdial.core.callback import callback_refusal
 from outdial.core.campaign import RUN_MOVES, RunAction
+from outdial.core.explanation import explain
+from outdial.core.manual_call import ManualAnswer, manual_answer
 from outdial.core.model import LIVE_RUN_STATES, Attempt, AttemptState, Run, RunState
 from outdial.dialer import outcomes
 from outdial.dialer.outcomes import Known
+from outdial.services.gate import policy_of
 from simulation.plan import Act
 
 if TYPE_CHECKING:
@@ -33,12 +37,14 @@ class Desk:
     def do(self, act: Act, contact_id: int | None = None) -> None:
         """Do what was planned, as far as it can be done now; to that contact, where one is being called just then."""
         day, word = self.day, act.word
-        if word == "stop-number" or word in {"dnc", "campaign-dnc", "call-back"}:
+        if word == "stop-number" or word in {"dnc", "campaign-dnc", "call-back", "call-now"}:
             person = day.people.get(act.what if contact_id is None else contact_id)
             if person is None:
                 return
             if word == "call-back":
                 self.call_back(person.id, act.seconds)
+            elif word == "call-now":
+                self.call_now(person.id)
             else:
                 campaign = person.campaign if word == "campaign-dnc" else None
                 day.timeline.drive(self._not_to_be_called(person.phone, campaign))
@@ -232,3 +238,22 @@ class Desk:
                 referee.ask_callback(run.id, contact_id, at)
                 self.day.promises.call_back(run.id, contact_id)
                 self.day.timeline.note(f"contact {contact_id} asks to be called at {at:%H:%M:%S}")
+
+    def call_now(self, contact_id: int) -> None:
+        """Let somebody come first in the queue of a run, if the core says that it may be called now."""
+        referee, now = self.day.referee, self.day.timeline.now
+        for run in referee.runs.values():
+            found = referee.standing(run, contact_id) if run.state is RunState.ACTIVE else None
+            if found is None:
+                continue
+            limits = referee.limits_of(run)
+            told = explain(
+                *(found[0], lambda at, run=run, limits=limits: policy_of(run, limits, at), found[1]),
+                at=now,
+                within=timedelta(),
+            )
+            answer, step = manual_answer(told)
+            self.day.promises.asked_now(answer)
+            if answer is ManualAnswer.ALLOWED:
+                referee.ask_now(run.id, contact_id)
+            self.day.timeline.note(f"contact {contact_id} is wanted now: {answer} {'' if step is None else step.code}")

@@ -293,4 +293,6 @@ def _acts(dice: random.Random, campaigns: int, people: int, nodes: int, engines:
     for _ in range(dice.choice([0, 0, 0, 1])):
         word = dice.choice(["engine-dies", "engine-away"])
         acts.append(Act(dice.uniform(0, length), word, dice.randrange(engines), dice.uniform(1, 1800)))
+    for _ in range(dice.choice([0, 2, 5])):
+        acts.append(Act(dice.uniform(0, length), "call-now", dice.randrange(people), point=dice.choice(["", *POINTS])))
     return acts

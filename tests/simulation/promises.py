@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from outdial import rule_data
 from outdial.core.attempt_limits import Counted
+from outdial.core.manual_call import ManualAnswer
 from outdial.core.model import CallingHours, CallingWindow, DayWindow, Disposition, RunState
 from outdial.core.whereabouts import whereabouts
 from simulation.engine import Engine, Invite
@@ -89,6 +90,10 @@ class Promises:
     def call_back(self, run_id: int, contact_id: int) -> None:
         self._call_backs[run_id, contact_id].append(self.timeline.now)
         self.kept["call-backs"] += 1
+
+    def asked_now(self, answer: ManualAnswer) -> None:
+        """A call by hand gets no attempt of its own, and nothing else that is promised yields to it."""
+        self.kept["by hand"] += answer is ManualAnswer.ALLOWED
 
     # A call leaves
 

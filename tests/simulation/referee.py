@@ -17,6 +17,7 @@ from outdial.core.attempt_limits import AttemptLimit, PastAttempt
 from outdial.core.attempt_limits import standing as limit_standing
 from outdial.core.callback import CallbackContact
 from outdial.core.campaign import RAISES_EPOCH, RunAction, move
+from outdial.core.explanation import LiveCall, Situation
 from outdial.core.model import (
     LIVE_ATTEMPT_STATES,
     LIVE_RUN_STATES,
@@ -58,11 +59,15 @@ class Row:
     not_before: datetime | None = None
     callback_at: datetime | None = None
     reason: DoneReason | None = None
+    asked_at: datetime | None = None
+    """Since when somebody wants it called by hand."""
 
     def to(self, state: RunContactState) -> None:
         if not may_move(self.state, state):
             raise MoveError(f"contact {self.person.id}: {self.state} → {state}")
         self.state = state
+        if state in {STATE.WAITING, STATE.DONE}:
+            self.asked_at = None
 
 
 @dataclass(eq=False)
@@ -295,13 +300,18 @@ class Referee:
         )
 
     def candidates(self, run: Run, limit: int) -> list[Candidate]:
-        """Call-backs, then first tries, who was put off, and retries, as the run's rules order them."""
+        """Who is called by hand, call-backs, first tries, who was put off, and retries, as the run orders them."""
         when_due = run.rules.own.retry_order is RetryOrder.WHEN_DUE
         due: list[tuple[int, object, int, Row]] = []
         for row in self.contacts[run.id].values():
             if self.number_is_live(row.person.phone):
                 continue
-            if row.state is STATE.PENDING:
+            is_due = row.state is STATE.PENDING or (
+                row.state is STATE.WAITING and row.not_before is not None and row.not_before <= self.now
+            )
+            if is_due and row.asked_at is not None and row.callback_at is None:
+                due.append((-1, row.asked_at, row.turn, row))
+            elif row.state is STATE.PENDING:
                 due.append((2, row.turn, row.turn, row))
             elif row.state is STATE.WAITING and row.not_before is not None and row.not_before <= self.now:
                 kind = 0 if row.callback_at is not None else (3 if not row.attempts_count else 1 if when_due else 4)
@@ -504,6 +514,28 @@ class Referee:
         if row.state not in {STATE.CLAIMED, STATE.DIALING}:
             row.to(STATE.WAITING)
             row.not_before = at
+        self.announce()
+
+    # Calls by hand
+
+    def standing(self, run: Run, contact_id: int) -> tuple[Candidate, Situation] | None:
+        """Return what is known of a contact, None when the run has no such one."""
+        row = self.contacts[run.id].get(contact_id)
+        if row is None:
+            return None
+        calls = [one.attempt for one in self.live.values() if one.attempt.phone == row.person.phone]
+        own = [one.run_id == run.id and one.contact_id == contact_id for one in calls]
+        situation = Situation(
+            run_state=run.state,
+            contact_state=row.state,
+            done_reason=row.reason,
+            live_call=LiveCall(calls[0].id, None, calls[0].state, of_contact=own[0]) if calls else None,
+        )
+        return self._candidate(run, row, kind=0 if row.callback_at is not None else 2), situation
+
+    def ask_now(self, run_id: int, contact_id: int) -> None:
+        row = self.contacts[run_id][contact_id]
+        row.asked_at = row.asked_at or self.now
         self.announce()
 
     def _touch(self, run_id: int, row: Row) -> None:

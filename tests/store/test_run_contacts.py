@@ -67,6 +67,24 @@ class TestScale:
             found = await reserve.candidates(connection, large, 16)
         assert len(found) == 16
 
+    async def test_who_is_called_by_hand_is_found_in_a_handful_of_pages(self, large, database):
+        async with database.connection() as connection:
+            for asked in (0, 1):
+                plan = await self.explain(connection, BY_HAND, large.id)
+                assert plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"] < 20
+                found = (await reserve.facts(connection, large)).asked
+                assert len(found) == asked
+                await connection.execute(
+                    "UPDATE run_contacts SET asked_at = now(), asked_by = 'test' WHERE contact_id = "
+                    "(SELECT max(contact_id) FROM run_contacts WHERE run_id = $1)",
+                    large.id,
+                )
+            (last,) = found
+            people = [one.contact_id for one in await reserve.candidates(connection, large, 16, (), found)]
+            assert (people[0], len(people), len(set(people))) == (last, 16, 16)
+            assert await reserve.ahead_of(connection, large, last, most=100) == 0
+            assert await reserve.ahead_of(connection, large, people[1], most=100) == 1
+
     async def explain(self, connection, statement: str, *arguments) -> dict:
         text = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", *arguments)
         return json.loads(text)[0] if isinstance(text, str) else text[0]
@@ -101,6 +119,10 @@ class TestScale:
             rows, total = await run_contacts.page(connection, large.id, offset=49_990, limit=100)
         assert (len(rows), total) == (10, 50_000)
 
+
+BY_HAND = """
+SELECT m.contact_id FROM run_contacts m WHERE m.run_id = $1 AND m.asked_at IS NOT NULL ORDER BY m.asked_at LIMIT 1000
+"""
 
 CANDIDATES = re.sub(
     r"\s+",

@@ -214,13 +214,26 @@ def explained(told: Access, run: str, contact: str, at: datetime | None) -> dict
 def waterfall(told: Access, run: str) -> dict[str, Any]:
     """Return what has become of the contacts of a run, or of the latest run of a campaign."""
     with _asking(told) as client:
-        instance_id = run
-        if not run.startswith(_RUN):
-            campaign = client.get_campaign(_campaign_id(client, run))
-            if campaign.campaign_instance_id is None:
-                raise NotFoundError(f"The campaign {campaign.name!r} has never run.")
-            instance_id = campaign.campaign_instance_id
-        return _document(client.waterfall(instance_id))
+        return _document(client.waterfall(_instance_id(client, run)))
+
+
+def called_now(told: Access, run: str, contact: str) -> dict[str, Any]:
+    """Have a contact of a run, or of the latest run of a campaign, called now; return what became of that."""
+    with _asking(told) as client:
+        try:
+            return _document(client.call_now(_instance_id(client, run), contact))
+        except ValueError as error:
+            raise InvalidInputError([str(error)]) from None
+
+
+def _instance_id(client: Client, run: str) -> str:
+    """Return the id of a run, or of the latest run of a campaign. Raises NotFoundError, ConflictError."""
+    if run.startswith(_RUN):
+        return run
+    campaign = client.get_campaign(_campaign_id(client, run))
+    if campaign.campaign_instance_id is None:
+        raise NotFoundError(f"The campaign {campaign.name!r} has never run.")
+    return campaign.campaign_instance_id
 
 
 def _document(answer: Any) -> dict[str, Any]:

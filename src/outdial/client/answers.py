@@ -254,6 +254,27 @@ class Explanation(Answer, frozen=True, kw_only=True):
     """What was decided and done before, oldest first."""
 
 
+class ManualCall(Answer, frozen=True, kw_only=True):
+    """What became of the wish to have a contact called now. Instants are text, UTC with microseconds."""
+
+    instance_id: str
+    contact_id: str | None
+    dialing_list_id: str | None
+    phone_number: str
+    answer: str
+    """``allowed``: it is called as soon as a line is free, before all others; ``put_off``; ``denied``. The last two
+    have changed nothing."""
+    sentence: str
+    decided_by: str | None
+    """Code of what does not allow it."""
+    inputs: dict[str, Any]
+    versions: dict[str, str]
+    until: str | None
+    next_at: str | None
+    """First instant at which the gate lets it through, as far as can be told."""
+    ahead_count: int | None
+
+
 class Fall(Answer, frozen=True, kw_only=True):
     """One step of a waterfall."""
 

@@ -22,6 +22,7 @@ from outdial.client.answers import (
     ContactList,
     ContactProblem,
     Explanation,
+    ManualCall,
     RunContact,
     ScheduledCampaign,
     StartedRun,
@@ -46,7 +47,7 @@ STOP_SECONDS: Final = 30.0
 
 _VOICE: Final = {"campaignType": "voice"}
 _NATIVE: Final = "/api/outdial"
-_EXPLAINED: Final = re.compile(r"\+[1-9][0-9]{6,14}|cdl-[0-9a-f-]{36}")
+_CONTACT_OF_RUN: Final = re.compile(r"\+[1-9][0-9]{6,14}|cdl-[0-9a-f-]{36}")
 _CONTACT: Final = re.compile(r"`data\[([0-9]+)\]")
 _ORDERS: Final = {"created_at": "createdAt", "updated_at": "updatedAt", "name": "name"}
 _CONTACT_FIELDS: Final = frozenset({"_id", "phoneNumber", "createdAt", "updatedAt"})
@@ -261,6 +262,17 @@ def call_back(site: Site, instance_id: str, times: Mapping[str, datetime]) -> St
     return ask(site, request, _data(tuple[CallBack, ...]))
 
 
+def call_now(site: Site, instance_id: str, contact: str) -> Steps[ManualCall]:
+    """Have a contact of an active run called before all others, where the gate lets it through now, and return what
+    became of that.
+
+    ``contact`` is its number, or its id in the run (``cdl-…``). Raises ValueError for a number that is not written in
+    E.164, NotFoundError, and ConflictError when the run is not active or several contacts have the number.
+    """
+    path = f"{_NATIVE}/runs/{require_id(instance_id)}/contacts/{_contact_of_run(contact)}/call"
+    return ask(site, Request("POST", path, {}, key=str(uuid.uuid4())), _whole(ManualCall))
+
+
 def explain(
     site: Site,
     contact: str,
@@ -277,12 +289,18 @@ def explain(
     """
     if (campaign_id is None) is (instance_id is None):
         raise ValueError("Name either a campaign or a run.")
-    if not _EXPLAINED.fullmatch(contact):
-        raise ValueError(f"{contact[:60]!r} is neither a number like +15550100001 nor an id like cdl-….")
+    named = _contact_of_run(contact)
     of = f"/runs/{require_id(instance_id)}" if instance_id else f"/campaigns/{require_id(campaign_id or '')}"
     query = {} if at is None else {"at": _instant(at)}
-    request = Request("GET", f"{_NATIVE}{of}/contacts/{quote(contact)}/explain", query)
+    request = Request("GET", f"{_NATIVE}{of}/contacts/{named}/explain", query)
     return ask(site, request, _whole(Explanation))
+
+
+def _contact_of_run(contact: str) -> str:
+    """Return what names a contact, as paths have it."""
+    if not _CONTACT_OF_RUN.fullmatch(contact):
+        raise ValueError(f"{contact[:60]!r} is neither a number like +15550100001 nor an id like cdl-….")
+    return quote(contact)
 
 
 def waterfall(site: Site, instance_id: str) -> Steps[Waterfall]:

@@ -121,7 +121,7 @@ async def explain_contact(
     database: Database, run: Run, contact: str, *, at: datetime | None, statement_seconds: float | None = None
 ) -> Explained:
     """Explain a contact in a run that the caller may see; otherwise as :func:`explain_in_run`."""
-    await _prepare(run, clock.now() if at is None else at)
+    await prepare(run, at)
     async with database.snapshot(statement_seconds=statement_seconds) as connection:
         now = await clock_store.now(connection)
         moment = now if at is None else at
@@ -149,10 +149,22 @@ async def explain_contact(
     )
 
 
-async def _prepare(run: Run, at: datetime) -> None:
-    """Read the rule data that a look from ``at`` on needs, none of it in the event loop or within a transaction."""
+async def prepare(run: Run, at: datetime | None = None) -> None:
+    """Read the rule data that a look from an instant (None: now) on needs, none of it in the event loop or within a
+    transaction."""
+    at = clock.now() if at is None else at
     for days in range(0, _LOOKED_AHEAD.days, _BETWEEN.days):
         await rule_data.prepare(run.rules.calling_hours, at + timedelta(days=days))
+
+
+async def look(connection: Connection, run: Run, contact: str, *, at: datetime) -> tuple[int | None, str, Explanation]:
+    """Return a contact's id in a run, None where it is only in a list of the campaign, its number, and why it may be
+    called at an instant that has not passed, or why not.
+
+    The caller has called :func:`prepare`. Raises as :func:`explain_in_run`.
+    """
+    contact_id, phone = await _find(connection, run, contact)
+    return contact_id, phone, await _explained(connection, run, contact_id, at)
 
 
 async def _find(connection: Connection, run: Run, contact: str) -> tuple[int | None, str]:

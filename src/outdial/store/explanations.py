@@ -30,7 +30,7 @@ class PastStep:
 
     at: datetime
     action: str
-    """``run_contact``, ``attempt`` or ``callback``."""
+    """``run_contact``, ``attempt``, ``callback`` or ``manual_call``."""
     before: str | None
     after: str | None
     by: str

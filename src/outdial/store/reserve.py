@@ -24,6 +24,9 @@ from outdial.store.attempt_limits import limit_of
 from outdial.store.database import Connection
 from outdial.store.turns import ALONE, CHARGE, TURNS, WANTS_SECONDS, Stand, stands
 
+MOST_ASKED: Final = 1000
+"""Contacts that are wanted by hand at once and known to a claim; those that are being called are among them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -54,6 +57,8 @@ class Facts:
     """Among the runs of its trunk."""
     hashed: bool = False
     """A do-not-call list of the run has numbers as hashes (``store.dnc_hashes``)."""
+    asked: tuple[int, ...] = ()
+    """Contacts of the run that somebody wants called now, in the order of asking."""
 
     def counts(self) -> _Counts:
         """Return what caps are held against, by the names of ``core.pacing.caps``."""
@@ -178,7 +183,9 @@ async def facts(connection: Connection, run: Run) -> Facts:
                (SELECT next_at FROM rate_budgets WHERE key = $9) AS caller_next_at,
                EXISTS (SELECT FROM runs r JOIN dnc_hashes d ON d.dnc_list_id = ANY (r.dnc_list_ids)
                         WHERE r.id = $1) AS hashed,
-               ({TURNS}) AS turns
+               ({TURNS}) AS turns,
+               ARRAY(SELECT m.contact_id FROM run_contacts m WHERE m.run_id = $1 AND m.asked_at IS NOT NULL
+                       ORDER BY m.asked_at LIMIT {MOST_ASKED}) AS asked
           FROM applications p LEFT JOIN caller_ids k ON k.iid = p.iid AND k.phone = $8
          WHERE p.iid = $3
         """,  # noqa: S608 - constants
@@ -197,12 +204,12 @@ async def facts(connection: Connection, run: Run) -> Facts:
     caps = CallerCaps(*(known.pop(name) for name in ("caller_cap", "caller_per_second", "caller_per_day")))
     known["limits"] = tuple(limit_of(one) for one in row["limits"] or ())
     known["refused_at"] = tuple(row["refused_at"])
+    known["asked"] = tuple(row["asked"])
     stand = stands(known.pop("turns"), run.id, now=row["now"])
     return Facts(**known, caller=caps, stand=stand)
 
 
-_DUE: Final = """
-WITH due AS (
+_KINDS: Final = """
     (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 0 AS kind,
             (extract(epoch FROM rc.not_before) * 1000000)::bigint AS place
        FROM run_contacts rc
@@ -235,10 +242,43 @@ WITH due AS (
         AND rc.not_before <= clock_timestamp()
         AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
                            AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
-      ORDER BY rc.not_before LIMIT $3))
+      ORDER BY rc.not_before LIMIT $3)
 """
 """Contacts of run $1, of account $2, that may be due, up to $3 of each kind: who comes first has the least ``kind`` and
-``place``."""
+``place``. Who is called by hand comes before them."""
+
+_DUE: Final = f"""
+WITH found AS (
+    (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, -1 AS kind,
+            (extract(epoch FROM rc.asked_at) * 1000000)::bigint AS place
+       FROM run_contacts rc
+      WHERE rc.run_id = $1 AND rc.asked_at IS NOT NULL AND rc.callback_at IS NULL
+        AND (rc.state = 'pending' OR (rc.state = 'waiting' AND rc.not_before <= clock_timestamp()))
+        AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
+                           AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
+      ORDER BY rc.asked_at LIMIT $3)
+    UNION ALL {_KINDS}
+), due AS (
+    -- who is asked for is found once more as what it is beside
+    SELECT * FROM found f
+     WHERE f.kind = -1 OR NOT EXISTS (SELECT FROM found m WHERE m.kind = -1 AND m.contact_id = f.contact_id))
+"""  # noqa: S608 - a constant of this module
+"""Those, and who is called by hand. To ask for both at once would cost each claim more than a millisecond of planning:
+it hears of who is called by hand with its facts, and asks about them where there is anybody (:data:`_BY_HAND`)."""
+
+_BY_HAND: Final = """
+WITH due AS (
+    SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, -1 AS kind, asked.turn AS place
+      FROM unnest($3::bigint[]) WITH ORDINALITY AS asked (contact_id, turn)
+     -- one by one through the primary key: of a run that was loaded a moment ago the statistics know nothing
+     CROSS JOIN LATERAL (
+           SELECT c.* FROM run_contacts c WHERE c.run_id = $1 AND c.contact_id = asked.contact_id OFFSET 0) rc
+     WHERE rc.asked_at IS NOT NULL AND rc.callback_at IS NULL
+       AND (rc.state = 'pending' OR (rc.state = 'waiting' AND rc.not_before <= clock_timestamp()))
+       AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
+                          AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')))
+"""
+"""Those of the contacts $3 of run $1, of account $2, that are called by hand and may be due, in their order."""
 
 _CANDIDATES: Final = """
 SELECT due.contact_id, due.phone, due.attempts_count, due.not_before, due.kind = 0 AS is_callback, c.time_zone,
@@ -273,20 +313,33 @@ SELECT due.contact_id, due.phone, due.attempts_count, due.not_before, due.kind =
 
 
 async def candidates(
-    connection: Connection, run: Run, limit: int, limits: Sequence[AttemptLimit] = ()
+    connection: Connection,
+    run: Run,
+    limit: int,
+    limits: Sequence[AttemptLimit] = (),
+    asked: Sequence[int] = (),
 ) -> list[Candidate]:
-    """Return up to ``limit`` contacts that may be due: call-backs, then first tries, then retries, or retries before
-    first tries where the run's rules say so.
+    """Return up to ``limit`` contacts that may be due: those of ``asked``, whom somebody wants called now, call-backs,
+    then first tries, then retries, or retries before first tries where the run's rules say so.
 
     Numbers with a live call of the account are passed over: their turn comes when that call has ended. What has become
     of the others is read as far back as the attempt limits look.
     """
+    first = []
+    if asked:
+        rows = await connection.fetch(
+            f"{_BY_HAND}{_CANDIDATES} ORDER BY due.place LIMIT $8",
+            *_asked(run, list(asked), limits),
+            limit,
+        )
+        first = [_candidate(row) for row in rows]
     rows = await connection.fetch(
-        f"{_DUE.format(when_due='$8')}{_CANDIDATES} ORDER BY due.kind, due.place LIMIT $3",
+        f"WITH due AS ({_KINDS.format(when_due='$8')}) {_CANDIDATES} ORDER BY due.kind, due.place LIMIT $3",
         *_asked(run, limit, limits),
         run.rules.own.retry_order is RetryOrder.WHEN_DUE,
     )
-    return [_candidate(row) for row in rows]
+    known = {one.contact_id for one in first}
+    return [*first, *(one for row in rows if (one := _candidate(row)).contact_id not in known)][:limit]
 
 
 async def candidate(
@@ -348,7 +401,9 @@ async def ahead_of(connection: Connection, run: Run, contact_id: int, *, most: i
     return ahead
 
 
-def _asked(run: Run, third: int, limits: Sequence[AttemptLimit], *, at: datetime | None = None) -> tuple[object, ...]:
+def _asked(
+    run: Run, third: int | list[int], limits: Sequence[AttemptLimit], *, at: datetime | None = None
+) -> tuple[object, ...]:
     """Return the parameters $1 to $7: those of :data:`_CANDIDATES`, and ``third`` for ``due``; ``at`` None: now."""
     matters = sorted({one.rule.matter for one in limits if one.rule.matter is not None})
     return (

@@ -19,6 +19,7 @@ from outdial.api.native.explanations import ExplanationRoutes
 from outdial.api.native.hours import HoursRoutes
 from outdial.api.native.imports import ImportRoutes
 from outdial.api.native.lines import FlowRoutes, TrunkRoutes
+from outdial.api.native.manual_calls import ManualCallRoutes
 from outdial.api.native.personal_data import PersonalDataRoutes
 from outdial.api.native.pre_calls import PreCallRoutes
 from outdial.api.native.recordings import RecordingRoutes
@@ -51,6 +52,7 @@ def routers(
         ("Dialing rules", DialingRulesRoutes(parts), door),
         ("Simulations", SimulationRoutes(parts), door),
         ("Runs", RunRoutes(parts), door),
+        ("Runs", ManualCallRoutes(parts), door),
         ("Explanations", ExplanationRoutes(parts), door),
         ("Recordings", RecordingRoutes(parts), door),
         ("Evidence", EvidenceRoutes(parts), door),

@@ -1,0 +1,81 @@
+"""Calls by hand: a supervisor wants one contact of an active run called now.
+
+Nothing is dialed here and nothing is let through that would not be let through otherwise: the contact comes first in
+the queue of its run, and whoever claims it asks the gate as for any other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from outdial.core.errors import ConflictError
+from outdial.core.explanation import Explanation, Step
+from outdial.core.manual_call import ManualAnswer, manual_answer
+from outdial.core.model import Run, RunState
+from outdial.services import explanations
+from outdial.services.run_views import get_run
+from outdial.store import callbacks as clock_store
+from outdial.store import manual_calls as store
+from outdial.store import runs as runs_store
+from outdial.store.database import Connection, Database
+from outdial.store.reserve import ahead_of
+
+IDLE_SECONDS: Final = 2.0
+"""How long the asking process may fall silent while it holds the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManualCall:
+    """What became of such a wish."""
+
+    run: Run
+    contact_id: int | None
+    """None: it is in a contact list of the campaign, and not in the run."""
+    phone: str
+    answer: ManualAnswer
+    explanation: Explanation
+    """Of the instant of the answer."""
+    decided_by: Step | None
+    """What does not allow it; None where it is allowed."""
+    ahead_count: int | None
+    """Contacts that come before it, asked for earlier; None where it is not allowed."""
+
+
+async def call_now(database: Database, *, iid: str, instance_id: str, contact: str, actor: str) -> ManualCall:
+    """Have a contact of an active run called before all others, where the gate lets it through now; say what does not
+    where it does not.
+
+    ``contact`` is its number or its dialing list id. It is no further attempt: whoever asks twice has one call. A stop,
+    a denial, and whatever puts the contact off end the wish. Raises NotFoundError, ConflictError when the run is not
+    active or several of its contacts have the number, InvalidInputError for what is no number, and
+    DatabaseUnavailableError.
+    """
+    run = await get_run(database, iid=iid, instance_id=instance_id)
+    await explanations.prepare(run)
+    async with database.snapshot() as connection:
+        found = await _look(connection, run.id, contact)
+    # a refusal holds nobody up; and what was computed for it need not be while the run is held
+    if found.answer is not ManualAnswer.ALLOWED:
+        return found
+    async with database.transaction() as connection:
+        await runs_store.limit_idle(connection, IDLE_SECONDS)
+        # alone: what is looked at below is what whoever claims next finds, and a stop comes before this or after it
+        await runs_store.lock_run(connection, run.id)
+        found = await _look(connection, run.id, contact)
+        if found.answer is not ManualAnswer.ALLOWED or found.contact_id is None:
+            return found
+        await store.ask(connection, run.id, found.contact_id, actor=actor)
+        ahead = await ahead_of(connection, found.run, found.contact_id, most=explanations.MOST_AHEAD)
+    return replace(found, ahead_count=ahead)
+
+
+async def _look(connection: Connection, run_id: int, contact: str) -> ManualCall:
+    """Return what is answered now, with nothing done yet. Raises as :func:`call_now`."""
+    run = await runs_store.by_id(connection, run_id)
+    if run.state is not RunState.ACTIVE:
+        raise ConflictError(f"The run {run.instance_id} is {run.state}: only contacts of an active run can be called.")
+    now = await clock_store.now(connection)
+    contact_id, phone, told = await explanations.look(connection, run, contact, at=now)
+    answer, decided_by = manual_answer(told)
+    return ManualCall(run, contact_id, phone, answer, told, decided_by, None)
