@@ -112,10 +112,13 @@ def test_what_is_given_out_after_a_restore_rises_with_the_time_since_the_backup(
     # a week in which a million people were called, with all that is written of each
     week = margins(at, at + timedelta(days=7))
     assert week.rows > 50_000_000
-    assert week.epochs == MARGIN + 7 * 24 * 3600
+    assert week.epochs == MARGIN + 4 * 7 * 24 * 3600
     # an epoch is a number of 32 bits: a backup of ten years ago fits, and so do a thousand restores
     assert margins(at, at + timedelta(days=3650)).epochs < 2**31
     assert 1_000 * margins(at, at + timedelta(days=1)).epochs < 2**31
+    # the same backup restored twice within a second
+    soon, sooner = (margins(at, at + timedelta(seconds=seconds)) for seconds in (1.3, 1.9))
+    assert (soon.epochs < sooner.epochs, soon.rows < sooner.rows) == (True, True)
     assert margins(at, at - timedelta(hours=1)) == Margins(MARGIN, MARGIN)
 
 

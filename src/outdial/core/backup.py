@@ -31,10 +31,11 @@ MANIFEST: Final = "manifest.json"
 MARGIN: Final = 1_000_000
 """How far a restore raises epochs, and the numbers that rows get by themselves, at least."""
 
-EPOCHS_PER_SECOND: Final = 1
+EPOCHS_PER_SECOND: Final = 4
 ROWS_PER_SECOND: Final = 100_000
 """And for each second since the backup: more than any installation gives out, be it the one that was backed up, or one
-that was restored from the same backup before. So nothing made by those bears the name of anything made from now on."""
+that was restored from the same backup a moment before. So nothing made by those bears the name of anything to come. An
+epoch is an ``integer``: a backup of seventeen years would be too old."""
 
 FOLDERS: Final = frozenset({"recordings", "imports", "opt-outs"})
 """Of the data folder, from which files are taken."""
@@ -73,8 +74,9 @@ class Margins:
 
 def margins(taken_at: datetime, now: datetime) -> Margins:
     """Return how far a restore now raises what is given out; a clock that is behind the backup's counts as even."""
-    seconds = max(math.ceil((now - taken_at).total_seconds()), 0)
-    return Margins(epochs=MARGIN + EPOCHS_PER_SECOND * seconds, rows=MARGIN + ROWS_PER_SECOND * seconds)
+    seconds = max((now - taken_at).total_seconds(), 0.0)
+    epochs, rows = (math.ceil(each * seconds) for each in (EPOCHS_PER_SECOND, ROWS_PER_SECOND))
+    return Margins(epochs=MARGIN + epochs, rows=MARGIN + rows)
 
 
 class NotABackupError(ValueError):
