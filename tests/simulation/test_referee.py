@@ -31,7 +31,7 @@ from outdial.core.model import (
     RunContactState,
 )
 from outdial.services import attempt_limits, dnc, runs
-from outdial.store import attempts, callbacks, engines, nodes, reserve, stops
+from outdial.store import attempts, callbacks, engines, manual_calls, nodes, reserve, stops
 from outdial.store import dnc as dnc_store
 from outdial.store import runs as runs_store
 from outdial.store.attempts import AttemptNews, ContactNews
@@ -142,8 +142,17 @@ class Both:
     async def step(self) -> None:
         self.timeline.now = datetime.now(UTC)
         act = self.dice.choices(
-            [self.claim, self.book, self.list_number, self.move, self.ask_callback, self.end_node, self.start_again],
-            [8, 8, 1, 1, 1, 0.5, 2],
+            [
+                self.claim,
+                self.book,
+                self.list_number,
+                self.move,
+                self.ask_callback,
+                self.end_node,
+                self.start_again,
+                self.ask_now,
+            ],
+            [8, 8, 1, 1, 1, 0.5, 2, 2],
         )[0]
         await act()
         await self.compare()
@@ -194,7 +203,7 @@ class Both:
         theirs = self.theirs(run)
         async with self.database.connection() as connection:
             facts = await reserve.facts(connection, theirs)
-            found = await reserve.candidates(connection, theirs, 20, facts.limits)
+            found = await reserve.candidates(connection, theirs, 20, facts.limits, facts.asked)
         said = self.referee.facts(run)
         assert (facts.run_live, facts.trunk_live) == (said.run_live, said.trunk_live)
         expected = self.referee.candidates(self.referee.runs[run.id], 20)
@@ -346,6 +355,17 @@ class Both:
         self.referee.ask_callback(run.id, contact_id, at)
         self.seen["a call-back"] += 1
 
+    async def ask_now(self) -> None:
+        run = self.dice.choice(list(self.referee.runs.values()))
+        contact_id = self.dice.choice(list(self.referee.contacts[run.id]))
+        if self.referee.contacts[run.id][contact_id].state not in {STATE.PENDING, STATE.WAITING}:
+            return
+        async with self.database.transaction() as connection:
+            await runs_store.lock_run(connection, self.run_ids[run.id])
+            assert await manual_calls.ask(connection, self.run_ids[run.id], contact_id, actor="test")
+        self.referee.ask_now(run.id, contact_id)
+        self.seen["a call by hand"] += 1
+
     # Whether both have come to the same
 
     async def compare(self) -> None:
@@ -363,6 +383,7 @@ class Both:
                 when(row["not_before"], now),
                 row["callback_at"],
                 row["done_reason"],
+                row["asked_at"] is not None,
             )
             for row in contacts
         }
@@ -373,6 +394,7 @@ class Both:
                 when(row.not_before, now),
                 row.callback_at,
                 row.reason,
+                row.asked_at is not None,
             )
             for run_id, found in self.referee.contacts.items()
             for contact_id, row in found.items()
@@ -393,7 +415,7 @@ def when(at: datetime | None, now: datetime) -> str:
 EVERYTHING = {
     *("reserved", "moved_on", "node_ended", "conflict", "somebody left out", "news", "no news"),
     *("a start", "a start refused", "pause", "resume", "stop", "confirm_stopped"),
-    *("a number listed or not any more", "a node's end", "a call-back"),
+    *("a number listed or not any more", "a node's end", "a call-back", "a call by hand"),
 }
 
 
