@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -13,9 +14,10 @@ from dialing import with_rules
 from flows import message, steps
 from outdial.core.errors import EngineUnavailableError
 from outdial.core.machine import DetectionTimings, MachineDetection, MachineVerdict
-from outdial.core.model import Disposition, DoneReason, OwnRules, RetryRule, RunContactState
+from outdial.core.model import AttemptState, Disposition, DoneReason, OwnRules, RetryRule, RunContactState
 from outdial.dialer import detection as module
 from outdial.dialer import outcomes
+from outdial.dialer.adoption import may_have_heard
 from outdial.dialer.calls import Messages
 from outdial.dialer.outcomes import Known
 from outdial.store.attempts import AttemptNews
@@ -183,6 +185,22 @@ class TestFaults:
         assert (news.disposition, played) == (Disposition.ANSWERED_HUMAN, ["hello"])
         assert (news.detection.verdict, news.detection.cause) == (MachineVerdict.FAILED, "no verdict came in time")
 
+    async def test_an_engine_that_takes_too_long_is_asked_no_further(self, phone, drops, played, monkeypatch):  # noqa: F811
+        """What it was asked last would come in the middle of the flow."""
+        given_up = []
+
+        async def never(call_id, _timings):
+            try:
+                await asyncio.Event().wait()
+            finally:
+                given_up.append(call_id)
+
+        monkeypatch.setattr(phone.engine, "detect", never)
+        monkeypatch.setattr(module, "GRACE_SECONDS", -4.9)
+        news = await called(phone, MACHINE, drops)
+        assert (news.disposition, played, given_up) == (Disposition.ANSWERED_HUMAN, ["hello"], [news.id])
+        assert news.detection.cause == "the engine did not begin in time"
+
     @pytest.mark.parametrize("fails", [True, False])
     async def test_a_beep_nobody_is_told_of(self, phone, drops, played, monkeypatch, fails):  # noqa: F811
         async def awaits(_call_id, **_limits):
@@ -268,7 +286,7 @@ class TestTakenOver:
 
     def taken_over(self, phone, known, flow, detection, mode=DETECT):  # noqa: F811
         rules = replace(known.rules, machine_detection=mode)
-        phone.calls.adopt(replace(known, rules=rules, detection=detection, message_left=False), flow)
+        phone.calls.adopt(may_have_heard(replace(known, rules=rules, detection=detection), flow), flow)
         return phone.ended(known.attempt_id)
 
     async def test_one_that_was_being_listened_to_has_heard_nothing(self, phone, live, tells):  # noqa: F811
@@ -304,3 +322,15 @@ class TestTakenOver:
         found = module.Detection(MachineVerdict.MACHINE, "LONGGREETING", 3.0, DetectionTimings())
         news = await self.taken_over(phone, live, drops if with_drop else tells, found, mode)
         assert (news.disposition, news.contact.state) == (Disposition.ANSWERED_MACHINE, state)
+
+    @pytest.mark.parametrize(("with_drop", "state"), [(True, RunContactState.DONE), (False, RunContactState.WAITING)])
+    def test_nor_where_its_call_was_over_before_anybody_took_it_over(self, drops, tells, with_drop, state):
+        rules = with_rules(machine_detection=DETECT)
+        found = module.Detection(MachineVerdict.MACHINE, "LONGGREETING", 3.0, DetectionTimings())
+        at = datetime.now(UTC)
+        known = Known("a", 1, rules, "n1", state=AttemptState.ANSWERED, dialed_at=at, answered_at=at, detection=found)
+        told = may_have_heard(known, drops if with_drop else tells)
+        news = outcomes.from_record(told, None, at=at, placed=True)
+        assert (news.disposition, news.contact.state) == (Disposition.ANSWERED_MACHINE, state)
+        # a flow that cannot be read may have had one
+        assert may_have_heard(known, None).message_left

@@ -205,6 +205,8 @@ class TestModes:
         monkeypatch.setattr(detection_context, "CONTEXT", "nowhere")
         await line.flow()
         await line.mode(MachineDetection.DISCONNECT)
+        # asked about a call that is over, it tells nothing of itself
+        await line.engine.detect(uuid.uuid4().hex, DetectionTimings())
         await start(line.stage)
         await line.answered()
         await line.phone.hears(HELLO, seconds=60)

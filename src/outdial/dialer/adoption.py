@@ -13,6 +13,7 @@ import structlog
 
 from outdial import clock
 from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError, OutdialError
+from outdial.core.machine import MachineDetection
 from outdial.core.model import Attempt, AttemptState, Disposition, Run
 from outdial.dialer import outcomes
 from outdial.dialer.flow_player import PlayableFlow
@@ -137,7 +138,7 @@ class Adoption:
         attempts = [attempt for attempt in attempts if attempt.node_id in adopted]
         alive = {call.id: call for call in await barrier.calls_let_through(engine)}
         for attempt in attempts:
-            known = self._known(attempt, runs[attempt.run_id])
+            known = self._known(attempt, runs[attempt.run_id], flows[attempt.run_id])
             call = alive.get(attempt.id)
             if call is not None:
                 self._node.calls.adopt(_seen(known, call, attempt), flows[attempt.run_id])
@@ -182,6 +183,7 @@ class Adoption:
         self, engine_id: str, attempts: list[Attempt], runs: dict[int, Run], stale: list[tuple[int, int, str]]
     ) -> None:
         """Settle attempts at another engine: end what lives, book what is gone."""
+        flows = {run_id: await self._flow(runs[run_id]) for run_id in {one.run_id for one in attempts}}
         row = (await self._engines.rows([engine_id]))[engine_id]
         # one inside a process ends with it, and its calls are no real ones
         gone = row.retired_at is not None or not reachable_from_anywhere(row)
@@ -198,7 +200,7 @@ class Adoption:
                 raise
             alive = {}
         for attempt in attempts:
-            known = self._known(attempt, runs[attempt.run_id])
+            known = self._known(attempt, runs[attempt.run_id], flows[attempt.run_id])
             call = alive.get(attempt.id)
             if call is None:
                 news = outcomes.from_record(known, None, at=clock.now(), placed=True)
@@ -237,8 +239,8 @@ class Adoption:
         async with self._node.database.connection() as connection:
             await transfers_store.end_all(connection, over, outcome=Disposition.UNKNOWN)
 
-    def _known(self, attempt: Attempt, run: Run) -> Known:
-        return Known(
+    def _known(self, attempt: Attempt, run: Run, flow: PlayableFlow | None) -> Known:
+        told = Known(
             attempt_id=attempt.id,
             number=attempt.number,
             rules=run.rules,
@@ -249,6 +251,15 @@ class Adoption:
             answered_at=attempt.answered_at,
             detection=attempt.detection,
         )
+        return may_have_heard(told, flow)
+
+
+def may_have_heard(known: Known, flow: PlayableFlow | None) -> Known:
+    """Return what is known of a dead node's call: an answering machine that was to hear a message, or of whose flow
+    nothing is known, may have heard it, be its call up or over, and is not called again for that."""
+    if not known.is_machine or known.rules.machine_detection is not MachineDetection.DETECT:
+        return known
+    return replace(known, message_left=flow is None or flow.plan.machine_start is not None)
 
 
 def _seen(known: Known, call: LiveCall, attempt: Attempt) -> Known:

@@ -150,11 +150,6 @@ class Calls:
         if known.detection is not None:
             heard -= known.detection.seconds
         seconds = 0.0 if flow is None else flow.message_seconds
-        if known.is_machine:
-            # whether it has heard what it was to hear, nobody knows: it is not called again for that
-            leaves = flow is not None and flow.plan.machine_start is not None
-            detects = known.rules.machine_detection is MachineDetection.DETECT
-            call.known = replace(known, message_left=leaves and detects)
         if seconds == 0.0 or known.is_machine or known.undecided:
             self.hang_up(known.attempt_id)
             return
@@ -315,7 +310,7 @@ class Calls:
                     self._legs.hear(event)
                 elif call is not None:
                     self._tell(call, event)
-                elif isinstance(event, CallAnswered):
+                elif isinstance(event, CallAnswered | CallClassified | GreetingEnded):
                     _log.error("unknown_call_answered", attempt_id=event.call_id)
                     self._spawn(self._end_stranger(event.call_id))
 

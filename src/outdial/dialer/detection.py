@@ -86,9 +86,14 @@ class MachineCheck:
     async def _detect(self) -> None:
         if self._waits_for is None:
             return
-        self._after(self._timings.decision_seconds, lambda: self._failed("no verdict came in time"))
         try:
-            await self._desk.engine.detect(self._attempt_id, self._timings)
+            # whoever answers too slowly to be asked is not sent away later, in the middle of the flow
+            async with asyncio.timeout(self._timings.decision_seconds + GRACE_SECONDS):
+                await self._desk.engine.detect(self._attempt_id, self._timings)
+            if self._waits_for is CallClassified:
+                self._after(self._timings.decision_seconds, lambda: self._failed("no verdict came in time"))
+        except TimeoutError:
+            self._failed("the engine did not begin in time")
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody is kept waiting for it
             if not isinstance(error, OutdialError):
                 _log.exception("detection_failed", attempt_id=self._attempt_id)
@@ -118,13 +123,18 @@ class MachineCheck:
     async def _await_beep(self) -> None:
         if self._waits_for is None:
             return
-        self._after(self._timings.tone_seconds, self._play)
         try:
-            await self._desk.engine.await_beep(
-                self._attempt_id,
-                silence_seconds=self._timings.greeting_seconds,
-                longest_seconds=self._timings.tone_seconds,
-            )
+            async with asyncio.timeout(self._timings.tone_seconds + GRACE_SECONDS):
+                await self._desk.engine.await_beep(
+                    self._attempt_id,
+                    silence_seconds=self._timings.greeting_seconds,
+                    longest_seconds=self._timings.tone_seconds,
+                )
+            if self._waits_for is GreetingEnded:
+                self._after(self._timings.tone_seconds, self._play)
+        except TimeoutError:
+            _log.warning("greeting_not_awaited", attempt_id=self._attempt_id, reason="the engine did not begin in time")
+            self._play()
         except Exception as error:  # noqa: BLE001 - as above
             if not isinstance(error, OutdialError):
                 _log.exception("greeting_not_awaited", attempt_id=self._attempt_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from outdial.core.errors import ConflictError
+from outdial.core.errors import BusyError, ConflictError
 from outdial.core.explanation import Explanation, Step
 from outdial.core.manual_call import ManualAnswer, manual_answer
 from outdial.core.model import Run, RunState
@@ -20,6 +20,9 @@ from outdial.store import manual_calls as store
 from outdial.store import runs as runs_store
 from outdial.store.database import Connection, Database
 from outdial.store.reserve import ahead_of
+
+COUNT_SECONDS: Final = 2.0
+"""How long those who come before a contact are counted at most."""
 
 IDLE_SECONDS: Final = 2.0
 """How long the asking process may fall silent while it holds the run."""
@@ -39,7 +42,8 @@ class ManualCall:
     decided_by: Step | None
     """What does not allow it; None where it is allowed."""
     ahead_count: int | None
-    """Contacts that come before it, asked for earlier; None where it is not allowed."""
+    """Contacts that come before it, asked for earlier; None where it is not allowed, or could not be told
+    in time, or where it is being called already."""
 
 
 async def call_now(database: Database, *, iid: str, instance_id: str, contact: str, actor: str) -> ManualCall:
@@ -65,8 +69,14 @@ async def call_now(database: Database, *, iid: str, instance_id: str, contact: s
         found = await _look(connection, run.id, contact)
         if found.answer is not ManualAnswer.ALLOWED or found.contact_id is None:
             return found
-        await store.ask(connection, run.id, found.contact_id, actor=actor)
-        ahead = await ahead_of(connection, found.run, found.contact_id, most=explanations.MOST_AHEAD)
+        if not await store.ask(connection, run.id, found.contact_id, actor=actor):
+            raise ConflictError("The contact has just changed: ask again.")
+    # counted once the run is free again: in a large one it takes its time, and claims and stops would wait for it
+    try:
+        async with database.snapshot(statement_seconds=COUNT_SECONDS) as connection:
+            ahead = await ahead_of(connection, found.run, found.contact_id, most=explanations.MOST_AHEAD)
+    except BusyError:
+        ahead = None
     return replace(found, ahead_count=ahead)
 
 

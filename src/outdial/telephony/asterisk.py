@@ -372,6 +372,7 @@ class AsteriskEngine(AsteriskDetection):
             self._socket = None
             self._clock.forget()
             self._made.clear()
+            self.forget_dialplan()
             await socket.close()
             if inbox.replaced.is_set():
                 self._events.put_nowait(EngineDown("another node took over this node's calls"))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import structlog
 
 from outdial.core.errors import EngineUnavailableError
 from outdial.core.machine import DetectionTimings, MachineVerdict, verdict_of_amd
@@ -33,6 +34,8 @@ GAP_MS: Final = 50
 """Silence between two words, at least; Asterisk's own default."""
 
 _SILENCE: Final = "SILENCE"
+
+_log = structlog.get_logger()
 
 
 class _Module(msgspec.Struct):
@@ -81,6 +84,9 @@ class AsteriskDetection(AsteriskMedia):
         # what was there once stays there as long as nobody changes the configuration; what is missing may be put there
         if not self._detects:
             missing = await self._missing(call_id)
+            if missing is None:
+                # a call that is over tells nothing of its engine, and there is nobody left to listen to
+                return
             if missing:
                 raise EngineUnavailableError(f"{missing}: see docs/how-to/answering-machines.md.")
             self._detects = True
@@ -92,11 +98,21 @@ class AsteriskDetection(AsteriskMedia):
             query = {"variable": name, "value": value}
             self._expect(await self._request("POST", f"channels/{call_id}/variable", query), *_GONE)
         to = {"context": detection_context.CONTEXT, "extension": extension, "priority": "1"}
-        self._expect(await self._request("POST", f"channels/{call_id}/continue", to), *_GONE)
+        try:
+            reply = await self._request("POST", f"channels/{call_id}/continue", to)
+        except EngineUnavailableError as error:
+            # it may have been carried out: the call's return tells, or the time in which it would have come
+            _log.warning("detection_not_confirmed", attempt_id=call_id, reason=error.message)
+            return
+        self._expect(reply, *_GONE)
 
-    async def _missing(self, call_id: str) -> str:
-        """Return what the engine lacks to tell machines from people, as a sentence; empty: nothing. Raises
-        EngineUnavailableError."""
+    def forget_dialplan(self) -> None:
+        """Look again for what telling machines from people needs: the engine may be another one by now."""
+        self._detects = False
+
+    async def _missing(self, call_id: str) -> str | None:
+        """Return what the engine lacks to tell machines from people, as a sentence; empty: nothing; None: the call was
+        over before that could be found out. Raises EngineUnavailableError."""
         for module in detection_context.MODULES:
             reply = self._expect(await self._request("GET", f"asterisk/modules/{module}"), NOT_FOUND, CONFLICT)
             if not reply.ok or reply.decode(_Module).status != "Running":
@@ -106,6 +122,8 @@ class AsteriskDetection(AsteriskMedia):
             asked = {"variable": f"DIALPLAN_EXISTS({detection_context.CONTEXT},{extension},1)"}
             reply = await self._request("GET", f"channels/{call_id}/variable", asked)
             self._expect(reply, *_GONE, _NO_FUNCTION)
+            if reply.status in _GONE:
+                return None
             if reply.status == _NO_FUNCTION or (reply.ok and reply.decode(_Variable).value != "1"):
                 return (
                     f"Asterisk at {self._http.url} has no extension {extension} in the dialplan context "
