@@ -342,6 +342,9 @@ def zones_of(phone: str) -> tuple[str, ...]:
 
     A mobile number says where it was assigned, not where its owner is.
     """
+    if not phone:
+        # of a person who was erased
+        return ()
     zones = phone_timezone.time_zones_for_number(phonenumbers.parse(phone))
     return () if _UNKNOWN_ZONE in zones else tuple(zones)
 

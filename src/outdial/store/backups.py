@@ -111,7 +111,9 @@ async def counts(connection: Connection, among: Collection[str] = COUNTED) -> di
 async def recordings(connection: Connection) -> list[KeptFile]:
     """Return the recordings there are."""
     rows = await connection.fetch(
-        "SELECT id, file, size_bytes AS size, host FROM recordings WHERE removed_at IS NULL ORDER BY recorded_at, id"
+        "SELECT id, file, size_bytes AS size, host FROM recordings "
+        # a file of a person who was erased may wait to be removed by its machine
+        "WHERE removed_at IS NULL AND erasure_id IS NULL ORDER BY recorded_at, id"
     )
     return [KeptFile(**row) for row in rows]
 

@@ -140,9 +140,10 @@ async def add(
                SET reason = excluded.reason, added_by = excluded.added_by, added_at = excluded.added_at,
                    expires_at = excluded.expires_at, source = excluded.source
              -- adding never shortens: whoever asked for longer is not called before; one that is there until its number
-             -- is erased would go with it
-             WHERE dnc_entries.expires_at < coalesce(excluded.expires_at, 'infinity')
-                OR (dnc_entries.source = 'erasure' AND excluded.source <> 'erasure')
+             -- is erased would go with it, so it gives way to others and takes the place of none that lasts
+             WHERE CASE WHEN excluded.source = 'erasure' THEN dnc_entries.expires_at < now() + interval '1 hour'
+                   ELSE dnc_entries.expires_at < coalesce(excluded.expires_at, 'infinity')
+                        OR dnc_entries.source = 'erasure' END
         RETURNING 1
         """,
         list_id,

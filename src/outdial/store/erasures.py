@@ -216,7 +216,9 @@ async def _history(
             pattern_of(phone),
         )
         found += [row["id"] for row in rows]
-        after += ROWS_AT_ONCE
+        # ids have gaps, a restore leaves one of thousands of millions
+        beyond = await connection.fetchval("SELECT min(id) FROM history WHERE id > $1", after + ROWS_AT_ONCE)
+        after = last if beyond is None else beyond - 1
     return found
 
 
@@ -288,8 +290,19 @@ async def erase(connection: Connection, erasure: Erasure, phone: str, found: Fou
     run_contacts = await do(
         "run_contacts",
         """
-        UPDATE run_contacts rc SET phone = $3, dedupe_key = 'erased:' || rc.contact_id, screening = NULL
-          FROM runs r WHERE r.id = rc.run_id AND r.account_id = $1 AND rc.phone = $2
+        WITH theirs AS (
+            -- one that was read into a run after the stop of the number has been neither called nor taken out
+            SELECT rc.run_id, rc.contact_id,
+                   r.state IN ('active', 'paused') AND rc.state IN ('pending', 'waiting') AS is_due
+              FROM run_contacts rc JOIN runs r ON r.id = rc.run_id
+             WHERE r.account_id = $1 AND rc.phone = $2)
+        UPDATE run_contacts rc
+           SET phone = $3, dedupe_key = 'erased:' || rc.contact_id, screening = NULL,
+               state = CASE WHEN t.is_due THEN 'done' ELSE rc.state END,
+               done_reason = CASE WHEN t.is_due THEN 'dnc' ELSE rc.done_reason END,
+               not_before = CASE WHEN t.is_due THEN NULL ELSE rc.not_before END,
+               callback_at = CASE WHEN t.is_due THEN NULL ELSE rc.callback_at END
+          FROM theirs t WHERE rc.run_id = t.run_id AND rc.contact_id = t.contact_id
         RETURNING rc.contact_id
         """,
         erasure.account_id,
