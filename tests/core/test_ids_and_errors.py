@@ -15,6 +15,7 @@ from outdial.core.errors import (
     InvalidInputError,
     KeyBusyError,
     OutdialError,
+    PersonOnCallError,
     RateLimitedError,
     SimulationBusyError,
     StopReportNotReadyError,
@@ -45,7 +46,7 @@ class TestErrors:
     @pytest.mark.parametrize("kind", NAMED, ids=lambda kind: kind.__name__)
     def test_what_is_worth_another_try_says_so(self, kind):
         # what another process is doing just now is over in a moment
-        busy = kind in {ImportBusyError, KeyBusyError, SimulationBusyError, StopReportNotReadyError}
+        busy = kind in {ImportBusyError, KeyBusyError, PersonOnCallError, SimulationBusyError, StopReportNotReadyError}
         assert kind.retryable is (kind.status in {429, 503} or busy)
 
     def test_several_problems_are_told_at_once(self):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
-import os
 import resource
-import signal
 import stat
+import subprocess
+import sys
 import tarfile
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -155,21 +154,25 @@ def test_two_do_not_write_one_file(tmp_path):
     assert open_backup(path).manifest.members == writer.members
 
 
-def killed(path, told) -> None:
-    begun(path)
-    told.set()
+BEGUN = f"""
+import signal, sys
+from pathlib import Path
+from outdial.services.backup_file import BackupWriter
+
+with BackupWriter(Path(sys.argv[1])).member({DATABASE!r}) as member:
+    member.write(bytes(100_000))
+    print("begun", flush=True)
     signal.pause()
+"""
+"""A process that is in the middle of a backup."""
 
 
 def test_a_killed_one_leaves_nothing_of_that_name_and_the_next_goes_well(tmp_path):
     path = tmp_path / "monday.outdial"
-    context = multiprocessing.get_context("spawn")
-    told = context.Event()
-    process = context.Process(target=killed, args=(path, told))
-    process.start()
-    assert told.wait(60)
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
+    command = [sys.executable, "-c", BEGUN, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"begun\n"
+        process.kill()
     assert [left.name for left in tmp_path.iterdir()] == ["monday.outdial.part"]
     writer = begun(path)
     writer.finish(manifest(writer.members))
