@@ -21,6 +21,7 @@ from outdial.secretbox import SecretBox
 from outdial.services import (
     backups,
     dnc,
+    erasures,
     history_export,
     imports,
     postgres_programs,
@@ -31,9 +32,10 @@ from outdial.services import (
     signing_keys,
 )
 from outdial.services.backup_file import BackupInvalidError, BackupWriter
+from outdial.services.engines import Engines
 from outdial.services.postgres_programs import BackupFailedError
 from outdial.store import backups as backups_store
-from outdial.store import emergencies, migrations, nodes, wide_stops
+from outdial.store import dnc_hashes, emergencies, migrations, nodes, wide_stops
 from outdial.store import restores as store
 from outdial.store.database import Database, connect, server_version
 from outdial.store.nodes import NodeRow
@@ -389,6 +391,32 @@ class TestMadeSafe:
         done = await restored(settings_of(tmp_path / "new", empty_dsn), tmp_path / "monday.outdial")
         # what was added since is not in it, which the command says
         assert done.safe.dnc_entries == 1
+
+    async def test_whoever_was_erased_since_and_is_never_to_be_called_stays_refused(self, house, tmp_path):
+        """Nobody could list them again: only a hash of their number is left, in the database that is replaced."""
+        owner, number = house.stage.owner, "+15550000777"
+        backup = await house.back_up(tmp_path / "monday.outdial")
+        engines = Engines(house.database, box(), ttl_seconds=1.0)
+        await erasures.erase(
+            house.database,
+            box(),
+            engines,
+            account_id=owner.account_id,
+            phone=number,
+            never_call=True,
+            actor="test",
+            folder=tmp_path / "recordings",
+        )
+        await engines.close()
+        await house.database.close()
+        done = await restored(settings_of(tmp_path / "new", house.dsn), backup.path, replace=True)
+        assert done.safe.erased_since == 1
+        database = await opened(house.dsn)
+        async with database.connection() as connection:
+            (hashed,) = await dnc_hashes.hashes(connection, box(), owner.account_id, [number])
+            listed = await dnc_hashes.of_run(connection, house.run.id, {number: hashed})
+        await database.close()
+        assert listed.on_account == {number}
 
 
 def restores_target():

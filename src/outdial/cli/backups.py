@@ -206,6 +206,11 @@ def _tell_restored(done: Restored) -> None:
         f"The do-not-call lists are those of {since} ({safe.dnc_entries} entries): add whoever has asked since, before "
         "anything is resumed."
     )
+    if safe.erased_since:
+        output.say(
+            f"{safe.erased_since} persons were erased after {since} and are THERE AGAIN: erase them once more, before "
+            "anything is resumed. Whoever of them is never to be called is still refused."
+        )
     if safe.webhooks:
         output.say(f"{safe.webhooks} webhooks may be told a second time of what they were told just before the backup.")
     if done.files_besides:

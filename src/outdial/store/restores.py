@@ -87,6 +87,8 @@ class MadeSafe:
     """An emergency stop is in force."""
     webhooks: int
     dnc_entries: int
+    erased_since: int
+    """Persons whom the database that is replaced has erased and the backup has not: they are there again."""
 
 
 async def look(connection: Connection) -> Present:
@@ -177,6 +179,7 @@ async def finish(
         schedules = await _schedules(connection, keep=keep_schedules)
         if without_key:
             await _forget_keys(connection)
+        erased_since = await _keep_never_called(connection, without_key=without_key)
         # snapshots mean something within one cluster only, and a copy of a cluster bears the same number
         await connection.execute("UPDATE history_sealing SET cluster = NULL, done = NULL, backlog = false")
         rest = await connection.fetchrow(
@@ -191,6 +194,7 @@ async def finish(
         made = MadeSafe(
             runs=await _left(connection, paused),
             unknown_attempts=unknown,
+            erased_since=erased_since,
             schedules_off=() if keep_schedules else schedules,
             schedules_on=schedules if keep_schedules else (),
             **rest,
@@ -200,6 +204,38 @@ async def finish(
         await connection.execute(f"DROP SCHEMA IF EXISTS {ASIDE} CASCADE")
         await connection.execute(f"DROP SCHEMA {MARK_SCHEMA} CASCADE")
     return made
+
+
+async def _keep_never_called(connection: Connection, *, without_key: bool) -> int:
+    """Keep what the database that is replaced knows, as hashes alone, of numbers nobody may call: nobody could list
+    them again. Return how many persons it has erased that are in the backup still.
+
+    Hashes made by another key mean nothing here, and are left.
+    """
+    if await connection.fetchval(f"SELECT to_regclass('{ASIDE}.dnc_hashes') IS NULL"):
+        return 0
+    if not without_key:
+        await connection.execute(
+            f"INSERT INTO number_keys SELECT * FROM {ASIDE}.number_keys ON CONFLICT DO NOTHING"  # noqa: S608 - a constant
+        )
+        await connection.execute(
+            f"""
+            INSERT INTO dnc_hashes (dnc_list_id, number_hmac, source, added_at, expires_at)
+            SELECT l.id, h.number_hmac, h.source, h.added_at, h.expires_at
+              FROM {ASIDE}.dnc_hashes h JOIN {ASIDE}.dnc_lists o ON o.id = h.dnc_list_id
+              JOIN dnc_lists l ON l.id = o.id
+                OR (l.account_id = o.account_id AND l.iid IS NULL AND o.iid IS NULL)
+             WHERE (SELECT key_encrypted FROM number_keys) = (SELECT key_encrypted FROM {ASIDE}.number_keys)
+                ON CONFLICT DO NOTHING
+            """  # noqa: S608 - a constant
+        )
+    count: int = await connection.fetchval(
+        f"""
+        SELECT count(*) FROM {ASIDE}.erasures e
+         WHERE NOT EXISTS (SELECT FROM erasures r WHERE r.id = e.id AND r.erased_at IS NOT NULL)
+        """  # noqa: S608 - a constant
+    )
+    return count
 
 
 async def _forget_keys(connection: Connection) -> None:
