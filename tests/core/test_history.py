@@ -56,7 +56,9 @@ def chain(*lots: list[HistoryRow]) -> list[tuple[Seal, list[HistoryRow]]]:
     return made
 
 
-LOTS = ([row(1), row(2)], [row(5, run_id=8)], [row(3), row(6, run_id=None), row(7)])
+BEGUN = row(1, action="run", detail={"epoch": 1, "instance_id": INSTANCE})
+"""What every file of a run has: it says which instance that is, so that the first line can be held against it."""
+LOTS = ([BEGUN, row(2)], [row(5, run_id=8)], [row(3), row(6, run_id=None), row(7)])
 
 
 def written(asked: Asked, *, only_run: int | None = None) -> list[bytes]:
