@@ -196,6 +196,20 @@ class TestEdges:
             async with database.connection() as connection:
                 assert await connection.fetchval("SELECT count(*) FROM accounts") == 1
 
+    async def test_a_session_lost_within_a_copy_cannot_be_rolled_back_either(self, dsn):
+        """Seen as the server's processes were killed: asyncpg could not begin the COPY, nor the ROLLBACK after it."""
+        async with opened(dsn, pool_size=1) as database:
+            with pytest.raises(DatabaseUnavailableError, match="lost") as caught:
+                async with database.transaction() as connection:
+                    busy = asyncio.create_task(connection.execute("SELECT pg_sleep(60)"))
+                    await asyncio.sleep(0)  # until the statement is sent
+                    raise asyncpg.InternalClientError("cannot switch to state 21; another operation (2) is in progress")
+            assert isinstance(caught.value.__cause__, asyncpg.InterfaceError)
+            with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+                await busy
+            async with database.connection() as connection:
+                assert await connection.fetchval("SELECT 1") == 1
+
     async def test_errors_of_the_statement_stay_what_they_are(self, database):
         with pytest.raises(asyncpg.UniqueViolationError):
             async with database.transaction() as connection:

@@ -152,8 +152,8 @@ def _unavailable(error: BaseException, connection: Connection | None) -> Databas
     """Return what an error means where it means that the server is lost, or that the same again will do."""
     if isinstance(error, _CROSSED):
         return DatabaseUnavailableError(f"The database undid this for another's sake, try again: {error}")
-    if isinstance(error, asyncpg.InternalClientError):
-        # the server's farewell has been read, the end of the stream not yet: asyncpg is between two states
+    if _is_between_states(error):
+        # the server's farewell has been read, the end of the stream not yet
         if connection is not None and not _is_closed(connection):
             connection.terminate()
         return DatabaseUnavailableError("The database is not available: the connection was lost.")
@@ -162,6 +162,14 @@ def _unavailable(error: BaseException, connection: Connection | None) -> Databas
     ):
         return DatabaseUnavailableError(f"The database is not available: {_why(error)}")
     return None
+
+
+def _is_between_states(error: BaseException | None) -> bool:
+    """Whether asyncpg found itself between two states, or did so before: then the rollback fails as well, in its own
+    words, and what is raised is that."""
+    while isinstance(error, asyncpg.InterfaceError):
+        error = error.__context__
+    return isinstance(error, asyncpg.InternalClientError)
 
 
 def _is_closed(connection: Connection) -> bool:
