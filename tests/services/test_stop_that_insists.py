@@ -147,3 +147,34 @@ class TestLateBooks:
             async with database.connection() as connection:
                 await connection.execute("UPDATE nodes SET lease_until = clock_timestamp() - interval '1 s'")
         await asyncio.wait_for(barrier.acknowledgements(database, target, wishes), 20)
+
+
+class TestGrace:
+    """How long a stop that is quiet waits before it books what it has cancelled."""
+
+    @pytest.fixture
+    async def cancelled(self, database, secret_box, monkeypatch):
+        """A run that went quiet long after its commit, and what it cancelled then."""
+        monkeypatch.setattr(barrier, "SHORTEST_GRACE_SECONDS", 60.0)
+        run, ringing = await ringing_and_stopping(database, secret_box, 2)
+        async with database.connection() as connection:
+            await nodes.serve(connection, run_id=run.id, node_id="n1", epoch=run.epoch - 1)
+        committed = clock.boottime() - barrier.GRACE_SECONDS
+        return Target(run, {"e1": []}, committed, Transport.UDP, ttl_seconds=0.5), ringing
+
+    async def test_is_over_for_a_node_that_has_said_nothing_since_the_commit(self, database, cancelled):
+        target, ended = cancelled
+        found = await asyncio.wait_for(barrier.acknowledgements(database, target, Wishes(), ended), 20)
+        assert [node.node_id for node in found[NodeOutcome.NOT_ANSWERING]] == ["n1"]
+
+    async def test_goes_on_for_one_that_has_and_books(self, database, cancelled):
+        target, ended = cancelled
+        async with database.connection() as connection:
+            await nodes.dropped(connection, run_id=target.run.id, node_id="n1", epoch=target.run.epoch)
+        waiting = asyncio.create_task(barrier.acknowledgements(database, target, Wishes(), ended))
+        done, _ = await asyncio.wait([waiting], timeout=barrier.GRACE_SECONDS * 2)
+        assert not done
+        async with database.connection() as connection:
+            await attempts.book(connection, [stops._cancelled(id_, "n1", clock.now()) for id_ in ended])
+        found = await asyncio.wait_for(waiting, 20)
+        assert [node.node_id for node in found[NodeOutcome.ACKNOWLEDGED]] == ["n1"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -44,14 +44,19 @@ LOOK_SECONDS: Final = 0.01
 
 GRACE_SECONDS: Final = 0.1
 SHORTEST_GRACE_SECONDS: Final = 0.03
-"""How long nodes get to acknowledge, from the commit on and after the last engine is quiet: a healthy one takes 10 ms.
-Nobody can dial any more by then, so this only lets them book what they know before the stop books it for them."""
+"""How long nodes get to acknowledge, from the commit on, and one that has done so to book what was cancelled, after the
+last engine is quiet: a healthy one takes 10 ms. Nobody can dial any more by then, so this only lets them book what they
+know before the stop books it for them."""
 
 BOOKED_SECONDS: Final = 1.5
 """How long a node that lives and has dropped the run gets to book calls that no engine has unanswered any more: busy,
 say, or answered in the same moment. It is the only one who knows; a healthy one takes 50 ms."""
 
 _log = structlog.get_logger()
+
+OnGone = Callable[[frozenset[str], datetime], None]
+"""Told of attempts that were not answered when they were hung up and that their engine lists no more, and when it was
+fenced: each at most once, for as long as the engine is listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +160,13 @@ async def calls_let_through(engine: EngineControl, run_id: int | None = None) ->
 
 
 async def silence(
-    engines: Engines, target: Target, wishes: Wishes, *, deadline: float, database: Database
+    engines: Engines,
+    target: Target,
+    wishes: Wishes,
+    *,
+    deadline: float,
+    database: Database,
+    on_gone: OnGone | None = None,
 ) -> list[Silence]:
     """Fence and quiesce the run at each of its engines, side by side, until boot time ``deadline``.
 
@@ -165,9 +176,14 @@ async def silence(
     rows = await engines.rows(list(target.permits))
     return list(
         await asyncio.gather(
-            *(_Engine(engines, row, target, wishes, deadline, database).silence() for row in rows.values())
+            *(_Engine(engines, row, target, wishes, deadline, database, on_gone).silence() for row in rows.values())
         )
     )
+
+
+def problems(silences: Sequence[Silence]) -> str:
+    """Return a sentence with each engine that is not shown to be silent; empty where all are."""
+    return " ".join(f"{one.engine_id}: {one.problem}" for one in silences if not one.silent)
 
 
 async def nothing_waits_for_the_line(engines: Engines, database: Database, run: Run, engine_id: str) -> bool:
@@ -196,13 +212,15 @@ class _Engine:
         wishes: Wishes,
         deadline: float,
         database: Database,
+        on_gone: OnGone | None = None,
     ) -> None:
         self._engines = engines
         self._row = row
         self._target = target
         self._deadline = deadline
         self._database = database
-        self._quiesce = _Quiesce(target.run, wishes, ttl_seconds=target.ttl_seconds)
+        self._on_gone = on_gone
+        self._quiesce = _Quiesce(target.run, wishes, ttl_seconds=target.ttl_seconds, on_gone=self._tell_gone)
         self._fenced_at: datetime | None = None
 
     async def silence(self) -> Silence:
@@ -277,6 +295,10 @@ class _Engine:
         serving = await _serving(self._database, self._target)
         return any(node.making for node in serving if node.engine_id == self._row.id)
 
+    def _tell_gone(self, attempt_ids: frozenset[str]) -> None:
+        if self._on_gone is not None and self._fenced_at is not None:
+            self._on_gone(attempt_ids, self._fenced_at)
+
     def _found(self, *, silent: bool, quiesced_at: datetime | None = None, problem: str = "") -> Silence:
         return Silence(
             self._row.id,
@@ -310,13 +332,22 @@ async def _serving(database: Database, target: Target) -> list[Serving]:
 class _Quiesce:
     """Ends what is to end, and looks until nothing is left that could still send an INVITE."""
 
-    def __init__(self, run: Run, wishes: Wishes, *, ttl_seconds: float) -> None:
+    def __init__(
+        self,
+        run: Run,
+        wishes: Wishes,
+        *,
+        ttl_seconds: float,
+        on_gone: Callable[[frozenset[str]], None] | None = None,
+    ) -> None:
         self._run_id = run.id
         self._wishes = wishes
         self._looks_again = wishes.spares_answered and run.courtesy_flow_id is not None
         """Whether it matters if a call was answered since the listing: looking costs a request for each."""
         self._ttl_seconds = ttl_seconds
         self._dialing_since: dict[str, float] = {}
+        self._on_gone = on_gone
+        self._gone: set[str] = set()
         self.cancelled: set[str] = set()
         self.hung_up: set[str] = set()
 
@@ -336,6 +367,10 @@ class _Quiesce:
         calls = await control.calls(self._run_id)
         answered = {call.id for call in calls if call.state is CallState.ANSWERED}
         unanswered = {call.id: call.state for call in calls if call.state is not CallState.ANSWERED}
+        gone = frozenset(self.cancelled - unanswered.keys() - answered - self._gone)
+        if gone and self._on_gone is not None:
+            self._gone |= gone
+            self._on_gone(gone)
         ending = answered if self._wishes.connected is ConnectedCalls.HANG_UP else set()
         cancelling: set[str] = set()
         if self._wishes.ringing is RingingCalls.CANCEL:
@@ -388,11 +423,12 @@ async def acknowledgements(
     what it stays.
     """
     silent_at = clock.boottime()
-    grace = max(target.committed + GRACE_SECONDS, silent_at + SHORTEST_GRACE_SECONDS)
+    answered_until = target.committed + GRACE_SECONDS
+    booked_until = max(answered_until, silent_at + SHORTEST_GRACE_SECONDS)
     while True:
         async with database.connection() as connection:
             serving = await nodes_store.serving(connection, target.run.id)
-            open_attempts = await attempts_store.live_ids(connection, ended) if ended else frozenset()
+            live = await attempts_store.nodes_of_live(connection, ended) if ended else frozenset()
             found: dict[NodeOutcome, list[Serving]] = {outcome: [] for outcome in NodeOutcome}
             for node in serving:
                 found[_outcome(node, target.run.epoch)].append(node)
@@ -402,10 +438,11 @@ async def acknowledgements(
                 if booking and wishes.ringing is RingingCalls.CANCEL
                 else frozenset()
             )
-        nobody_will = not any(node.lease_live for node in serving)
-        settled = not found[NodeOutcome.NOT_ANSWERING] and (not open_attempts or nobody_will)
-        until = silent_at + BOOKED_SECONDS if late else grace
-        if (settled and not late) or clock.boottime() >= until:
+        now = clock.boottime()
+        # one that has let the commit pass unanswered books nothing either; nor does one whose lease has ended
+        unanswered = found[NodeOutcome.NOT_ANSWERING] and now < answered_until
+        unbooked = not live.isdisjoint(booking) and now < booked_until
+        if not unanswered and not unbooked and not (late and now < silent_at + BOOKED_SECONDS):
             return found
         await asyncio.sleep(LOOK_SECONDS)
 

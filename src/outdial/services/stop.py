@@ -39,6 +39,7 @@ from outdial.core.model import (
 from outdial.core.transfer import attempt_of_leg
 from outdial.services import barrier, runs
 from outdial.services.barrier import NodeOutcome, Silence, Wishes
+from outdial.services.early_books import EarlyBooks
 from outdial.services.engines import Engines
 from outdial.services.insisting import insisting
 from outdial.store import attempts as attempts_store
@@ -259,9 +260,18 @@ async def prove_stop(
     target, stored = await insisting(read)
     wishes = StopOptions() if stored is None else msgspec.convert(stored, StopOptions)
     deadline = target.settled_at + PATIENCE_SECONDS
-    dropping = asyncio.create_task(_drop_retries(database, run.id, actor))
+    early = EarlyBooks(
+        database,
+        run,
+        begins=target.committed + barrier.GRACE_SECONDS,
+        news_of=lambda attempt_id, fenced_at: _cancelled(attempt_id, actor, fenced_at),
+    )
+    beside = [asyncio.create_task(_drop_retries(database, run.id, actor)), asyncio.create_task(early.run())]
     try:
-        silences = await barrier.silence(engines, target, wishes, deadline=deadline, database=database)
+        silences = await barrier.silence(
+            engines, target, wishes, deadline=deadline, database=database, on_gone=early.gone
+        )
+        early.close()
         _require_silence(silences)
         tell("fenced", f"No engine accepts a call of this run any more ({len(silences)} asked).")
         ended = {attempt_id: one.fenced_at for one in silences for attempt_id in one.cancelled}
@@ -270,11 +280,13 @@ async def prove_stop(
         open_ = sorted(ended.keys() | hung_up)
         found = await insisting(partial(barrier.acknowledgements, database, target, wishes, open_))
         tell("acknowledged", f"{len(found[NodeOutcome.ACKNOWLEDGED])} dialer nodes have dropped the run.")
-        if dropping.done():
-            dropping.result()
+        for task in beside:
+            if task.done():
+                task.result()
     finally:
-        dropping.cancel()
-        await asyncio.gather(dropping, return_exceptions=True)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
     # engines are silent for good: what is left is to say so
     stopped = await insisting(
         partial(
@@ -294,12 +306,10 @@ async def prove_stop(
 
 
 def _require_silence(silences: Sequence[Silence]) -> None:
-    loud = [one for one in silences if not one.silent]
-    if loud:
+    if problems := barrier.problems(silences):
         raise StopNotProvenError(
             "The stop is committed and no new call is claimed, but it is not shown yet that every engine is silent: "
-            + " ".join(f"{one.engine_id}: {one.problem}" for one in loud)
-            + " Ask again; outdial itself goes on trying. If an engine is gone for good, say so: "
+            f"{problems} Ask again; outdial itself goes on trying. If an engine is gone for good, say so: "
             "outdial engine retire ENGINE"
         )
 

@@ -205,13 +205,30 @@ async def unanswered_of_nodes(connection: Connection, run_id: int, node_ids: Seq
     return frozenset(row["id"] for row in rows)
 
 
-async def live_ids(connection: Connection, ids: Sequence[str]) -> frozenset[str]:
-    """Return those of the attempts that have not ended."""
+async def nodes_of_live(connection: Connection, ids: Sequence[str]) -> frozenset[str]:
+    """Return the ids of the nodes that those of the attempts are with which have not ended."""
     rows = await connection.fetch(
         """
-        SELECT id FROM attempts WHERE id = ANY ($1::text[])
+        SELECT DISTINCT node_id FROM attempts WHERE id = ANY ($1::text[])
            AND state IN ('reserved', 'dialing', 'ringing', 'answered')
         """,
         list(ids),
     )
-    return frozenset(row["id"] for row in rows)
+    return frozenset(row["node_id"] for row in rows)
+
+
+async def left_by_nodes(connection: Connection, run_id: int, epoch: int, ids: Sequence[str]) -> list[str]:
+    """Return those of the run's attempts that have not ended and are with a node that has not dropped the run at
+    ``epoch``."""
+    rows = await connection.fetch(
+        """
+        SELECT a.id FROM attempts a
+          JOIN run_nodes rn ON rn.run_id = a.run_id AND rn.node_id = a.node_id
+         WHERE a.id = ANY ($3::text[]) AND a.run_id = $1 AND rn.dropped_epoch < $2
+           AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')
+        """,
+        run_id,
+        epoch,
+        list(ids),
+    )
+    return [row["id"] for row in rows]

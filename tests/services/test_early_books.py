@@ -1,0 +1,251 @@
+"""A stop books what it has cancelled of silent nodes while it still watches the engines, and nothing of others."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from datetime import timedelta
+
+import pytest
+
+from dialing import CALLER_ID, phones, set_stage
+from engines import simulated
+from outdial import clock
+from outdial.core.model import AttemptState, Disposition, RunContactState, Transport
+from outdial.services import barrier, runs, stop
+from outdial.services.barrier import Target, Wishes
+from outdial.services.early_books import LOT, EarlyBooks
+from outdial.services.engines import Engines
+from outdial.store import attempts, nodes, reserve
+from outdial.store import runs as runs_store
+from outdial.store.attempts import AttemptNews, ContactNews
+from outdial.store.reserve import Reservation
+from outdial.telephony.engine import OriginateResult, OutgoingCall, Permit, TrunkAddress
+from services.test_barrier import RINGS, serve
+from services.test_two_stops import ringing_and_stopping
+from values import KEY
+from waiting import until
+
+TTL = 0.5
+
+
+def news_of(attempt_id, fenced_at):
+    return stop._cancelled(attempt_id, "anna", fenced_at)
+
+
+async def ended(database, ids) -> set[str]:
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            "SELECT id FROM attempts WHERE id = ANY ($1::text[]) AND state = 'ended' AND disposition = 'cancelled'",
+            list(ids),
+        )
+    return {row["id"] for row in rows}
+
+
+@pytest.fixture
+async def cancelled(database, secret_box):
+    """A run that is stopping, the node n1 that has not heard of it, and three calls of it."""
+    run, ringing = await ringing_and_stopping(database, secret_box, 3)
+    async with database.connection() as connection:
+        await nodes.serve(connection, run_id=run.id, node_id="n1", epoch=run.epoch - 1)
+    return run, ringing
+
+
+def books(database, run, *, begins: float | None = None) -> EarlyBooks:
+    return EarlyBooks(database, run, begins=clock.boottime() if begins is None else begins, news_of=news_of)
+
+
+class TestEarlyBooks:
+    async def test_what_is_gone_of_a_silent_node_is_booked_at_once(self, database, cancelled):
+        run, (first, *others) = cancelled
+        early = books(database, run)
+        working = asyncio.create_task(early.run())
+        early.gone(frozenset([first]), clock.now())
+
+        async def booked() -> bool:
+            return await ended(database, [first]) == {first}
+
+        await until(booked)
+        assert not working.done()
+        early.gone(frozenset(others), clock.now())
+        early.close()
+        await asyncio.wait_for(working, 20)
+        assert await ended(database, others) == set(others)
+
+    async def test_more_than_one_lot(self, database, cancelled):
+        run, ringing = cancelled
+        early = books(database, run)
+        early.gone(frozenset([*ringing, *(uuid.uuid4().hex for _ in range(2 * LOT))]), clock.now())
+        early.close()
+        await asyncio.wait_for(early.run(), 20)
+        assert await ended(database, ringing) == set(ringing)
+
+    async def test_a_node_that_has_dropped_the_run_books_by_itself(self, database, cancelled):
+        run, ringing = cancelled
+        async with database.connection() as connection:
+            await nodes.dropped(connection, run_id=run.id, node_id="n1", epoch=run.epoch)
+        early = books(database, run)
+        early.gone(frozenset(ringing), clock.now())
+        early.close()
+        await asyncio.wait_for(early.run(), 20)
+        assert await ended(database, ringing) == set()
+
+    async def test_one_that_only_dropped_it_for_an_earlier_pause_does_not(self, database, cancelled):
+        run, ringing = cancelled
+        async with database.connection() as connection:
+            await nodes.dropped(connection, run_id=run.id, node_id="n1", epoch=run.epoch - 1)
+        early = books(database, run)
+        early.gone(frozenset(ringing), clock.now())
+        early.close()
+        await asyncio.wait_for(early.run(), 20)
+        assert await ended(database, ringing) == set(ringing)
+
+    async def test_nothing_is_booked_before_nodes_had_their_time(self, database, cancelled):
+        run, ringing = cancelled
+        early = books(database, run, begins=clock.boottime() + 60)
+        early.gone(frozenset(ringing), clock.now())
+        working = asyncio.create_task(early.run())
+        done, _ = await asyncio.wait([working], timeout=0.2)
+        assert not done
+        assert await ended(database, ringing) == set()
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+    async def test_what_a_node_has_booked_meanwhile_stays(self, database, cancelled):
+        run, (busy, *others) = cancelled
+        async with database.connection() as connection:
+            now = clock.now()
+            news = AttemptNews(busy, AttemptState.ENDED, "n1", Disposition.BUSY, dialed_at=now, ended_at=now)
+            await attempts.book(connection, [news])
+        early = books(database, run)
+        early.gone(frozenset([busy, *others]), clock.now())
+        early.close()
+        await asyncio.wait_for(early.run(), 20)
+        assert await ended(database, [busy, *others]) == set(others)
+
+    async def test_calls_of_another_run_are_not_its_own(self, database, cancelled):
+        run, ringing = cancelled
+        async with database.connection() as connection:
+            assert await attempts.left_by_nodes(connection, run.id + 1, run.epoch, ringing) == []
+            assert sorted(await attempts.left_by_nodes(connection, run.id, run.epoch, ringing)) == sorted(ringing)
+
+
+class TestAStop:
+    """The whole, at a simulated engine whose calls have the ids of attempts of a node that says nothing."""
+
+    @pytest.fixture
+    async def engines(self, database, secret_box):
+        opened = Engines(database, secret_box, ttl_seconds=TTL)
+        yield opened
+        await opened.close()
+
+    @pytest.fixture
+    async def engine(self, engines):
+        async with simulated("e1", speed=0.05) as one:
+            with engines.own(one):
+                yield one
+
+    @pytest.fixture
+    async def ringing(self, database, secret_box, engine):
+        """A run and its attempts, each with a call that rings."""
+        stage = await set_stage(database, secret_box, phones(4))
+        run = (
+            await runs.start(database, secret_box, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="test")
+        ).run
+        await serve(database, secret_box, run, "e1")
+        ids = [uuid.uuid4().hex for _ in range(4)]
+        async with database.connection() as connection:
+            people = await reserve.candidates(connection, run, len(ids))
+            wanted = [(one.contact_id, attempt_id) for one, attempt_id in zip(people, ids, strict=True)]
+            await reserve.reserve(connection, run, "n1", Reservation((), (), wanted, (), 10, 10, None))
+            await attempts.book(
+                connection,
+                [
+                    AttemptNews(
+                        attempt_id,
+                        AttemptState.RINGING,
+                        by="n1",
+                        dialed_at=clock.now(),
+                        ringing_at=clock.now(),
+                        contact=ContactNews(RunContactState.DIALING),
+                    )
+                    for attempt_id in ids
+                ],
+            )
+        address = TrunkAddress("127.0.0.1", 5060)
+        until_then = clock.now() + timedelta(minutes=1)
+        await engine.put_permit(Permit(run.id, run.epoch, KEY, stage.trunk, address, until_then))
+        for attempt_id in ids:
+            call = OutgoingCall(attempt_id, run.id, run.epoch, KEY, RINGS, CALLER_ID, 60)
+            assert await engine.originate(call) is OriginateResult.ACCEPTED
+        return run, ids
+
+    async def stopping(self, database, run):
+        async with database.transaction() as connection:
+            await runs_store.lock_run(connection, run.id)
+            return await stop.commit_stopping(connection, run, actor="anna")
+
+    async def test_books_while_the_engine_is_watched_and_counts_it_all(
+        self, database, engines, engine, ringing, monkeypatch
+    ):
+        run, ids = ringing
+        monkeypatch.setattr(barrier, "GRACE_SECONDS", 0.0)
+        listings, may_go_on = 0, asyncio.Event()
+        real = engine.calls
+
+        async def calls(run_id=None):
+            nonlocal listings
+            listings += 1
+            found = await real(run_id)
+            if listings == 3:
+                # the first has cancelled, the second was empty: here is the one that makes the engine quiet
+                await may_go_on.wait()
+            return found
+
+        monkeypatch.setattr(engine, "calls", calls)
+        proving = asyncio.create_task(
+            stop.prove_stop(database, engines, await self.stopping(database, run), actor="anna", tell=lambda *_: None)
+        )
+
+        async def booked() -> bool:
+            return await ended(database, ids) == set(ids)
+
+        await until(booked)
+        assert not proving.done()
+        may_go_on.set()
+        stopped = await asyncio.wait_for(proving, 20)
+        assert stopped.report.cancelled_count == len(ids)
+        assert [found.cancelled for found in stopped.report.engines] == [len(ids)]
+
+    async def test_calls_are_told_of_once_and_when_their_engine_lists_them_no_more(
+        self, database, engines, engine, ringing
+    ):
+        run, ids = ringing
+        present = await self.stopping(database, run)
+        told = []
+
+        def gone(attempt_ids, fenced_at):
+            assert attempt_ids.isdisjoint(engine._calls)
+            told.append((attempt_ids, fenced_at))
+
+        target = Target(present, {"e1": [(run.epoch, KEY)]}, clock.boottime(), Transport.UDP, ttl_seconds=TTL)
+        deadline = clock.boottime() + 20
+        (found,) = await barrier.silence(engines, target, Wishes(), deadline=deadline, database=database, on_gone=gone)
+        assert found.silent
+        assert sorted(id_ for attempt_ids, _ in told for id_ in attempt_ids) == sorted(ids)
+        assert {fenced_at for _, fenced_at in told} == {found.fenced_at}
+
+    async def test_a_database_that_is_lost_meanwhile_ends_the_stop_unproven(
+        self, database, engines, ringing, monkeypatch
+    ):
+        """Nothing is swallowed: what the books could not be told, nobody is told is done."""
+        run, _ = ringing
+        monkeypatch.setattr(barrier, "GRACE_SECONDS", 0.0)
+
+        async def broken(*_args):
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(attempts, "left_by_nodes", broken)
+        present = await self.stopping(database, run)
+        with pytest.raises(ZeroDivisionError):
+            await stop.prove_stop(database, engines, present, actor="anna", tell=lambda *_: None)
