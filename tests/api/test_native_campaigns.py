@@ -12,7 +12,7 @@ import pytest
 from engines import simulated
 from outdial.api.app import create_app
 from outdial.core.errors import StopNotProvenError
-from outdial.services import exports
+from outdial.services import barrier, exports
 from outdial.services import stop as stop_service
 from support.native import BASE, Native, sentences
 from support.nodes import dialer
@@ -75,6 +75,21 @@ async def test_a_stop_returns_its_whole_report_and_the_same_again(native, campai
 async def test_a_stop_that_is_misspelled_does_nothing(native, campaign_id, instance_id, body):
     await native.refused(412, "POST", f"/campaigns/{campaign_id}/stop", body)
     assert (await native.done("GET", f"/runs/{instance_id}"))["run"]["state"] == "active"
+
+
+async def test_a_pause_ignores_keys_and_says_when_it_is_not_proven(native, campaign_id, instance_id, monkeypatch):
+    path, headers = f"/campaigns/{campaign_id}/pause", {"Idempotency-Key": "p1"}
+    with monkeypatch.context() as patched:
+
+        async def loud(*_args, **_more):
+            return [barrier.Silence("asterisk", silent=False, problem="it does not answer.")]
+
+        patched.setattr(barrier, "silence", loud)
+        failure = await native.refused(503, "POST", path, headers=headers)
+    assert (failure["errorCode"], failure["retryable"]) == ("pause_not_proven", True)
+    assert "asterisk: it does not answer." in failure["errors"][0]["msg"]
+    assert (await native.done("GET", f"/runs/{instance_id}"))["run"]["state"] == "paused"
+    assert (await native.done("POST", path, headers=headers))["state"] == "paused"
 
 
 async def test_a_stop_ignores_keys_and_says_when_it_is_not_proven(native, campaign_id, instance_id, monkeypatch):

@@ -16,6 +16,7 @@ from outdial.core.errors import (
     EngineUnavailableError,
     IllegalMoveError,
     NotFoundError,
+    PauseNotProvenError,
     StopNotProvenError,
 )
 from outdial.core.model import ConnectedCalls, EngineKind, RingingCalls, RunState, Transport
@@ -244,6 +245,26 @@ class TestPermitsBeingMade:
         began = clock.boottime()
         await runs.pause(database, engines, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="test")
         assert clock.boottime() - began >= 0.35
+
+    async def test_a_pause_says_so_too(self, engine, stage, run, engines, database):
+        """A frozen engine may hold a call that it has let through and not sent: it leaves as the engine thaws."""
+        names = {"iid": stage.owner.iid, "campaign_id": stage.campaign_id, "actor": "test"}
+        engine.freeze()
+        began = clock.boottime()
+        with pytest.raises(PauseNotProvenError, match=r"e1: .* Ask again"):
+            await runs.pause(database, engines, **names)
+        assert clock.boottime() - began >= TTL
+        async with database.connection() as connection:
+            assert (await runs_store.by_id(connection, run.id)).state is RunState.PAUSED
+        with pytest.raises(PauseNotProvenError):
+            await runs.pause(database, engines, **names)
+        engine.thaw()
+        assert (await runs.pause(database, engines, **names)).state is RunState.PAUSED
+
+    async def test_a_run_that_pauses_itself_tells_it_in_the_log(self, engine, run, engines, database, capsys):
+        engine.freeze()
+        assert await runs.pause_failing(database, engines, run, reason="calls fail")
+        assert "pause_not_proven" in capsys.readouterr().out
 
 
 async def test_what_was_cancelled_is_counted_over_every_try(database, secret_box, stage, run, engines, monkeypatch):

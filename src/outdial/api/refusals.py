@@ -38,6 +38,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "not_built": "SMS campaigns are not offered: outdial runs voice campaigns, `campaignType=voice`.",
     "not_found": "There is no campaign with the id cd-1111111-2222-4333-8444-555555555555.",
     "nothing_to_dial": "No contact can be dialed: all 3 are on a do-not-call list.",
+    "pause_not_proven": "The run is paused, but a call that was under way before may leave yet: the engine asterisk "
+    "does not answer; ask again.",
     "person_on_call": "Somebody is talking with +*******0001; ask again when that is over, or have it ended with "
     "`connected`: `hang_up`. Nobody else calls the number meanwhile.",
     "rate_limited": "You've exceeded the per-minute rate limit. Please wait for sometime before retrying.",

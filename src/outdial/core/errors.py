@@ -235,6 +235,16 @@ class StopNotProvenError(OutdialError):
     retryable = True
 
 
+class PauseNotProvenError(OutdialError):
+    """Pause is committed but an engine could not be shown to be silent: a call it was given before may leave yet. The
+    run is paused; ask again."""
+
+    code = "pause_not_proven"
+    status = 503
+    wire_code = 503
+    retryable = True
+
+
 class StopReportNotReadyError(ConflictError):
     """A run is stopped, and the ends of its calls are still being written; its signed report comes some seconds later.
     Ask again."""

@@ -113,7 +113,13 @@ class CampaignActions:
         one = "/campaigns/{campaignId}"
         for method, path, endpoint, operation in (
             ("GET", one, self.get, Operation("Get a campaign, in short", scope, CampaignView, _CAMPAIGN)),
-            ("POST", f"{one}/pause", self.pause, Operation("Pause a campaign", scope, RunSummary, _RUN, NoBody)),
+            (
+                "POST",
+                f"{one}/pause",
+                self.pause,
+                # as a stop: done again by whoever asks again
+                Operation("Pause a campaign", scope, RunSummary, _RUN, NoBody, refused=_CONFLICT, stops=True),
+            ),
             ("POST", f"{one}/resume", self.resume, Operation("Resume a campaign", scope, RunSummary, _RUN, NoBody)),
             (
                 "POST",
@@ -142,8 +148,9 @@ class CampaignActions:
         return JsonReply(campaign_view(found))
 
     async def pause(self, request: Request, caller: Caller) -> Response:
-        """Pause the campaign's run. When this answers no new call leaves; what rings or is connected goes on. Pausing a
-        paused one changes nothing."""
+        """Pause the campaign's run. When this answers 200 no new call leaves; what rings or is connected goes on. 503
+        means that the run is paused and this is not shown yet: asking again waits again. Pausing a paused one changes
+        nothing. It is never refused by the rate limit and ignores `Idempotency-Key`."""
         parse(NoBody, await read_json(request))
         run = await runs.pause(
             self._database,
