@@ -219,6 +219,24 @@ async def server(port: int, log: Path, *words: object, **settings: object) -> As
         await end(process)
 
 
+async def rested(context: Context) -> None:
+    """Wait until outdial has done what it does beside requests: it counts the contacts of the campaigns that were made
+    here, and signs the report of each stop, those too that the bare endpoint has written."""
+
+    async def nothing_left() -> bool:
+        async with context.database.connection() as connection:
+            left: bool = await connection.fetchval(
+                """
+                SELECT EXISTS (SELECT FROM campaigns c WHERE NOT EXISTS (SELECT FROM scrubs WHERE campaign_id = c.id))
+                    OR EXISTS (SELECT FROM runs r WHERE state = 'stopped'
+                                  AND NOT EXISTS (SELECT FROM signed_reports WHERE run_id = r.id))
+                """
+            )
+            return not left
+
+    await until(nothing_left, seconds=300)
+
+
 @dataclass(frozen=True)
 class Result:
     per_second: float
@@ -331,6 +349,7 @@ async def api(context: Context, folder: Path) -> AsyncIterator[Row]:
                 for asked_server, asked_about in asked if repetition % 2 else asked[::-1]:
                     requests = [subject.request(tail) for _ in range(tokens) for subject in asked_about[lot]]
                     number = count if once or repetition else WARM_UP
+                    await rested(context)
                     found[asked_server] = await ask(folder, asked_server, requests, number)
                 # the first only warms up
                 if repetition:
@@ -340,7 +359,10 @@ async def api(context: Context, folder: Path) -> AsyncIterator[Row]:
 
 async def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    print(f"Measured {clock.now():%Y-%m-%d %H:%M} UTC on {machine()}, by {CONNECTIONS} connections\n")
+    print(
+        f"Measured {clock.now():%Y-%m-%d %H:%M} UTC on {machine()}, load {os.getloadavg()[0]:.1f}, "
+        f"by {CONNECTIONS} connections\n"
+    )
     print("| what | measured | yardstick | ratio | to reach |\n|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory(prefix="outdial-bench-") as temporary:
         folder = Path(temporary)

@@ -118,3 +118,41 @@ def test_phone_numbers_in_errors_and_foreign_messages_are_masked_too(capsys, as_
     # the reason, the traceback's source line and message, the library's line
     assert err.count("+*******0001") == 4
     assert "5550100001" not in err
+
+
+REQUEST = {"method": "POST", "route": "/a/{id}/b", "status": 200, "seconds": 0.0034, "request_id": "a-1_b.c"}
+"""As :func:`logs.log_request` takes it, and as it is logged the long way."""
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_line_of_a_request_is_what_structlog_would_write(capsys, as_json):
+    log = configured(as_json=as_json)
+    logs.log_request(*REQUEST.values())
+    with structlog.contextvars.bound_contextvars(request_id=REQUEST["request_id"]):
+        log.info("request", **{name: value for name, value in REQUEST.items() if name != "request_id"})
+    short, long = capsys.readouterr().err.splitlines()
+    if as_json:
+        short, long = ({**json.loads(line), "timestamp": ""} for line in (short, long))
+        assert short == long
+    else:
+        # but for the instant
+        assert short.partition(" ")[2] == long.partition(" ")[2]
+        instants = [datetime.fromisoformat(line.partition(" ")[0]) for line in (short, long)]
+        assert timedelta(0) <= instants[1] - instants[0] < timedelta(minutes=1)
+
+
+def test_the_line_of_a_request_obeys_the_level(capsys):
+    configured(level="warning", as_json=False)
+    logs.log_request(*REQUEST.values())
+    assert capsys.readouterr().err == ""
+
+
+def test_the_line_of_a_request_is_heard_by_who_listens_in(capsys):
+    configured(as_json=False)
+    with structlog.testing.capture_logs() as heard:
+        logs.log_request(*REQUEST.values())
+    assert heard == [{"event": "request", "log_level": "info", **REQUEST}]
+    assert capsys.readouterr().err == ""
+    structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
+    logs.log_request(*REQUEST.values())
+    assert "event='request'" in capsys.readouterr().err

@@ -10,7 +10,8 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
 
 import structlog
 
@@ -21,6 +22,8 @@ _PHONE: Final = re.compile(r"(?:\+[1-9]|(?<=sip:)\d|(?<=PJSIP/)\d)\d{6,14}\b")
 
 _BARE: Final = re.compile(r"[^\s=\"']+")
 """Text that needs no quotes in a line for people."""
+
+_requests: Final = structlog.get_logger()
 
 _QUIET: Final = ("alembic", "asyncio", "aiohttp.access", "uvicorn.access")
 """Loggers of libraries that are heard from warnings upwards only."""
@@ -36,12 +39,15 @@ def configure(settings: Settings) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     last: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, _renderer(settings), mask_phones]
+    processors = [*shared, *last]
     structlog.configure(
-        processors=[*shared, *last],
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         # not through the standard library: a record of its own for each line costs more than all that is in it
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
+    _Plain.chain = processors if last[1] is _line and level <= logging.INFO else None
+    _Plain.stream = sys.stderr
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -54,6 +60,31 @@ def configure(settings: Settings) -> None:
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+class _Plain:
+    """What :func:`configure` has set up, where lines of level ``info`` are written as :func:`_line` has them."""
+
+    chain: list[structlog.typing.Processor] | None = None
+    """structlog's own list: whoever listens in on it, as tests do, puts something else there or into it."""
+    stream: TextIO
+
+
+def log_request(method: str, route: str, status: int, seconds: float, request_id: str) -> None:
+    """Log that a request was answered, at level ``info``; none of its texts may need quotes or hold a phone number.
+
+    Every request has such a line, and the way through structlog takes four times as long as writing the same.
+    """
+    chain = _Plain.chain
+    if chain is None or structlog.get_config()["processors"] is not chain or chain[-1] is not mask_phones:
+        _requests.info("request", method=method, route=route, status=status, seconds=seconds, request_id=request_id)
+        return
+    at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    _Plain.stream.write(
+        f"{at} [info     ] request method={method} request_id={request_id} route={route} seconds={seconds}"
+        f" status={status}\n"
+    )
+    _Plain.stream.flush()
 
 
 def _renderer(settings: Settings) -> structlog.typing.Processor:

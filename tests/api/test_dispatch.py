@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
+import httpx
 import pytest
+from fastapi import APIRouter
 from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
 from starlette.routing import Match
 
 from outdial.api.app import create_app
 from outdial.api.dispatch import Dispatch
+from outdial.api.metrics import Metrics
+from outdial.services import campaigns
+from outdial.services.webhook_keeper import WebhookCounts
 
 
 class LongWayError(Exception):
@@ -27,8 +35,7 @@ def app(parts):
 
 @pytest.fixture
 def routes(app) -> list[APIRoute]:
-    (middleware,) = (one for one in app.user_middleware if one.cls is Dispatch)
-    return middleware.kwargs["routes"]
+    return list(app.short_way.routes)
 
 
 async def ask(routes, method: str, path: str, **more) -> tuple[APIRoute, int]:
@@ -40,7 +47,6 @@ async def ask(routes, method: str, path: str, **more) -> tuple[APIRoute, int]:
         "root_path": "",
         "query_string": b"",
         "headers": [],
-        "outdial.request_id": "1",
         **more,
     }
     sent = []
@@ -51,8 +57,9 @@ async def ask(routes, method: str, path: str, **more) -> tuple[APIRoute, int]:
     async def send(message):
         sent.append(message)
 
-    await Dispatch(left_to_fastapi, routes)(scope, receive, send)
-    return scope["route"], sent[0]["status"]
+    dispatch = Dispatch(left_to_fastapi, routes, Metrics(WebhookCounts()))
+    await dispatch(scope, receive, send)
+    return dispatch.route_of(method, path), sent[0]["status"]
 
 
 def first_that_fits(routes, method: str, path: str) -> APIRoute:
@@ -73,6 +80,12 @@ async def test_every_documented_operation_takes_it_and_is_fastapis_choice(app, r
         assert taken.path == path
 
 
+async def test_every_spelling_of_a_path_takes_it(routes):
+    taken, status = await ask(routes, "POST", "/api/v1/public//st-1/campaign/cd-1/status/")
+    assert status == 401
+    assert taken.path == "/campaign/api/v1/public/{iid}/campaign/{campaignId}/status"
+
+
 @pytest.mark.parametrize(
     ("method", "path", "more"),
     [
@@ -81,10 +94,70 @@ async def test_every_documented_operation_takes_it_and_is_fastapis_choice(app, r
         ("POST", "/campaign/api/v1/public/st-1/campaign/trigger", {}),
         ("PATCH", "/campaign/api/v1/public/st-1/campaign/cd-1/status", {}),
         ("GET", "/campaign/api/v1/public/st-1/campaign/cd-1/status/more", {}),
-        ("GET", "/campaign/api/v1/public/st-1/campaign//status", {}),
         ("GET", "/mounted/api/outdial/application", {"root_path": "/mounted"}),
     ],
 )
 async def test_what_is_refused_or_unknown_is_left_to_fastapi(routes, method, path, more):
     with pytest.raises(LongWayError):
         await ask(routes, method, path, **more)
+
+
+async def test_a_failure_that_nobody_foresaw_is_answered_counted_and_raised(app, tenant, monkeypatch):
+    async def broken(*_args):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(campaigns, "find_status", broken)
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": tenant.url("/cd-1/status"),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in tenant.headers().items()],
+    }
+    # the server needs it, for its log
+    with pytest.raises(ZeroDivisionError):
+        await app(scope, receive, send)
+    begin, body = sent
+    assert begin["status"] == 500
+    assert b"its log says why" in body["body"]
+    assert [name for name, _ in begin["headers"]].count(b"x-request-id") == 1
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client:
+        metrics = (await client.get("/metrics")).text
+    assert 'route="/campaign/api/v1/public/{iid}/campaign/{campaignId}/status",status="500"} 1.0' in metrics
+
+
+async def test_what_fails_after_it_has_begun_to_answer_is_not_answered_twice(routes):
+    async def pieces():
+        yield b"a"
+        raise ZeroDivisionError
+
+    async def endpoint(request: Request) -> StreamingResponse:
+        return StreamingResponse(pieces())
+
+    router = APIRouter()
+    router.add_api_route("/pieces", endpoint, response_model=None)
+    sent = []
+
+    async def receive():
+        # the client stays
+        await asyncio.get_running_loop().create_future()
+
+    async def send(message):
+        sent.append(message)
+
+    dispatch = Dispatch(left_to_fastapi, router.routes, Metrics(WebhookCounts()))
+    scope = {"type": "http", "method": "GET", "path": "/pieces", "query_string": b"", "headers": []}
+    with pytest.raises(ZeroDivisionError):
+        await dispatch(scope, receive, send)
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert sent[0]["status"] == 200
+    assert b"x-request-id" in dict(sent[0]["headers"])

@@ -78,7 +78,6 @@ def create_app(parts: ApiParts) -> FastAPI:
         for router in surface.routers(parts, stops, catalog, limiter=limiter, idempotency=idempotency)
     ]
     # the last added comes first: spellings are settled before requests are measured by their route
-    app.add_middleware(Dispatch, routes=[route for router in routers for route in router.routes])
     app.add_middleware(Measured, metrics=metrics)
     app.add_middleware(OneSpelling)
     app.add_middleware(IgnoredFields)
@@ -86,4 +85,5 @@ def create_app(parts: ApiParts) -> FastAPI:
     app.add_route("/docs", _docs, include_in_schema=False)
     for router in routers:
         app.include_router(router)
+    app.short_way = Dispatch(app.long_way, [route for router in routers for route in router.routes], metrics)
     return app

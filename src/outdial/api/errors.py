@@ -47,7 +47,7 @@ def install(app: FastAPI) -> None:
     """Make the application answer failures in this shape only."""
     app.add_exception_handler(OutdialError, _named)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unforeseen)
+    app.add_exception_handler(Exception, unforeseen)
 
 
 async def _named(request: Request, error: Exception) -> JsonReply:
@@ -108,7 +108,8 @@ def _verbs_at(request: Request) -> list[str]:
     return found
 
 
-async def _unforeseen(request: Request, _error: Exception) -> JsonReply:
+async def unforeseen(request: Request, _error: Exception) -> JsonReply:
+    """Return the answer of what nobody foresaw."""
     # the server above writes the traceback to the log once this answer is out
     message = "outdial failed to answer this; its log says why."
     return error_reply(request, 500, [message], 500, error_code=OutdialError.code)

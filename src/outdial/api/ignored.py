@@ -21,7 +21,8 @@ MOST_NAMED: Final = 20
 LONGEST_NAME: Final = 100
 """Characters of a path that are shown."""
 
-_found: ContextVar[list[str] | None] = ContextVar("ignored_fields", default=None)
+found: Final[ContextVar[list[str] | None]] = ContextVar("ignored_fields", default=None)
+"""Where those of the request under way are gathered."""
 
 
 class IgnoredFields:
@@ -34,25 +35,25 @@ class IgnoredFields:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        found: list[str] = []
+        unread: list[str] = []
 
         async def name(message: Message) -> None:
-            if message["type"] == "http.response.start" and found:
-                MutableHeaders(scope=message)[HEADER] = _told(found)
+            if message["type"] == "http.response.start" and unread:
+                MutableHeaders(scope=message)[HEADER] = told(unread)
             await send(message)
 
-        token = _found.set(found)
+        token = found.set(unread)
         try:
             await self._app(scope, receive, name)
         finally:
-            _found.reset(token)
+            found.reset(token)
 
 
 def note(read: BaseModel | list[BaseModel], document: Any, at: str) -> None:
     """Note what of the document, which was read as that value, nobody reads. ``at`` is its path in the body."""
-    found = _found.get()
-    if found is not None:
-        found += _unread(read, document, at)
+    unread = found.get()
+    if unread is not None:
+        unread += _unread(read, document, at)
 
 
 def _unread(read: Any, document: Any, at: str) -> Iterator[str]:
@@ -69,8 +70,9 @@ def _unread(read: Any, document: Any, at: str) -> Iterator[str]:
                 yield join(at, key)
 
 
-def _told(found: list[str]) -> str:
-    names = [_visible(path) for path in found]
+def told(unread: list[str]) -> str:
+    """Return the header's value."""
+    names = [_visible(path) for path in unread]
     more = [] if len(names) <= MOST_NAMED else [f"and {len(names) - MOST_NAMED} more"]
     return ", ".join([*names[:MOST_NAMED], *more])
 

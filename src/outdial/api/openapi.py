@@ -9,7 +9,7 @@ import msgspec
 from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from outdial.api.error_catalogue import catalogue
 from outdial.api.refusals import HEADERS, Refusals, header
@@ -119,7 +119,16 @@ class Api(FastAPI):
 
     def __init__(self, catalog: Catalog, **options: Any) -> None:
         self._catalog = catalog
+        self.short_way: ASGIApp | None = None
+        """Gets each request first, and hands on to :meth:`long_way` what it does not answer."""
         super().__init__(**options)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self.long_way if self.short_way is None else self.short_way)(scope, receive, send)
+
+    async def long_way(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as FastAPI does, through every middleware."""
+        await super().__call__(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
         # around Starlette's own outermost part, which answers what nobody foresaw

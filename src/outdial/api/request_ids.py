@@ -14,9 +14,9 @@ REQUEST_ID: Final = "X-Request-Id"
 
 _ACCEPTABLE: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 """What a client may choose: nothing that could forge a log line or a header."""
-_HEADER: Final = REQUEST_ID.lower().encode()
+HEADER: Final = REQUEST_ID.lower().encode()
 """As ASGI has names of headers."""
-_IN_SCOPE: Final = "outdial.request_id"
+IN_SCOPE: Final = "outdial.request_id"
 
 
 class RequestIds:
@@ -29,10 +29,8 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = [value for name, value in scope["headers"] if name == _HEADER]
-        acceptable = len(given) == 1 and _ACCEPTABLE.fullmatch(given[0])
-        chosen = given[0].decode("ascii") if acceptable else randomness.token_hex(16)
-        marked = (_HEADER, chosen.encode("ascii"))
+        own = chosen(scope)
+        marked = (HEADER, own.encode("ascii"))
 
         async def mark(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -40,11 +38,20 @@ class RequestIds:
             await send(message)
 
         # never taken back: the server logs failures after this returns, and gives each request a task of its own
-        structlog.contextvars.bind_contextvars(request_id=chosen)
-        await self._app({**scope, _IN_SCOPE: chosen}, receive, mark)
+        structlog.contextvars.bind_contextvars(request_id=own)
+        await self._app({**scope, IN_SCOPE: own}, receive, mark)
+
+
+def chosen(scope: Scope) -> str:
+    """Return the id that a request is given: the one its client has chosen, where that will do."""
+    given = [value for name, value in scope["headers"] if name == HEADER]
+    if len(given) == 1 and _ACCEPTABLE.fullmatch(given[0]):
+        own: bytes = given[0]
+        return own.decode("ascii")
+    return randomness.token_hex(16)
 
 
 def request_id(request: Request) -> str:
     """Return the id of a request."""
-    chosen: Any = request.scope[_IN_SCOPE]
-    return str(chosen)
+    own: Any = request.scope[IN_SCOPE]
+    return str(own)

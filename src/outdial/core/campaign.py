@@ -102,6 +102,11 @@ def shown_as(status: str) -> frozenset[Standing]:
     return frozenset(one for one, name in _WIRE.items() if name == status)
 
 
+def wire_word(stands: Standing) -> str:
+    """Return how a campaign stands in the vendor's words."""
+    return _WIRE[stands]
+
+
 def wire_status(campaign: Campaign) -> str:
     """Return a campaign's status in the vendor's words."""
-    return _WIRE[standing(campaign)]
+    return wire_word(standing(campaign))

@@ -14,17 +14,19 @@ from outdial.core.paging import Page
 from outdial.services.fields import LONGEST_NAME, name_problems, require
 from outdial.store import campaigns as store
 from outdial.store import dnc, pre_calls, schedules
-from outdial.store.campaigns import CampaignOrder, CampaignSearch
+from outdial.store.campaigns import CampaignOrder, CampaignSearch, CampaignStatus
 from outdial.store.database import Connection, Database
 
 __all__ = [
     "CampaignDraft",
     "CampaignOrder",
     "CampaignSearch",
+    "CampaignStatus",
     "clone_campaign",
     "create_campaign",
     "delete_campaign",
     "find_campaign",
+    "find_status",
     "get_campaign",
     "list_campaigns",
     "search_campaigns",
@@ -182,10 +184,23 @@ async def get_campaign(database: Database, iid: str, campaign_id: str) -> Campai
         return await _campaign(connection, iid, campaign_id)
 
 
+async def find_status(database: Database, iid: str, campaign_id: str) -> CampaignStatus:
+    """Return how a campaign stands; raise NotFoundError as :func:`get_campaign`."""
+    async with database.connection() as connection:
+        found = await store.status_of(connection, iid, campaign_id)
+    if found is None:
+        raise _unknown(campaign_id)
+    return found
+
+
+def _unknown(campaign_id: str) -> NotFoundError:
+    return NotFoundError(f"There is no campaign with the id {campaign_id}.")
+
+
 async def _campaign(connection: Connection, iid: str, campaign_id: str, *, lock: bool = False) -> Campaign:
     campaign = await store.whole_by_id(connection, iid, campaign_id, lock=lock)
     if campaign is None:
-        raise NotFoundError(f"There is no campaign with the id {campaign_id}.")
+        raise _unknown(campaign_id)
     return campaign
 
 

@@ -330,14 +330,12 @@ async def locked_latest(connection: Connection, iid: str, campaign_id: str) -> R
 
     Raises NotFoundError, and ConflictError when it never ran.
     """
-    campaign = await campaigns_store.by_id(connection, iid, campaign_id)
-    if campaign is None:
+    name = await campaigns_store.name_of(connection, iid, campaign_id)
+    if name is None:
         raise NotFoundError(f"There is no campaign with the id {campaign_id}.")
     run = await store.latest_run(connection, campaign_id)
     if run is None:
-        raise ConflictError(
-            f"The campaign {campaign.name} has never been started, so it has no run to pause, resume or stop."
-        )
+        raise ConflictError(f"The campaign {name} has never been started, so it has no run to pause, resume or stop.")
     await store.lock_run(connection, run.id)
     return await store.by_id(connection, run.id)
 

@@ -187,6 +187,13 @@ async def stop(
             on_progress(StopProgress(step, sentence, clock.boottime() - began))
 
     async def commit() -> Run | StoppedRun | StoppedSchedule:
+        # a stop that is asked for once more finds here what it would find below, under the run's lock: a stopped run
+        # is stopped for good, and with no schedule in force there is nothing to switch off. Whatever else there is, a
+        # schedule above all, whose occurrence may just be starting a run, is looked at below and nowhere else
+        async with database.connection() as connection:
+            settled = await store.settled(connection, iid, campaign_id)
+        if settled is not None:
+            return _as_before(settled)
         async with database.transaction() as connection:
             # this process may be frozen at any instant; what it holds must not keep another one from stopping
             await runs_store.limit_idle(connection, engines.ttl_seconds)
@@ -206,8 +213,7 @@ async def commit_stop(
 ) -> Run | StoppedRun | StoppedSchedule:
     """Switch the campaign's schedule off and take its run to ``stopping``; return it, or what there is when nothing is
     live. Raises NotFoundError, ConflictError (nothing to stop)."""
-    campaign = await campaigns_store.by_id(connection, iid, campaign_id)
-    if campaign is None:
+    if await campaigns_store.name_of(connection, iid, campaign_id) is None:
         raise NotFoundError(f"There is no campaign with the id {campaign_id}.")
     if not keep_schedule:
         # waits for an occurrence that is being started: its run is seen by the next statement
@@ -221,6 +227,14 @@ async def commit_stop(
     if run.state is RunState.STOPPED:
         return StoppedRun(run, _report_from(await store.read_report(connection, run.id)))
     return await commit_stopping(connection, run, actor=actor, options=options, keep_schedule=keep_schedule)
+
+
+def _as_before(settled: store.Settled) -> StoppedRun | StoppedSchedule:
+    """Return what the stop of a campaign answered of which nothing has been started since."""
+    stopped_at = settled.schedule_stopped_at
+    if stopped_at is not None and _is_over(settled.run, before=stopped_at):
+        return StoppedSchedule(settled.run, stopped_at)
+    return StoppedRun(settled.run, _report_from(settled.report))
 
 
 def _is_over(run: Run, *, before: datetime) -> bool:

@@ -48,6 +48,12 @@ CASE WHEN r.state IN ('active', 'paused', 'stopping') THEN r.state
 """
 
 
+_STANDING_COLUMNS: Final = f"SELECT c.name, {_STANDING} AS standing"
+_STATUS: Final = (
+    f"{_STANDING_COLUMNS} FROM campaigns c {_LATEST_RUN} WHERE c.deleted_at IS NULL AND c.iid = $1 AND c.id = $2"
+)
+
+
 class CampaignOrder(StrEnum):
     """What campaigns can be sorted by."""
 
@@ -78,6 +84,15 @@ class CampaignSearch:
     modes: frozenset[DialingMode] | None = None
     order: tuple[tuple[CampaignOrder, bool], ...] = ()
     """Keys, most important first, each with whether it descends; newest first when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignStatus:
+    """A campaign that is only asked how it stands."""
+
+    id: str
+    name: str
+    standing: Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +244,21 @@ async def whole_by_id(connection: Connection, iid: str, campaign_id: str, *, loc
     """The same, whole: with its latest run and its schedule."""
     row = await _row(connection, iid, campaign_id, lock=lock)
     return None if row is None else (await _whole(connection, [row]))[0]
+
+
+async def status_of(connection: Connection, iid: str, campaign_id: str) -> CampaignStatus | None:
+    """Return how a campaign of the application stands; None for a deleted, unknown or other tenant's one."""
+    # one statement that reads no definition: this is what clients ask again and again
+    row = await connection.fetchrow(_STATUS, iid, campaign_id)
+    return None if row is None else CampaignStatus(campaign_id, row["name"], Standing(row["standing"]))
+
+
+async def name_of(connection: Connection, iid: str, campaign_id: str) -> str | None:
+    """Return a campaign's name; None for a deleted, unknown or other tenant's one."""
+    name: str | None = await connection.fetchval(
+        "SELECT name FROM campaigns WHERE deleted_at IS NULL AND iid = $1 AND id = $2", iid, campaign_id
+    )
+    return name
 
 
 async def _row(connection: Connection, iid: str, campaign_id: str, *, lock: bool) -> asyncpg.Record | None:

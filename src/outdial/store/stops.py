@@ -48,6 +48,38 @@ async def options_of(connection: Connection, run_ids: Collection[int]) -> dict[i
     return {row["id"]: row["options"] for row in rows}
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A campaign of which nothing is left to be stopped."""
+
+    run: Run
+    """Its latest run, which is stopped."""
+    report: Any
+    """Of that run's stop, as stored."""
+    schedule_stopped_at: datetime | None
+    """When a stop switched its schedule off, as long as nothing has been started since."""
+
+
+async def settled(connection: Connection, iid: str, campaign_id: str) -> Settled | None:
+    """Return what a campaign's last stop left; None when anything of it runs, is being stopped, has completed or is
+    scheduled, or when the application has no such campaign.
+
+    One statement, so all of it is true at one instant.
+    """
+    row = await connection.fetchrow(
+        """
+        SELECT r.*, s.stopped_at AS schedule_stopped_at
+          FROM campaigns c
+         CROSS JOIN LATERAL (SELECT * FROM runs WHERE campaign_id = c.id ORDER BY id DESC LIMIT 1) r
+          LEFT JOIN schedules s ON s.campaign_id = c.id
+         WHERE c.deleted_at IS NULL AND c.iid = $1 AND c.id = $2 AND r.state = 'stopped' AND s.enabled IS NOT TRUE
+        """,
+        iid,
+        campaign_id,
+    )
+    return None if row is None else Settled(run_of(row), row["stop_report"], row["schedule_stopped_at"])
+
+
 async def read_report(connection: Connection, run_id: int) -> Any:
     """Return the stored report of a stopped run."""
     return await connection.fetchval("SELECT stop_report FROM runs WHERE id = $1", run_id)

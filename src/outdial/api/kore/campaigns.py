@@ -288,9 +288,8 @@ class CampaignRoutes:
         document = await read_json(request)
         if view == "status":
             parse(EmptyBody, document)
-            return JsonReply(
-                found(status_shape(await campaigns.get_campaign(self._parts.database, caller.iid, campaign_id)))
-            )
+            stands = await campaigns.find_status(self._parts.database, caller.iid, campaign_id)
+            return JsonReply(found(status_shape(stands)))
         page = parse(RunContactsBody, document)
         return JsonReply(
             found(

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from outdial.api.auth import INVALID_CREDENTIALS, Caller, authenticate
 from outdial.api.headers import header
 from outdial.api.idempotency import Idempotency
-from outdial.api.query import query_choice
+from outdial.api.query import query_choice, query_values
 from outdial.api.ratelimit import RateLimiter
 from outdial.core.errors import NotBuiltError, UnauthorizedError
 from outdial.core.model import Scope
@@ -56,7 +56,7 @@ class Door:
         token = next(iter(header(request, b"auth")), None)
         caller = await authenticate(self.database, self.secrets, token, Scope.CAMPAIGN_MANAGEMENT)
         applications = {*header(request, b"iid")} | ({application} if application is not None else set())
-        accounts = {*header(request, b"accountid"), *request.query_params.getlist("accountId")}
+        accounts = {*header(request, b"accountid"), *query_values(request, "accountId")}
         accounts |= {account} if account is not None else set()
         if not applications <= {caller.iid} or not accounts <= {caller.account_id}:
             raise UnauthorizedError(INVALID_CREDENTIALS)
@@ -68,7 +68,7 @@ class Door:
 
 def is_stop(request: Request) -> bool:
     """Whether a trigger asks for a stop: people's phones come before our load and our book-keeping."""
-    return set(request.query_params.getlist("trigger")) == {"stop"}
+    return set(query_values(request, "trigger")) == {"stop"}
 
 
 def require_voice(request: Request) -> None:

@@ -8,8 +8,9 @@ from typing import Final
 import msgspec
 
 from outdial.api.kore.wire import timestamp
-from outdial.core.campaign import wire_status
-from outdial.core.model import Campaign, RunContactState
+from outdial.core.campaign import wire_word
+from outdial.core.model import RunContactState
+from outdial.services.campaigns import CampaignStatus
 from outdial.services.runs import RunContactPage, RunContactView, StartedRun
 from outdial.services.stop import StoppedRun, StoppedSchedule
 
@@ -93,9 +94,9 @@ def stopped(stop: StoppedRun | StoppedSchedule) -> StoppedShape:
     )
 
 
-def status_shape(campaign: Campaign) -> StatusShape:
+def status_shape(campaign: CampaignStatus) -> StatusShape:
     """Return what a campaign does now."""
-    return StatusShape(id=campaign.id, status=wire_status(campaign), name=campaign.name)
+    return StatusShape(id=campaign.id, status=wire_word(campaign.standing), name=campaign.name)
 
 
 def run_contacts(page: RunContactPage) -> RunContactsShape:
