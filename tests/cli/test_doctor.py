@@ -8,11 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dialing import with_rules
 from outdial import doctor
 from outdial.core.machine import MachineDetection
 from outdial.core.machine_review import NO_REVIEW, ReviewShares
-from outdial.core.model import OwnRules
 from outdial.store.database import Database
 from outdial.telephony import detection_context, detection_needs
 from outdial.telephony.ari import AriHttp
@@ -146,9 +144,13 @@ async def have_detected(dsn: str, *, review: ReviewShares = NO_REVIEW) -> None:
     """Have the campaigns that are there detect machines."""
     database = await Database.open(dsn, pool_size=2)
     try:
-        rules = with_rules(machine_detection=MachineDetection.DISCONNECT, own=OwnRules(review=review))
         async with database.connection() as connection:
-            await connection.execute("UPDATE campaigns SET rules = $1", rules)
+            await connection.execute(
+                "UPDATE campaigns SET"
+                " rules = jsonb_set(jsonb_set(rules, '{own,review}', $1), '{machine_detection}', $2)",
+                review,
+                MachineDetection.DISCONNECT,
+            )
     finally:
         await database.close()
 

@@ -14,7 +14,8 @@ from dialing import with_rules
 from outdial import rule_data
 from outdial.core.attempt_limits import AttemptLimit, Counted, LimitRule
 from outdial.core.model import Attempt, CallingHours, CallingWindow, Disposition, OwnRules, RetryOrder, RetryRule
-from outdial.core.simulation import Assumptions, Conditions, Endings, People, simulate
+from outdial.core.simulation import Conditions, People, simulate
+from outdial.core.simulation_calls import Assumptions, Endings
 from outdial.core.whereabouts import whereabouts
 from outdial.services.simulations import AHEAD_SECONDS
 from simulation import node
