@@ -170,6 +170,8 @@ async def test_the_table(native, keep, database, run, campaign_id):
     ("status", "where", "query", "words"),
     [
         (400, "", {"state": "some"}, "`state` must be"),
+        (400, "", {"state": ""}, "`state` must be"),
+        (400, "/table", {"end": ""}, "`end` must be an instant with its zone"),
         (400, "", {"after": "x"}, "`after` must be the id of an attempt"),
         (400, "", {"limit": "0"}, "`limit` must be a whole number"),
         (400, "/table", {"begin": "yesterday"}, "`begin` must be an instant with its zone"),

@@ -140,7 +140,8 @@ class MachineReviewRoutes:
         after = query_value(request, "after")
         if after and not _ATTEMPT_ID.fullmatch(after):
             raise BadRequestError("`after` must be the id of an attempt, as `next` of the page before says.")
-        state = query_choice(request, "state", tuple(_REVIEWED)) if query_value(request, "state") else WAITING
+        given = query_value(request, "state") is not None
+        state = query_choice(request, "state", tuple(_REVIEWED)) if given else WAITING
         found = await machine_reviews.list_kept(
             self._database,
             iid=caller.iid,
@@ -186,7 +187,7 @@ class MachineReviewRoutes:
 
 def _instant(request: Request, name: str) -> datetime | None:
     text = query_value(request, name)
-    if not text:
+    if text is None:
         return None
     try:
         at = datetime.fromisoformat(text)
