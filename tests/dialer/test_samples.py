@@ -200,6 +200,22 @@ class TestWhatGoesWrong:
         assert set(await desk.engine.recordings()) == {sample_name(news.id) for news in (kept, dropped)}
         assert desk.kept() == []
 
+    @pytest.mark.parametrize("decided", [True, False], ids=["after the verdict", "before it"])
+    async def test_one_whose_end_was_lost_is_left_for_whoever_looks(self, desk, decided):
+        desk.luck(LUCKY)
+        attempt_id = await desk.placed(GREETS, ReviewShares(people=50, seconds=60.0))
+        name = sample_name(attempt_id)
+        samples = desk.phone.calls._samples
+        await until(lambda: name in samples._open and (samples._open[name].kept is True) is decided)
+        desk.engine.disconnect()
+        desk.engine._sampled(desk.engine._calls[attempt_id])
+        desk.engine.reconnect()
+        await until(lambda: desk.engine.up and (name not in samples._open or samples._open[name].left))
+        await desk.phone.ended(attempt_id)
+        await desk.settled()
+        assert await desk.engine.recordings() == [name]
+        assert desk.kept() == []
+
     async def test_the_end_of_one_that_nobody_here_began_changes_nothing(self, desk):
         desk.luck(UNLUCKY)
         attempt_id = await desk.placed(GREETS, BOTH)

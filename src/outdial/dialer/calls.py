@@ -303,6 +303,7 @@ class Calls:
         match event:
             case EngineUp():
                 self.up_since = clock.boottime()
+                self._samples.reconnected()
                 _log.info("engine_up", engine_id=self._engine.id)
                 self._spawn(self._reconcile())
             case EngineDown(reason=reason):

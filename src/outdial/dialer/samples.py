@@ -54,6 +54,13 @@ class Samples:
             sample.over = True
             self.settle(sample)
 
+    def reconnected(self) -> None:
+        """Events may have been lost: what has ended meanwhile is found by whoever looks for what was left at the
+        engine, once its call is over."""
+        for sample in self._open.values():
+            sample.left = True
+        self._open = {name: sample for name, sample in self._open.items() if sample.kept is None}
+
     async def begin(self, sample: CallSample) -> None:
         """Begin to record, and write down where that fails."""
         self._open[sample.name] = sample
@@ -77,6 +84,8 @@ class Samples:
         elif sample.kept and sample.over:
             self._open.pop(sample.name, None)
             self._spawn(self._fetch(sample))
+        elif sample.kept and sample.left:
+            self._open.pop(sample.name, None)
 
     async def _drop(self, sample: CallSample) -> None:
         try:
@@ -103,6 +112,8 @@ class CallSample:
         self.failure = ""
         self.over = False
         """The recording has ended."""
+        self.left = False
+        """That it has ended may have been told to nobody."""
         self.kept: bool | None = None
         """Whether it is to be kept; None: that is not known yet."""
         self._drawn = drawn
