@@ -23,7 +23,8 @@ from dialing import settings_for, with_rules
 from outdial import rule_data
 from outdial.context import open_context
 from outdial.core.model import CallingHours, CallingWindow
-from outdial.core.simulation import Assumptions, Conditions, People, simulate
+from outdial.core.simulation import Conditions, People, simulate
+from outdial.core.simulation_calls import Assumptions
 from outdial.core.whereabouts import Origin, Whereabouts
 from outdial.services.access import create_application
 from outdial.services.simulations import (

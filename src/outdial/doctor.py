@@ -21,11 +21,14 @@ from outdial.core.errors import EngineUnavailableError, OutdialError, StartupErr
 from outdial.core.model import Trunk
 from outdial.listening import PortTakenError, listen
 from outdial.services import trunks
+from outdial.services.engines import list_engines
+from outdial.store import campaigns as campaigns_store
 from outdial.store import migrations
 from outdial.store.database import server_time, server_version
 from outdial.telephony import sip_options
 from outdial.telephony.ari import AriHttp
 from outdial.telephony.asterisk_control import AsteriskControl
+from outdial.telephony.detection_needs import lacking_without_call
 from outdial.telephony.engine_clock import MAX_OFFSET_SECONDS
 from outdial.telephony.managed import EngineAddress, ManagedAsterisk
 from outdial.telephony.obtain import LEAST_VERSION
@@ -35,6 +38,9 @@ LEAST_FREE_BYTES: Final = 1_000_000_000
 """Below this a database may stop in the middle of a run."""
 
 PROBE_SECONDS: Final = 2.0
+
+MACHINES: Final = "answering machines"
+"""What the check of their detection is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +72,10 @@ async def examine(settings: Settings, tell: Callable[[Finding], None]) -> None:
             tell(Finding("engine", ok=True, detail="simulated (OUTDIAL_ENGINE): no real call is placed"))
             return
         # before the trunks: one may lead to the loopback carrier, which is part of it
-        _tell_all(await _asterisk(settings, stack), tell)
+        found, address = await _asterisk(settings, stack)
+        _tell_all(found, tell)
         if context is not None:
+            _tell_all(await _machines(context, address), tell)
             _tell_all(await _trunks(context), tell)
 
 
@@ -175,21 +183,23 @@ class _Ping(msgspec.Struct):
     timestamp: str
 
 
-async def _asterisk(settings: Settings, stack: AsyncExitStack) -> Sequence[Finding]:
-    """Look at Asterisk; one of our own runs until the stack closes, started if it did not run."""
+async def _asterisk(settings: Settings, stack: AsyncExitStack) -> tuple[Sequence[Finding], EngineAddress | None]:
+    """Look at Asterisk; one of our own runs until the stack closes, started if it did not run. Returns how to reach it
+    too, where it answers."""
     if settings.asterisk_url is not None:
         password = settings.asterisk_password.get_secret_value()
         address = EngineAddress("doctor", settings.asterisk_url, settings.asterisk_user, password)
-        return await _ari(address, f"at {settings.asterisk_url} (OUTDIAL_ASTERISK_URL)", stack)
+        found = await _ari(address, f"at {settings.asterisk_url} (OUTDIAL_ASTERISK_URL)", stack)
+        return found, address if found[0].check == "Asterisk" else None
     managed = ManagedAsterisk(settings)
     stack.push_async_callback(managed.stop)
     try:
         address = await managed.start()
     except OutdialError as error:
-        return [Finding("Asterisk", ok=False, detail=error.message)]
+        return [Finding("Asterisk", ok=False, detail=error.message)], None
     carrier = managed.loopback_trunk_address
     where = f"process {managed.pid} of our own, its loopback carrier at {carrier.host}:{carrier.port}"
-    return await _ari(address, where, stack)
+    return await _ari(address, where, stack), address
 
 
 async def _ari(address: EngineAddress, where: str, stack: AsyncExitStack) -> Sequence[Finding]:
@@ -217,6 +227,45 @@ async def _ari(address: EngineAddress, where: str, stack: AsyncExitStack) -> Seq
         Finding("ARI", ok=True, detail=f"answers in {(received - sent) * 1000:.1f} ms"),
         _clock("Asterisk's", at, sent, received),
     ]
+
+
+async def _machines(context: Context, here: EngineAddress | None) -> Sequence[Finding]:
+    """Look whether each Asterisk that dials can tell machines from people, where a campaign has that done: this one,
+    and those of other nodes."""
+    try:
+        async with context.database.connection() as connection:
+            detecting, keeping = await campaigns_store.detecting(connection)
+        if not detecting:
+            return []
+        addresses = {} if here is None else {here.url: (here.username, here.password)}
+        for engine in await list_engines(context.database):
+            if engine.url is not None and engine.node_names and engine.retired_at is None:
+                addresses.setdefault(engine.url, (engine.username or "", engine.password(context.secrets)))
+    except OutdialError as error:
+        return [Finding(MACHINES, ok=False, detail=error.message)]
+    return [
+        await _detection(url, *credentials, detecting=detecting, keeping=keeping)
+        for url, credentials in addresses.items()
+    ]
+
+
+async def _detection(url: str, username: str, password: str, *, detecting: int, keeping: int) -> Finding:
+    http = AriHttp(url, username, password, timeout_seconds=PROBE_SECONDS)
+    try:
+        missing = await lacking_without_call(http, samples=keeping > 0)
+    except EngineUnavailableError as error:
+        return Finding(MACHINES, ok=False, detail=error.message, remedy="Start that Asterisk, or correct its address.")
+    finally:
+        await http.close()
+    kept = f", {keeping} keep verdicts for review" if keeping else ""
+    return Finding(
+        MACHINES,
+        ok=not missing,
+        detail=f"{missing or f'Asterisk at {url} has what it takes'}; {detecting} campaigns have them detected{kept}",
+        remedy="Load that module, or put the lines of docs/how-to/answering-machines.md into its extensions.conf and "
+        "reload its dialplan. Until then these calls go on as people's, with the verdict `failed`; a verdict that is "
+        "kept for review has no recording.",
+    )
 
 
 async def _trunks(context: Context) -> Sequence[Finding]:

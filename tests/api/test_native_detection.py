@@ -44,6 +44,7 @@ async def test_it_is_shown_with_the_attempt_and_counted(tenant, database, instan
             "greetingSeconds": 2.0,
             "toneSeconds": 20.0,
         },
+        "keptForReview": False,
     }
     counted = await metrics(tenant.http)
     assert {verdict: counted[f'outdial_machine_verdicts{{verdict="{verdict}"}}'] for verdict in MachineVerdict} == {

@@ -40,6 +40,24 @@ async def test_it_tells_what_would_come_of_it(native, path):
     assert await native.done("POST", path, {"startAt": "2027-03-01T14:00:00Z", "answerRate": 1, "lines": 3}) == made
 
 
+async def test_machines(native, tenant, path):
+    given = {"startAt": "2027-03-01T14:00:00Z", "answerRate": 1, "machineRate": 1, "machineSeconds": 3}
+    assert (await native.done("POST", path, given))["machines"] is None
+    campaign_id = await tenant.create_campaign(ever_open(1, name="Detecting", enableMachineDetect=True))
+    made = await native.done("POST", f"/campaigns/{campaign_id}/simulations", given)
+    assert made["machines"] == {
+        "mode": "detect",
+        "rate": {"value": 1, "source": "given"},
+        "seconds": {"value": 3, "source": "given"},
+        "messageLeft": False,
+        "verdictsLookedAtCount": 0,
+    }
+    assert list(made["dispositions"]) == ["answered_machine"]
+    assert made["shares"]["answered_human"]["value"] == 0
+    for wrong in ({"machineRate": 2}, {"machineSeconds": -1}):
+        await native.refused(412, "POST", path, wrong)
+
+
 async def test_bad_bodies(native, path):
     for body in (
         {"answerRate": 2},

@@ -15,7 +15,7 @@ from outdial.api.app import create_app
 from outdial.core.model import Scope
 from outdial.services import clients
 from support.native import Native
-from support.recordings import recorded
+from support.recordings import kept
 from support.wire import FLOW, Tenant, agentless, ever_open
 
 BOOKKEEPING = {"request_counts", "idempotency_keys", "used_tokens", "alembic_version"}
@@ -113,7 +113,7 @@ async def ids(tenant, other, sibling, database, parts) -> dict[str, str]:
     async with database.connection() as connection:
         list_id = await connection.fetchval("SELECT id FROM contact_lists WHERE iid = $1", tenant.iid)
         contact = await connection.fetchval("SELECT phone FROM run_contacts ORDER BY contact_id LIMIT 1")
-    attempt_id, recording_id = await recorded(
+    attempt_id, recording_id = await kept(
         database, parts.settings.data_dir, instance_id=started.json()["campaignInstanceId"]
     )
     return {

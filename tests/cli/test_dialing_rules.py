@@ -12,6 +12,14 @@ def test_timings_of_machines(outdial, campaign):
     assert "decision=8, no-speech=3.5, speech=2.5," in outdial("dialing-rules", "show", campaign).stdout
 
 
+def test_shares_of_verdicts_that_are_kept(outdial, campaign):
+    assert "no verdict" in outdial("dialing-rules", "show", campaign).stdout
+    made = outdial("dialing-rules", "set", campaign, "--review", "machines=10", "--review", "people=0.5", "--json").json
+    assert made["review"] == {"machines": 10, "people": 0.5, "seconds": 10}
+    shown = outdial("dialing-rules", "show", campaign).stdout
+    assert "10 % of machines, 0.5 % of people, 10 s of each call recorded" in shown
+
+
 def test_set_and_show(outdial, campaign):
     assert "as the campaign says" in outdial("dialing-rules", "show", campaign).stdout
     line = ("--retry", "busy:2:300", "--retry", "no_answer::next-window", "--order", "when_due", "--breaker", "20:0.5")
@@ -42,6 +50,10 @@ def test_set_and_show(outdial, campaign):
         ("--timing", "words=2.5", "--timing must be like"),
         ("--timing", "tone=500", "detection.toneSeconds"),
         ("--timing", "decision=2", "must be less than"),
+        ("--review", "machines", "--review must be like"),
+        ("--review", "beeps=5", "--review must be like"),
+        ("--review", "people=150", "review.people"),
+        ("--review", "seconds=0", "review.seconds"),
     ],
 )
 def test_what_is_none(outdial, campaign, option, value, word):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from outdial import doctor
+from outdial.core.machine import MachineDetection
+from outdial.core.machine_review import NO_REVIEW, ReviewShares
+from outdial.store.database import Database
+from outdial.telephony import detection_context, detection_needs
+from outdial.telephony.ari import AriHttp
 from support.asterisk import module_asterisk as asterisk  # noqa: F401 - a fixture
 from support.commands import Outcome, invoke
 from support.programs import free_port, processes_of
@@ -128,3 +134,90 @@ def test_clocks_may_differ_by_half_a_second(seconds, ok):
     assert finding.ok is ok
     assert f"{seconds * 1000:+.0f} ms" in finding.detail
     assert "NTP" in finding.remedy
+
+
+def checks(done: Outcome, name: str = doctor.MACHINES) -> list[dict[str, str]]:
+    return [each for each in done.json if each["check"] == name]
+
+
+async def have_detected(dsn: str, *, review: ReviewShares = NO_REVIEW) -> None:
+    """Have the campaigns that are there detect machines."""
+    database = await Database.open(dsn, pool_size=2)
+    try:
+        async with database.connection() as connection:
+            await connection.execute(
+                "UPDATE campaigns SET"
+                " rules = jsonb_set(jsonb_set(rules, '{own,review}', $1), '{machine_detection}', $2)",
+                review,
+                MachineDetection.DISCONNECT,
+            )
+    finally:
+        await database.close()
+
+
+class TestMachines:
+    """Whether those that dial can tell machines from people."""
+
+    @pytest.fixture(autouse=True)
+    def _elsewhere(self, asterisk, monkeypatch):  # noqa: F811
+        """An Asterisk as one of the user's own."""
+        monkeypatch.setenv("OUTDIAL_ASTERISK_URL", asterisk.address.url)
+        monkeypatch.setenv("OUTDIAL_ASTERISK_PASSWORD", asterisk.address.password)
+
+    def test_nobody_asks_where_no_campaign_has_them_detected(self, outdial, campaign):
+        assert checks(outdial("doctor", "--json")) == []
+
+    def test_what_is_there_is_said_and_nothing_is_left_of_the_question(self, outdial, campaign, dsn, asterisk):  # noqa: F811
+        asyncio.run(have_detected(dsn, review=ReviewShares(machines=5)))
+        (found,) = checks(outdial("doctor", "--json"))
+        assert found["ok"], found
+        assert found["detail"] == (
+            f"Asterisk at {asterisk.address.url} has what it takes; 1 campaigns have them detected, "
+            "1 keep verdicts for review"
+        )
+        assert asyncio.run(channels(asterisk)) == []
+
+    def test_a_dialplan_that_is_not_there_is_named(self, outdial, campaign, dsn, monkeypatch):
+        asyncio.run(have_detected(dsn))
+        monkeypatch.setattr(detection_context, "CONTEXT", "nowhere")
+        said = wrong(outdial("doctor", "--json"))[doctor.MACHINES]
+        assert "no extension who in the dialplan context nowhere" in said
+        assert "docs/how-to/answering-machines.md" in said
+
+    def test_so_is_a_module(self, outdial, campaign, dsn, monkeypatch):
+        asyncio.run(have_detected(dsn, review=ReviewShares(people=1)))
+        monkeypatch.setattr(detection_needs, "SAMPLE_MODULES", ("res_nothing.so",))
+        assert "has not loaded res_nothing.so" in wrong(outdial("doctor", "--json"))[doctor.MACHINES]
+        # which only a recording needs
+        asyncio.run(have_detected(dsn))
+        assert checks(outdial("doctor", "--json"))[0]["ok"]
+
+    def test_an_asterisk_of_another_node_is_asked_too(self, outdial, campaign, dsn):
+        async def register(url: str) -> None:
+            database = await Database.open(dsn, pool_size=2)
+            try:
+                async with database.connection() as connection:
+                    await connection.execute(
+                        "INSERT INTO engines (id, kind, url, username) VALUES ('e2', 'asterisk', $1, 'outdial')", url
+                    )
+                    await connection.execute(
+                        "INSERT INTO nodes (id, name, host, pid, engine_id, stasis_app, lease_until)"
+                        " VALUES ('n2', 'n2', 'elsewhere', 1, 'e2', 'app', clock_timestamp() + interval '1 hour')"
+                    )
+            finally:
+                await database.close()
+
+        url = f"http://127.0.0.1:{free_port()}"
+        asyncio.run(register(url))
+        asyncio.run(have_detected(dsn))
+        here, there = checks(outdial("doctor", "--json"))
+        assert (here["ok"], there["ok"]) == (True, False)
+        assert url in there["detail"]
+
+
+async def channels(engine) -> list[object]:
+    http = AriHttp(engine.address.url, engine.address.username, engine.address.password, timeout_seconds=10)
+    try:
+        return (await http.request("GET", "channels")).decode(list[object])
+    finally:
+        await http.close()

@@ -47,6 +47,7 @@ def test_the_commands_are_these():
         *("campaign list", "campaign show", "campaign start", "campaign pause", "campaign resume", "campaign stop"),
         *("simulate", "schedule enable", "schedule disable", "schedule show"),
         *("recording list", "recording get", "recording remove"),
+        *("machines list", "machines sample", "machines review", "machines table"),
         *("person erase", "person erasures", "retention show", "retention set"),
         *("courtesy set", "courtesy show", "courtesy remove", "dialing-rules show", "dialing-rules set"),
         *("webhook create", "webhook list", "webhook change", "webhook remove", "webhook rotate", "webhook test"),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from cli.test_doctor import have_detected
+
 
 def test_it_tells_when_the_campaign_ends_and_what_of(outdial, campaign):
     words = ("simulate", campaign, "--start", "2027-03-01T09:00", "--answer-rate", "1", "--talk-seconds", "30")
@@ -15,6 +19,25 @@ def test_it_tells_when_the_campaign_ends_and_what_of(outdial, campaign):
     shown = outdial(*words).stdout
     for sentence in ("2027-03-01 09:00", "reached", "lines at once", "given"):
         assert sentence in shown
+
+
+def test_machines_are_told_where_the_campaign_has_them_detected(outdial, campaign, dsn):
+    words = ("simulate", campaign, "--start", "2027-03-01T09:00", "--answer-rate", "1", "--machine-rate", "1")
+    assert outdial(*words, "--json").json["machines"] is None
+    assert "machine" not in outdial(*words).stdout, "they hear what people hear"
+    asyncio.run(have_detected(dsn))
+    told = outdial(*words, "--machine-seconds", "3", "--json").json
+    assert told["machines"] | {"verdictsLookedAt": 0} == {
+        "mode": "disconnect",
+        "rate": {"value": 1.0, "source": "given"},
+        "seconds": {"value": 3.0, "source": "given"},
+        "messageLeft": False,
+        "verdictsLookedAt": 0,
+    }
+    assert set(told["outcome"]["dispositions"]) == {"answered_machine"}
+    shown = outdial(*words).stdout
+    assert "calls, hung up on" in shown
+    assert "100.0% (given)" in shown
 
 
 def test_who_is_not_called_is_told_why(outdial, campaign):

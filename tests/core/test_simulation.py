@@ -27,7 +27,8 @@ from outdial.core.model import (
     RetryOrder,
     RetryRule,
 )
-from outdial.core.simulation import Assumptions, Conditions, Endings, People, draw, simulate
+from outdial.core.simulation import Conditions, People, simulate
+from outdial.core.simulation_calls import Assumptions, Endings, MachineCalls, draw
 from outdial.core.steps import Steps
 from outdial.core.whereabouts import Origin, Whereabouts
 
@@ -74,7 +75,8 @@ def whole(outcome) -> None:
     assert settled == outcome.contacts == sum(outcome.attempts.values())
     assert outcome.calls == sum(count * many for count, many in outcome.attempts.items())
     assert outcome.calls == sum(hour.calls for hour in outcome.hours.values())
-    assert outcome.dispositions.get(D.ANSWERED_HUMAN, 0) == sum(hour.answered for hour in outcome.hours.values())
+    answered = sum(outcome.dispositions.get(way, 0) for way in (D.ANSWERED_HUMAN, D.ANSWERED_MACHINE))
+    assert answered == sum(hour.answered for hour in outcome.hours.values())
     assert outcome.finished == (outcome.left_count == 0)
 
 
@@ -84,6 +86,70 @@ def test_one_line_places_one_call_after_the_other():
     assert found.done == {DoneReason.ATTEMPTS_USED: 3}
     assert (found.lines, found.calls) == (1, 3)
     whole(found)
+
+
+def answered_by_machines(seconds: float, *, message_left: bool) -> Assumptions:
+    return replace(certain(D.ANSWERED_MACHINE), machines=MachineCalls(seconds, message_left))
+
+
+def test_a_machine_that_is_hung_up_on_frees_its_line_early_and_is_tried_again():
+    found = simulate(
+        people((PARIS, 1)),
+        conditions(lines=1, max_attempts=3, retry_seconds=600),
+        answered_by_machines(4.0, message_left=False),
+    )
+    assert found.dispositions == {D.ANSWERED_MACHINE: 3}
+    assert found.done == {DoneReason.ATTEMPTS_USED: 1}
+    # ringing and the verdict, each time
+    assert found.last_call_at == BEGIN + timedelta(seconds=3 * (8 + 4) + 2 * 600)
+    whole(found)
+
+
+def test_by_a_rule_of_its_own_where_there_is_one():
+    rule = RetryRule(D.ANSWERED_MACHINE, most=1, seconds=7200)
+    found = simulate(
+        people((PARIS, 1)),
+        conditions(max_attempts=5, own=OwnRules(retry_rules=(rule,))),
+        answered_by_machines(4.0, message_left=False),
+    )
+    assert found.attempts == {2: 1}
+    assert found.last_call_at == BEGIN + timedelta(seconds=2 * (8 + 4) + 7200)
+
+
+def test_one_that_hears_its_message_takes_its_time_and_is_done():
+    found = simulate(
+        people((PARIS, 2)), conditions(lines=1, max_attempts=5), answered_by_machines(30.0, message_left=True)
+    )
+    assert found.done == {DoneReason.REACHED: 2}
+    assert found.last_call_at == BEGIN + timedelta(seconds=2 * (8 + 30))
+    whole(found)
+
+
+def test_of_machines_something_must_be_supposed():
+    with pytest.raises(ValueError, match="machines answer"):
+        Endings(certain(D.ANSWERED_MACHINE), ring_seconds=30, seed=1)
+
+
+def test_machines_change_nothing_for_calls_that_nobody_answers():
+    """The same try of the same contact ends alike."""
+    split = {
+        D.ANSWERED_HUMAN: 0.2,
+        D.ANSWERED_MACHINE: 0.1,
+        **{way: one for way, one in SHARES.items() if way != D.ANSWERED_HUMAN},
+    }
+    without = Endings(USUAL, ring_seconds=30, seed=7)
+    beside = Endings(
+        replace(USUAL, shares=split, machines=MachineCalls(4.0, message_left=False)), ring_seconds=30, seed=7
+    )
+    seen = set()
+    for contact in range(300):
+        before, after = without.of(contact, 1), beside.of(contact, 1)
+        seen.add(after[0])
+        if after[0] is D.ANSWERED_MACHINE:
+            assert (before[0], after[1]) == (D.ANSWERED_HUMAN, 12.0)
+        else:
+            assert after == before
+    assert D.ANSWERED_MACHINE in seen
 
 
 def test_the_rate_spaces_calls():

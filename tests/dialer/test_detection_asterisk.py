@@ -6,21 +6,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
+import wave
 from array import array
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from dialer.test_run import fetch, is_over, press_stop, start
 from dialing import Stage, dialing, set_stage, with_rules
+from outdial.core import recording
 from outdial.core.ids import stasis_app
 from outdial.core.machine import DetectionTimings, MachineDetection, MachineVerdict
+from outdial.core.machine_review import NO_REVIEW, ReviewShares
 from outdial.core.model import ConnectedCalls, OwnRules, RingingCalls, RunState
-from outdial.services import flows
+from outdial.dialer import samples
+from outdial.dialer.recordings import Recordings
+from outdial.services import flows, recordings
 from outdial.services.engines import Engines
 from outdial.services.stop import StopOptions
 from outdial.telephony import detection_context
+from outdial.telephony.ari import ChannelInfo
 from outdial.telephony.asterisk import AsteriskEngine
 from sounds import tone, wav
 from support.asterisk import connected_engine
@@ -69,6 +76,8 @@ class Line:
     engines: Engines
     engine: AsteriskEngine
     node: contextlib.AsyncExitStack
+    folder: Path
+    """The node's data."""
 
     async def flow(self, *, drops: bool = True) -> None:
         """Have people hear one tone, and machines another, if anything."""
@@ -86,8 +95,8 @@ class Line:
         async with self.stage.database.connection() as connection:
             await connection.execute("UPDATE campaigns SET flow_id = $1", found.id)
 
-    async def mode(self, mode: MachineDetection, **timings: float) -> None:
-        own = OwnRules(detection=DetectionTimings(greeting_seconds=1.0, **timings))
+    async def mode(self, mode: MachineDetection, review: ReviewShares = NO_REVIEW, **timings: float) -> None:
+        own = OwnRules(detection=DetectionTimings(greeting_seconds=1.0, **timings), review=review)
         async with self.stage.database.connection() as connection:
             await connection.execute(
                 "UPDATE campaigns SET rules = $1", with_rules(max_attempts=1, machine_detection=mode, own=own)
@@ -140,7 +149,7 @@ async def line(database, secret_box, asterisk, tmp_path) -> AsyncIterator[Line]:
                 stage, engine, tmp_path, engines=engines, address=asterisk.address, ttl_seconds=TTL, node_id=node_id
             )
         )
-        yield Line(stage, peer, phone, engines, engine, node)
+        yield Line(stage, peer, phone, engines, engine, node, tmp_path)
 
 
 @contextlib.asynccontextmanager
@@ -174,7 +183,7 @@ class TestModes:
         (history,) = await fetch(
             line.stage, "SELECT detail FROM history WHERE action = 'attempt' AND to_state = 'ended'"
         )
-        assert history["detail"]["detection"] == row["detection"]
+        assert history["detail"]["detection"] | {"sample": None} == row["detection"]
 
     @pytest.mark.parametrize(("mode", "drops"), [(MachineDetection.DETECT, False), (MachineDetection.DISCONNECT, True)])
     async def test_a_machine_is_hung_up_on_without_a_word(self, line, mode, drops):
@@ -213,6 +222,116 @@ class TestModes:
         row = await line.ended()
         assert (row["disposition"], row["detection"]["verdict"]) == ("answered_human", MachineVerdict.FAILED)
         assert "no extension who in the dialplan context nowhere" in row["detection"]["cause"]
+
+
+async def channels(line: Line) -> list[str]:
+    """Names of all that the engine has."""
+    reply = await line.engine._http.request("GET", "channels")
+    return [channel.name for channel in reply.decode(list[ChannelInfo])]
+
+
+class TestReviews:
+    @pytest.fixture(autouse=True)
+    def _patience(self, monkeypatch):
+        """A busy machine is no engine that cannot record."""
+        monkeypatch.setattr(samples, "PATIENCE_SECONDS", 10.0)
+
+    async def sample(self, line: Line) -> array:
+        """Wait until what was kept for review is known to the database; return what is heard in it."""
+
+        async def listed() -> bool:
+            return bool(await fetch(line.stage, "SELECT 1 FROM recordings"))
+
+        await until(listed, seconds=60)
+        (row,) = await fetch(line.stage, "SELECT * FROM recordings")
+        assert row["step"] == recording.SAMPLE_STEP
+        with wave.open(str(line.folder / recordings.FOLDER / row["file"])) as file:
+            return array("h", file.readframes(file.getnframes()))
+
+    async def test_of_a_machine_that_is_hung_up_on_at_once_there_is_what_the_detector_heard(self, line):
+        await line.flow()
+        await line.mode(MachineDetection.DISCONNECT, ReviewShares(machines=100))
+        await start(line.stage)
+        await line.answered()
+        async with speaking(line, machine()):
+            row = await line.ended()
+        assert (row["disposition"], row["detection"]["verdict"]) == ("answered_machine", MachineVerdict.MACHINE)
+        assert row["detection"]["sample"] == {"failure": ""}
+        heard = await self.sample(line)
+        # the speech by which it was told from a person
+        spoken = sum(amplitude(heard[at : at + 800], VOICE) > 1000 for at in range(0, len(heard), 800))
+        assert spoken * 0.1 >= DetectionTimings().speech_seconds - 0.2
+        assert await channels(line) == []
+        assert await line.engine.recordings() == []
+
+    async def test_of_a_person_there_are_the_first_seconds_only(self, line):
+        await line.flow()
+        await line.mode(MachineDetection.DETECT, ReviewShares(people=100, seconds=2.0))
+        await start(line.stage)
+        await line.answered()
+        async with speaking(line, person()):
+            await line.phone.hears(HELLO, seconds=60)
+            row = await line.ended()
+        assert (row["disposition"], row["detection"]["verdict"]) == ("answered_human", MachineVerdict.HUMAN)
+        heard = await self.sample(line)
+        assert any(amplitude(heard[at : at + 800], VOICE) > 1000 for at in range(0, len(heard), 800))
+        assert len(heard) < 3.5 * RATE
+        assert await channels(line) == []
+
+    async def test_what_is_not_kept_leaves_nothing(self, line):
+        await line.flow()
+        await line.mode(MachineDetection.DETECT, ReviewShares(machines=100))
+        await start(line.stage)
+        await line.answered()
+        async with speaking(line, person()):
+            row = await line.ended()
+        assert (row["detection"]["verdict"], row["detection"]["sample"]) == (MachineVerdict.HUMAN, None)
+        assert (await channels(line), await line.engine.recordings()) == ([], [])
+        assert await fetch(line.stage, "SELECT 1 FROM recordings") == []
+
+    async def test_a_stop_ends_it_with_the_call_and_counts_no_call_more(self, line):
+        await line.flow()
+        await line.mode(MachineDetection.DETECT, ReviewShares(100, 100), decision_seconds=20.0, no_speech_seconds=15.0)
+        await start(line.stage)
+        await listened_to(line)
+        assert any(name.startswith("Snoop/") for name in await channels(line))
+        report = await press_stop(line.stage, line.engines, options=StopOptions(connected=ConnectedCalls.HANG_UP))
+        assert report.run.state is RunState.STOPPED
+        row = await line.ended()
+        assert (row["disposition"], row["detection"]) == ("abandoned", None)
+
+        async def nothing() -> bool:
+            return await channels(line) == [] and await line.engine.recordings() == []
+
+        # without a verdict there is nothing to review
+        await until(nothing, seconds=20)
+        assert len(line.peer.of_number(PERSON)) == 1, "calls were placed"
+
+    async def test_a_node_that_dies_leaves_no_channel_and_no_recording(self, line, asterisk, tmp_path):  # noqa: F811
+        await line.flow()
+        await line.mode(MachineDetection.DETECT, ReviewShares(100, 100), decision_seconds=20.0, no_speech_seconds=15.0)
+        await start(line.stage)
+        attempt_id = await listened_to(line)
+        await line.engine.close()
+        control = await line.engines.control(line.engine.id)
+        assert await control.hang_up(attempt_id) is True
+
+        async def gone() -> bool:
+            reply = await control._request("GET", "channels")
+            return reply.decode(list[ChannelInfo]) == []
+
+        await until(gone, seconds=20)
+        async with line.stage.database.connection() as connection:
+            await connection.execute(
+                "UPDATE attempts SET state = 'ended', disposition = 'abandoned',"
+                " ended_at = clock_timestamp() - interval '1 minute'"
+            )
+        survivor_id = uuid.uuid4().hex
+        async with connected_engine(asterisk, stasis_app(survivor_id)) as survivor:
+            assert await survivor.recordings() == [recording.sample_name(attempt_id)]
+            await Recordings(line.stage.database, survivor, tmp_path / "other").fetch_left()
+            assert await survivor.recordings() == []
+            assert not (tmp_path / "other").exists()
 
 
 async def listened_to(line: Line) -> str:

@@ -11,7 +11,7 @@ import pytest
 from dialer.test_node import register
 from dialer.test_run import start
 from dialing import phones, set_stage
-from outdial.core.machine import Detection, DetectionTimings, MachineVerdict
+from outdial.core.machine import Detection, DetectionTimings, MachineVerdict, Sample
 from outdial.core.model import AttemptState, Disposition, DoneReason, RunContactState
 from outdial.services import exports
 from outdial.store import attempts, metrics, reserve
@@ -72,6 +72,21 @@ def ended(news: AttemptNews, detection: Detection | None) -> AttemptNews:
     )
 
 
+def document(found: Detection) -> dict:
+    """As history has it: what there is none of is left out."""
+    return {name: value for name, value in asdict(found).items() if value is not None}
+
+
+async def test_that_it_is_kept_for_review_is_told_with_it(stage, run, answered):
+    kept = replace(FOUND, sample=Sample("no snoop here"))
+    await book(stage, replace(answered, detection=kept))
+    assert await found(stage, run) == kept
+    await book(stage, ended(answered, kept))
+    (*_, (_, detail)) = await told(stage)
+    assert detail == document(kept)
+    assert detail["sample"] == {"failure": "no snoop here"}
+
+
 async def told(stage) -> list[tuple[str, dict | None]]:
     async with stage.database.connection() as connection:
         rows = await connection.fetch(
@@ -88,7 +103,7 @@ async def test_a_verdict_is_written_once_and_moves_no_state(stage, run, answered
     assert not await book(stage, replace(answered, detection=other)), "the first one counts"
     assert await found(stage, run) == FOUND
     assert await book(stage, ended(answered, FOUND))
-    assert await told(stage) == [("reserved", None), ("answered", None), ("ended", asdict(FOUND))]
+    assert await told(stage) == [("reserved", None), ("answered", None), ("ended", document(FOUND))]
 
 
 async def test_a_verdict_that_comes_with_the_end_is_written_too(stage, run, answered):

@@ -17,6 +17,7 @@ from dialing import dialing, set_stage, with_rules
 from flows import steps
 from outdial.core import recording as core
 from outdial.core.errors import EngineUnavailableError
+from outdial.core.machine import MachineVerdict, Sample
 from outdial.core.model import Disposition
 from outdial.dialer import flow_player
 from outdial.dialer import recordings as module
@@ -24,7 +25,7 @@ from outdial.dialer.recordings import Recordings
 from outdial.services import flows
 from outdial.services import recordings as service
 from sounds import tone, wav
-from support.recordings import SAID, ended_attempt
+from support.recordings import SAID, ended_attempt, found
 from support.rtp import amplitude, handset
 from waiting import until
 
@@ -199,6 +200,21 @@ class TestListing:
         await asyncio.gather(task, return_exceptions=True)
         assert {row["attempt_id"] for row in await _rows(run)} == {on_disk, at_engine}
         assert sorted(await engine.recordings()) == sorted([core.name_of(fresh, 2, "voice"), "somebody-elses"])
+
+    async def test_of_samples_those_only_that_are_kept_for_review(self, run, engine, tmp_path):
+        """A verdict says whether; nobody hears the others."""
+        started = await start(run)
+        wanted, dropped, undecided = [
+            await ended_attempt(run.database, started.instance_id, ago="1 minute") for _ in range(3)
+        ]
+        await found(run.database, wanted, MachineVerdict.HUMAN, Sample())
+        await found(run.database, dropped, MachineVerdict.HUMAN)
+        for attempt_id in (wanted, dropped, undecided):
+            engine._recordings[core.sample_name(attempt_id)] = 1.0
+        recordings = Recordings(run.database, engine, tmp_path)
+        await recordings.fetch_left()
+        assert list(service.left(tmp_path / service.FOLDER)) == [core.sample_name(wanted)]
+        assert await engine.recordings() == []
 
     async def test_it_waits_for_the_database(self, run, engine, tmp_path, monkeypatch):
         started = await start(run)

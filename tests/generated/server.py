@@ -23,7 +23,7 @@ from outdial.services.access import Credentials
 from outdial.services.engines import Engines
 from outdial.store.database import Database
 from sounds import wav
-from support.recordings import recorded
+from support.recordings import kept
 from support.wire import furnish
 from waiting import until
 
@@ -38,7 +38,7 @@ class Server:
     url: str
     owner: Credentials
     record: Callable[[str], tuple[str, str]]
-    """Have an attempt of a run, by its id, with a recording; return the ids of both."""
+    """Have an attempt of a run, by its id, with a recording, kept for a review; return the ids of both."""
 
 
 @contextlib.contextmanager
@@ -95,7 +95,7 @@ async def _serve(dsn: str, folder: Path, begun: Future[Server], done: threading.
 
             def record(instance_id: str) -> tuple[str, str]:
                 # short: what is generated is also printed
-                made = recorded(database, folder, instance_id=instance_id, audio=wav(bytes(320), rate=8000))
+                made = kept(database, folder, instance_id=instance_id, audio=wav(bytes(320), rate=8000))
                 return asyncio.run_coroutine_threadsafe(made, loop).result(timeout=30)
 
             begun.set_result(Server(f"http://127.0.0.1:{port}", owner, record))

@@ -36,6 +36,7 @@ NO_NUMBER = {
     },
     "who did something: a client, a command's user, a node": {
         *("created_by", "updated_by", "changed_by", "requested_by", "declared_by", "lifted_by", "retired_by"),
+        "machine_reviews.reviewed_by",
         "run_contacts.asked_by",
     },
     "what an engine or a machine is called, and what outdial counts and hashes": {
@@ -46,7 +47,7 @@ NO_NUMBER = {
         *("watchdog_alarms.permit", "watchdog_alarms.source", "watchdog_alarms.destination", "watchdog_alarms.fence"),
         *("runs.stop_report", "wide_stops.number_report", "erasures.counts", "erasures.connected"),
         *("webhook_deliveries.event", "webhook_lanes.lease", "idempotency_keys.claim", "imports.runner"),
-        "attempts.detection",
+        *("attempts.detection", "machine_reviews.actual"),
         *("schedule_occurrences.outcome", "transfers.outcome", "run_contacts.done_reason"),
         *("run_contacts.last_disposition", "attempt_limits.counts", "signing_keys.public_key"),
         *("idempotency_keys.fingerprint", "alembic_version.version_num", "contact_lists.source"),

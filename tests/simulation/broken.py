@@ -40,6 +40,10 @@ def _at_once(disposition: Disposition, **named: Any) -> Any:
     return TryAgain(0.0) if isinstance(decided, TryAgain) else decided
 
 
+def _message_counts_for_nothing(disposition: Disposition, **named: Any) -> Any:
+    return after_attempt(disposition, **{**named, "message_left": False})
+
+
 def _one_more_screened(candidate: Any, policy: Any, moment: Any) -> Any:
     rules = replace(policy.rules, max_attempts=policy.rules.max_attempts + 1)
     return screening.contact_attempts(candidate, replace(policy, rules=rules), moment)
@@ -85,6 +89,7 @@ def _guards() -> Mapping[str, list[Any]]:
         "limit": _replaced((screening, "standing", _standing), (referee, "limit_standing", _standing)),
         "changes_of_clocks": _replaced((calling_hours, "_stretches", _one_stretch)),
         "unknown_is_final": _replaced((retry, "_FINAL", without_unknown)),
+        "message_is_final": _replaced((outcomes, "after_attempt", _message_counts_for_nothing)),
         "attempts": _replaced((outcomes, "after_attempt", _one_more), (screening, "CHECKS", checks)),
         "retry_period": _replaced((outcomes, "after_attempt", _at_once)),
         "caps": _replaced(

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from outdial.core.model import Attempt
 from simulation.desk import Desk
-from simulation.engine import TRAVEL, Ending, Engine, Invite, by_luck
+from simulation.engine import MACHINE, MESSAGE_SECONDS, TRAVEL, Ending, Engine, Invite, by_luck
 from simulation.node import Node
 from simulation.plan import Act, Plan
 from simulation.promises import Promises
@@ -81,6 +81,15 @@ class Day:
 
     def _left(self, invite: Invite) -> None:
         self.promises.left(invite)
+
+    def is_machine(self, attempt: Attempt) -> bool:
+        """Whether the one who answers is found to be a machine."""
+        return luck(self.plan.seed, "machine", attempt.run_id, attempt.contact_id, attempt.number) < MACHINE
+
+    def message_seconds(self, attempt: Attempt) -> float:
+        """Return how long a machine's message takes."""
+        del attempt
+        return MESSAGE_SECONDS
 
     def _talk_seconds(self, attempt: Attempt) -> float:
         return self.plan.campaigns[int(attempt.campaign_id)].talk_seconds

@@ -25,6 +25,10 @@ ENDINGS = (
 )
 OPT_OUT = 0.15
 CALL_BACK = 0.15
+MACHINE = 0.4
+"""Of those who answer, where that is found out."""
+MESSAGE_SECONDS = 12.0
+"""How long the message for machines is."""
 TRAVEL = 0.02
 """Seconds a request or an event takes at most."""
 
@@ -92,6 +96,8 @@ class Engine:
     """Run, epoch, node, key → when it expires."""
     calls: dict[str, Call] = field(default_factory=dict)
     records: dict[str, CallRecord] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
+    """Attempts of which a machine has heard a message, or some of it."""
     buffer: list[Callable[[], None]] = field(default_factory=list)
     """Requests that have come while it was away: it works them off when it is back, as a process that was frozen."""
 
@@ -169,6 +175,11 @@ class Engine:
         if call is not None:
             call.cause, call.sip_code = 16, None
             self._end(call)
+
+    def tell(self, attempt_id: str) -> None:
+        """Begin to play a machine its message, if the call is there."""
+        if attempt_id in self.calls:
+            self.told.add(attempt_id)
 
     def die(self, seconds: float) -> None:
         """Be killed and started again: permits and calls are forgotten, what was written down stays."""

@@ -11,12 +11,23 @@ from typing import TYPE_CHECKING
 
 from outdial import rule_data
 from outdial.core import breaker, closing
+from outdial.core.flow_document import read_flow
+from outdial.core.machine import (
+    USUAL_TIMINGS,
+    AfterVerdict,
+    Detection,
+    MachineDetection,
+    MachineVerdict,
+    after_verdict,
+)
 from outdial.core.model import Attempt, AttemptState, Run, RunState, Trunk
 from outdial.core.pacing import LATE_SECONDS, caps, room
 from outdial.core.permit import Gate, gate_until, may_dial, silent_after
 from outdial.core.screening import Candidate, run_may_dial
 from outdial.dialer import outcomes
+from outdial.dialer.adoption import may_have_heard
 from outdial.dialer.claim import LARGEST_CLAIM, LARGEST_SCREENING, make_plan
+from outdial.dialer.flow_player import PlayableFlow
 from outdial.dialer.lease import RENEWALS_PER_TTL
 from outdial.dialer.outcomes import NORMAL_CLEARING, Known
 from outdial.store.attempts import AttemptNews
@@ -30,6 +41,12 @@ if TYPE_CHECKING:
 
 FOREIGN_GRACE = 3.0
 """Times to live, as in ``dialer.adoption``."""
+
+LISTENS = 4.0
+"""Seconds until it is known who has answered."""
+
+GREETING = 6.0
+"""And until a machine's greeting and beep are over."""
 
 
 class Worker:
@@ -353,6 +370,37 @@ class Node:
             self.day.timeline.after(0.0, lambda: self._ended(call), self.process)
 
     def _talk(self, call: Call) -> Iterator[float]:
+        follows = AfterVerdict.PLAY
+        if self.calls[call.attempt.id].rules.machine_detection is not MachineDetection.NO:
+            yield LISTENS
+            if call.over or call.attempt.id not in self.calls:
+                return
+            follows = self._found(call.attempt)
+        if follows is AfterVerdict.PLAY:
+            yield from self._converse(call)
+            return
+        if follows is AfterVerdict.AWAIT_BEEP:
+            yield GREETING
+            if call.over or call.attempt.id not in self.calls:
+                return
+            self.calls[call.attempt.id] = replace(self.calls[call.attempt.id], message_left=True)
+            self.request(lambda: self.engine.tell(call.attempt.id))
+            yield self.day.message_seconds(call.attempt)
+        self.request(lambda: self.engine.hang_up(call.attempt.id))
+
+    def _found(self, attempt: Attempt) -> AfterVerdict:
+        """Write down who has answered, as ``dialer.calls`` does; return what follows."""
+        verdict = MachineVerdict.MACHINE if self.day.is_machine(attempt) else MachineVerdict.HUMAN
+        known = replace(self.calls[attempt.id], detection=Detection(verdict, "", LISTENS, USUAL_TIMINGS))
+        start = self.day.plan.campaigns[int(attempt.campaign_id)].machine_start
+        follows = after_verdict(known.rules.machine_detection, verdict, has_machine_start=start)
+        if follows is AfterVerdict.HANG_UP:
+            known = replace(known, unheard=outcomes.HUNG_UP_ON)
+        self.calls[attempt.id] = known
+        self.book(outcomes.progress(known))
+        return follows
+
+    def _converse(self, call: Call) -> Iterator[float]:
         talk = self.engine.talk_seconds(call.attempt)
         key = (self.day.plan.seed, call.attempt.run_id, call.attempt.contact_id, call.attempt.number)
         yield talk / 2
@@ -438,7 +486,9 @@ class Node:
                 attempt.dialed_at,
                 ringing_at=attempt.ringing_at,
                 answered_at=attempt.answered_at,
+                detection=attempt.detection,
             )
+            known = may_have_heard(known, self._flow_of(attempt))
             call = engine.calls.get(attempt.id)
             if call is None:
                 gone = self._never_placed(attempt)
@@ -451,9 +501,16 @@ class Node:
             if call.answered and own:
                 if known.answered_at is None:
                     self.calls[attempt.id] = outcomes.answered(self.calls[attempt.id], at=self.day.timeline.now)
-                self.drive(self._hang_up_after(call, self.engine.talk_seconds(attempt)))
+                known = self.calls[attempt.id]
+                at_once = known.is_machine or known.undecided
+                self.drive(self._hang_up_after(call, 0.0 if at_once else self.engine.talk_seconds(attempt)))
             else:
                 engine.hang_up(attempt.id)
+
+    def _flow_of(self, attempt: Attempt) -> PlayableFlow:
+        steps = {"hello": {"say": "Hello."}}
+        start = {"machine_start": "hello"} if self.day.plan.campaigns[int(attempt.campaign_id)].machine_start else {}
+        return PlayableFlow("cf", read_flow({"start": "hello", "steps": steps, **start}), {})
 
     def _hang_up_after(self, call: Call, seconds: float) -> Iterator[float]:
         yield seconds

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from dialing import CALLER_ID, with_rules
 from outdial.core.attempt_limits import AttemptLimit, Counted, LimitRule
+from outdial.core.machine import MachineDetection
 from outdial.core.model import (
     AtClosing,
     Breaker,
@@ -26,6 +27,7 @@ from outdial.core.model import (
     RetryRule,
     Trunk,
 )
+from simulation.timeline import luck
 from values import TRUNK
 
 ACCOUNT = "account"
@@ -76,6 +78,8 @@ class Campaign:
     duplicates: bool = False
     """Whether its list may hold a number more than once."""
     """Whether it names a do-not-call list of its own."""
+    machine_start: bool = False
+    """Whether its flow has a message for answering machines."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ def draw(seed: int) -> Plan:
         )
         for place, caller_id in enumerate(CALLER_IDS)
     ]
-    campaigns = tuple(_campaign(dice, place, trunks) for place in range(dice.randrange(1, 4)))
+    campaigns = tuple(_detecting(seed, _campaign(dice, place, trunks)) for place in range(dice.randrange(1, 4)))
     numbers = dice.randrange(4, 30)
     people = tuple(_person(dice, place, campaigns, numbers) for place in range(dice.randrange(4, 60)))
     nodes, engines = dice.randrange(1, 4), dice.randrange(1, 3)
@@ -215,6 +219,18 @@ def _campaign(dice: random.Random, place: int, trunks: list[Trunk]) -> Campaign:
         talk_seconds=dice.choice([10.0, 40.0, 300.0]),
         own_list=dice.random() < 0.5,
     )
+
+
+def _detecting(seed: int, campaign: Campaign) -> Campaign:
+    """Return it with machines detected, or not: by luck of its own, so that days without are as they were."""
+    modes = (MachineDetection.NO, MachineDetection.NO, MachineDetection.DETECT, MachineDetection.DISCONNECT)
+    mode = modes[int(4 * luck(seed, "detects", campaign.id))]
+    own = campaign.rules.own
+    if luck(seed, "retries machines", campaign.id) < 0.3:
+        rule = RetryRule(Disposition.ANSWERED_MACHINE, 2, 900)
+        own = replace(own, retry_rules=(*own.retry_rules, rule))
+    rules = replace(campaign.rules, machine_detection=mode, own=own)
+    return replace(campaign, rules=rules, machine_start=luck(seed, "leaves messages", campaign.id) < 0.7)
 
 
 def _person(dice: random.Random, place: int, campaigns: tuple[Campaign, ...], numbers: int) -> Person:

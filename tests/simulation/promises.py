@@ -190,6 +190,11 @@ class Promises:
             last.disposition not in {Disposition.UNKNOWN, Disposition.ANSWERED_HUMAN, Disposition.INVALID_NUMBER},
             f"contact {invite.contact_id} is called again after {last.disposition}",
         )
+        self.kept["machines"] += last.disposition is Disposition.ANSWERED_MACHINE
+        self._must(
+            not any(last.id in engine.told for engine in self.engines.values()),
+            f"contact {invite.contact_id} is called again after a machine was told the message",
+        )
         own = next((one for one in rules.own.retry_rules if one.disposition is last.disposition), None)
         seconds = rules.retry_seconds
         if own is not None and (own.seconds is not None or own.next_window):

@@ -439,9 +439,13 @@ class Referee:
         """Write down what is known of an attempt; False when more was known already."""
         row = self.attempts[news.id]
         one = row.attempt
-        if not row.live or _ORDER[news.state] <= _ORDER[one.state]:
+        # who has answered is known some time after the answer
+        found = (
+            news.state is one.state is AttemptState.ANSWERED and one.detection is None and news.detection is not None
+        )
+        if not row.live or (_ORDER[news.state] <= _ORDER[one.state] and not found):
             return False
-        if not may_move(one.state, news.state):
+        if not found and not may_move(one.state, news.state):
             raise MoveError(f"attempt {news.id}: {one.state} → {news.state}")
         row.attempt = replace(
             one,
@@ -453,6 +457,7 @@ class Referee:
             ringing_at=one.ringing_at or news.ringing_at,
             answered_at=one.answered_at or news.answered_at,
             ended_at=news.ended_at,
+            detection=one.detection or news.detection,
         )
         if not row.live:
             del self.live[news.id]

@@ -13,8 +13,10 @@ import pytest
 from dialing import with_rules
 from outdial import rule_data
 from outdial.core.attempt_limits import AttemptLimit, Counted, LimitRule
+from outdial.core.machine import MachineDetection
 from outdial.core.model import Attempt, CallingHours, CallingWindow, Disposition, OwnRules, RetryOrder, RetryRule
-from outdial.core.simulation import Assumptions, Conditions, Endings, People, simulate
+from outdial.core.simulation import Conditions, People, simulate
+from outdial.core.simulation_calls import Assumptions, Endings, MachineCalls
 from outdial.core.whereabouts import whereabouts
 from outdial.services.simulations import AHEAD_SECONDS
 from simulation import node
@@ -33,8 +35,10 @@ SUPPOSED = Assumptions(
     talk_seconds=40.0,
     refusal_seconds=1.5,
 )
+WITH_MACHINES = {**SUPPOSED.shares, D.ANSWERED_HUMAN: 0.2, D.ANSWERED_MACHINE: 0.1}
 TOLD = {
     D.ANSWERED_HUMAN: (True, 16, None),
+    D.ANSWERED_MACHINE: (True, 16, None),
     D.NO_ANSWER: (False, 19, 480),
     D.BUSY: (False, 17, 486),
     D.INVALID_NUMBER: (False, 1, 404),
@@ -53,13 +57,19 @@ class Played(Day):
 
     def _ends(self, attempt: Attempt):
         disposition, seconds = self._endings_of.of(attempt.contact_id, attempt.number)
-        return *TOLD[disposition], SUPPOSED.ring_seconds if disposition is D.ANSWERED_HUMAN else seconds
+        return *TOLD[disposition], SUPPOSED.ring_seconds if TOLD[disposition][0] else seconds
+
+    def is_machine(self, attempt: Attempt) -> bool:
+        return self._endings_of.of(attempt.contact_id, attempt.number)[0] is D.ANSWERED_MACHINE
+
+    def message_seconds(self, attempt: Attempt) -> float:
+        return self._talk_seconds(attempt)
 
     def _talk_seconds(self, attempt: Attempt) -> float:
         return max(self._endings_of.of(attempt.contact_id, attempt.number)[1] - SUPPOSED.ring_seconds, 0.1)
 
 
-def plan_of(seed: int, *, limited: bool, numbers: int) -> Plan:
+def plan_of(seed: int, *, limited: bool, numbers: int, mode: MachineDetection) -> Plan:
     own = OwnRules(
         (RetryRule(D.BUSY, 1, 300), RetryRule(D.REJECTED, 0)) if seed % 2 else (),
         list(RetryOrder)[seed // 2 % 2],
@@ -71,9 +81,12 @@ def plan_of(seed: int, *, limited: bool, numbers: int) -> Plan:
         retry_seconds=600,
         ring_seconds=25,
         own=own,
+        machine_detection=mode,
     )
     trunk = replace(TRUNK, max_channels=4, calls_per_second=0.5)
-    campaign = Campaign(0, "st-0", rules, trunk, None, None, 40.0, own_list=False, duplicates=numbers < PEOPLE)
+    campaign = Campaign(
+        0, "st-0", rules, trunk, None, None, 40.0, own_list=False, duplicates=numbers < PEOPLE, machine_start=True
+    )
     people = tuple(
         Person(place, 0, f"+1555{place % numbers:07d}", ZONES[place * 7 % len(ZONES)], (), None, None)
         for place in range(PEOPLE)
@@ -88,12 +101,35 @@ def plan_of(seed: int, *, limited: bool, numbers: int) -> Plan:
 @pytest.mark.parametrize("limited", [False, True], ids=["no limit", "a limit"])
 @pytest.mark.parametrize("seed", range(4))
 def test_both_come_to_the_same_counts(monkeypatch, seed, limited, numbers):
+    agree(monkeypatch, plan_of(seed, limited=limited, numbers=numbers, mode=MachineDetection.NO), SUPPOSED)
+
+
+@pytest.mark.parametrize(
+    ("mode", "machines"),
+    [
+        (MachineDetection.DISCONNECT, MachineCalls(0.0, message_left=False)),
+        (MachineDetection.DETECT, MachineCalls(30.0, message_left=True)),
+    ],
+    ids=["hung up on", "left a message"],
+)
+@pytest.mark.parametrize("seed", range(4))
+def test_so_they_do_with_machines(monkeypatch, seed, mode, machines):
+    # how long it takes until the verdict, and a greeting, is in the seconds of the call
+    monkeypatch.setattr(node, "LISTENS", 0.0)
+    monkeypatch.setattr(node, "GREETING", 0.0)
+    plan = plan_of(seed, limited=seed % 2 == 0, numbers=PEOPLE, mode=mode)
+    dispositions = agree(monkeypatch, plan, replace(SUPPOSED, shares=WITH_MACHINES, machines=machines))
+    assert dispositions[D.ANSWERED_MACHINE] > 0
+
+
+def agree(monkeypatch, plan: Plan, supposed: Assumptions) -> Counter[Disposition]:
+    """Play both; return how calls ended."""
+    seed = plan.seed
     # what people ask for on calls is not supposed
     monkeypatch.setattr(node, "OPT_OUT", 0.0)
     monkeypatch.setattr(node, "CALL_BACK", 0.0)
-    plan = plan_of(seed, limited=limited, numbers=numbers)
     rules = plan.campaigns[0].rules
-    day = Played(plan, Endings(SUPPOSED, ring_seconds=rules.ring_seconds, seed=seed))
+    day = Played(plan, Endings(supposed, ring_seconds=rules.ring_seconds, seed=seed))
     day.play()
     people = People()
     for person in plan.people:
@@ -120,7 +156,7 @@ def test_both_come_to_the_same_counts(monkeypatch, seed, limited, numbers):
         ahead_seconds=AHEAD_SECONDS,
         seed=seed,
     )
-    outcome = simulate(people, conditions, SUPPOSED)
+    outcome = simulate(people, conditions, supposed)
     attempts = [row.attempt for row in day.referee.attempts.values() if row.counts]
     rows = day.referee.contacts[1].values()
     assert outcome.calls >= len(plan.people)
@@ -134,3 +170,4 @@ def test_both_come_to_the_same_counts(monkeypatch, seed, limited, numbers):
     apart = sum(abs(hours[hour] - one.calls) for hour, one in outcome.hours.items())
     assert hours.keys() == outcome.hours.keys()
     assert apart <= max(4, len(attempts) // 8)
+    return Counter(outcome.dispositions)

@@ -32,7 +32,10 @@ def test_random_days_keep_every_promise():
     # or nothing was tried
     assert total["calls"] > 5 * DAYS
     assert total["stops"] > DAYS
-    assert min(total[what] for what in ("retries", "numbers", "call-backs", "by hand", "pauses", "limits")) > DAYS // 5
+    assert (
+        min(total[what] for what in ("retries", "machines", "numbers", "call-backs", "by hand", "pauses", "limits"))
+        > DAYS // 5
+    )
 
 
 def test_the_same_seed_is_the_same_day():
@@ -50,6 +53,7 @@ FOUND = {
     "one_call_to_a_number": 1041,
     "limit": 1001,
     "unknown_is_final": 1074,
+    "message_is_final": 1025,
     "attempts": 1001,
     "emergency": 1063,
 }

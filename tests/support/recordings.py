@@ -6,6 +6,7 @@ import uuid
 from pathlib import Path
 
 from outdial.core import recording
+from outdial.core.machine import USUAL_TIMINGS, Detection, MachineVerdict, Sample
 from outdial.services import recordings
 from outdial.store.database import Database
 from sounds import tone, wav
@@ -34,10 +35,51 @@ async def ended_attempt(database: Database, instance_id: str, *, ago: str = "1 s
     return attempt_id
 
 
-async def recorded(database: Database, data_dir: Path, *, instance_id: str, audio: bytes = SAID) -> tuple[str, str]:
+async def recorded(
+    database: Database,
+    data_dir: Path,
+    *,
+    instance_id: str,
+    audio: bytes = SAID,
+    step: str = "voice",
+    ago: str = "1 second",
+) -> tuple[str, str]:
     """An attempt of a run with one recording; return the ids of both."""
-    attempt_id = await ended_attempt(database, instance_id)
-    folder, name = data_dir.resolve() / recordings.FOLDER, recording.name_of(attempt_id, 3, "voice")
+    attempt_id = await ended_attempt(database, instance_id, ago=ago)
+    folder, name = data_dir.resolve() / recordings.FOLDER, recording.name_of(attempt_id, 3, step)
     recordings.save(folder, name, audio)
     await recordings.list_one(database, folder, name)
     return attempt_id, recording.id_of(name)
+
+
+async def kept(
+    database: Database,
+    data_dir: Path,
+    *,
+    instance_id: str,
+    verdict: MachineVerdict = MachineVerdict.MACHINE,
+    failure: str = "",
+    ago: str = "1 second",
+    audio: bytes = SAID,
+) -> tuple[str, str]:
+    """An attempt of a run whose verdict is kept for review; return its id and that of its recording, empty where there
+    was a failure."""
+    recording_id = ""
+    if failure:
+        attempt_id = await ended_attempt(database, instance_id, ago=ago)
+    else:
+        attempt_id, recording_id = await recorded(
+            database, data_dir, instance_id=instance_id, step=recording.SAMPLE_STEP, ago=ago, audio=audio
+        )
+    await found(database, attempt_id, verdict, Sample(failure))
+    return attempt_id, recording_id
+
+
+async def found(database: Database, attempt_id: str, verdict: MachineVerdict, sample: Sample | None = None) -> None:
+    """Have an attempt that verdict."""
+    async with database.connection() as connection:
+        await connection.execute(
+            "UPDATE attempts SET detection = $2 WHERE id = $1",
+            attempt_id,
+            Detection(verdict, "LONGGREETING-2520-2500", 3.21, USUAL_TIMINGS, sample),
+        )

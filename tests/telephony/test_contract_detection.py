@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from outdial.core.machine import DetectionTimings, MachineVerdict
+from outdial.core.recording import sample_name, seconds_of
 from outdial.telephony.engine import (
     CallAnswered,
     CallClassified,
@@ -16,10 +17,12 @@ from outdial.telephony.engine import (
     CancelResult,
     GreetingEnded,
     PlaybackEnded,
+    RecordingEnded,
 )
 from sounds import tone, wav
 from telephony.test_contract import ACCEPTED, ANSWERS, HANGS_UP, SPEAKS
 from values import KEY
+from waiting import until
 
 GREETS = "+15550100048"
 TIMINGS = DetectionTimings()
@@ -123,3 +126,102 @@ class TestDetection:
         await line.engine.detect(gone, TIMINGS)
         await line.engine.await_beep(gone, silence_seconds=1.0, longest_seconds=2.0)
         assert line.of(gone, CallClassified) == []
+
+
+class TestSamples:
+    """Recording a call beside what else is done with it."""
+
+    @pytest.fixture(autouse=True)
+    async def _permit(self, line):
+        await line.engine.put_permit(line.permit(seconds=120.0))
+
+    async def answered(self, line, number: str):
+        call = line.call(number)
+        assert await line.engine.originate(call) is ACCEPTED
+        return call, await line.heard(call.id, CallAnswered)
+
+    async def recorded(self, line, name: str) -> bytes:
+        audio = await line.engine.recording(name)
+        await line.engine.forget_recording(name)
+        assert audio is not None
+        return audio
+
+    async def test_it_is_recorded_while_it_is_listened_to_and_the_verdict_is_the_same(self, line):
+        call, answered = await self.answered(line, SPEAKS)
+        name = sample_name(call.id)
+        await line.engine.sample(call.id, name, seconds=30)
+        await line.engine.detect(call.id, TIMINGS)
+        found = await line.heard(call.id, CallClassified)
+        assert (found.verdict, found.cause.partition("-")[0]) == (MachineVerdict.MACHINE, "LONGGREETING")
+        listened = (found.at - answered.at).total_seconds()
+        assert listened < TIMINGS.decision_seconds + 1.0
+        assert line.of(call.id, RecordingEnded) == [], "it goes on"
+        (only,) = await line.engine.calls(line.run_id)
+        assert only.id == call.id, "what hears it is no call"
+        await line.settle(call.id)
+        ended = await line.heard(call.id, RecordingEnded)
+        assert ended.recording_id == name
+        assert len(line.of(call.id, CallAnswered)) == 1
+        # what was spoken until the verdict is in it
+        assert seconds_of(await self.recorded(line, name)) > TIMINGS.speech_seconds
+
+    async def test_it_ends_by_itself_and_the_call_goes_on(self, line):
+        call, _ = await self.answered(line, SPEAKS)
+        name = sample_name(call.id)
+        await line.engine.sample(call.id, name, seconds=1)
+        assert (await line.heard(call.id, RecordingEnded)).recording_id == name
+        (found,) = await line.engine.calls(line.run_id)
+        assert found.state is CallState.ANSWERED
+        assert 0.5 < seconds_of(await self.recorded(line, name)) < 3.0
+        await line.settle(call.id)
+
+    async def test_beside_it_a_step_is_recorded_and_something_played(self, line, tmp_path):
+        tmp_path.chmod(0o755)
+        sound = tmp_path / "hello.wav"
+        sound.write_bytes(wav(tone(440, rate=8000, seconds=0.3), rate=8000))
+        call, _ = await self.answered(line, SPEAKS)
+        sample, step = sample_name(call.id), f"{call.id}-2-voice"
+        await line.engine.sample(call.id, sample, seconds=30)
+        await line.engine.play(call.id, sound, f"{call.id}-1")
+        assert not (await line.heard(call.id, PlaybackEnded)).failed
+        await line.engine.start_recording(call.id, step, longest_seconds=1, silence_seconds=30)
+        assert (await line.heard(call.id, RecordingEnded)).recording_id == step
+        await line.settle(call.id)
+
+        def both() -> bool:
+            return [one.recording_id for one in line.of(call.id, RecordingEnded)] == [step, sample]
+
+        await until(both)
+        for name in (step, sample):
+            assert seconds_of(await self.recorded(line, name)) > 0
+
+    async def test_dropped_it_leaves_nothing_and_the_call_goes_on(self, line):
+        call, _ = await self.answered(line, SPEAKS)
+        name = sample_name(call.id)
+        await line.engine.sample(call.id, name, seconds=30)
+        for _ in range(2):
+            await line.engine.drop_sample(call.id, name)
+        (found,) = await line.engine.calls(line.run_id)
+        assert found.state is CallState.ANSWERED
+        await line.settle(call.id)
+        assert await line.engine.recording(name) is None
+        assert name not in await line.engine.recordings()
+
+    async def test_of_a_call_that_is_gone_nothing_is_recorded(self, line):
+        gone = uuid.uuid4().hex
+        await line.engine.sample(gone, sample_name(gone), seconds=5)
+        await line.engine.drop_sample(gone, sample_name(gone))
+        assert await line.engine.recording(sample_name(gone)) is None
+
+    async def test_who_is_hung_up_on_by_a_stop_is_recorded_to_that_instant(self, line):
+        call, _ = await self.answered(line, SPEAKS)
+        name = sample_name(call.id)
+        await line.engine.sample(call.id, name, seconds=60)
+        await line.engine.detect(call.id, TIMINGS)
+        await line.engine.fence(line.run_id, [(1, KEY)])
+        assert await line.engine.hang_up(call.id) is True
+        await line.heard(call.id, CallEnded)
+        await line.heard(call.id, RecordingEnded)
+        assert await line.engine.calls(line.run_id) == []
+        assert await line.engine.recording(name) is not None
+        await line.engine.forget_recording(name)

@@ -13,8 +13,10 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from outdial.core.machine import MachineVerdict
+from outdial.core.machine_review import Actual
 from outdial.core.model import LIVE_ATTEMPT_STATES, LIVE_RUN_STATES
 from outdial.services.webhook_keeper import WebhookCounts
+from outdial.store.machine_reviews import COUNTED_DAYS, WAITING
 from outdial.store.metrics import VERDICTS_SECONDS, Live
 from outdial.store.webhook_deliveries import DEAD_COUNTED
 
@@ -64,6 +66,13 @@ class Metrics:
             ["verdict"],
             registry=self._registry,
         )
+        self._reviews = Gauge(
+            "outdial_machine_reviews",
+            f"Verdicts kept for review of calls answered in the last {COUNTED_DAYS} days, by who was found to have "
+            f"answered and who really had, {WAITING} where nobody has said so.",
+            ["verdict", "actual"],
+            registry=self._registry,
+        )
         self._dead = Gauge(
             "outdial_webhook_dead",
             f"Messages of webhooks that were given up; {DEAD_COUNTED} stands for so many or more.",
@@ -93,6 +102,7 @@ class Metrics:
             self._attempts.clear()
             self._held.clear()
             self._verdicts.clear()
+            self._reviews.clear()
             for gauge in (self._nodes, self._dead, self._oldest):
                 gauge.set(float("nan"))
         else:
@@ -106,6 +116,9 @@ class Metrics:
                 self._held.labels(by).set(count)
             for verdict in MachineVerdict:
                 self._verdicts.labels(verdict.value).set(live.verdicts.get(verdict, 0))
+            for verdict in MachineVerdict:
+                for actual in (WAITING, *Actual):
+                    self._reviews.labels(verdict.value, str(actual)).set(live.reviews.get((verdict, actual), 0))
             self._dead.set(live.webhook_dead)
             self._oldest.set(live.webhook_oldest_seconds)
         return generate_latest(self._registry)

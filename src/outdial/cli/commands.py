@@ -24,6 +24,7 @@ from outdial.cli import (
     imports,
     keys,
     limits,
+    machines,
     persons,
     pre_calls,
     recordings,
@@ -97,6 +98,7 @@ app.add_typer(pre_calls.app, name="pre-call")
 app.add_typer(courtesy.app, name="courtesy")
 app.add_typer(webhooks.app, name="webhook")
 app.add_typer(recordings.app, name="recording")
+app.add_typer(machines.app, name="machines")
 wide_stops.app.command(epilog="Example: outdial stop report 'Spring calls' --output stop.json")(stops.report)
 wide_stops.app.command("never-reached", epilog="Example: outdial stop never-reached 'Spring calls' people.csv")(
     stops.never_reached

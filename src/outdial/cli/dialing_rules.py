@@ -1,5 +1,5 @@
-"""``outdial dialing-rules``: retries by how an attempt ended, when a run pauses itself, and by what answering machines
-are told from people."""
+"""``outdial dialing-rules``: retries by how an attempt ended, when a run pauses itself, by what answering machines are
+told from people, and which share of those verdicts is kept for review."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from outdial.cli.running import actor, in_context
 from outdial.context import Context
 from outdial.core.errors import InvalidInputError
 from outdial.core.machine import USUAL_TIMINGS, DetectionTimings
+from outdial.core.machine_review import NO_REVIEW, ReviewShares
 from outdial.core.model import Breaker, Disposition, OwnRules, RetryOrder, RetryRule
 from outdial.services import campaigns, dialing_rules
 
 app = typer.Typer(
     help="A campaign's dialing rules beside those of the vendor's API: retries by how an attempt ended, which come "
-    "first, when a run pauses itself, and by what answering machines are told from people.",
+    "first, when a run pauses itself, by what answering machines are told from people, and which share of those "
+    "verdicts is kept for review.",
     no_args_is_help=True,
 )
 
@@ -29,6 +31,8 @@ _TIMINGS: Final = {
     field.name.removesuffix("_seconds").replace("_", "-"): field.name for field in fields(DetectionTimings)
 }
 """What --timing calls it → the field."""
+_REVIEW: Final = tuple(field.name for field in fields(ReviewShares))
+"""What --review calls them."""
 _OFF: Final = "off"
 _NEXT: Final = "next-window"
 
@@ -77,10 +81,25 @@ def set_(
             f"{', '.join(_TIMINGS)}. In seconds, but for words and silence-level. May be repeated.",
         ),
     ] = None,
+    review: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=NUMBER",
+            help="Which share of those verdicts is kept for review, in percent: machines, people; 0 unless told. So "
+            "many seconds of those calls are recorded, without asking anybody: read docs/how-to/review-verdicts.md "
+            "first. May be repeated.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Set a campaign's dialing rules, whole, from its next run on: what is left out is as if it had never been set."""
-    rules = OwnRules(tuple(_retry(text) for text in retry or ()), order, _breaker(breaker), _detection(timing or ()))
+    rules = OwnRules(
+        tuple(_retry(text) for text in retry or ()),
+        order,
+        _breaker(breaker),
+        _detection(timing or ()),
+        _review(review or ()),
+    )
 
     async def work(context: Context) -> OwnRules:
         found = await campaigns.find_campaign(context.database, campaign)
@@ -121,6 +140,19 @@ def _detection(timings: Sequence[str]) -> DetectionTimings:
     return found
 
 
+def _review(shares: Sequence[str]) -> ReviewShares:
+    found = NO_REVIEW
+    for text in shares:
+        name, _, number = text.partition("=")
+        try:
+            found = replace(found, **{name: float(number)})
+        except (TypeError, ValueError):
+            raise InvalidInputError(
+                [f"--review must be like machines=10 or people=2, of {', '.join(_REVIEW)}, not {text[:60]!r}."]
+            ) from None
+    return found
+
+
 def _breaker(text: str) -> Breaker | None:
     if text == _OFF:
         return None
@@ -150,7 +182,16 @@ def _tell(rules: OwnRules, *, as_json: bool) -> None:
             "machines are told by": ", ".join(
                 f"{name}={getattr(rules.detection, field):g}" for name, field in _TIMINGS.items()
             ),
+            "kept for review": _kept(rules.review),
         }
+    )
+
+
+def _kept(review: ReviewShares) -> str:
+    if not review.machines and not review.people:
+        return "no verdict"
+    return (
+        f"{review.machines:g} % of machines, {review.people:g} % of people, {review.seconds:g} s of each call recorded"
     )
 
 

@@ -13,7 +13,7 @@ from outdial.cli.options import Json
 from outdial.cli.running import in_context
 from outdial.context import Context
 from outdial.core.errors import InvalidInputError
-from outdial.core.model import DoneReason
+from outdial.core.model import Disposition, DoneReason
 from outdial.core.simulation import Outcome
 from outdial.core.zones import find_zone, instant_of
 from outdial.services import campaigns, simulations
@@ -45,7 +45,11 @@ def simulate(
     no_answer_rate: Annotated[Rate, typer.Option(help="Share of calls that nobody answers.")] = None,
     invalid_rate: Annotated[Rate, typer.Option(help="Share of calls to numbers that do not exist.")] = None,
     ring_seconds: Annotated[Rate, typer.Option(help="How long it rings until somebody answers.")] = None,
-    talk_seconds: Annotated[Rate, typer.Option(help="How long an answered call lasts, on average.")] = None,
+    talk_seconds: Annotated[Rate, typer.Option(help="How long a person's call lasts, on average.")] = None,
+    machine_rate: Annotated[
+        Rate, typer.Option(help="Share of answered calls that are machines', where the campaign has them detected.")
+    ] = None,
+    machine_seconds: Annotated[Rate, typer.Option(help="How long a machine's call lasts from its answer on.")] = None,
     days: Annotated[int, typer.Option(help="How many days are played at most.")] = 60,
     seed: Annotated[int, typer.Option(help="Another seed draws other luck; the same draws the same.")] = 1,
     as_json: Json = False,
@@ -66,6 +70,8 @@ def simulate(
             invalid_rate=invalid_rate,
             ring_seconds=ring_seconds,
             talk_seconds=talk_seconds,
+            machine_rate=machine_rate,
+            machine_seconds=machine_seconds,
             lines=lines,
             calls_per_second=calls_per_second,
             seed=seed,
@@ -101,6 +107,7 @@ def _tell(made: Simulation) -> None:
             "calls": f"{outcome.calls:,}" + _per_contact(outcome),
             "lines": f"{outcome.lines:,} at once of {made.lines.value:,.0f} ({_from(made.lines)})",
             "calls a second": f"{made.calls_per_second.value:g} ({_from(made.calls_per_second)})",
+            **_machines(made),
         }
     )
     output.say()
@@ -126,12 +133,32 @@ def _tell(made: Simulation) -> None:
             **shares,
             "ringing until answered": f"{made.ring_seconds.value:.1f} s ({_from(made.ring_seconds)})",
             "talking": f"{made.talk_seconds.value:.1f} s ({_from(made.talk_seconds)})",
+            **_supposed_machines(made),
             "history": f"{made.calls_looked_at:,} calls",
             "seed": made.seed,
         }
     )
     for sentence in made.notes:
         output.note(sentence)
+
+
+def _machines(made: Simulation) -> dict[str, str]:
+    if made.machines is None:
+        return {}
+    calls = made.outcome.dispositions.get(Disposition.ANSWERED_MACHINE, 0)
+    told = "left a message" if made.machines.message_left else "hung up on"
+    return {"answering machines": f"{calls:,} calls, {told}"}
+
+
+def _supposed_machines(made: Simulation) -> dict[str, str]:
+    found = made.machines
+    if found is None:
+        return {}
+    return {
+        "machines of those who answer": f"{found.rate.value:.1%} ({_from(found.rate)})",
+        "a machine's call": f"{found.seconds.value:.1f} s ({_from(found.seconds)})",
+        "verdicts": f"{found.verdicts_looked_at:,}",
+    }
 
 
 def _fates(outcome: Outcome) -> list[tuple[str, str]]:

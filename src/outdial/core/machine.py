@@ -70,6 +70,14 @@ USUAL_TIMINGS: Final = DetectionTimings()
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """A verdict that is kept for somebody to review (``core.machine_review``)."""
+
+    failure: str = ""
+    """Why nothing of the call was recorded; empty: it was to be, from the begin of the detection on."""
+
+
+@dataclass(frozen=True, slots=True)
 class Detection:
     """What was found out about who has answered a call."""
 
@@ -80,6 +88,8 @@ class Detection:
     """From the answer to the verdict."""
     timings: DetectionTimings
     """Those it was found by."""
+    sample: Sample | None = None
+    """None: it is not kept for review."""
 
 
 class AfterVerdict(StrEnum):
@@ -123,16 +133,16 @@ Z_95: Final = 1.959964
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A share, estimated from a sample, and the interval in which it lies with 95 % confidence."""
+    """A share, estimated from a sample, and the interval in which it lies with 95 % confidence, unless told."""
 
     value: float
     low: float
     high: float
 
 
-def wilson(hits: int, of: int) -> Share | None:
+def wilson(hits: int, of: int, *, z: float = Z_95) -> Share | None:
     """Return the share of which ``hits`` of ``of`` are a sample, with its score interval (E. B. Wilson, 1927); None of
-    an empty sample.
+    an empty sample. ``z``: quantile of another confidence.
 
     That interval keeps its promise for small samples and shares near 0, where that of the normal approximation says
     that nothing is ever wrong.
@@ -141,7 +151,7 @@ def wilson(hits: int, of: int) -> Share | None:
         raise ValueError(f"{hits} of {of}")
     if not of:
         return None
-    share, z2 = hits / of, Z_95**2
+    share, z2 = hits / of, z**2
     middle = (share + z2 / (2 * of)) / (1 + z2 / of)
-    half = Z_95 * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of)) / (1 + z2 / of)
+    half = z * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of)) / (1 + z2 / of)
     return Share(share, max(0.0, middle - half) if hits else 0.0, min(1.0, middle + half) if hits < of else 1.0)

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from outdial.core.machine import USUAL_TIMINGS, Detection, DetectionTimings, MachineDetection
+from outdial.core.machine_review import NO_REVIEW, ReviewShares
 from outdial.core.schedule import Schedule
 
 
@@ -325,6 +326,8 @@ class OwnRules:
     """None: the run never pauses itself."""
     detection: DetectionTimings = USUAL_TIMINGS
     """Counts where answering machines are detected."""
+    review: ReviewShares = NO_REVIEW
+    """Too."""
 
     def after(self, disposition: Disposition) -> RetryRule | None:
         """Return the rule for attempts that ended so; None: there is none, the campaign's own holds."""

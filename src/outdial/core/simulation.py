@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
-from math import log
 from types import MappingProxyType
 from typing import Final
 
@@ -30,6 +29,7 @@ from outdial.core.closing import expired
 from outdial.core.model import AtClosing, DialingRules, Disposition, DoneReason, RetryOrder
 from outdial.core.retry import Finish, PutBack, TryAgain, after_attempt, next_window
 from outdial.core.screening import Candidate, Deny, Moment, Policy, retry_count
+from outdial.core.simulation_calls import Assumptions, Endings
 from outdial.core.steps import Steps
 from outdial.core.whereabouts import Whereabouts
 from outdial.core.zones import find_zone
@@ -52,20 +52,6 @@ _STEPS_OF_SPANS: Final = 100
 """Finding calling hours of some days takes as long as so many calls."""
 _LOOKS_IN_A_STEP: Final = 8
 """So many past calls are held against one limit in the time of one step."""
-
-
-@dataclass(frozen=True, slots=True)
-class Assumptions:
-    """What is supposed of calls."""
-
-    shares: Mapping[Disposition, float]
-    """How attempts end; together 1."""
-    ring_seconds: float
-    """Until somebody answers."""
-    talk_seconds: float
-    """On average; how long a conversation lasts varies exponentially."""
-    refusal_seconds: float
-    """Until a call that nobody can answer has ended: busy, rejected, no such number, no circuit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +99,7 @@ class Hour:
 
     calls: int = 0
     answered: int = 0
+    """By people or machines."""
     lines: int = 0
     """The most at once."""
 
@@ -156,43 +143,7 @@ class Outcome:
         return max((hour.lines for hour in self.hours.values()), default=0)
 
 
-def draw(seed: int, contact: int, attempt: int) -> tuple[float, float]:
-    """Return two numbers from 0 to 1, the second never 1, that depend on these three alone (SplitMix64)."""
-    mixed = (seed * 0x9E3779B97F4A7C15 + contact * 0xD1B54A32D192ED03 + attempt * 0x8CB92BA72F3D8DD7) & _64
-    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _64
-    mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _64
-    mixed ^= mixed >> 31
-    return (mixed >> 32) * _SHARE, (mixed & 0xFFFFFFFF) * _SHARE
-
-
 _NO_MATTERS: Final[Mapping[str, str]] = MappingProxyType({})
-_64: Final = (1 << 64) - 1
-_SHARE: Final = 2.0**-32
-
-
-class Endings:
-    """How calls end by the assumptions, and how long they keep a line busy."""
-
-    def __init__(self, assumptions: Assumptions, *, ring_seconds: int, seed: int) -> None:
-        self._assumed, self._seed = assumptions, seed
-        self._ways = [way for way, share in assumptions.shares.items() if share > 0]
-        self._upto: list[float] = []
-        total = 0.0
-        for way in self._ways:
-            total += assumptions.shares[way]
-            self._upto.append(total)
-        # whatever the last share is rounded to, it takes the rest
-        self._upto.pop()
-        self._fixed = dict.fromkeys(self._ways, assumptions.refusal_seconds)
-        self._fixed[Disposition.NO_ANSWER] = float(ring_seconds)
-
-    def of(self, contact: int, attempt: int) -> tuple[Disposition, float]:
-        """Return how a contact's try ends, counted from 1, and after how many seconds."""
-        lucky, length = draw(self._seed, contact, attempt)
-        way = self._ways[bisect_right(self._upto, lucky)]
-        if way is Disposition.ANSWERED_HUMAN:
-            return way, self._assumed.ring_seconds - self._assumed.talk_seconds * log(1.0 - length)
-        return way, self._fixed[way]
 
 
 def simulate(
@@ -482,7 +433,7 @@ class _Play:
             hour = self._by_hour[place] = Hour()
         hour.calls += 1
         hour.lines = max(hour.lines, len(self._live))
-        hour.answered += disposition is Disposition.ANSWERED_HUMAN
+        hour.answered += disposition is Disposition.ANSWERED_HUMAN or disposition is Disposition.ANSWERED_MACHINE
         self._dispositions[disposition] += 1
         decided = self._decided(disposition, number)
         self._note(contact, disposition, (now, end), decided)
@@ -517,7 +468,14 @@ class _Play:
         """Return what becomes of a contact after an attempt: alike for all whose try it was."""
         found = self._after.get((disposition, number))
         if found is None:
-            made = after_attempt(disposition, sent=True, attempts_count=number, rules=self._rules, run_stopping=False)
+            made = after_attempt(
+                disposition,
+                sent=True,
+                attempts_count=number,
+                rules=self._rules,
+                run_stopping=False,
+                message_left=self._endings.message_left,
+            )
             assert not isinstance(made, PutBack)  # noqa: S101 - it was sent
             found = self._after[disposition, number] = made
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,6 +19,7 @@ from outdial.core.ids import permit_name
 from outdial.core.machine import Detection, MachineDetection
 from outdial.core.model import AttemptState
 from outdial.core.pre_call import PreCallAnswer
+from outdial.core.recording import is_sample
 from outdial.dialer import outcomes
 from outdial.dialer.agents import Agents
 from outdial.dialer.book import Book
@@ -28,6 +30,7 @@ from outdial.dialer.legs import Legs, Notes, Place
 from outdial.dialer.opt_outs import OptOuts
 from outdial.dialer.outcomes import Known
 from outdial.dialer.recordings import Recordings
+from outdial.dialer.samples import Samples
 from outdial.store.attempts import AttemptNews
 from outdial.telephony.engine import (
     CallAnswered,
@@ -109,13 +112,16 @@ class Calls:
         recordings: Recordings,
         transfer_notes: Notes,
         private_hosts: Iterable[str] = (),
+        chance: Callable[[], float] = random.random,
     ) -> None:
-        """``private_hosts``: hosts that webhooks and agents of flows may be at although their addresses are private."""
+        """``private_hosts``: hosts that webhooks and agents of flows may be at although their addresses are private;
+        ``chance``: draws which verdicts are kept for review, a number from 0 to 1, never 1."""
         self._engine = engine
         self._book = book
         self._voice = voice
         self._opt_outs = opt_outs
         self._recordings = recordings
+        self._samples = Samples(engine, recordings.keep, self._spawn, chance)
         self._legs = Legs(engine, transfer_notes, self._spawn, ttl_seconds=ttl_seconds)
         self._placing: dict[int, Place] = {}
         """Run id → what places second legs for it, while its gate may be open here."""
@@ -297,6 +303,7 @@ class Calls:
         match event:
             case EngineUp():
                 self.up_since = clock.boottime()
+                self._samples.reconnected()
                 _log.info("engine_up", engine_id=self._engine.id)
                 self._spawn(self._reconcile())
             case EngineDown(reason=reason):
@@ -308,6 +315,8 @@ class Calls:
                 call = self._calls.get(event.call_id)
                 if isinstance(event, CallAnswered | CallEnded) and event.call_id in self._legs:
                     self._legs.hear(event)
+                elif isinstance(event, RecordingEnded) and is_sample(event.recording_id):
+                    self._samples.ended(event)
                 elif call is not None:
                     self._tell(call, event)
                 elif isinstance(event, CallAnswered | CallClassified | GreetingEnded):
@@ -373,6 +382,7 @@ class Calls:
             CheckDesk(
                 engine=self._engine,
                 spawn=self._spawn,
+                sample=self._samples.of(call.known.attempt_id, call.known.rules.own.review),
                 found=lambda detection: self._found(call, detection),
                 play=lambda: self._play(call, flow),
                 hang_up=lambda reason: self._flow_over(call, reason),

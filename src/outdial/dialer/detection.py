@@ -18,6 +18,7 @@ from outdial.core.errors import OutdialError
 from outdial.core.machine import AfterVerdict, Detection, MachineVerdict, after_verdict
 from outdial.core.model import DialingRules
 from outdial.dialer.outcomes import HUNG_UP_ON
+from outdial.dialer.samples import CallSample
 from outdial.telephony.engine import CallClassified, Engine, GreetingEnded
 
 GRACE_SECONDS: Final = 2.0
@@ -32,6 +33,8 @@ class CheckDesk:
 
     engine: Engine
     spawn: Callable[[Coroutine[Any, Any, None]], None]
+    sample: CallSample
+    """What of the call may be kept for review."""
     found: Callable[[Detection], None]
     """Write the verdict down."""
     play: Callable[[], None]
@@ -82,8 +85,11 @@ class MachineCheck:
         """The call is over: do nothing any more."""
         self._waits_for = None
         self._disarm()
+        self._desk.sample.close()
 
     async def _detect(self) -> None:
+        # before it is listened to: what the detector hears is what is reviewed
+        await self._desk.sample.begin()
         if self._waits_for is None:
             return
         try:
@@ -107,7 +113,8 @@ class MachineCheck:
     def _decide(self, verdict: MachineVerdict, cause: str, at: datetime) -> None:
         self._disarm()
         seconds = max(0.0, (at - self._answered_at).total_seconds())
-        self._desk.found(Detection(verdict, cause, round(seconds, 3), self._timings))
+        sample = self._desk.sample.decide(verdict)
+        self._desk.found(Detection(verdict, cause, round(seconds, 3), self._timings, sample))
         match after_verdict(self._mode, verdict, has_machine_start=self._has_machine_start):
             case AfterVerdict.PLAY:
                 self._play()

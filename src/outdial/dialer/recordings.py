@@ -18,6 +18,7 @@ from outdial.core import recording as core
 from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError
 from outdial.core.recording import NoRecordingError
 from outdial.services import recordings as service
+from outdial.store import machine_reviews
 from outdial.store import recordings as store
 from outdial.store.database import Database
 from outdial.telephony.engine import Engine
@@ -120,15 +121,20 @@ class Recordings:
         return list(service.left(self._folder))
 
     async def fetch_left(self) -> None:
-        """Fetch what is at the engine of calls that are over. Raises EngineUnavailableError, DatabaseUnavailableError,
-        OSError."""
+        """Fetch what is at the engine of calls that are over; what was recorded for a review that there is none of is
+        forgotten, unheard. Raises EngineUnavailableError, DatabaseUnavailableError, OSError."""
         named = {name: parsed for name in await self._engine.recordings() if (parsed := core.parse_name(name))}
         if not named:
             return
         async with self._database.connection() as connection:
             over = await store.over(connection, [attempt_id for attempt_id, _ in named.values()], since=LEFT_AFTER)
+            kept = await machine_reviews.sampled(connection, sorted(over))
         for name, (attempt_id, _) in named.items():
-            if attempt_id in over:
+            if attempt_id not in over:
+                continue
+            if core.is_sample(name) and attempt_id not in kept:
+                await self._engine.forget_recording(name)
+            else:
                 try:
                     await self.keep(name)
                 except NoRecordingError as error:

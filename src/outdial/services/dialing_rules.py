@@ -1,5 +1,5 @@
 """Dialing rules of a campaign that the vendor's wire has no words for: retries by how an attempt ended, the breaker,
-and by what answering machines are told from people."""
+by what answering machines are told from people, and which share of those verdicts is kept for review."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final
 
 from outdial.core.errors import ConflictError, NotFoundError
 from outdial.core.machine import DetectionTimings
+from outdial.core.machine_review import LONGEST_SECONDS, ReviewShares
 from outdial.core.model import LIVE_RUN_STATES, Breaker, Campaign, OwnRules, RetryRule
 from outdial.core.retry import FINAL_DISPOSITIONS
 from outdial.services.campaigns import get_campaign
@@ -41,6 +42,9 @@ TIMING_BOUNDS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
 )
 """Field of ``DetectionTimings`` → the least and the most."""
 
+SHORTEST_SAMPLE_SECONDS: Final = 1.0
+"""Of what is recorded for a review."""
+
 
 async def show_rules(database: Database, *, iid: str, campaign_id: str) -> OwnRules:
     """Return the campaign's rules. Raises NotFoundError."""
@@ -53,7 +57,7 @@ async def set_rules(database: Database, rules: OwnRules, *, iid: str, campaign_i
     Raises InvalidInputError, NotFoundError, ConflictError while a run is live.
     """
     problems = [*_retry_problems(rules.retry_rules), *_breaker_problems(rules.breaker)]
-    require([*problems, *timing_problems(rules.detection)])
+    require([*problems, *timing_problems(rules.detection), *_review_problems(rules.review)])
     async with database.transaction() as connection:
         campaign = await _locked(connection, iid, campaign_id)
         await store.set_rules(connection, campaign.id, replace(campaign.rules, own=rules), actor=actor)
@@ -104,6 +108,14 @@ def timing_problems(timings: DetectionTimings) -> list[str]:
             if getattr(timings, name) >= timings.decision_seconds
         ]
     return problems
+
+
+def _review_problems(review: ReviewShares) -> list[str]:
+    return [
+        *range_problems("review.machines", review.machines, least=0, most=100),
+        *range_problems("review.people", review.people, least=0, most=100),
+        *range_problems("review.seconds", review.seconds, least=SHORTEST_SAMPLE_SECONDS, most=LONGEST_SECONDS),
+    ]
 
 
 def _wire(name: str) -> str:

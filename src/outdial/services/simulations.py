@@ -9,7 +9,6 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from functools import partial
 from itertools import chain, groupby
 from operator import attrgetter
@@ -25,23 +24,26 @@ from outdial.core.schedule import FIRST_YEAR, LAST_YEAR
 from outdial.core.simulation import (
     MOST_CONTACTS,
     MOST_DAYS,
-    Assumptions,
     Conditions,
     Outcome,
     People,
     simulate,
 )
+from outdial.core.simulation_calls import Assumptions
 from outdial.core.steps import Steps
 from outdial.core.whereabouts import Whereabouts, whereabouts
 from outdial.secretbox import SecretBox
 from outdial.services.access import require_application
 from outdial.services.fields import range_problems, require
+from outdial.services.simulated_machines import Assumed, Source, SupposedMachines, chosen, suppose
 from outdial.store import attempt_limits as limits_store
 from outdial.store import simulations as store
 from outdial.store import trunks as trunks_store
 from outdial.store.database import Connection, Database
 from outdial.store.run_contacts import POSITION_STEP, PRIORITY_STEP
 from outdial.store.simulations import Ended, Lately, Listed
+
+__all__ = ["Assumed", "Source", "SupposedMachines"]
 
 AHEAD_SECONDS: Final = 1.2
 """For so long after its turn a call must lie within calling hours: what ``dialer.claim`` asks for (a test holds both
@@ -90,25 +92,8 @@ _LIKE: Final[Mapping[Disposition, Disposition]] = {
     Disposition.ABANDONED: Disposition.ANSWERED_HUMAN,
     Disposition.FAILED: Disposition.CONGESTION,
 }
-"""Endings that are played as others: what follows is the same."""
-
-
-class Source(StrEnum):
-    """Where an assumption comes from."""
-
-    DEFAULT = "default"
-    HISTORY = "history"
-    GIVEN = "given"
-    TRUNK = "trunk"
-    APPLICATION = "application"
-
-
-@dataclass(frozen=True, slots=True)
-class Assumed:
-    """One assumption."""
-
-    value: float
-    source: Source
+"""Endings that are played as others: what follows is the same. Where machines are detected, they are told apart again
+(``simulated_machines``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +103,17 @@ class SimulationDraft:
     start_at: datetime | None = None
     """Aware; None = now."""
     answer_rate: float | None = None
-    """0 to 1, as all rates."""
+    """By people or machines; 0 to 1, as all rates."""
     busy_rate: float | None = None
     no_answer_rate: float | None = None
     invalid_rate: float | None = None
     ring_seconds: float | None = None
     talk_seconds: float | None = None
+    """Of people's calls."""
+    machine_rate: float | None = None
+    """Of answered calls: a machine's. Counts where the campaign has machines detected."""
+    machine_seconds: float | None = None
+    """From the answer to the end of a machine's call. Too."""
     lines: int | None = None
     calls_per_second: float | None = None
     seed: int = 1
@@ -144,6 +134,8 @@ class Simulation:
     shares: Mapping[Disposition, Assumed]
     ring_seconds: Assumed
     talk_seconds: Assumed
+    machines: SupposedMachines | None
+    """None: the campaign has none detected, and they hear what people hear."""
     calls_looked_at: int
     """Calls of the account that the history consists of."""
     seed: int
@@ -175,6 +167,7 @@ async def simulate_campaign(
     rule_data.pinned(hours, begin)
     async with database.connection() as connection:
         history = await store.endings(connection, campaign.account_id)
+        machines = await suppose(connection, campaign, rate=draft.machine_rate, seconds=draft.machine_seconds)
         lines, per_second = await _capacity(connection, secrets, campaign, draft)
         limits = tuple(
             limit
@@ -183,8 +176,13 @@ async def simulate_campaign(
         )
     ended = threading.Event()
     steps = Steps(most_steps, ended=ended.is_set)
-    enough = sum(one.count for one in history) >= FEWEST_CALLS
+    looked_at_count = sum(one.count for one in history)
+    enough = looked_at_count >= FEWEST_CALLS
     shares = _shares(draft, history if enough else ())
+    if machines is not None:
+        shares = machines.split(shares)
+        # their calls say nothing of how long people talk
+        history = [one for one in history if one.disposition is not Disposition.ANSWERED_MACHINE]
     ring, talk, refusal = _durations(draft, history if enough else ())
     conditions = Conditions(
         rules=campaign.rules,
@@ -202,6 +200,7 @@ async def simulate_campaign(
         ring_seconds=ring.value,
         talk_seconds=talk.value,
         refusal_seconds=refusal,
+        machines=None if machines is None else machines.calls,
     )
     try:
         found = _Reader(campaign, begin, limits, steps, most=most_contacts)
@@ -220,10 +219,11 @@ async def simulate_campaign(
         shares=shares,
         ring_seconds=ring,
         talk_seconds=talk,
-        calls_looked_at=sum(one.count for one in history),
+        machines=machines,
+        calls_looked_at=looked_at_count,
         seed=draft.seed,
         days=draft.days,
-        notes=tuple(_notes(campaign, supposed, outcome)),
+        notes=(*(machines.notes() if machines is not None else ()), *_notes(campaign, supposed, outcome)),
     )
 
 
@@ -235,6 +235,7 @@ def _problems(draft: SimulationDraft) -> list[str]:
         "invalidRate": draft.invalid_rate,
     }
     given = [rate for rate in rates.values() if rate is not None]
+    rates["machineRate"] = draft.machine_rate
     problems = [
         problem
         for name, rate in rates.items()
@@ -246,6 +247,7 @@ def _problems(draft: SimulationDraft) -> list[str]:
     bounds: dict[str, tuple[float | None, float, float]] = {
         "ringSeconds": (draft.ring_seconds, 0, LONGEST_RING_SECONDS),
         "talkSeconds": (draft.talk_seconds, 0, LONGEST_TALK_SECONDS),
+        "machineSeconds": (draft.machine_seconds, 0, LONGEST_TALK_SECONDS),
         "lines": (draft.lines, 1, MOST_LINES),
         "callsPerSecond": (draft.calls_per_second, LOWEST_RATE, MOST_RATE),
         "days": (draft.days, 1, MOST_DAYS),
@@ -486,8 +488,8 @@ def _durations(draft: SimulationDraft, history: Sequence[Ended]) -> tuple[Assume
     talk = _mean([(one.talk_seconds or 0.0, one.count) for one in answered])
     refusal = _mean([(one.seconds, one.count) for one in refused])
     return (
-        _chosen(draft.ring_seconds, ring, DEFAULT_RING_SECONDS),
-        _chosen(draft.talk_seconds, talk, DEFAULT_TALK_SECONDS),
+        chosen(draft.ring_seconds, ring, DEFAULT_RING_SECONDS),
+        chosen(draft.talk_seconds, talk, DEFAULT_TALK_SECONDS),
         DEFAULT_REFUSAL_SECONDS if refusal is None else refusal,
     )
 
@@ -495,12 +497,6 @@ def _durations(draft: SimulationDraft, history: Sequence[Ended]) -> tuple[Assume
 def _mean(values: Sequence[tuple[float, int]]) -> float | None:
     count = sum(weight for _, weight in values)
     return sum(value * weight for value, weight in values) / count if count else None
-
-
-def _chosen(given: float | None, known: float | None, usual: float) -> Assumed:
-    if given is not None:
-        return Assumed(given, Source.GIVEN)
-    return Assumed(usual, Source.DEFAULT) if known is None else Assumed(known, Source.HISTORY)
 
 
 def _notes(campaign: Campaign, supposed: Assumptions, outcome: Outcome) -> list[str]:

@@ -399,3 +399,18 @@ async def copy_courtesy(connection: Connection, campaign_id: str, *, to: str) ->
         campaign_id,
         to,
     )
+
+
+async def detecting(connection: Connection) -> tuple[int, int]:
+    """Return how many campaigns of the installation have answering machines detected, and how many of those keep
+    verdicts for review."""
+    row = await connection.fetchrow(
+        """
+        SELECT count(*) AS detecting,
+               count(*) FILTER (WHERE greatest((rules #>> '{own,review,machines}')::double precision,
+                                               (rules #>> '{own,review,people}')::double precision) > 0) AS keeping
+          FROM campaigns WHERE deleted_at IS NULL AND rules ->> 'machine_detection' <> 'no'
+        """
+    )
+    assert row is not None  # noqa: S101 - an aggregate is one row
+    return row["detecting"], row["keeping"]

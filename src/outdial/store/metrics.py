@@ -7,7 +7,7 @@ from typing import Final
 
 import asyncpg
 
-from outdial.store import turns, webhook_deliveries
+from outdial.store import machine_reviews, turns, webhook_deliveries
 from outdial.store.database import Connection
 
 VERDICTS_SECONDS: Final = 300
@@ -32,6 +32,9 @@ class Live:
     """How long the oldest message that waits has been waiting."""
     verdicts: dict[str, int] = field(default_factory=dict)
     """By who had answered: calls of the last ``VERDICTS_SECONDS`` of which that was to be found out."""
+    reviews: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Of verdicts that were kept for review in the last ``machine_reviews.COUNTED_DAYS``: by the verdict, and what it
+    really was, ``waiting`` where nobody has said so."""
 
 
 async def live(connection: Connection) -> Live:
@@ -63,6 +66,7 @@ async def live(connection: Connection) -> Live:
         webhook_dead=dead,
         webhook_oldest_seconds=oldest,
         verdicts=_counts(verdicts),
+        reviews=await machine_reviews.outcomes(connection),
     )
 
 

@@ -154,3 +154,43 @@ async def endings(connection: Connection, account_id: str) -> list[Ended]:
         CALLS_OF_A_RUN,
     )
     return [Ended(**{**row, "disposition": Disposition(row["disposition"])}) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class PastVerdicts:
+    """What an account's latest calls say of answering machines."""
+
+    verdicts: int
+    """Calls of which it was found out who had answered."""
+    machines: int
+    """Those that were taken for machines'."""
+    alike: int
+    """Of those, the ones that went as is asked: hung up on, or told something."""
+    alike_seconds: float | None
+    """How long those lasted on average from the answer on."""
+
+
+async def verdicts(connection: Connection, account_id: str, *, message_left: bool) -> PastVerdicts:
+    """Return what the account's latest calls say of machines; ``message_left``: asked about those that a message was
+    left, else about those that were hung up on."""
+    row = await connection.fetchrow(
+        """
+        SELECT count(*) AS verdicts, count(*) FILTER (WHERE machine) AS machines,
+               count(*) FILTER (WHERE machine AND told = $4) AS alike,
+               avg(seconds) FILTER (WHERE machine AND told = $4) AS alike_seconds
+          FROM (SELECT id FROM runs WHERE account_id = $1 ORDER BY id DESC LIMIT $2) r
+         CROSS JOIN LATERAL (
+               SELECT a.disposition = 'answered_machine' AS machine,
+                      extract(epoch FROM a.ended_at - a.answered_at)::double precision AS seconds,
+                      EXISTS (SELECT FROM flow_outcomes f WHERE f.attempt_id = a.id) AS told
+                 FROM attempts a
+                WHERE a.run_id = r.id AND a.detection IS NOT NULL AND a.ended_at >= a.answered_at
+                ORDER BY a.reserved_at DESC LIMIT $3) calls
+        """,
+        account_id,
+        RUNS_LOOKED_AT,
+        CALLS_OF_A_RUN,
+        message_left,
+    )
+    assert row is not None  # noqa: S101 - an aggregate is one row
+    return PastVerdicts(**row)

@@ -26,7 +26,8 @@ from outdial.core.ids import permit_name
 from outdial.core.model import Transport, Trunk
 from outdial.telephony import permits
 from outdial.telephony.ari import CONFLICT, NOT_FOUND, AriHttp, AriSocket, ChannelInfo, Inbox, Message, Reply
-from outdial.telephony.asterisk_detection import AsteriskDetection, returned
+from outdial.telephony.asterisk_detection import returned
+from outdial.telephony.asterisk_samples import AsteriskSamples
 from outdial.telephony.asterisk_stream import FORMATS, AsteriskStream
 from outdial.telephony.engine import (
     CallAnswered,
@@ -93,7 +94,7 @@ class _Application(msgspec.Struct):
     channel_ids: list[str] = []
 
 
-class AsteriskEngine(AsteriskDetection):
+class AsteriskEngine(AsteriskSamples):
     """One dialer node's engine: originates, plays and hears events."""
 
     def __init__(
@@ -454,7 +455,7 @@ class AsteriskEngine(AsteriskDetection):
             failed = message.playback.state == "failed" and call_id not in self._put_down
             self._events.put_nowait(PlaybackEnded(call_id, message.playback.id, self._at(message), failed))
         elif message.type in {"RecordingFinished", "RecordingFailed"} and message.recording is not None:
-            call_id = message.recording.target_uri.removeprefix("channel:")
+            call_id = self._recorded_call(message.recording.target_uri)
             self._events.put_nowait(RecordingEnded(call_id, message.recording.name, self._at(message)))
         elif message.type == "Dial" and message.peer is not None:
             if message.dialstatus in _RINGING and message.peer.id not in self._ringing:
@@ -464,6 +465,8 @@ class AsteriskEngine(AsteriskDetection):
             self._on_channel(message, message.channel)
 
     def _on_channel(self, message: Message, channel: ChannelInfo) -> None:
+        if self._hears_snoop(message, channel):
+            return
         if channel.id in self._media:
             # the far end of a stream, and nobody's call
             if message.type == "StasisStart":

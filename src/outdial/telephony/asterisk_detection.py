@@ -12,21 +12,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import structlog
 
 from outdial.core.errors import EngineUnavailableError
 from outdial.core.machine import DetectionTimings, MachineVerdict, verdict_of_amd
 from outdial.telephony import detection_context
-from outdial.telephony.ari import CONFLICT, NOT_FOUND
 from outdial.telephony.asterisk_media import AsteriskMedia
+from outdial.telephony.detection_needs import GONE, lacking
 from outdial.telephony.engine import CallClassified, GreetingEnded
-
-_GONE: Final = (NOT_FOUND, CONFLICT, 412)
-"""As in ``asterisk_media``: the call is not there, or not ours any more."""
-
-_NO_FUNCTION: Final = 500
-"""What it answers when it has no function of that name."""
 
 WORD_MS: Final = 100
 """Shorter sounds are no words; Asterisk's own default."""
@@ -36,14 +29,6 @@ GAP_MS: Final = 50
 _SILENCE: Final = "SILENCE"
 
 _log = structlog.get_logger()
-
-
-class _Module(msgspec.Struct):
-    status: str = ""
-
-
-class _Variable(msgspec.Struct):
-    value: str = ""
 
 
 class AsteriskDetection(AsteriskMedia):
@@ -83,7 +68,7 @@ class AsteriskDetection(AsteriskMedia):
     async def _send(self, call_id: str, extension: str, arguments: str) -> None:
         # what was there once stays there as long as nobody changes the configuration; what is missing may be put there
         if not self._detects:
-            missing = await self._missing(call_id)
+            missing = await lacking(self._request, self._http.url, call_id)
             if missing is None:
                 # a call that is over tells nothing of its engine, and there is nobody left to listen to
                 return
@@ -96,7 +81,7 @@ class AsteriskDetection(AsteriskMedia):
         }
         for name, value in variables.items():
             query = {"variable": name, "value": value}
-            self._expect(await self._request("POST", f"channels/{call_id}/variable", query), *_GONE)
+            self._expect(await self._request("POST", f"channels/{call_id}/variable", query), *GONE)
         to = {"context": detection_context.CONTEXT, "extension": extension, "priority": "1"}
         try:
             reply = await self._request("POST", f"channels/{call_id}/continue", to)
@@ -104,32 +89,11 @@ class AsteriskDetection(AsteriskMedia):
             # it may have been carried out: the call's return tells, or the time in which it would have come
             _log.warning("detection_not_confirmed", attempt_id=call_id, reason=error.message)
             return
-        self._expect(reply, *_GONE)
+        self._expect(reply, *GONE)
 
     def forget_dialplan(self) -> None:
         """Look again for what telling machines from people needs: the engine may be another one by now."""
         self._detects = False
-
-    async def _missing(self, call_id: str) -> str | None:
-        """Return what the engine lacks to tell machines from people, as a sentence; empty: nothing; None: the call was
-        over before that could be found out. Raises EngineUnavailableError."""
-        for module in detection_context.MODULES:
-            reply = self._expect(await self._request("GET", f"asterisk/modules/{module}"), NOT_FOUND, CONFLICT)
-            if not reply.ok or reply.decode(_Module).status != "Running":
-                return f"Asterisk at {self._http.url} has not loaded {module}"
-        for extension in (detection_context.WHO, detection_context.BEEP):
-            # a function of the dialplan, which only a channel can be asked for
-            asked = {"variable": f"DIALPLAN_EXISTS({detection_context.CONTEXT},{extension},1)"}
-            reply = await self._request("GET", f"channels/{call_id}/variable", asked)
-            self._expect(reply, *_GONE, _NO_FUNCTION)
-            if reply.status in _GONE:
-                return None
-            if reply.status == _NO_FUNCTION or (reply.ok and reply.decode(_Variable).value != "1"):
-                return (
-                    f"Asterisk at {self._http.url} has no extension {extension} in the dialplan context "
-                    f"{detection_context.CONTEXT}, or has not loaded func_dialplan.so"
-                )
-        return ""
 
 
 def amd_arguments(timings: DetectionTimings) -> str:

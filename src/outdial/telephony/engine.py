@@ -423,6 +423,20 @@ class Engine(EngineControl, Protocol):
         """
         ...
 
+    async def sample(self, call_id: str, recording_id: str, *, seconds: float) -> None:
+        """Record what is said at an answered call from now on, whatever else is done with it meanwhile: it may be
+        listened to (:meth:`detect`), played to and recorded at the same time, and none of that is changed by this.
+
+        Ends after so many seconds or with the call; ``RecordingEnded`` follows, perhaps after the ``CallEnded``. No
+        call is made by it. Raises ``EngineUnavailableError``; a call that is gone meanwhile is no error.
+        """
+        ...
+
+    async def drop_sample(self, call_id: str, recording_id: str) -> None:
+        """End what :meth:`sample` has begun, or not begun yet, and forget it; idempotent. Raises
+        ``EngineUnavailableError``."""
+        ...
+
     async def recording(self, recording_id: str) -> bytes | None:
         """Return a recording that has ended, a WAV of 8 kHz 16-bit mono, perhaps without any sound; None when there is
         none. It stays at the engine until it is forgotten. Raises ``EngineUnavailableError``."""

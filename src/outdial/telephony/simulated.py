@@ -79,6 +79,9 @@ class _Call:
         self.recording: asyncio.TimerHandle | None = None
         self.recording_id = ""
         self.recording_since = 0.0
+        self.sample: asyncio.TimerHandle | None = None
+        self.sample_id = ""
+        self.sample_since = 0.0
         self.answered_since = 0.0
         self.away = False
         """Somebody listens to who has answered, and nothing else can be done with it."""
@@ -306,6 +309,8 @@ class SimulatedEngine:
             self._tell(PlaybackEnded(call.id, call.playback_id, clock.now(), failed=False))
         if call.recording is not None:
             self._recorded(call)
+        if call.sample is not None:
+            self._sampled(call)
         self._tell(CallEnded(call.id, clock.now(), cause, sip_code))
 
     def _tell(self, event: EngineEvent) -> None:
@@ -447,6 +452,31 @@ class SimulatedEngine:
         call.recording = None
         self._recordings[call.recording_id] = (clock.boottime() - call.recording_since) * self._speed
         self._tell(RecordingEnded(call.id, call.recording_id, clock.now()))
+
+    async def sample(self, call_id: str, recording_id: str, *, seconds: float) -> None:
+        """Record a person who says nothing, beside whatever else is done."""
+        await self._reachable()
+        call = self._calls.get(call_id)
+        if call is None or call.state is not CallState.ANSWERED:
+            return
+        call.sample_id, call.sample_since = recording_id, clock.boottime()
+        call.sample = asyncio.get_running_loop().call_later(seconds / self._speed, self._sampled, call)
+
+    def _sampled(self, call: _Call) -> None:
+        assert call.sample is not None  # noqa: S101 - it is what ends
+        call.sample.cancel()
+        call.sample = None
+        self._recordings[call.sample_id] = (clock.boottime() - call.sample_since) * self._speed
+        self._tell(RecordingEnded(call.id, call.sample_id, clock.now()))
+
+    async def drop_sample(self, call_id: str, recording_id: str) -> None:
+        """Forget it."""
+        await self._reachable()
+        call = self._calls.get(call_id)
+        if call is not None and call.sample is not None and call.sample_id == recording_id:
+            call.sample.cancel()
+            call.sample = None
+        self._recordings.pop(recording_id, None)
 
     async def recording(self, recording_id: str) -> bytes | None:
         """Return as much silence as there was."""

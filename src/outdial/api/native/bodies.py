@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_camel
 from outdial.api.numbers import Whole
 from outdial.api.texts import NAME, PHONE, REGION, line
 from outdial.core.machine import USUAL_TIMINGS
+from outdial.core.machine_review import LONGEST_SECONDS, NO_REVIEW, Actual
 from outdial.core.model import (
     Breaker,
     ConnectedCalls,
@@ -229,6 +230,18 @@ class DetectionBody(Body):
     """A greeting that goes on for so long after the verdict is not waited for any longer."""
 
 
+class ReviewBody(Body):
+    """Which share of verdicts about who has answered is kept for review, in percent, by chance. The first seconds of
+    those calls are recorded, and nobody is asked whether they may be: see docs/how-to/review-verdicts.md."""
+
+    machines: Annotated[float, Field(ge=0, le=100)] = NO_REVIEW.machines
+    """Of calls that are taken for machines'."""
+    people: Annotated[float, Field(ge=0, le=100)] = NO_REVIEW.people
+    """Of those that are treated as people's."""
+    seconds: Annotated[float, Field(ge=dialing_rules.SHORTEST_SAMPLE_SECONDS, le=LONGEST_SECONDS)] = NO_REVIEW.seconds
+    """So much of a call is recorded, from the begin of the detection on."""
+
+
 class DialingRulesBody(Body):
     """A campaign's dialing rules, whole: what is left out is as if it had never been set."""
 
@@ -247,6 +260,17 @@ class DialingRulesBody(Body):
     """null: the run never pauses itself."""
     detection: DetectionBody = DetectionBody()
     """Counts where the campaign's enableMachineDetect is detect or disconnect."""
+    review: ReviewBody = ReviewBody()
+    """Too."""
+
+
+class MachineReviewBody(Body):
+    """Say who had really answered."""
+
+    model_config = example(actual="person")
+
+    actual: Annotated[Actual, Field(strict=False)]
+    """`unclear`: it cannot be told."""
 
 
 class NewImportBody(Body):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Final
 
 import msgspec
@@ -17,6 +18,7 @@ from outdial.api.native.routes import Operation, Routes
 from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
 from outdial.core.machine import USUAL_TIMINGS, DetectionTimings
+from outdial.core.machine_review import ReviewShares
 from outdial.core.model import Breaker, OwnRules, RetryRule, Scope
 from outdial.services import dialing_rules
 
@@ -37,6 +39,14 @@ class BreakerView(msgspec.Struct, frozen=True, rename="camel"):
     share: float
 
 
+class ReviewSharesView(msgspec.Struct, frozen=True, rename="camel"):
+    """Which share of verdicts is kept for review, in percent."""
+
+    machines: float
+    people: float
+    seconds: float
+
+
 class DialingRulesView(msgspec.Struct, frozen=True, rename="camel"):
     """A campaign's dialing rules."""
 
@@ -44,6 +54,7 @@ class DialingRulesView(msgspec.Struct, frozen=True, rename="camel"):
     retry_order: str
     breaker: BreakerView | None
     detection: TimingsView
+    review: ReviewSharesView
 
 
 _RULES: Final = DialingRulesView(
@@ -51,6 +62,7 @@ _RULES: Final = DialingRulesView(
     retry_order="when_due",
     breaker=BreakerView(40, 0.8),
     detection=timings_view(USUAL_TIMINGS),
+    review=ReviewSharesView(10, 2, 10),
 )
 
 
@@ -76,7 +88,8 @@ class DialingRulesRoutes:
 
     async def show(self, request: Request, caller: Caller) -> Response:
         """Return what the campaign does after an attempt by how it ended, which retries come first, when a run pauses
-        itself, and by what answering machines are told from people."""
+        itself, by what answering machines are told from people, and which share of those verdicts is kept for
+        review."""
         found = await dialing_rules.show_rules(
             self._database, iid=caller.iid, campaign_id=request.path_params["campaignId"]
         )
@@ -94,6 +107,7 @@ class DialingRulesRoutes:
             retry_order=body.retry_order,
             breaker=None if body.breaker is None else Breaker(body.breaker.attempts, body.breaker.share),
             detection=DetectionTimings(**body.detection.model_dump()),
+            review=ReviewShares(**body.review.model_dump()),
         )
         made = await dialing_rules.set_rules(
             self._database,
@@ -114,4 +128,5 @@ def _view(rules: OwnRules) -> DialingRulesView:
         retry_order=rules.retry_order,
         breaker=None if rules.breaker is None else BreakerView(rules.breaker.attempts, rules.breaker.share),
         detection=timings_view(rules.detection),
+        review=ReviewSharesView(**asdict(rules.review)),
     )

@@ -19,12 +19,13 @@ from outdial.store.recordings import Recording
 
 
 class RecordingView(View, frozen=True):
-    """What a person said in one step of a flow, having agreed to be recorded."""
+    """What a person said in one step of a flow, having agreed to be recorded; or the first seconds of a call whose
+    verdict is kept for review."""
 
     id: str
     attempt_id: str
     step: str
-    """Of the flow."""
+    """Of the flow; `0-answer`: it is a call's first seconds."""
     duration_seconds: float
     size_bytes: int
     sha256: str

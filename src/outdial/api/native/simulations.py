@@ -34,6 +34,7 @@ from outdial.services.simulations import (
     Assumed,
     Simulation,
     SimulationDraft,
+    SupposedMachines,
     simulate_campaign,
 )
 
@@ -54,13 +55,18 @@ class SimulationBody(Body):
     start_at: Instant | None = None
     """null: now. In the years 2000 to 2199."""
     answer_rate: _Share | None = None
-    """A share of all calls, as all rates; together at most 1."""
+    """A share of all calls, whoever answers, as the three that follow; together at most 1."""
     busy_rate: _Share | None = None
     no_answer_rate: _Share | None = None
     invalid_rate: _Share | None = None
     ring_seconds: Annotated[float, Field(ge=0, le=LONGEST_RING_SECONDS)] | None = None
     """Until somebody answers."""
     talk_seconds: Annotated[float, Field(ge=0, le=LONGEST_TALK_SECONDS)] | None = None
+    """Of people's calls."""
+    machine_rate: _Share | None = None
+    """A share of answered calls: those of answering machines. Counts where the campaign has them detected."""
+    machine_seconds: Annotated[float, Field(ge=0, le=LONGEST_TALK_SECONDS)] | None = None
+    """From the answer to the end of a machine's call. Too."""
     lines: Annotated[int, Field(ge=1, le=MOST_LINES), Whole] | None = None
     """null: what the trunk and the application allow."""
     calls_per_second: Annotated[float, Field(ge=LOWEST_RATE, le=MOST_RATE)] | None = None
@@ -101,6 +107,21 @@ class AssumedView(View, frozen=True):
     source: str
 
 
+class SupposedMachinesView(View, frozen=True):
+    """What was supposed of answering machines."""
+
+    mode: str
+    """`detect` or `disconnect`."""
+    rate: AssumedView
+    """Of answered calls."""
+    seconds: AssumedView
+    """From the answer to the end of such a call."""
+    message_left: bool
+    """They hear a message, and their contacts are done; else they are hung up on and tried again by the rules."""
+    verdicts_looked_at_count: int
+    """Of the account, that the history consists of."""
+
+
 class SimulationView(View, frozen=True):
     """What a simulation came to."""
 
@@ -129,6 +150,8 @@ class SimulationView(View, frozen=True):
     shares: dict[str, AssumedView]
     ring_seconds: AssumedView
     talk_seconds: AssumedView
+    machines: SupposedMachinesView | None
+    """null: the campaign has none detected; they hear what people hear."""
     calls_looked_at_count: int
     """Calls that the history consists of."""
     notes: list[str]
@@ -164,6 +187,13 @@ _EXAMPLE: Final = SimulationView(
     shares={"answered_human": _GIVEN, "no_answer": _USUAL},
     ring_seconds=AssumedView(value=12, source="default"),
     talk_seconds=AssumedView(value=45, source="default"),
+    machines=SupposedMachinesView(
+        mode="disconnect",
+        rate=AssumedView(value=0.21, source="history"),
+        seconds=AssumedView(value=4.1, source="history"),
+        message_left=False,
+        verdicts_looked_at_count=1840,
+    ),
     calls_looked_at_count=0,
     notes=[],
 )
@@ -263,6 +293,7 @@ def _view(made: Simulation) -> SimulationView:
         shares={str(disposition): _assumed(one) for disposition, one in made.shares.items()},
         ring_seconds=_assumed(made.ring_seconds),
         talk_seconds=_assumed(made.talk_seconds),
+        machines=_machines(made.machines),
         calls_looked_at_count=made.calls_looked_at,
         notes=list(made.notes),
     )
@@ -270,3 +301,15 @@ def _view(made: Simulation) -> SimulationView:
 
 def _assumed(one: Assumed) -> AssumedView:
     return AssumedView(value=one.value, source=str(one.source))
+
+
+def _machines(found: SupposedMachines | None) -> SupposedMachinesView | None:
+    if found is None:
+        return None
+    return SupposedMachinesView(
+        mode=found.mode,
+        rate=_assumed(found.rate),
+        seconds=_assumed(found.seconds),
+        message_left=found.message_left,
+        verdicts_looked_at_count=found.verdicts_looked_at,
+    )

@@ -19,6 +19,7 @@ from outdial.api.native.explanations import ExplanationRoutes
 from outdial.api.native.hours import HoursRoutes
 from outdial.api.native.imports import ImportRoutes
 from outdial.api.native.lines import FlowRoutes, TrunkRoutes
+from outdial.api.native.machine_reviews import MachineReviewRoutes
 from outdial.api.native.manual_calls import ManualCallRoutes
 from outdial.api.native.personal_data import PersonalDataRoutes
 from outdial.api.native.pre_calls import PreCallRoutes
@@ -55,6 +56,7 @@ def routers(
         ("Runs", ManualCallRoutes(parts), door),
         ("Explanations", ExplanationRoutes(parts), door),
         ("Recordings", RecordingRoutes(parts), door),
+        ("Machine reviews", MachineReviewRoutes(parts), door),
         ("Evidence", EvidenceRoutes(parts), door),
         ("Imports", ImportRoutes(parts), door),
         ("Do-not-call lists", DncRoutes(parts), door),
