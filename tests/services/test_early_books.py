@@ -11,8 +11,9 @@ import pytest
 from dialing import CALLER_ID, phones, set_stage
 from engines import simulated
 from outdial import clock
+from outdial.core.errors import DatabaseUnavailableError
 from outdial.core.model import AttemptState, Disposition, RunContactState, Transport
-from outdial.services import barrier, runs, stop
+from outdial.services import barrier, insisting, runs, stop
 from outdial.services.barrier import Target, Wishes
 from outdial.services.early_books import LOT, EarlyBooks
 from outdial.services.engines import Engines
@@ -20,7 +21,7 @@ from outdial.store import attempts, nodes, reserve
 from outdial.store import runs as runs_store
 from outdial.store.attempts import AttemptNews, ContactNews
 from outdial.store.reserve import Reservation
-from outdial.telephony.engine import OriginateResult, OutgoingCall, Permit, TrunkAddress
+from outdial.telephony.engine import CallState, LiveCall, OriginateResult, OutgoingCall, Permit, TrunkAddress
 from services.test_barrier import RINGS, serve
 from services.test_two_stops import ringing_and_stopping
 from values import KEY
@@ -235,10 +236,61 @@ class TestAStop:
         assert sorted(id_ for attempt_ids, _ in told for id_ in attempt_ids) == sorted(ids)
         assert {fenced_at for _, fenced_at in told} == {found.fenced_at}
 
-    async def test_a_database_that_is_lost_meanwhile_ends_the_stop_unproven(
-        self, database, engines, ringing, monkeypatch
+    async def test_over_tcp_nothing_is_booked_before_the_line_is_proven(self, database, engines, ringing):
+        """What is not listed any more may wait there for its connection; its number must not be called meanwhile."""
+        run, ids = ringing
+        present = await self.stopping(database, run)
+        told = []
+        target = Target(present, {"e1": [(run.epoch, KEY)]}, clock.boottime(), Transport.TCP, ttl_seconds=TTL)
+        (found,) = await barrier.silence(
+            engines,
+            target,
+            Wishes(),
+            deadline=clock.boottime(),
+            database=database,
+            on_gone=lambda *_: told.append(1),
+        )
+        assert found.cancelled == frozenset(ids)
+        assert not told
+
+    async def test_what_was_seen_answered_is_left_to_its_node(self, database, engines, engine, ringing, monkeypatch):
+        run, (crossing, *others) = ringing
+        present = await self.stopping(database, run)
+        real, listings, told = engine.calls, 0, set()
+
+        async def calls(run_id=None):
+            nonlocal listings
+            listings += 1
+            found = await real(run_id)
+            # hung up after the first listing, answered in the same moment, gone in the third
+            crossed = [LiveCall(crossing, run.id, run.epoch, CallState.ANSWERED)] if listings == 2 else []
+            return [*found, *crossed]
+
+        monkeypatch.setattr(engine, "calls", calls)
+        target = Target(present, {"e1": [(run.epoch, KEY)]}, clock.boottime(), Transport.UDP, ttl_seconds=TTL)
+        deadline = clock.boottime() + 20
+        await barrier.silence(
+            engines, target, Wishes(), deadline=deadline, database=database, on_gone=lambda ids, _: told.update(ids)
+        )
+        assert told == set(others)
+
+    async def test_a_database_that_is_away_meanwhile_leaves_it_to_the_last_commit(
+        self, database, engines, engine, ringing, monkeypatch, capsys
     ):
-        """Nothing is swallowed: what the books could not be told, nobody is told is done."""
+        run, ids = ringing
+        monkeypatch.setattr(barrier, "GRACE_SECONDS", 0.0)
+        monkeypatch.setattr(insisting, "INSIST_SECONDS", 0.0)
+
+        async def away(*_args):
+            raise DatabaseUnavailableError("away")
+
+        monkeypatch.setattr(attempts, "left_by_nodes", away)
+        present = await self.stopping(database, run)
+        stopped = await stop.prove_stop(database, engines, present, actor="anna", tell=lambda *_: None)
+        assert stopped.report.cancelled_count == len(ids)
+        assert "early_books_left" in capsys.readouterr().out
+
+    async def test_anything_else_that_fails_beside_is_not_swallowed(self, database, engines, ringing, monkeypatch):
         run, _ = ringing
         monkeypatch.setattr(barrier, "GRACE_SECONDS", 0.0)
 

@@ -55,8 +55,8 @@ say, or answered in the same moment. It is the only one who knows; a healthy one
 _log = structlog.get_logger()
 
 OnGone = Callable[[frozenset[str], datetime], None]
-"""Told of attempts that were not answered when they were hung up and that their engine lists no more, and when it was
-fenced: each at most once, for as long as the engine is listed."""
+"""Told of attempts that were never seen answered, were hung up and are listed by their engine no more, and when it was
+fenced: each at most once. Of calls over TCP and TLS nothing is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +296,9 @@ class _Engine:
         return any(node.making for node in serving if node.engine_id == self._row.id)
 
     def _tell_gone(self, attempt_ids: frozenset[str]) -> None:
-        if self._on_gone is not None and self._fenced_at is not None:
+        # over TCP and TLS an INVITE that is not listed any more may wait for its connection
+        udp = self._target.transport is Transport.UDP
+        if udp and self._on_gone is not None and self._fenced_at is not None:
             self._on_gone(attempt_ids, self._fenced_at)
 
     def _found(self, *, silent: bool, quiesced_at: datetime | None = None, problem: str = "") -> Silence:
@@ -348,6 +350,7 @@ class _Quiesce:
         self._dialing_since: dict[str, float] = {}
         self._on_gone = on_gone
         self._gone: set[str] = set()
+        self._answered: set[str] = set()
         self.cancelled: set[str] = set()
         self.hung_up: set[str] = set()
 
@@ -367,7 +370,9 @@ class _Quiesce:
         calls = await control.calls(self._run_id)
         answered = {call.id for call in calls if call.state is CallState.ANSWERED}
         unanswered = {call.id: call.state for call in calls if call.state is not CallState.ANSWERED}
-        gone = frozenset(self.cancelled - unanswered.keys() - answered - self._gone)
+        # what was answered as it was hung up is its node's to tell for as long as it may
+        self._answered |= answered
+        gone = frozenset(self.cancelled - unanswered.keys() - self._answered - self._gone)
         if gone and self._on_gone is not None:
             self._gone |= gone
             self._on_gone(gone)

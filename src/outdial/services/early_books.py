@@ -12,7 +12,10 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
+import structlog
+
 from outdial import clock
+from outdial.core.errors import DatabaseUnavailableError
 from outdial.core.model import Run
 from outdial.services.insisting import insisting
 from outdial.store import attempts as store
@@ -21,6 +24,8 @@ from outdial.store.database import Database
 
 LOT: Final = 50
 """Attempts per statement: some 15 ms, for which the last commit of the stop may have to wait."""
+
+_log = structlog.get_logger()
 
 
 class EarlyBooks:
@@ -51,13 +56,16 @@ class EarlyBooks:
         self._gone.put_nowait(None)
 
     async def run(self) -> None:
-        """Book what is gone of silent nodes until closed. Raises DatabaseUnavailableError."""
+        """Book what is gone of silent nodes until closed; what the database is not there for is left to the stop."""
         await asyncio.sleep(max(self._begins - clock.boottime(), 0.0))
         while (noted := await self._gone.get()) is not None:
             attempt_ids, fenced_at = noted
             ordered = sorted(attempt_ids)
-            for first in range(0, len(ordered), LOT):
-                await insisting(partial(self._book, ordered[first : first + LOT], fenced_at))
+            try:
+                for first in range(0, len(ordered), LOT):
+                    await insisting(partial(self._book, ordered[first : first + LOT], fenced_at))
+            except DatabaseUnavailableError as error:
+                _log.warning("early_books_left", run_id=self._run.id, reason=error.message)
 
     async def _book(self, attempt_ids: list[str], fenced_at: datetime) -> None:
         async with self._database.connection() as connection:

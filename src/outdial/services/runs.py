@@ -267,7 +267,8 @@ async def pause(database: Database, engines: Engines, *, iid: str, campaign_id: 
     if problems := await _silence(database, engines, run):
         raise PauseNotProvenError(
             "The run is paused and no new call is claimed, but it is not shown yet that no call which was under way "
-            f"before can leave: {problems} Ask again; or stop the campaign, which goes on trying by itself."
+            f"before can leave: {problems} Ask again; or stop the campaign, which goes on trying by itself. If an "
+            "engine is gone for good, say so: outdial engine retire ENGINE"
         )
     return run
 
