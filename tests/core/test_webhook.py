@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from outdial.api.native.detection_views import detection_view
 from outdial.api.native.views import AttemptView
 from outdial.core import ids, webhook
-from outdial.core.machine import Detection, DetectionTimings, MachineVerdict
+from outdial.core.machine import Detection, DetectionTimings, MachineVerdict, Sample
 from outdial.core.webhook import (
     LONGEST_PAUSE_SECONDS,
     RETRIED_FOR,
@@ -166,8 +166,9 @@ def test_an_attempt_is_told_as_the_api_shows_it():
     assert (told["state"], told["disposition"], told["sipCode"]) == ("ended", "busy", 486)
 
 
-def test_who_had_answered_is_told_as_the_api_shows_it():
-    found = Detection(MachineVerdict.MACHINE, "LONGGREETING-3020-3000", 3.2, DetectionTimings())
+@pytest.mark.parametrize("sample", [None, Sample()])
+def test_who_had_answered_is_told_as_the_api_shows_it(sample):
+    found = Detection(MachineVerdict.MACHINE, "LONGGREETING-3020-3000", 3.2, DetectionTimings(), sample)
     row = ATTEMPT | {"detection": asdict(found)}
     told = message(
         Happening("attempt.ended", 8, NOW, "st-1", "cd-1", "cid-1", "answered", "ended", "n-1", "", attempt=row)

@@ -161,7 +161,8 @@ def _detection(stored: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if stored is None:
         return None
     timings = {_camel(name): value for name, value in stored["timings"].items()}
-    return {name: stored[name] for name in ("verdict", "cause", "seconds")} | {"timings": timings}
+    told = {name: stored[name] for name in ("verdict", "cause", "seconds")}
+    return told | {"timings": timings, "keptForReview": stored.get("sample") is not None}
 
 
 def _camel(name: str) -> str:
