@@ -24,6 +24,7 @@ BODY = {
         "greetingSeconds": 1.5,
         "toneSeconds": 30.0,
     },
+    "review": {"machines": 5.0, "people": 2.5, "seconds": 12.0},
 }
 USUAL = {
     "retryRules": [],
@@ -39,6 +40,7 @@ USUAL = {
         "greetingSeconds": 2.0,
         "toneSeconds": 20.0,
     },
+    "review": {"machines": 0.0, "people": 0.0, "seconds": 10.0},
 }
 
 
