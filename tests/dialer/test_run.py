@@ -123,8 +123,8 @@ class TestDialing:
             run = await start(stage)
             await until(lambda: is_over(stage, run))
         times = [call.at for call in engine.sent]
-        # thirty calls at twenty a second need 1.45 s; what the loop is late it is late, it never catches up
-        assert (times[-1] - times[0]).total_seconds() >= 1.4
+        # thirty calls at twenty a second need 1.45 s, less what the first is late on a busy machine
+        assert (times[-1] - times[0]).total_seconds() >= 1.3
         for before, after in zip(times, times[2:], strict=False):
             # two turns are 0.1 s apart; the first may leave late on a busy machine, the other in time
             assert (after - before).total_seconds() >= 0.03
