@@ -12,18 +12,17 @@ from dialing import CALLER_ID, phones, set_stage
 from engines import simulated
 from outdial import clock
 from outdial.core.errors import DatabaseUnavailableError
-from outdial.core.model import AttemptState, Disposition, RunContactState, Transport
+from outdial.core.model import AttemptState, Disposition, Transport
 from outdial.services import barrier, insisting, runs, stop
 from outdial.services.barrier import Target, Wishes
 from outdial.services.early_books import LOT, EarlyBooks
 from outdial.services.engines import Engines
-from outdial.store import attempts, nodes, reserve
+from outdial.store import attempts, nodes
 from outdial.store import runs as runs_store
-from outdial.store.attempts import AttemptNews, ContactNews
-from outdial.store.reserve import Reservation
+from outdial.store.attempts import AttemptNews
 from outdial.telephony.engine import CallState, LiveCall, OriginateResult, OutgoingCall, Permit, TrunkAddress
 from services.test_barrier import RINGS, serve
-from services.test_two_stops import ringing_and_stopping
+from services.test_two_stops import book_ringing, ringing_and_stopping
 from values import KEY
 from waiting import until
 
@@ -154,25 +153,8 @@ class TestAStop:
             await runs.start(database, secret_box, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="test")
         ).run
         await serve(database, secret_box, run, "e1")
-        ids = [uuid.uuid4().hex for _ in range(4)]
         async with database.connection() as connection:
-            people = await reserve.candidates(connection, run, len(ids))
-            wanted = [(one.contact_id, attempt_id) for one, attempt_id in zip(people, ids, strict=True)]
-            await reserve.reserve(connection, run, "n1", Reservation((), (), wanted, (), 10, 10, None))
-            await attempts.book(
-                connection,
-                [
-                    AttemptNews(
-                        attempt_id,
-                        AttemptState.RINGING,
-                        by="n1",
-                        dialed_at=clock.now(),
-                        ringing_at=clock.now(),
-                        contact=ContactNews(RunContactState.DIALING),
-                    )
-                    for attempt_id in ids
-                ],
-            )
+            ids = await book_ringing(connection, run, 4)
         address = TrunkAddress("127.0.0.1", 5060)
         until_then = clock.now() + timedelta(minutes=1)
         await engine.put_permit(Permit(run.id, run.epoch, KEY, stage.trunk, address, until_then))

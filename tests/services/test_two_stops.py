@@ -53,33 +53,39 @@ async def test_what_the_slower_one_cancelled_is_counted(database, secret_box):
     assert (await commit(database, run)).report == slower.report
 
 
+async def book_ringing(connection, run, count: int) -> list[str]:
+    """Reserve attempts of the run for the node n1 and book them as ringing; return their ids."""
+    ringing = [uuid.uuid4().hex for _ in range(count)]
+    people = await reserve.candidates(connection, run, count)
+    wanted = [(one.contact_id, attempt_id) for one, attempt_id in zip(people, ringing, strict=True)]
+    await reserve.reserve(connection, run, "n1", Reservation((), (), wanted, (), 10, 10, None))
+    await attempts.book(
+        connection,
+        [
+            AttemptNews(
+                attempt_id,
+                AttemptState.RINGING,
+                by="n1",
+                dialed_at=clock.now(),
+                ringing_at=clock.now(),
+                contact=ContactNews(RunContactState.DIALING),
+            )
+            for attempt_id in ringing
+        ],
+    )
+    return ringing
+
+
 async def ringing_and_stopping(database, secret_box, count: int):
     """A run that is stopping, with calls that its node has booked as ringing."""
     stage = await set_stage(database, secret_box, phones(5))
     run = (await runs.start(database, secret_box, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="test")).run
-    ringing = [uuid.uuid4().hex for _ in range(count)]
     async with database.connection() as connection:
         await engines.put(
             connection, secret_box, engine_id="e1", kind=EngineKind.SIMULATED, url=None, username=None, password=None
         )
         await nodes.register(connection, NodeRow("n1", "n1", "h", 1, "app", "e1"), ttl_seconds=60)
-        people = await reserve.candidates(connection, run, count)
-        wanted = [(one.contact_id, attempt_id) for one, attempt_id in zip(people, ringing, strict=True)]
-        await reserve.reserve(connection, run, "n1", Reservation((), (), wanted, (), 10, 10, None))
-        await attempts.book(
-            connection,
-            [
-                AttemptNews(
-                    attempt_id,
-                    AttemptState.RINGING,
-                    by="n1",
-                    dialed_at=clock.now(),
-                    ringing_at=clock.now(),
-                    contact=ContactNews(RunContactState.DIALING),
-                )
-                for attempt_id in ringing
-            ],
-        )
+        ringing = await book_ringing(connection, run, count)
     async with database.transaction() as connection:
         await runs_store.lock_run(connection, run.id)
         return await stops.commit_stopping(connection, run, actor="supervisor"), ringing

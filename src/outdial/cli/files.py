@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from outdial.core.errors import FileError
+
+WavFile = Annotated[
+    Path | None,
+    typer.Option("--output", metavar="FILE.wav", dir_okay=False, help="Where to; without it standard output."),
+]
+
+
+def require_file(file: Path | None, *, as_json: bool) -> None:
+    """Refuse to write a file and JSON to standard output. Raises typer.BadParameter."""
+    if as_json and file is None:
+        raise typer.BadParameter("--json needs --output: standard output cannot be both.")
 
 
 async def write_pieces(pieces: AsyncIterator[bytes], file: Path | None) -> int:

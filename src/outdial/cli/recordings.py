@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from outdial.cli import output
-from outdial.cli.files import write_pieces
+from outdial.cli.files import WavFile, require_file, write_pieces
 from outdial.cli.options import Iid, Json, application
 from outdial.cli.running import actor, in_context
 from outdial.context import Context
@@ -49,15 +49,11 @@ def get(
     recording: Named,
     *,
     iid: Iid = None,
-    file: Annotated[
-        Path | None,
-        typer.Option("--output", metavar="FILE.wav", dir_okay=False, help="Where to; without it standard output."),
-    ] = None,
+    file: WavFile = None,
     as_json: Json = False,
 ) -> None:
     """Write a recording, a WAV file of 8 kHz, to a file; with --json, which needs --output, tell what it is."""
-    if as_json and file is None:
-        raise typer.BadParameter("--json needs --output: standard output cannot be both.")
+    require_file(file, as_json=as_json)
 
     async def work(context: Context) -> Recording:
         owner = await application(context.database, iid)

@@ -260,8 +260,8 @@ class _Engine:
         if self._target.transport is not Transport.UDP and not await self.nothing_waits_for_the_line(control):
             return self._found(
                 silent=False,
-                problem=f"The line of the trunk is down at the engine {control.id}: a call that was cancelled before "
-                "it rang would leave when it comes up.",
+                problem=f"The line of the trunk is down at the engine {control.id}: a call that did not "
+                "ring yet would leave when it comes up.",
             )
         return self._found(silent=True, quiesced_at=clock.now())
 
