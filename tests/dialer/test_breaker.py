@@ -54,10 +54,55 @@ async def test_one_that_has_moved_on_is_left_alone(database, secret_box, engines
     stage = await set_stage(database, secret_box, phones(3), rules=RULES)
     run = await start(stage)
     stale = replace(run, epoch=run.epoch + 1)
-    assert await runs.pause_failing(database, engines, stale, reason="calls fail") is False
+    assert await runs.pause_failing(database, engines, stale, reason="calls fail") is None
     assert await is_in(stage, run, RunState.ACTIVE)
-    assert await runs.pause_failing(database, engines, run, reason="calls fail") is True
-    assert await runs.pause_failing(database, engines, run, reason="calls fail") is False
+    paused = await runs.pause_failing(database, engines, run, reason="calls fail")
+    assert (paused.run.state, paused.problems) == (RunState.PAUSED, "")
+    assert await runs.pause_failing(database, engines, run, reason="calls fail") is None
+
+
+async def fail(connection, run, number, *, seconds_ago, code) -> None:
+    """Write down a call that has ended so, placed by a node of its own."""
+    await connection.execute(
+        """
+        INSERT INTO attempts (id, run_id, campaign_id, account_id, contact_id, phone, caller_id, trunk_id,
+                              engine_id, node_id, epoch, number, state, disposition, sip_code, ended_at,
+                              changed_by)
+        VALUES (md5(($1::integer)::text), $2, 'c', $3, $1, '+15550100001', '+1', $4, 'e', 'another', $7, 1,
+                'ended', 'congestion', $5, now() - $6::interval, 'test')
+        """,
+        number,
+        run.id,
+        run.account_id,
+        run.trunk_id,
+        code,
+        timedelta(seconds=seconds_ago),
+        run.epoch,
+    )
+
+
+async def test_an_engine_that_hung_is_asked_again_until_the_pause_is_proven(
+    database, secret_box, engines, tmp_path, capsys
+):
+    stage = await set_stage(database, secret_box, phones(60), rules=RULES, calls_per_second=2.0)
+
+    async def told(word: str, seen: list[str]) -> bool:
+        seen.append(capsys.readouterr().out)
+        return any(word in text for text in seen)
+
+    async with simulated(rule_of=lambda _number: BUSY) as engine, dialing(stage, engine, tmp_path, engines=engines):
+        run = await start(stage)
+        await until(lambda: bool(engine.sent))
+        engine.freeze()
+        async with database.connection() as connection:
+            for number in range(10):
+                await fail(connection, run, number, seconds_ago=0, code=503)
+        seen: list[str] = []
+        await until(lambda: told("pause_not_proven", seen), seconds=60)
+        assert await is_in(stage, run, RunState.PAUSED)
+        assert "pause_proven" not in "".join(seen)
+        engine.thaw()
+        await until(lambda: told("pause_proven", seen), seconds=60)
 
 
 async def test_refusals_are_told_to_every_node(database, secret_box):
@@ -65,21 +110,7 @@ async def test_refusals_are_told_to_every_node(database, secret_box):
     run = await start(stage)
     async with database.connection() as connection:
         for age, code in ((1, 503), (3, 429), (4, 486), (500, 503)):
-            await connection.execute(
-                """
-                INSERT INTO attempts (id, run_id, campaign_id, account_id, contact_id, phone, caller_id, trunk_id,
-                                      engine_id, node_id, epoch, number, state, disposition, sip_code, ended_at,
-                                      changed_by)
-                VALUES (md5(($1::integer)::text), $2, 'c', $3, $1, '+15550100001', '+1', $4, 'e', 'another', 1, 1,
-                        'ended', 'congestion', $5, now() - $6::interval, 'test')
-                """,
-                age,
-                run.id,
-                run.account_id,
-                run.trunk_id,
-                code,
-                timedelta(seconds=age),
-            )
+            await fail(connection, run, age, seconds_ago=age, code=code)
         facts = await reserve.facts(connection, run)
         plan = "\n".join(
             row[0]

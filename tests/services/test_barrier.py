@@ -263,8 +263,21 @@ class TestPermitsBeingMade:
 
     async def test_a_run_that_pauses_itself_tells_it_in_the_log(self, engine, run, engines, database, capsys):
         engine.freeze()
-        assert await runs.pause_failing(database, engines, run, reason="calls fail")
+        paused = await runs.pause_failing(database, engines, run, reason="calls fail")
+        assert "e1: " in paused.problems
         assert "pause_not_proven" in capsys.readouterr().out
+        assert "e1: " in await runs.prove_pause(database, engines, paused.run)
+        engine.thaw()
+        assert await runs.prove_pause(database, engines, paused.run) == ""
+        assert "pause_proven" in capsys.readouterr().out
+
+    async def test_nothing_is_left_to_prove_once_somebody_resumes_it(self, engine, stage, run, engines, database):
+        engine.freeze()
+        paused = await runs.pause_failing(database, engines, run, reason="calls fail")
+        await runs.resume(database, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="test")
+        began = clock.boottime()
+        assert await runs.prove_pause(database, engines, paused.run) == ""
+        assert clock.boottime() - began < TTL
 
 
 async def test_what_was_cancelled_is_counted_over_every_try(database, secret_box, stage, run, engines, monkeypatch):

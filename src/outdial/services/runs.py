@@ -48,6 +48,7 @@ from outdial.store.database import Connection, Database
 from outdial.store.run_contacts import RunContactRow as RunContactView
 
 __all__ = [
+    "Paused",
     "RunContactPage",
     "RunContactView",
     "RunProgress",
@@ -57,6 +58,7 @@ __all__ = [
     "pause",
     "pause_failing",
     "progress",
+    "prove_pause",
     "require_startable",
     "resume",
     "run_contacts",
@@ -85,6 +87,15 @@ class StartedRun:
     run: Run
     calls_completed: int
     """Answered calls of the campaign's earlier runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """A run that has paused itself."""
+
+    run: Run
+    problems: str
+    """What could not be shown of its engines, a sentence each; empty when no call can leave any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,20 +284,38 @@ async def pause(database: Database, engines: Engines, *, iid: str, campaign_id: 
     return run
 
 
-async def pause_failing(database: Database, engines: Engines, run: Run, *, reason: str) -> bool:
-    """Pause a run because its calls fail, unless it has moved on since it was looked at; return whether it was paused.
-    Otherwise as :func:`pause`, but that nobody is there to ask again: an engine that could not be shown to be silent is
-    told of in the log, and lets nothing new through once its permits have run out."""
+async def pause_failing(database: Database, engines: Engines, run: Run, *, reason: str) -> Paused | None:
+    """Pause a run because its calls fail; return None when it has moved on since it was looked at.
+
+    Otherwise as :func:`pause`, but that nobody is there to ask again: what could not be shown is told in the log and in
+    the answer, for :func:`prove_pause`.
+    """
     async with database.transaction() as connection:
         await store.limit_idle(connection, engines.ttl_seconds)
         await store.lock_run(connection, run.id)
         present = await store.by_id(connection, run.id)
         if present.state is not RunState.ACTIVE or present.epoch != run.epoch:
-            return False
+            return None
         paused = await move_locked(connection, present, RunAction.PAUSE, ACTOR, reason=reason)
-    if problems := await _silence(database, engines, paused):
+    problems = await _silence(database, engines, paused)
+    if problems:
         _log.warning("pause_not_proven", run_id=run.id, reason=problems)
-    return True
+    return Paused(paused, problems)
+
+
+async def prove_pause(database: Database, engines: Engines, paused: Run) -> str:
+    """Look once more whether a paused run is silent at every engine; return what could not be shown, as a sentence.
+
+    Nothing is left to show, so the answer is empty, once somebody has resumed or stopped the run.
+    """
+    async with database.connection() as connection:
+        present = await store.by_id(connection, paused.id)
+    if present.state is not RunState.PAUSED or present.epoch != paused.epoch:
+        return ""
+    problems = await _silence(database, engines, paused)
+    if not problems:
+        _log.info("pause_proven", run_id=paused.id)
+    return problems
 
 
 async def _silence(database: Database, engines: Engines, run: Run) -> str:
