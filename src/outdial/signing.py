@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from collections.abc import Callable
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -31,9 +32,14 @@ def key_id(public: bytes) -> str:
     return hashlib.sha256(public).hexdigest()
 
 
+def signer(private: str) -> Callable[[bytes], bytes]:
+    """Return what signs by a private key as :func:`new_key` gave it: to open a key costs as much as to sign."""
+    return Ed25519PrivateKey.from_private_bytes(from_text(private)).sign
+
+
 def sign(private: str, message: bytes) -> bytes:
     """Return the signature by a private key as :func:`new_key` gave it."""
-    return Ed25519PrivateKey.from_private_bytes(from_text(private)).sign(message)
+    return signer(private)(message)
 
 
 def verifies(public: bytes, signature: bytes, message: bytes) -> bool:

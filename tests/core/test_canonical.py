@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outdial.core.canonical import DEEPEST, NotJsonError, canonical, instant, read, read_instant
+from outdial.core.canonical import DEEPEST, NotJsonError, canonical, instant, joined, read, read_instant
 
 FRACTIONS = st.floats(min_value=-(2**53), max_value=2**53)
 """Beyond, whole numbers are written as such, and read back exactly instead of as the fraction they were."""
@@ -54,6 +54,11 @@ def test_keys_are_sorted_by_their_utf_16_and_strings_escaped_as_the_rfc_says():
     assert canonical(keys).decode() == '{"\\r":2,"1":4,"\u0080":6,"ö":7,"€":1,"😂":5,"\ufb33":3}'
     assert canonical('€$\x0f\nA\'B"\\\\"/\x7f').decode() == '"€$\\u000f\\nA\'B\\"\\\\\\\\\\"/\x7f"'
     assert canonical({"b": [1.0, 2.5, True, None], "a": {}}) == b'{"a":{},"b":[1,2.5,true,null]}'
+
+
+@given(st.dictionaries(st.text(), VALUES))
+def test_an_object_is_joined_of_its_members(value):
+    assert joined({name: canonical(member) for name, member in value.items()}) == canonical(value)
 
 
 @given(VALUES)

@@ -13,7 +13,7 @@ from dialing import phones, set_stage
 from outdial import clock
 from outdial.core.canonical import read
 from outdial.core.model import AttemptState, EngineKind, RunContactState
-from outdial.services import runs, signed_reports
+from outdial.services import report_document, runs, signed_reports
 from outdial.services import stop as stops
 from outdial.services.barrier import NodeOutcome, Silence, Wishes
 from outdial.store import attempts, engines, nodes, reserve
@@ -135,7 +135,7 @@ async def test_who_counts_again_while_it_is_being_signed_is_waited_for(database,
     run, ringing = await ringing_and_stopping(database, secret_box, 3)
     await commit(database, run)
     monkeypatch.setattr(signed_reports, "SETTLE", timedelta())
-    made = signed_reports._signed
+    made = report_document.signed
     again: list[asyncio.Task] = []
 
     def slowly(*args):
@@ -150,7 +150,7 @@ async def test_who_counts_again_while_it_is_being_signed_is_waited_for(database,
             await again[0]
         await lock_run(connection, run_id)
 
-    monkeypatch.setattr(signed_reports, "_signed", slowly)
+    monkeypatch.setattr(report_document, "signed", slowly)
     monkeypatch.setattr(runs_store, "lock_run", second)
     document = await signed(database, secret_box, run)
     assert document["counts"]["cancelled"] == 3 == (await stops.report_of(database, run.id)).cancelled_count

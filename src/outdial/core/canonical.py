@@ -14,7 +14,7 @@ The rules are those of RFC 8785 (JSON Canonicalization Scheme), with one differe
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -42,6 +42,17 @@ def canonical(value: Json) -> bytes:
         return text.encode()
     except (TypeError, ValueError) as error:
         raise NotJsonError(f"it cannot be written as JSON: {error}") from error
+
+
+def joined(members: Mapping[str, bytes]) -> bytes:
+    """Return the canonical form of an object from those of its members: what is written of a large one twice, with a
+    small difference, is written once."""
+    names = sorted(members, key=_order)
+    return b"{" + b",".join(_ENCODER.encode(name).encode() + b":" + members[name] for name in names) + b"}"
+
+
+def _order(key: str) -> bytes:
+    return key.encode("utf-16-be")
 
 
 def instant(at: datetime) -> str:
@@ -111,7 +122,7 @@ def _written(value: Json) -> str:
     if isinstance(value, float):
         return _number(value)
     if isinstance(value, dict):
-        keys = sorted(value, key=lambda key: key.encode("utf-16-be"))
+        keys = sorted(value, key=_order)
         return "{" + ",".join(f"{_ENCODER.encode(key)}:{_written(value[key])}" for key in keys) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(map(_written, value)) + "]"

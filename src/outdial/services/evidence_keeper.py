@@ -33,12 +33,13 @@ class EvidenceKeeper:
         self._database = database
         self._secrets = secrets
         self._trouble = ""
+        self._not_signed: set[int] = set()
 
     async def look(self) -> None:
         """Seal and sign what there is. What goes wrong is logged and tried again at the next look: neither dialing nor
         stopping depends on it."""
         try:
-            for run_id in await signed_reports.sign_missing(self._database, self._secrets):
+            for run_id in await signed_reports.sign_missing(self._database, self._secrets, on_failure=self._not_made):
                 _log.info("stop_report_signed", run_id=run_id)
             await signing_keys.in_use(self._database, self._secrets)
         except DatabaseUnavailableError as error:
@@ -47,6 +48,11 @@ class EvidenceKeeper:
             self._tell("evidence_not_kept", error.message)
         else:
             self._trouble = ""
+
+    def _not_made(self, run_id: int, error: Exception) -> None:
+        if run_id not in self._not_signed:
+            self._not_signed.add(run_id)
+            _log.error("stop_report_not_signed", run_id=run_id, exc_info=error)
 
     def _tell(self, event: str, reason: str) -> None:
         if reason != self._trouble:

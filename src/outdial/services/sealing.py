@@ -6,7 +6,7 @@ seal some two seconds later, or at once where somebody asks for it (:func:`seal_
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -92,16 +92,19 @@ class _Chains:
         rows = self._open.setdefault(account_id, [])
         rows.append(row)
         if len(rows) == LARGEST:
-            await self._close(account_id, rows)
-            del self._open[account_id]
+            await self._seal({account_id: self._open.pop(account_id)})
 
     async def close(self) -> None:
-        for account_id, rows in self._open.items():
-            await self._close(account_id, rows)
+        if self._open:
+            await self._seal(self._open)
 
-    async def _close(self, account_id: str, rows: Sequence[HistoryRow]) -> None:
-        if account_id not in self._heads:
-            self._heads[account_id] = await store.head(self._connection, account_id)
-        seal = make_seal(account_id, after=self._heads[account_id], rows=rows, sealed_at=self._at)
-        await store.insert(self._connection, [(seal, [row.id for row in rows])])
-        self._heads[account_id] = seal
+    async def _seal(self, rows: Mapping[str, Sequence[HistoryRow]]) -> None:
+        """Append a seal to each account's chain, all of them in one go."""
+        if unknown := rows.keys() - self._heads.keys():
+            self._heads |= dict.fromkeys(unknown) | await store.heads(self._connection, unknown)
+        made = []
+        for account_id, of_account in rows.items():
+            seal = make_seal(account_id, after=self._heads[account_id], rows=of_account, sealed_at=self._at)
+            made.append((seal, [row.id for row in of_account]))
+            self._heads[account_id] = seal
+        await store.insert(self._connection, made)

@@ -2,34 +2,35 @@
 
 A stop never waits for it. A report is made when it is complete: every call that was live at the stop has its end booked
 or goes on as was asked; calls of a node that died are waited for, :data:`SETTLE` at most.
+
+What nobody has asked for is signed in lots: the facts of several stops are read together, each report is made alone,
+and those of a lot are kept in one transaction. Who asks for one is never kept waiting for a lot.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
 
-import msgspec
+import structlog
 
-from outdial import clock, signing
-from outdial.core.canonical import Json, canonical, instant
+from outdial import clock
 from outdial.core.errors import ConflictError, ReportErasedError, StopReportNotReadyError
-from outdial.core.history import HistoryRow, Seal
-from outdial.core.ids import contact_id
 from outdial.core.model import Run, RunState
-from outdial.core.stop_proof import KIND, OUTCOMES, PHASES, UNSETTLED, VERSION, first_silent, outcome, signed_bytes
 from outdial.secretbox import SecretBox
-from outdial.services import sealing, signing_keys
-from outdial.services.signing_keys import SigningKey
-from outdial.services.stop import StopOptions, StopReport
+from outdial.services import report_document, report_facts, sealing, signing_keys
+from outdial.services.report_facts import Facts
+from outdial.services.signing_keys import Signer
+from outdial.services.stop import StopReport
 from outdial.store import runs as runs_store
-from outdial.store import seals
 from outdial.store import signed_reports as store
 from outdial.store import signing_keys as keys_store
 from outdial.store import stops as stops_store
 from outdial.store.database import Connection, Database
-from outdial.store.signed_reports import CallAtStop
+from outdial.store.signed_reports import NewReport
 
 SETTLE: Final = timedelta(seconds=30)
 """How long the ends of calls of nodes that died are waited for: others take them over some seconds after the lease."""
@@ -41,34 +42,19 @@ LATELY: Final = timedelta(days=7)
 """How old a stop is at most whose report is signed without being asked for."""
 
 IDLE_SECONDS: Final = 2.0
-"""How long a signature may fall silent while it holds the run's lock."""
+"""How long a signature may fall silent while it holds the locks of runs."""
 
-PAGE: Final = 200
-"""Seals read at a time."""
+LOT: Final = 25
+"""Stops whose reports are made together. More would save little, and all of a lot are in memory at once."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """What a report is made of, all of one instant."""
-
-    run: Run
-    since: tuple[HistoryRow, ...]
-    calls: tuple[CallAtStop, ...]
-    contacts: store.ContactCounts
-    last: store.LastOriginate | None
-    options: Any
-    report: Any
-    requested_at: datetime
-    loaded: bool
-    head: Seal
-    seals: tuple[dict[str, Json], ...]
+_log = structlog.get_logger()
 
 
-async def signed_report(database: Database, secrets: SecretBox, run: Run, *, sealed: bool = False) -> bytes:
+async def signed_report(database: Database, secrets: SecretBox, run: Run) -> bytes:
     """Return the signed report of a run's stop, always the same bytes.
 
-    ``sealed``: what has happened was sealed a moment ago, which may do. Raises ConflictError when the run was not
-    stopped, ReportErasedError, StopReportNotReadyError (ask again), DatabaseUnavailableError.
+    Raises ConflictError when the run was not stopped, ReportErasedError, StopReportNotReadyError (ask again),
+    DatabaseUnavailableError.
     """
     async with database.connection() as connection:
         kept = await store.read(connection, run.id)
@@ -81,16 +67,9 @@ async def signed_report(database: Database, secrets: SecretBox, run: Run, *, sea
         return kept
     if run.state is not RunState.STOPPED:
         raise ConflictError(f"The run {run.instance_id} is {run.state}: only a run that was stopped has a report.")
-    facts = await _complete(database, run, sealed=sealed)
     while True:
-        key = await signing_keys.in_use(database, secrets)
-        async with database.connection() as connection:
-            private = await keys_store.private_of(connection, secrets, key.id)
-        if private is None:
-            # replaced this moment
-            continue
-        document, signed_at = _document(facts), clock.now()
-        text = _signed(document, key, private, signed_at)
+        facts = await _complete(database, run)
+        made = _made(facts, await signing_keys.signer(database, secrets))
         async with database.transaction() as connection:
             await runs_store.limit_idle(connection, IDLE_SECONDS)
             # whoever counts late cancels holds it too: what is signed is what is stored, from here on for ever
@@ -98,235 +77,138 @@ async def signed_report(database: Database, secrets: SecretBox, run: Run, *, sea
             kept = await store.read(connection, run.id)
             if kept is not None:
                 return kept
-            if await stops_store.read_report(connection, run.id) == facts.report:
-                await stops_store.store_report(connection, run.id, _final_report(facts, document))
-                await store.insert(
-                    connection, run.id, key_id=key.id, head=facts.head, document=text, signed_at=signed_at
-                )
-                return text
-        # somebody has counted again meanwhile
-        facts = await _complete(database, run)
+            if await _keep(connection, [made]):
+                return made.new.document
+        # somebody has counted again meanwhile, or the key was replaced
 
 
-def _final_report(facts: _Facts, document: dict[str, Json]) -> StopReport:
-    """Return the report that is stored with the run, its counts those that are signed: at the end of the stop some
-    calls were not booked yet. How many conversations went on is of that end and stays."""
-    counts = document["counts"]
-    return replace(
-        msgspec.convert(facts.report, StopReport),
-        cancelled_count=counts["cancelled"],
-        retries_cancelled_count=counts["contacts"]["retriesCancelled"],
-        never_reached_count=counts["contacts"]["neverReached"],
-    )
-
-
-async def sign_missing(database: Database, secrets: SecretBox, *, limit: int = 100) -> list[int]:
+async def sign_missing(
+    database: Database,
+    secrets: SecretBox,
+    *,
+    limit: int = 100,
+    on_failure: Callable[[int, Exception], None] | None = None,
+) -> list[int]:
     """Seal what has happened and sign the reports that nobody has asked for yet, or whose signing was broken off.
 
-    Returns their runs; those that are not complete yet are left for the next time. Raises DatabaseUnavailableError.
+    Returns their runs; those that are not complete yet, or that somebody holds just then, are left for the next time.
+    One whose report cannot be made is told to ``on_failure``, or logged, and holds up no other. Raises
+    WrongSecretKeyError, DatabaseUnavailableError.
     """
     # once for all of them
     await sealing.seal_some(database)
     async with database.connection() as connection:
-        missing = [
-            await runs_store.by_id(connection, run_id)
-            for run_id in await store.unsigned(connection, within=LATELY, limit=limit)
-        ]
-    signed = []
-    for run in missing:
+        missing = await store.unsigned(connection, within=LATELY, limit=limit)
+    signing = _Signing(database, secrets, on_failure or _tell)
+    for first in range(0, len(missing), LOT):
+        await signing.sign(missing[first : first + LOT])
+    if signing.unsealed:
+        # another process was sealing then, or something of these was written meanwhile
+        await sealing.seal_all(database)
+        unsealed, signing.unsealed = signing.unsealed, []
+        for first in range(0, len(unsealed), LOT):
+            await signing.sign(unsealed[first : first + LOT])
+    return signing.signed
+
+
+def _tell(run_id: int, error: Exception) -> None:
+    _log.error("stop_report_not_signed", run_id=run_id, exc_info=error)
+
+
+class _Signing:
+    """Signs what is missing, lot by lot."""
+
+    def __init__(self, database: Database, secrets: SecretBox, on_failure: Callable[[int, Exception], None]) -> None:
+        self._database = database
+        self._secrets = secrets
+        self._on_failure = on_failure
+        self.signed: list[int] = []
+        self.unsealed: list[int] = []
+        """Runs of which something is in no seal yet."""
+
+    async def sign(self, run_ids: Sequence[int]) -> None:
+        signer = await signing_keys.signer(self._database, self._secrets)
+        async with self._database.snapshot() as connection:
+            found = await report_facts.read(connection, run_ids)
+        made = []
+        for run_id, facts in found.items():
+            if (one := self._made(run_id, facts, signer)) is not None:
+                made.append(one)
+            # stops and permits of this process come first
+            await asyncio.sleep(0)
+        if not made:
+            return
+        async with self._database.transaction() as connection:
+            await runs_store.limit_idle(connection, IDLE_SECONDS)
+            free = await runs_store.try_lock_runs(connection, [one.new.run_id for one in made])
+            kept = await _keep(connection, [one for one in made if one.new.run_id in free])
+        self.signed += [run_id for run_id in run_ids if run_id in kept]
+
+    def _made(self, run_id: int, facts: Facts | None, signer: Signer) -> _Made | None:
+        """Return a report, None where it is not to be made now."""
+        if facts is None:
+            self.unsealed.append(run_id)
+            return None
         try:
-            await signed_report(database, secrets, run, sealed=True)
-        except StopReportNotReadyError:
-            continue
-        signed.append(run.id)
-    return signed
+            return None if _waits_for_calls(facts) else _made(facts, signer)
+        except Exception as error:  # noqa: BLE001 - told; it must not keep the others from being signed
+            self._on_failure(run_id, error)
+            return None
 
 
-async def _complete(database: Database, run: Run, *, sealed: bool = False) -> _Facts:
+async def _complete(database: Database, run: Run) -> Facts:
     """Seal what happened and read it all at one instant; raise StopReportNotReadyError when something is missing."""
     for _ in range(TRIES):
-        if not sealed:
-            await sealing.seal_all(database)
-        # where something of the run is in no seal yet, it is sealed all the same
-        sealed = False
+        await sealing.seal_all(database)
         async with database.snapshot() as connection:
-            facts = await _facts(connection, run.id)
-            young = facts is not None and await store.age(connection, run.id) < SETTLE
+            facts = (await report_facts.read(connection, [run.id]))[run.id]
         if facts is None:
             continue
-        unsettled = sum(_outcome(facts, call) == UNSETTLED for call in facts.calls)
-        if unsettled and young:
+        if waits := _waits_for_calls(facts):
             raise StopReportNotReadyError(
-                f"The run is stopped, and its report is not complete yet: how {unsettled} calls ended is still to be "
+                f"The run is stopped, and its report is not complete yet: how {waits} calls ended is still to be "
                 "booked. Ask again in some seconds."
             )
         return facts
     raise StopReportNotReadyError("The run is stopped, and what became of its calls is still being written: ask again.")
 
 
-async def _facts(connection: Connection, run_id: int) -> _Facts | None:
-    """Return what a snapshot has; None when something of it is in no seal yet."""
-    run = await runs_store.by_id(connection, run_id)
-    since = await store.rows_since_stop(connection, run_id)
-    needed = {row.id: row for row in since}
-    head = await seals.head(connection, run.account_id)
-    first = await seals.number_of(connection, run.account_id, since[0].id)
-    if head is None or first is None:
-        return None
-    found, missing = [], set(needed)
-    while first <= head.number:
-        page = await seals.page(connection, run.account_id, number=first, through=head.number, limit=PAGE)
-        for seal, ids in page:
-            found.append(await _with_rows(connection, seal, ids, needed))
-            missing.difference_update(ids)
-        first += len(page)
-    if missing:
-        return None
-    options, report, requested_at, loaded = await store.stop_of(connection, run_id)
-    return _Facts(
-        run=run,
-        since=tuple(since),
-        calls=tuple(await store.calls_at_stop(connection, run_id, since)),
-        contacts=await store.contact_counts(connection, run_id),
-        last=await store.last_originate(connection, run_id),
-        options=options,
-        report=report,
-        requested_at=requested_at,
-        loaded=loaded,
-        head=head,
-        seals=tuple(found),
+def _waits_for_calls(facts: Facts) -> int:
+    """Return how many calls a report has to wait for."""
+    return report_document.unsettled(facts) if facts.stop.age < SETTLE else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A report that was signed and is not kept yet."""
+
+    facts: Facts
+    new: NewReport
+    key_id: str
+    stored: StopReport | None
+    """What is to be stored with the run; None: it is."""
+
+
+def _made(facts: Facts, signer: Signer) -> _Made:
+    document, signed_at = report_document.document_of(facts), clock.now()
+    text = report_document.signed(document, signer, signed_at)
+    final = report_document.final_report(facts, document)
+    return _Made(
+        facts=facts,
+        new=NewReport(run_id=facts.stop.run.id, head=facts.head, document=text, signed_at=signed_at),
+        key_id=signer.key.id,
+        stored=None if report_document.is_stored(facts, final) else final,
     )
 
 
-async def _with_rows(
-    connection: Connection, seal: Seal, ids: list[int], needed: dict[int, HistoryRow]
-) -> dict[str, Json]:
-    """Return a seal with its rows, those of the stop in full and the others as digests; without where it has none."""
-    if not any(row_id in needed for row_id in ids):
-        return {"seal": seal.document(), "entries": None}
-    rows = await seals.rows(connection, ids)
-    entries = [row.document() if row.id in needed and row.erased is None else row.digest().hex() for row in rows]
-    return {"seal": seal.document(), "entries": entries}
-
-
-def _outcome(facts: _Facts, call: CallAtStop) -> str:
-    wishes = _wishes(facts)
-    return outcome(call.attempt.state, ringing=wishes.ringing, connected=wishes.connected)
-
-
-def _wishes(facts: _Facts) -> StopOptions:
-    return StopOptions() if facts.options is None else msgspec.convert(facts.options, StopOptions)
-
-
-def _document(facts: _Facts) -> dict[str, Json]:
-    """Return the report without its signature."""
-    run, asked, wishes = facts.run, facts.since[0], _wishes(facts)
-    report = msgspec.convert(facts.report, StopReport)
-    calls = [_call(facts, call) for call in facts.calls]
-    stopped_at = report.stopped_at.astimezone(UTC)
-    contacts = facts.contacts
-    document: dict[str, Json] = {
-        "kind": KIND,
-        "version": VERSION,
-        "run": {
-            "instanceId": run.instance_id,
-            "runId": run.id,
-            "campaignId": run.campaign_id,
-            "iid": run.iid,
-            "accountId": run.account_id,
-            "epoch": run.epoch,
-        },
-        "request": {
-            "by": asked.actor,
-            "at": instant(facts.requested_at),
-            "reason": asked.reason,
-            "ringing": wishes.ringing.value,
-            "connected": wishes.connected.value,
-            "keepSchedule": bool((facts.options or {}).get("keep_schedule", False)),
-        },
-        "engines": [
-            {
-                "engineId": one.engine_id,
-                "fencedAt": _at(one.fenced_at),
-                "quiescedAt": _at(one.quiesced_at),
-                "cancelled": one.cancelled,
-                "hungUp": one.hung_up,
-            }
-            for one in report.engines
-        ],
-        "nodes": [
-            {"nodeId": one.node_id, "name": one.name, "outcome": one.outcome.value, "at": _at(one.at)}
-            for one in report.nodes
-        ],
-        "barrier": {
-            "noCallAfter": "",
-            "stoppedAt": instant(stopped_at),
-            "latencySeconds": (stopped_at - facts.requested_at).total_seconds(),
-            "lastOriginateAt": None if facts.last is None else instant(facts.last.at),
-            "lastOriginateAttemptId": None if facts.last is None else facts.last.attempt_id,
-        },
-        "calls": calls,
-        "counts": {
-            "calls": len(calls),
-            "phases": {phase: sum(call["phase"] == phase for call in calls) for phase in PHASES},
-            "outcomes": {word: sum(call["outcome"] == word for call in calls) for word in OUTCOMES},
-            "cancelled": sum(call["disposition"] == "cancelled" and call["dialedAt"] is not None for call in calls),
-            "contacts": {
-                "total": contacts.total,
-                "neverReached": contacts.never_reached,
-                "retriesCancelled": contacts.retries_cancelled,
-                "inCalls": contacts.in_calls,
-                "done": contacts.done,
-            },
-            "listsReadToEnd": facts.loaded,
-        },
-        "chain": {
-            "accountId": run.account_id,
-            "number": facts.head.number,
-            "head": facts.head.sha256.hex(),
-            "seals": list(facts.seals),
-        },
-    }
-    document["barrier"]["noCallAfter"] = instant(first_silent(document))
-    return document
-
-
-def _call(facts: _Facts, call: CallAtStop) -> dict[str, Json]:
-    attempt = call.attempt
-    return {
-        "attemptId": attempt.id,
-        "contactId": contact_id(attempt.contact_id),
-        "number": attempt.number,
-        "engineId": attempt.engine_id,
-        "nodeId": attempt.node_id,
-        "permit": call.permit,
-        "phase": call.phase,
-        "state": attempt.state.value,
-        "outcome": _outcome(facts, call),
-        "disposition": attempt.disposition,
-        "reason": call.reason,
-        "cause": attempt.cause,
-        "sipCode": attempt.sip_code,
-        "reservedAt": _at(attempt.reserved_at),
-        "dialedAt": _at(attempt.dialed_at),
-        "ringingAt": _at(attempt.ringing_at),
-        "answeredAt": _at(attempt.answered_at),
-        "endedAt": _at(attempt.ended_at),
-    }
-
-
-def _at(at: datetime | None) -> str | None:
-    return None if at is None else instant(at)
-
-
-def _signed(document: dict[str, Json], key: SigningKey, private: str, signed_at: datetime) -> bytes:
-    signature = {
-        "algorithm": signing.ALGORITHM,
-        "keyId": key.id,
-        "publicKey": signing.to_text(key.public),
-        "signedAt": instant(signed_at),
-        "value": "",
-    }
-    whole = {**document, "signature": signature}
-    signature["value"] = signing.to_text(signing.sign(private, signed_bytes(whole)))
-    return canonical(whole) + b"\n"
+async def _keep(connection: Connection, made: Sequence[_Made]) -> frozenset[int]:
+    """Keep reports that one key has signed, of runs whose locks are held, and return whose were kept: those that have
+    none yet and whose stop has not been counted again since, and only while the key is in use."""
+    if not made or not await keys_store.hold(connection, made[0].key_id):
+        return frozenset()
+    standing = await store.standing(connection, [one.new.run_id for one in made])
+    good = [one for one in made if standing.get(one.new.run_id) == one.facts.stop.report]
+    if not good:
+        return frozenset()
+    await stops_store.store_reports(connection, {one.new.run_id: one.stored for one in good if one.stored is not None})
+    return await store.insert(connection, made[0].key_id, [one.new for one in good])

@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
 from outdial import signing
 from outdial.secretbox import SecretBox
 from outdial.store import signing_keys as store
 from outdial.store.database import Connection, Database
 from outdial.store.signing_keys import SigningKey
 
-__all__ = ["SigningKey", "every", "in_use", "rotate"]
+__all__ = ["Signer", "SigningKey", "every", "in_use", "rotate", "signer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """The key in use, ready to sign."""
+
+    key: SigningKey
+    sign: Callable[[bytes], bytes] = field(repr=False)
+
+
+async def signer(database: Database, secrets: SecretBox) -> Signer:
+    """Return the key that signs; the first one is made here. It may be replaced at any instant: what it has signed
+    counts only where it was still in use when that was kept (``store.signing_keys.hold``).
+
+    Raises WrongSecretKeyError, DatabaseUnavailableError.
+    """
+    while True:
+        async with database.connection() as connection:
+            found = await store.in_use_whole(connection, secrets)
+        if found is not None:
+            key, private = found
+            return Signer(key, signing.signer(private))
+        await in_use(database, secrets)
 
 
 async def in_use(database: Database, secrets: SecretBox, *, actor: str = "outdial") -> SigningKey:

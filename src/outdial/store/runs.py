@@ -61,6 +61,16 @@ async def lock_run(connection: Connection, run_id: int) -> None:
     await connection.execute("SELECT pg_advisory_xact_lock(outdial_run_lock_key($1))", run_id)
 
 
+async def try_lock_runs(connection: Connection, run_ids: Sequence[int]) -> frozenset[int]:
+    """Hold those of the runs alone that nobody holds or shares, until the transaction ends, and return them. Nobody is
+    waited for, so whoever holds one run and wants another gets it."""
+    rows = await connection.fetch(
+        "SELECT id FROM unnest($1::bigint[]) AS asked (id) WHERE pg_try_advisory_xact_lock(outdial_run_lock_key(id))",
+        run_ids,
+    )
+    return frozenset(row["id"] for row in rows)
+
+
 async def share_run(connection: Connection, run_id: int) -> None:
     """Keep the run's state as it is until the transaction ends; many may at once."""
     await connection.execute("SELECT pg_advisory_xact_lock_shared(outdial_run_lock_key($1))", run_id)

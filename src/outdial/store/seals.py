@@ -13,7 +13,7 @@ floor; what is below and in no seal is sealed next, and from then on transaction
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -174,6 +174,19 @@ async def head(connection: Connection, account_id: str) -> Seal | None:
     return None if record is None else _seal_of(record)
 
 
+async def heads(connection: Connection, account_ids: Collection[str]) -> dict[str, Seal]:
+    """Return the last seals of accounts, by account; of one that has none, nothing."""
+    records = await connection.fetch(
+        """
+        SELECT last.* FROM unnest($1::text[]) AS asked (account_id)
+         CROSS JOIN LATERAL (SELECT * FROM history_seals WHERE account_id = asked.account_id
+                              ORDER BY number DESC LIMIT 1) AS last
+        """,
+        list(account_ids),
+    )
+    return {record["account_id"]: _seal_of(record) for record in records}
+
+
 async def insert(connection: Connection, made: Sequence[tuple[Seal, Sequence[int]]]) -> None:
     """Store seals, each with the ids of its rows in their order."""
     await connection.executemany(
@@ -215,6 +228,27 @@ async def page(
     return [(_seal_of(record), record["ids"]) for record in records]
 
 
+async def further(
+    connection: Connection, through: Mapping[str, tuple[int, int]], *, after: tuple[str, int], limit: int
+) -> list[tuple[Seal, list[int]]]:
+    """Return some seals of several accounts, each from a number on up to another, as :func:`page` does; those after the
+    seal ``after`` (account and number) in the order of accounts and numbers."""
+    records = await connection.fetch(
+        """
+        SELECT s.* FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS asked (account_id, first, last)
+          JOIN history_seals s ON s.account_id = asked.account_id AND s.number BETWEEN asked.first AND asked.last
+         WHERE (s.account_id, s.number) > ($4, $5)
+         ORDER BY s.account_id, s.number LIMIT $6
+        """,
+        list(through),
+        [first for first, _ in through.values()],
+        [last for _, last in through.values()],
+        *after,
+        limit,
+    )
+    return [(_seal_of(record), record["ids"]) for record in records]
+
+
 async def first_number(connection: Connection, account_id: str, row_id: int) -> int | None:
     """Return the number of the first seal of an account that may hold a row or a later one; None when none does."""
     number: int | None = await connection.fetchval(
@@ -223,17 +257,19 @@ async def first_number(connection: Connection, account_id: str, row_id: int) -> 
     return number
 
 
-async def number_of(connection: Connection, account_id: str, row_id: int) -> int | None:
-    """Return the number of the seal that holds a row; None when it is in none."""
-    number: int | None = await connection.fetchval(
+async def numbers_of(connection: Connection, rows: Mapping[int, str]) -> dict[int, int]:
+    """Return the numbers of the seals that hold rows, each row given with its account; of one in none, nothing."""
+    records = await connection.fetch(
         """
-        SELECT number FROM history_seals
-         WHERE account_id = $1 AND from_id <= $2 AND to_id >= $2 AND $2 = ANY (ids)
+        SELECT asked.row_id, s.number FROM unnest($1::bigint[], $2::text[]) AS asked (row_id, account_id)
+         CROSS JOIN LATERAL (SELECT number FROM history_seals
+                              WHERE account_id = asked.account_id AND from_id <= asked.row_id
+                                AND to_id >= asked.row_id AND asked.row_id = ANY (ids)) AS s
         """,
-        account_id,
-        row_id,
+        list(rows),
+        list(rows.values()),
     )
-    return number
+    return {record["row_id"]: record["number"] for record in records}
 
 
 async def rows(connection: Connection, ids: Sequence[int]) -> list[HistoryRow]:

@@ -47,6 +47,20 @@ async def private_of(connection: Connection, secrets: SecretBox, key_id: str) ->
     return None if encrypted is None else secrets.decrypt(encrypted)
 
 
+async def in_use_whole(connection: Connection, secrets: SecretBox) -> tuple[SigningKey, str] | None:
+    """Return the key that signs, both halves; None when none has been made. Raises WrongSecretKeyError."""
+    row = await connection.fetchrow("SELECT * FROM signing_keys WHERE retired_at IS NULL")
+    return None if row is None else (_key_of(row), secrets.decrypt(row["private_key_encrypted"]))
+
+
+async def hold(connection: Connection, key_id: str) -> bool:
+    """Keep a key in use until the transaction ends; False when it has been retired. Many may at once."""
+    held: bool | None = await connection.fetchval(
+        "SELECT true FROM signing_keys WHERE id = $1 AND retired_at IS NULL FOR SHARE", key_id
+    )
+    return held is not None
+
+
 async def insert(
     connection: Connection, secrets: SecretBox, *, key_id: str, public: bytes, private: str, actor: str
 ) -> bool:

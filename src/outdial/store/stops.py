@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -172,6 +172,12 @@ async def release_lists(connection: Connection, run_id: int) -> None:
 async def store_report(connection: Connection, run_id: int, report: Any) -> None:
     """Keep the report with the run."""
     await connection.execute("UPDATE runs SET stop_report = $2 WHERE id = $1", run_id, report)
+
+
+async def store_reports(connection: Connection, reports: Mapping[int, Any]) -> None:
+    """Keep reports with their runs."""
+    if reports:
+        await connection.executemany("UPDATE runs SET stop_report = $2 WHERE id = $1", list(reports.items()))
 
 
 async def is_signed(connection: Connection, run_id: int) -> bool:
