@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -20,12 +21,16 @@ from outdial.client import (
     Daily,
     InvalidInputError,
     NewContact,
+    NoAnswerError,
     NotBuiltError,
     NotFoundError,
     Once,
+    RateLimitedError,
     UnauthorizedError,
+    UnavailableError,
     Weekly,
 )
+from outdial.core.errors import StopNotProvenError
 from outdial.core.ids import dialing_list_id
 from support.wire import CALLER_ID, FLOW
 
@@ -228,6 +233,98 @@ async def test_why_somebody_is_not_called(client):
             await client.explain("+15550100201", **wrong)
     with pytest.raises(ValueError, match="neither a number"):
         await client.explain("Ada", instance_id=run)
+
+
+class Forgetful(httpx.AsyncBaseTransport):
+    """The way to the application, on which the answers to some requests are lost after they were carried out."""
+
+    def __init__(self, app, *, loses: int) -> None:
+        self._transport = httpx.ASGITransport(app)
+        self._left = loses
+        self.carried_out = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._transport.handle_async_request(request)
+        self.carried_out += 1
+        if self._left:
+            self._left -= 1
+            raise httpx.ReadError("lost", request=request)
+        return answer
+
+
+async def runs_of(database) -> int:
+    async with database.connection() as connection:
+        return await connection.fetchval("SELECT count(*) FROM runs")
+
+
+async def test_with_the_servers_promise_a_start_whose_answer_was_lost_is_repeated_and_starts_once(
+    client, parts, access, database
+):
+    campaign_id = await client.create_campaign(DRAFT)
+    way = Forgetful(create_app(parts), loses=1)
+    async with AsyncClient("http://api", transport=way, idempotent=True, **access) as promised:
+        started = await promised.start(campaign_id)
+    assert (started.status, way.carried_out, await runs_of(database)) == ("Active", 2, 1)
+
+
+async def test_without_it_the_caller_is_told_and_can_look(client, parts, access, database):
+    campaign_id = await client.create_campaign(DRAFT)
+    way = Forgetful(create_app(parts), loses=1)
+    async with AsyncClient("http://api", transport=way, **access) as careful:
+        with pytest.raises(NoAnswerError):
+            await careful.start(campaign_id)
+        assert (await careful.status(campaign_id)).status == "Active"
+    assert await runs_of(database) == 1
+
+
+async def test_a_stop_whose_answers_are_lost_is_asked_until_one_comes(client, parts, access):
+    campaign_id = await client.create_campaign(DRAFT)
+    started = await client.start(campaign_id)
+    way = Forgetful(create_app(parts), loses=2)
+    async with AsyncClient("http://api", transport=way, **access) as made:
+        stopped = await made.stop(campaign_id)
+    assert (stopped.status, stopped.campaign_instance_id, way.carried_out) == (
+        "Stopped",
+        started.campaign_instance_id,
+        3,
+    )
+
+
+async def test_a_stop_that_is_not_proven_yet_is_asked_again_and_says_why_when_time_is_over(client, parts, monkeypatch):
+    campaign_id = await client.create_campaign(DRAFT)
+    await client.start(campaign_id)
+    asked = []
+
+    async def unproven(*_args, **_options):
+        asked.append(campaign_id)
+        raise StopNotProvenError("An engine does not answer.")
+
+    with monkeypatch.context() as then:
+        then.setattr("outdial.api.kore.campaigns.stop_service.stop", unproven)
+        with pytest.raises(UnavailableError) as caught:
+            await client.stop(campaign_id, within_seconds=3)
+    assert caught.value.sentences == ("An engine does not answer.",)
+    assert (caught.value.status, caught.value.retryable) == (503, True)
+    assert caught.value.request_id is not None
+    assert len(asked) > 1
+    assert (await client.stop(campaign_id)).status == "Stopped"
+
+
+async def test_the_rate_limit_says_when_to_ask_again_and_no_stop_waits_for_it(client, parts, access):
+    campaign_id = await client.create_campaign(DRAFT)
+    await client.start(campaign_id)
+    narrow = replace(parts, settings=parts.settings.model_copy(update={"rate_limit_per_minute": 2}))
+    app = create_app(narrow)
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        AsyncClient("http://api", transport=transport, patience_seconds=0, **access) as hasty,
+    ):
+        with pytest.raises(RateLimitedError) as caught:
+            for _ in range(10):
+                await hasty.status(campaign_id)
+        assert 1 <= caught.value.retry_after_seconds <= 61
+        assert (await hasty.stop(campaign_id)).status == "Stopped"
 
 
 def test_both_clients_have_the_same_methods():

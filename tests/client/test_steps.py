@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 import jwt
 import pytest
@@ -15,72 +12,11 @@ from hypothesis import strategies as st
 from outdial.client import errors, operations
 from outdial.client.answers import CallingHours
 from outdial.client.drafts import CampaignDraft, NewContact, Once
-from outdial.client.steps import Failure, Items, Reply, Request, Send, Site, Wait, error_of
-from support.answers import STARTED, STATUS, STOPPED
+from outdial.client.steps import Reply, Request, error_of
+from support.answers import RUN_CONTACT, STARTED, STATUS, STOPPED
+from support.conversations import NO_ANSWER, NOT_SENT, play, refused, reply, site
 
 NEVER = CallingHours(timezone="UTC", days=())
-NOT_SENT = Failure(sent=False, sentence="No route.", elapsed_seconds=0.0)
-NO_ANSWER = Failure(sent=True, sentence="It hung up.", elapsed_seconds=0.0)
-
-
-def site(**changed: Any) -> Site:
-    told: dict[str, Any] = {
-        "url": "http://api",
-        "iid": "st-1",
-        "client_id": "cs-1",
-        "client_secret": "s" * 40,
-        "account_id": None,
-        "timeout_seconds": 30.0,
-        "patience_seconds": 75.0,
-        "idempotent": False,
-    }
-    return Site(**{**told, **changed})
-
-
-def reply(status: int = 200, body: Any = None, **headers: str) -> Reply:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Reply(status, {name.replace("_", "-"): value for name, value in headers.items()}, content, 0.0)
-
-
-def refused(status: int, *sentences: str, **headers: str) -> Reply:
-    return reply(status, {"errors": [{"msg": each, "code": status} for each in sentences]}, **headers)
-
-
-@dataclass
-class Played:
-    """What a conversation did."""
-
-    answer: Any = None
-    error: BaseException | None = None
-    sent: list[Send] = field(default_factory=list)
-    waits: list[float] = field(default_factory=list)
-    items: list[Any] = field(default_factory=list)
-
-
-def play(steps, *outcomes: Reply | Failure, seconds_each: float = 0.1) -> Played:
-    """Answer each Send with the next outcome (the last one again and again), and let no time really pass."""
-    played, now, outcome, left = Played(), 0.0, None, list(outcomes)
-    while True:
-        try:
-            step = steps.send(outcome)
-        except StopIteration as end:
-            played.answer = end.value
-            return played
-        except (errors.ClientError, ValueError) as error:
-            played.error = error
-            return played
-        outcome = None
-        if isinstance(step, Wait):
-            played.waits.append(step.seconds)
-            now += step.seconds
-        elif isinstance(step, Items):
-            played.items += step.items
-        else:
-            played.sent.append(step)
-            now += seconds_each
-            given = left.pop(0) if len(left) > 1 else left[0]
-            parts = {name: getattr(given, name) for name in given.__slots__} | {"elapsed_seconds": now}
-            outcome = type(given)(**parts)
 
 
 class TestReads:
@@ -247,16 +183,25 @@ class TestAddingContacts:
 class TestPages:
     def test_all_of_them_one_after_another(self):
         def page(*numbers: int) -> Reply:
-            row = {"uniqueId": "", "dialerOutcome": "", "botSessionId": "", "botOutboundStatus": ""}
-            row |= {"numberOfAttemptsSoFar": 0, "botOutboundStatusDetail": ""}
-            return reply(
-                body={"data": {"results": [{**row, "phoneNumber": str(each)} for each in numbers], "totalResults": 5}}
-            )
+            rows = [{**RUN_CONTACT, "phoneNumber": str(each)} for each in numbers]
+            return reply(body={"data": {"results": rows, "totalResults": 5}})
 
         steps = operations.run_contacts(site(), "cd-1", page_size=2)
         played = play(steps, page(0, 1), page(2, 3), NO_ANSWER, page(4))
         assert [each.phone_number for each in played.items] == list("01234")
         assert [sent.request.body["page"] for sent in played.sent] == [1, 2, 3, 3]
+
+    def test_a_page_that_is_shorter_than_asked_for_is_not_asked_for_again(self):
+        """The server may give fewer at once than it is asked for, or a contact may be gone."""
+
+        def page(*numbers: int) -> Reply:
+            rows = [{**RUN_CONTACT, "phoneNumber": str(each)} for each in numbers]
+            return reply(body={"data": {"results": rows, "totalResults": 5}})
+
+        steps = operations.run_contacts(site(), "cd-1", page_size=2)
+        played = play(steps, page(0), page(2, 3), page(4), page())
+        assert [each.phone_number for each in played.items] == list("0234")
+        assert [sent.request.body["page"] for sent in played.sent] == [1, 2, 3, 4]
 
     def test_a_list_that_shrinks_meanwhile_ends(self):
         empty = reply(body={"data": {"results": [], "totalResults": 5}})

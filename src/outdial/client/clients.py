@@ -83,14 +83,14 @@ class _Shell(ABC, Generic[H]):
         return f"{type(self).__name__}({self._site.url!r}, iid={self._site.iid!r})"
 
     def _request(self, step: Send) -> httpx.Request:
-        asked = step.request
+        asked, soon = step.request, min(CONNECT_SECONDS, step.timeout_seconds)
         return self._http.build_request(
             asked.method,
             f"{self._site.url}{asked.path}",
             params=dict(asked.query),
             json=asked.body,
             headers=self._site.headers(asked, now=time.time()),
-            timeout=httpx.Timeout(step.timeout_seconds, connect=min(CONNECT_SECONDS, step.timeout_seconds)),
+            timeout=httpx.Timeout(step.timeout_seconds, connect=soon, pool=soon),
         )
 
 

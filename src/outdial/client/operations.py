@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import count, islice
 from typing import Any, Final, Generic, Literal, TypeVar
 from urllib.parse import quote
 
@@ -127,7 +127,7 @@ def contacts(site: Site, list_id: str, *, page_size: int = LARGEST_PAGE) -> List
     """Go through the people in a contact list, in the order in which they were added."""
     path = f"/contactList/{require_id(list_id)}/getAllContacts"
 
-    def page(skip: int) -> Steps[_Page[Contact]]:
+    def page(_number: int, skip: int) -> Steps[_Page[Contact]]:
         query = {"skip": str(skip), "limit": str(page_size)}
         return ask(site, _look(site, "GET", path, query=query), _page(_contact))
 
@@ -184,7 +184,7 @@ def campaigns(
         name: _instant(at) for name, at in {"startDate": created_from, "endDate": created_to}.items() if at is not None
     }
 
-    def page(skip: int) -> Steps[_Page[Campaign]]:
+    def page(_number: int, skip: int) -> Steps[_Page[Campaign]]:
         request = _look(site, "POST", "/getAllCampaignDetails", {**body, "skip": skip})
         return ask(site, request, _page(_whole(Campaign)))
 
@@ -243,8 +243,8 @@ def run_contacts(site: Site, campaign_id: str, *, page_size: int = LARGEST_RUN_P
     """Go through the contacts of a campaign's latest run, in dialing order; none when it never ran."""
     path = f"/{require_id(campaign_id)}/status"
 
-    def page(skip: int) -> Steps[_Page[RunContact]]:
-        body = {"page": skip // page_size + 1, "limit": page_size}
+    def page(number: int, _skip: int) -> Steps[_Page[RunContact]]:
+        body = {"page": number, "limit": page_size}
         request = _look(site, "POST", path, body, query={"view": "contacts"})
         return ask(site, request, _page(_whole(RunContact)))
 
@@ -350,10 +350,11 @@ class _Page(Generic[A]):
     total: int
 
 
-def _through(page: Callable[[int], Steps[_Page[A]]]) -> Listing[A]:
+def _through(page: Callable[[int, int], Steps[_Page[A]]]) -> Listing[A]:
+    """Go through pages, each asked for by its number and by how many items were before it."""
     skip = 0
-    while True:
-        found = yield from page(skip)
+    for number in count(1):
+        found = yield from page(number, skip)
         if found.items:
             yield Items(found.items)
         skip += len(found.items)
