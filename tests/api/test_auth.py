@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import itertools
 import json
 import time
@@ -109,6 +110,20 @@ async def test_a_token_that_cannot_be_read(tenant):
         segment({"alg": "HS256", "crit": ["b64"], "b64": False}) + "." + segment({"appId": "x"}) + ".x",
     ):
         await refused(tenant, {**tenant.headers(), "auth": token.encode("latin-1")}, message=TOKEN)
+
+
+async def test_a_token_that_only_a_kind_reader_could_read(tenant):
+    """Signed with the right secret, over a text that is no token."""
+    head, claims = segment({"alg": "HS256"}), segment({"appId": tenant.credentials.client_id})
+    for text in (
+        f"{head}.{claims[:4]}!{claims[4:]}",
+        f"{head}.{claims}.x",
+        f"{head}.{claims}====",
+        f"{head} .{claims}",
+    ):
+        made = hmac.digest(tenant.credentials.client_secret.encode(), text.encode(), "sha256")
+        signature = base64.urlsafe_b64encode(made).decode().rstrip("=")
+        await refused(tenant, tenant.headers(auth=f"{text}.{signature}"), message=TOKEN)
 
 
 async def test_a_token_signed_by_somebody_else(tenant, other):

@@ -8,7 +8,9 @@ which clients, applications or accounts exist.
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets as randomness
+from base64 import urlsafe_b64decode
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -115,8 +117,30 @@ def _prove(name: bytes, token: str, client_id: str, client: ClientAccess | None)
 
 
 def _claimed_client(token: str) -> str:
+    """Return which client a token says it is of, of which nothing is believed yet; raise UnauthorizedError."""
     if len(token) > LONGEST_TOKEN:
         raise UnauthorizedError(INVALID_TOKEN)
+    return _glimpsed_client(token) or _read_client(token)
+
+
+def _glimpsed_client(token: str) -> str | None:
+    """Return the client of a token that looks as most do, at a quarter of the cost; None for any other.
+
+    It only says whose secret the token is checked with, and :func:`_verify` reads all of it again, strictly: a token
+    that this reads more kindly is refused there.
+    """
+    header, _, rest = token.partition(".")
+    try:
+        told, claims = (json.loads(urlsafe_b64decode(part + "==")) for part in (header, rest.partition(".")[0]))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(told, dict) or told.get("alg") != "HS256" or not isinstance(claims, dict):
+        return None
+    client_id = claims.get("appId")
+    return client_id if isinstance(client_id, str) else None
+
+
+def _read_client(token: str) -> str:
     try:
         unverified = jwt.decode_complete(token, options={"verify_signature": False})
     except _UNREADABLE:

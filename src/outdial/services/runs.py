@@ -363,11 +363,11 @@ async def locked_latest(connection: Connection, iid: str, campaign_id: str) -> R
     name = await campaigns_store.name_of(connection, iid, campaign_id)
     if name is None:
         raise NotFoundError(f"There is no campaign with the id {campaign_id}.")
-    run = await store.latest_run(connection, campaign_id)
-    if run is None:
+    run_id = await store.latest_id(connection, campaign_id)
+    if run_id is None:
         raise ConflictError(f"The campaign {name} has never been started, so it has no run to pause, resume or stop.")
-    await store.lock_run(connection, run.id)
-    return await store.by_id(connection, run.id)
+    await store.lock_run(connection, run_id)
+    return await store.by_id(connection, run_id)
 
 
 async def move_locked(

@@ -280,7 +280,10 @@ async def prove_stop(
         begins=target.committed + barrier.GRACE_SECONDS,
         news_of=lambda attempt_id, fenced_at: _cancelled(attempt_id, actor, fenced_at),
     )
-    beside = [asyncio.create_task(_drop_retries(database, run.id, actor)), asyncio.create_task(early.run())]
+    beside = [asyncio.create_task(_drop_retries(database, run.id, actor))]
+    if target.permits:
+        # where no engine ever held a permit there is no call to be booked
+        beside.append(asyncio.create_task(early.run()))
     try:
         silences = await barrier.silence(
             engines, target, wishes, deadline=deadline, database=database, on_gone=early.gone

@@ -148,6 +148,14 @@ async def latest_run(connection: Connection, campaign_id: str) -> Run | None:
     return None if row is None else run_of(row)
 
 
+async def latest_id(connection: Connection, campaign_id: str) -> int | None:
+    """Return the id of a campaign's latest run, None when it never ran."""
+    run_id: int | None = await connection.fetchval(
+        "SELECT id FROM runs WHERE campaign_id = $1 ORDER BY id DESC LIMIT 1", campaign_id
+    )
+    return run_id
+
+
 async def latest_runs(connection: Connection, campaign_ids: Sequence[str]) -> dict[str, Run]:
     """Return the latest run of each campaign that ever ran, by its campaign's id."""
     rows = await connection.fetch(
