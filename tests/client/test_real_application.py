@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -25,7 +24,6 @@ from outdial.client import (
     NotBuiltError,
     NotFoundError,
     Once,
-    RateLimitedError,
     UnauthorizedError,
     UnavailableError,
     Weekly,
@@ -308,23 +306,6 @@ async def test_a_stop_that_is_not_proven_yet_is_asked_again_and_says_why_when_ti
     assert caught.value.request_id is not None
     assert len(asked) > 1
     assert (await client.stop(campaign_id)).status == "Stopped"
-
-
-async def test_the_rate_limit_says_when_to_ask_again_and_no_stop_waits_for_it(client, parts, access):
-    campaign_id = await client.create_campaign(DRAFT)
-    await client.start(campaign_id)
-    narrow = replace(parts, settings=parts.settings.model_copy(update={"rate_limit_per_minute": 2}))
-    app = create_app(narrow)
-    transport = httpx.ASGITransport(app)
-    async with (
-        app.router.lifespan_context(app),
-        AsyncClient("http://api", transport=transport, patience_seconds=0, **access) as hasty,
-    ):
-        with pytest.raises(RateLimitedError) as caught:
-            for _ in range(10):
-                await hasty.status(campaign_id)
-        assert 1 <= caught.value.retry_after_seconds <= 61
-        assert (await hasty.stop(campaign_id)).status == "Stopped"
 
 
 def test_both_clients_have_the_same_methods():
