@@ -62,7 +62,7 @@ def phones(count: int, *, last: str = "10", area: int = 555) -> list[str]:
 async def set_stage(
     database: Database,
     secrets: SecretBox,
-    numbers: Sequence[str],
+    numbers: Sequence[str | tuple[str, ...]],
     *,
     rules: DialingRules = RULES,
     name: str = "one",
@@ -107,14 +107,14 @@ async def set_stage(
 async def add_campaign(
     database: Database,
     owner: Credentials,
-    numbers: Sequence[str],
+    numbers: Sequence[str | tuple[str, ...]],
     *,
     rules: DialingRules = RULES,
     list_name: str = "people",
     name: str = "Spring",
     dnc_list_name: str | None = None,
 ) -> str:
-    """Make a list of the numbers and a campaign that dials it; return the campaign's id."""
+    """Make a list of the numbers, those of one contact together, and a campaign that dials it; return its id."""
     await contact_lists.create_list(
         database,
         iid=owner.iid,
@@ -127,7 +127,8 @@ async def add_campaign(
         actor="test",
     )
     for first in range(0, len(numbers), 500):
-        drafts = [ContactDraft(phone=phone) for phone in numbers[first : first + 500]]
+        people = [(one,) if isinstance(one, str) else one for one in numbers[first : first + 500]]
+        drafts = [ContactDraft(phone=phone, other_phones=others) for phone, *others in people]
         added = await contact_lists.add_contacts(database, owner.iid, list_name, drafts, default_region=None)
         assert not added.problems
     campaign = await campaigns.create_campaign(

@@ -9,8 +9,9 @@ from support.wire import ever_open
 
 BODY = {
     "retryRules": [
-        {"disposition": "busy", "most": 2, "seconds": 300, "nextWindow": False},
-        {"disposition": "no_answer", "most": None, "seconds": None, "nextWindow": True},
+        {"disposition": "busy", "most": 2, "seconds": 300, "nextWindow": False, "otherNumber": False},
+        {"disposition": "no_answer", "most": None, "seconds": None, "nextWindow": True, "otherNumber": True},
+        {"disposition": "invalid_number", "most": None, "seconds": 60, "nextWindow": False, "otherNumber": True},
     ],
     "retryOrder": "when_due",
     "breaker": {"attempts": 20, "share": 0.5},
@@ -80,6 +81,8 @@ async def test_a_run_has_them_and_nobody_changes_them_meanwhile(native, campaign
     ("wrong", "word"),
     [
         ({"retryRules": [{"disposition": "answered_human"}]}, "nobody is ever tried again"),
+        ({"retryRules": [{"disposition": "unknown", "otherNumber": True}]}, "nobody is ever tried again"),
+        ({"retryRules": [{"disposition": "invalid_number"}]}, "`retryRules[0].otherNumber`"),
         ({"retryRules": [{"disposition": "busy"}, {"disposition": "busy"}]}, "second one for busy"),
         ({"retryRules": [{"disposition": "bored"}]}, "disposition"),
         ({"retryRules": [{"disposition": "busy", "most": -1}]}, "most"),

@@ -22,16 +22,25 @@ def test_shares_of_verdicts_that_are_kept(outdial, campaign):
 
 def test_set_and_show(outdial, campaign):
     assert "as the campaign says" in outdial("dialing-rules", "show", campaign).stdout
-    line = ("--retry", "busy:2:300", "--retry", "no_answer::next-window", "--order", "when_due", "--breaker", "20:0.5")
+    line = (
+        "--retry",
+        "busy:2:300:other",
+        "--retry",
+        "no_answer::next-window",
+        "--order",
+        "when_due",
+        "--breaker",
+        "20:0.5",
+    )
     made = outdial("dialing-rules", "set", "Spring calls", *line, "--json").json
     assert made["retryRules"] == [
-        {"disposition": "busy", "most": 2, "seconds": 300, "nextWindow": False},
-        {"disposition": "no_answer", "most": None, "seconds": None, "nextWindow": True},
+        {"disposition": "busy", "most": 2, "seconds": 300, "nextWindow": False, "otherNumber": True},
+        {"disposition": "no_answer", "most": None, "seconds": None, "nextWindow": True, "otherNumber": False},
     ]
     assert (made["retryOrder"], made["breaker"]) == ("when_due", {"attempts": 20, "share": 0.5})
     assert outdial("dialing-rules", "show", campaign, "--json").json == made
     shown = outdial("dialing-rules", "show", campaign).stdout
-    assert "2 retries, 300 s later" in shown
+    assert "2 retries, 300 s later, at another number" in shown
     assert "in the next calling hours" in shown
     assert "50% of the last 20 calls" in shown
     assert "never" in outdial("dialing-rules", "set", campaign, "--breaker", "off").stdout
@@ -42,6 +51,8 @@ def test_set_and_show(outdial, campaign):
     [
         ("--retry", "bored:1:2", "--retry must be like"),
         ("--retry", "busy:1:2:3", "--retry must be like"),
+        ("--retry", "busy:1:2:other:other", "--retry must be like"),
+        ("--retry", "invalid_number:1:2", "the same number is never tried again"),
         ("--retry", "answered_human:1:2", "nobody is ever tried again"),
         ("--breaker", "many", "--breaker must be like"),
         ("--breaker", "1:0.5", "breaker.attempts"),

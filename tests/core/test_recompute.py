@@ -15,8 +15,9 @@ from core.test_explanation import NOON, POLICIES, WITHIN
 from outdial.core.canonical import canonical
 from outdial.core.evidence import Call, Decided, Evidence, limit_document, rates, read_limit
 from outdial.core.model import Disposition, RetryRule
-from outdial.core.recompute import Case, NotTheSameError, check
-from outdial.core.screening import CHECKS, Candidate, Rule, screen
+from outdial.core.numbers import Number
+from outdial.core.recompute import Case, NotTheSameError, check, numbers_of
+from outdial.core.screening import CHECKS, Candidate, Rule, at_number, screen
 
 CONTACT, PHONE = "cc-1", "+13125550101"
 HELD = {name: held for name, held in POLICIES.items() if name != "all day"}
@@ -217,6 +218,58 @@ def test_an_attempt_that_does_not_follow_those_before_is_found():
         check(replace(case, own=own))
     with pytest.raises(NotTheSameError, match="0 attempts are said, and there were 1 to 1"):
         check(replace(case, own=[call(0, Disposition.BUSY, 60, own=True), *case.own]))
+
+
+class TestSeveralNumbers:
+    """A decision about a contact with several numbers, and the attempts to each of them."""
+
+    OTHER = "+13125550102"
+
+    @pytest.fixture
+    def case(self):
+        policy = POLICIES["limits"]
+        before = call(0, Disposition.BUSY, 7200, own=True)
+        # two hours ago, by another campaign
+        elsewhere = replace(call(1, Disposition.BUSY, 7200 - 3 * 86400, own=False), phone=self.OTHER)
+        somebody = Candidate(
+            *(1, PHONE, "UTC", (), 1, None),
+            on_account_dnc=False,
+            on_campaign_dnc=False,
+            tried=((before.disposition, before.ended_at),),
+            past=(before.past, elsewhere.past),
+        )
+        somebody = at_number(somebody, (Number(PHONE), Number(self.OTHER)), self.OTHER)
+        made = case_of(somebody, policy, screen(somebody, policy, now=NOON, until=NOON + WITHIN), [before, elsewhere])
+        own = [replace(one, phone=self.OTHER) if one.id == made.decided.attempt_id else one for one in made.own]
+        return replace(made, own=own)
+
+    def with_decision(self, case, **changes):
+        return replace(case, decided=replace(case.decided, decision={**case.decided.decision, **changes}))
+
+    def test_it_comes_out_again(self, case):
+        assert numbers_of(case.decided.decision) == (PHONE, self.OTHER)
+        check(case)
+
+    def test_another_number_than_was_called_is_found(self, case):
+        with pytest.raises(NotTheSameError, match="another number than was called"):
+            check(self.with_decision(case, phone=PHONE))
+        decision = dict(case.decided.decision)
+        del decision["phone"]
+        with pytest.raises(NotTheSameError, match="none is said to have been asked about"):
+            check(replace(case, decided=replace(case.decided, decision=decision)))
+
+    def test_a_number_that_was_left_out_of_the_count_is_found(self, case):
+        inputs = copy.deepcopy(case.decided.decision["inputs"])
+        inputs["number_limits"]["numbers"] = [self.OTHER]
+        with pytest.raises(NotTheSameError, match="not among those that were counted"):
+            check(self.with_decision(case, inputs=inputs))
+
+    def test_calls_to_each_of_them_count(self, case):
+        inputs = copy.deepcopy(case.decided.decision["inputs"])
+        for one in inputs["number_limits"]["limits"]:
+            one["counted"] = 0
+        with pytest.raises(NotTheSameError, match="limit al-1 counted 0, and the attempts say from 1 to 1"):
+            check(self.with_decision(case, inputs=inputs))
 
 
 class TestRates:

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from outdial import rule_data
 from outdial.core.calling_hours import is_open, plain
 from outdial.core.model import CallingHours, CallingWindow, Disposition, DoneReason, OwnRules, RetryRule
-from outdial.core.retry import FINAL_DISPOSITIONS, NO_WINDOW, Finish, PutBack, TryAgain, after_attempt
+from outdial.core.retry import (
+    ELSEWHERE_DISPOSITIONS,
+    FINAL_DISPOSITIONS,
+    NO_WINDOW,
+    Finish,
+    PutBack,
+    TryAgain,
+    after_attempt,
+    after_number_stopped,
+)
 from outdial.core.retry import next_window as next_window_of
 from outdial.core.whereabouts import Origin, Whereabouts
 from runs import RULES as PLAIN
@@ -127,6 +136,49 @@ class TestRules:
         found = self.after(RetryRule(disposition, seconds=1), disposition)
         assert isinstance(found, Finish) is (disposition in FINAL)
         assert set(FINAL) - {D.ANSWERED_MACHINE} == FINAL_DISPOSITIONS
+
+
+class TestOtherNumbers:
+    """A rule may turn to another number of the contact, and of a number that nobody has it must."""
+
+    RULE = RetryRule(D.INVALID_NUMBER, 2, 30, other_number=True)
+
+    def after(self, rule, disposition, **more):
+        return after(disposition, rules=replace(RULES, own=OwnRules((rule,))), **more)
+
+    def test_it_turns_where_the_rule_says_so(self):
+        rule = RetryRule(D.BUSY, seconds=30, other_number=True)
+        assert self.after(rule, D.BUSY) == TryAgain(30, other_number=True)
+        assert self.after(rule, D.BUSY, count=3) == Finish(DoneReason.ATTEMPTS_USED)
+        assert self.after(rule, D.BUSY, stopping=True) == Finish(DoneReason.RETRY_CANCELLED)
+        assert self.after(rule, D.NO_ANSWER) == TryAgain(600)
+        assert self.after(replace(rule, seconds=None, next_window=True), D.BUSY) == TryAgain(0, other_number=True)
+
+    def test_after_a_number_that_nobody_has_only_another_is_tried(self):
+        assert self.after(self.RULE, D.INVALID_NUMBER) == TryAgain(30, True, DoneReason.INVALID_NUMBER)
+        done = Finish(DoneReason.INVALID_NUMBER)
+        assert self.after(replace(self.RULE, other_number=False), D.INVALID_NUMBER) == done
+        assert self.after(replace(self.RULE, most=0), D.INVALID_NUMBER) == done
+        assert self.after(self.RULE, D.INVALID_NUMBER, count=3) == done
+        assert self.after(self.RULE, D.INVALID_NUMBER, stopping=True) == done
+
+    def test_after_the_stop_of_a_number_another_is_tried_while_attempts_are_left(self):
+        assert after_number_stopped(attempts_count=1, rules=RULES) == TryAgain(600, True, DoneReason.DNC)
+        assert after_number_stopped(attempts_count=3, rules=RULES) == Finish(DoneReason.DNC)
+        never = replace(RULES, own=OwnRules((RetryRule(D.CANCELLED, most=0),)))
+        assert after_number_stopped(attempts_count=1, rules=never) == Finish(DoneReason.DNC)
+
+    @given(disposition=st.sampled_from(list(Disposition)), count=st.integers(1, 9), stopping=st.booleans())
+    def test_who_was_reached_or_may_have_been_is_called_nowhere_else(self, disposition, count, stopping):
+        rule = RetryRule(disposition, other_number=True)
+        found = self.after(rule, disposition, count=count, stopping=stopping)
+        if disposition in {D.ANSWERED_HUMAN, D.ANSWERED_MACHINE, D.ABANDONED, D.UNKNOWN}:
+            assert isinstance(found, Finish)
+        if isinstance(found, TryAgain):
+            assert found.other_number
+            assert count < RULES.max_attempts
+            assert not stopping
+            assert (found.otherwise is not None) is (disposition in ELSEWHERE_DISPOSITIONS)
 
 
 class TestNextWindow:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from outdial.core.calling_hours import DataVersions, Timetable, is_open, zones_for
 from outdial.core.model import CallingHours, CallingWindow, Disposition, DoneReason, OwnRules, RetryRule, RunState
+from outdial.core.numbers import Number
 from outdial.core.screening import (
     CHECKS,
     NEVER_OPEN_RETRY,
@@ -18,6 +19,7 @@ from outdial.core.screening import (
     NotBefore,
     Policy,
     Rule,
+    at_number,
     run_may_dial,
     screen,
 )
@@ -173,6 +175,41 @@ def test_nobody_is_allowed_whom_a_rule_forbids(candidate, hour):
 def test_a_run_is_dialed_only_when_active_at_the_epoch(state):
     assert run_may_dial(state, 3, 3) is (state is RunState.ACTIVE)
     assert not run_may_dial(state, 3, 2)
+
+
+class TestSeveralNumbers:
+    """Every rule is asked about the number that is dialed, and limits about all of them."""
+
+    A, B = "+13125550101", "+442079460001"
+
+    def at(self, **listed):
+        numbers = (Number(self.A, **listed), Number(self.B))
+        return at_number(replace(SOMEBODY, attempts_count=1), numbers, self.A)
+
+    def test_the_zones_are_those_of_the_number_that_is_dialed(self):
+        first, second = self.at(), self.at(on_account_dnc=True)
+        assert (first.phone, second.phone) == (self.A, self.B)
+        assert (first.next_phone, second.next_phone) == (self.A, self.A)
+        hours = [screen(one, POLICY, now=NOON).document() for one in (first, second)]
+        assert [one["phone"] for one in hours] == [self.A, self.B]
+        # six in the morning there, noon here
+        assert (hours[0]["rule"], hours[0]["inputs"]["zones"]) == ("calling_hours", ["America/Chicago"])
+        assert hours[1]["inputs"]["calling_hours"]["zones"] == ["Europe/London"]
+
+    def test_a_number_that_is_passed_over_denies_nobody(self):
+        assert screen(self.at(on_campaign_dnc=True), POLICY, now=NOON).verdict == Allow()
+        assert screen(self.at(is_invalid=True), POLICY, now=NOON).verdict == Allow()
+
+    def test_where_none_may_be_dialed_the_contact_is_denied(self):
+        numbers = (Number(self.A, is_invalid=True), Number(self.B, on_account_dnc=True))
+        found = screen(at_number(SOMEBODY, numbers, self.B), POLICY, now=NOON)
+        assert (found.verdict.reason, found.phone) == (DoneReason.DNC, self.B)
+
+    def test_limits_say_which_numbers_they_count_together(self):
+        inputs = screen(self.at(on_account_dnc=True), POLICY, now=NOON).inputs["number_limits"]
+        assert inputs == {"limits": [], "numbers": [self.A, self.B]}
+        assert screen(SOMEBODY, POLICY, now=NOON).inputs["number_limits"] == {"limits": []}
+        assert screen(SOMEBODY, POLICY, now=NOON).phone is None
 
 
 class TestRetryRules:

@@ -20,7 +20,7 @@ from schemathesis.generation.meta import StatefulPhaseData
 from generated.server import DNC_LIST
 from generated.things import LIST, RECORDING, Things
 from outdial.api.kore.hours import parse_end, parse_start
-from outdial.core.retry import FINAL_DISPOSITIONS
+from outdial.core.retry import ELSEWHERE_DISPOSITIONS, FINAL_DISPOSITIONS
 from support.wire import CALLER_ID, FLOW
 
 _TAKES_AWAY: Final = re.compile(r"^DELETE |/(revoke|rotate|finish|cancel)$|^PATCH .*/clients/|^PUT .*/contactList/")
@@ -211,7 +211,8 @@ class Mender:
         if case.path.endswith("/dialing-rules"):
             # one for each way to end after which somebody is tried again
             ends = {one["disposition"]: one for one in body.get("retryRules", ())}
-            body["retryRules"] = [one for end, one in ends.items() if end not in FINAL_DISPOSITIONS]
+            elsewhere = {end for end, one in ends.items() if one.get("otherNumber")} & ELSEWHERE_DISPOSITIONS
+            body["retryRules"] = [one for end, one in ends.items() if end in elsewhere or end not in FINAL_DISPOSITIONS]
             if isinstance(body.get("detection"), dict):
                 # the longest: each of the others must be shorter
                 body["detection"]["decisionSeconds"] = 30

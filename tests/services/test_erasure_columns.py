@@ -10,7 +10,15 @@ from outdial.store.erased_texts import TEXTS, VALUES
 GOES = {
     # with the person's own rows (store.erasures)
     *("contacts.phone", "contacts.dedupe_phone", "contacts.time_zone", "contacts.list_id"),
-    *("run_contacts.phone", "run_contacts.dedupe_key", "attempts.phone", "transfers.phone", "transfers.dialed"),
+    *(
+        "contacts.other_phones",
+        "run_contacts.phone",
+        "run_contacts.phones",
+        "run_contacts.dedupe_key",
+        "attempts.phone",
+        "transfers.phone",
+        "transfers.dialed",
+    ),
     *("dnc_entries.phone", "dnc_entries.dnc_list_id", "dnc_entries.added_by", "dnc_entries.source"),
     *("wide_stops.value", "watchdog_alarms.number", "signed_reports.document"),
     *("flow_outcomes.path", "flow_outcomes.flow_id", "flow_outcomes.attempt_id"),

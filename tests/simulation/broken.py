@@ -65,6 +65,11 @@ def _start_in_any_case(start: Callable[..., Any]) -> Callable[..., Any]:
     return begin
 
 
+def _past_of_one(past: Callable[..., Any]) -> Callable[..., Any]:
+    """Count calls to a contact's first number alone."""
+    return lambda self, phones, limits: past(self, tuple(phones)[:1], limits)
+
+
 def _replaced(*places: tuple[object, str, object]) -> list[Any]:
     return [patch.object(owner, name, new) for owner, name, new in places]
 
@@ -96,6 +101,8 @@ def _guards() -> Mapping[str, list[Any]]:
             (Referee, "free", lambda self, run, wish: len(wish.wanted)),
             (node, "room", lambda limits, *, wanted: wanted),
         ),
+        "turning": _replaced((referee, "after", lambda phones, phone, invalid: None)),
+        "limits_of_a_person": _replaced((Referee, "past", _past_of_one(Referee.past))),
         "emergency": _replaced((Referee, "start", _start_in_any_case(Referee.start))),
     }
 

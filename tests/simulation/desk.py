@@ -194,7 +194,8 @@ class Desk:
     def opt_out(self, attempt: Attempt) -> None:
         """Let somebody who is talking never be called again."""
         self.day.timeline.note(f"contact {attempt.contact_id} asks not to be called again")
-        self.day.timeline.drive(self._not_to_be_called(attempt.phone, None))
+        for phone in self.day.people[attempt.contact_id].phones:
+            self.day.timeline.drive(self._not_to_be_called(phone, None))
 
     def _not_to_be_called(self, phone: str, campaign_id: int | None) -> Iterator[float]:
         """Put a number on a list, and answer when no call to it can leave any more."""

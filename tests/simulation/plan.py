@@ -61,6 +61,19 @@ class Person:
     state: str | None
     debt: str | None
     """What a call would be about, where that is known."""
+    others: tuple[str, ...] = ()
+    """Other numbers."""
+
+    @property
+    def phones(self) -> tuple[str, ...]:
+        """All of them, in order."""
+        return (self.phone, *self.others)
+
+    def zones_at(self, phone: str) -> tuple[str, ...]:
+        """Return what is plausible for a number of theirs; others lie where their digits say."""
+        if phone == self.phone or self.zone is not None:
+            return self.number_zones
+        return SEVERAL[int(phone[-1]) % len(SEVERAL)]
 
 
 @dataclass(frozen=True)
@@ -146,6 +159,7 @@ def draw(seed: int) -> Plan:
     campaigns = tuple(_detecting(seed, _campaign(dice, place, trunks)) for place in range(dice.randrange(1, 4)))
     numbers = dice.randrange(4, 30)
     people = tuple(_person(dice, place, campaigns, numbers) for place in range(dice.randrange(4, 60)))
+    campaigns, people = _with_others(random.Random(f"others {seed}"), campaigns, people)
     nodes, engines = dice.randrange(1, 4), dice.randrange(1, 3)
     return Plan(
         seed=seed,
@@ -247,6 +261,37 @@ def _person(dice: random.Random, place: int, campaigns: tuple[Campaign, ...], nu
         state=dice.choice([None, None, None, "FL", "TX"]),
         debt=dice.choice([None, "a", "b"]),
     )
+
+
+def _with_others(
+    dice: random.Random, campaigns: tuple[Campaign, ...], people: tuple[Person, ...]
+) -> tuple[tuple[Campaign, ...], tuple[Person, ...]]:
+    """Return a day in which some have other numbers, those of other people among them, and some rules turn to them."""
+    if dice.random() < 0.3:
+        return campaigns, people
+    known = [person.phone for person in people]
+    share = dice.choice([0.2, 0.5, 1.0])
+    told = []
+    for person in people:
+        others: list[str] = []
+        while dice.random() < share * 0.7 and len(others) < 4:
+            other = dice.choice(known) if dice.random() < 0.5 else f"+1555{dice.randrange(900, 999):07d}"
+            if other not in (person.phone, *others):
+                others.append(other)
+        told.append(replace(person, others=tuple(others)))
+    return tuple(_turning(dice, campaign) for campaign in campaigns), tuple(told)
+
+
+def _turning(dice: random.Random, campaign: Campaign) -> Campaign:
+    own = campaign.rules.own
+    rules = [replace(rule, other_number=dice.random() < 0.6) for rule in own.retry_rules]
+    has = {rule.disposition for rule in rules}
+    rules += [
+        RetryRule(disposition, dice.choice([None, 2]), dice.choice([30, 300]), other_number=True)
+        for disposition in (Disposition.BUSY, Disposition.NO_ANSWER, Disposition.INVALID_NUMBER)
+        if disposition not in has and dice.random() < 0.5
+    ]
+    return replace(campaign, rules=replace(campaign.rules, own=replace(own, retry_rules=tuple(rules))))
 
 
 def _limit(dice: random.Random, place: int, campaigns: tuple[Campaign, ...], begin: datetime) -> AttemptLimit:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from outdial import rule_data
 from outdial.core.attempt_limits import Counted
 from outdial.core.manual_call import ManualAnswer
-from outdial.core.model import CallingHours, CallingWindow, DayWindow, Disposition, RunState
+from outdial.core.model import CallingHours, CallingWindow, DayWindow, Disposition, RetryRule, RunState
 from outdial.core.whereabouts import whereabouts
 from simulation.engine import Engine, Invite
 from simulation.plan import Campaign, Person, Plan
@@ -109,7 +109,8 @@ class Promises:
         self._must(row.live, f"the attempt had ended {row.attempt.disposition} before its call left")
         for listed in (None, campaign.id if campaign.own_list else -1):
             self._must((invite.phone, listed) not in self._numbers, f"{invite.phone} is not to be called")
-        self._one_call_to_a_number(invite)
+        self._one_call_to_a_number(invite, person)
+        self._of_theirs(invite, person, campaign)
         self._lawful(invite, person, run.rules.calling_hours)
         self._limits(invite, person, campaign)
         self._attempts(invite, campaign)
@@ -122,20 +123,59 @@ class Promises:
         if not holds:
             raise BrokenPromiseError(f"{self.timeline.now:%Y-%m-%d %H:%M:%S.%f}: {sentence}")
 
-    def _one_call_to_a_number(self, invite: Invite) -> None:
+    def _one_call_to_a_number(self, invite: Invite, person: Person) -> None:
+        reserved_at = self.referee.attempts[invite.attempt_id].attempt.reserved_at
         for engine in self.engines.values():
             for call in engine.calls.values():
+                own = (call.attempt.run_id, call.attempt.contact_id) == (invite.run_id, invite.contact_id)
+                again = own and call.attempt.id != invite.attempt_id
+                self._must(not again, f"two calls to contact {invite.contact_id} at once")
+                # whoever has that number alone, and was reserved later, knows nothing of this contact
+                theirs = call.attempt.phone in person.phones and call.attempt.reserved_at < reserved_at
+                self._must(not theirs, f"{invite.phone} is called while another number of its contact is")
                 same = call.attempt.phone == invite.phone and call.attempt.id != invite.attempt_id
                 self._must(not same, f"two calls to {invite.phone} at once")
+
+    def _of_theirs(self, invite: Invite, person: Person, campaign: Campaign) -> None:
+        """A contact is called at its own numbers alone, at its first before others, and at another only after a call
+        whose ending turns to it, or where the one before may not be called."""
+        self._must(invite.phone in person.phones, f"{invite.phone} is no number of contact {person.id}")
+        self._must(
+            self.referee.attempts[invite.attempt_id].attempt.phone == invite.phone, "another number was reserved"
+        )
+        before = self._of_contact[invite.run_id, invite.contact_id]
+        invalid = {
+            one.phone
+            for one in before
+            if self.referee.attempts[one.attempt_id].attempt.disposition is Disposition.INVALID_NUMBER
+        }
+        barred = {phone for phone in person.phones if self.referee.listed(campaign, phone) != (False, False)} | invalid
+        if not self._call_backs[invite.run_id, invite.contact_id]:
+            self._must(invite.phone not in invalid, f"{invite.phone} is called again, and nobody has it")
+        last = before[-1] if before else None
+        expected = person.phone if last is None else last.phone
+        if invite.phone == expected:
+            rule = None if last is None else self._rule(campaign, last)
+            # whoever asked for it may be called at the same again
+            if rule is not None and rule.other_number and not self._call_backs[invite.run_id, invite.contact_id]:
+                self._must(barred >= set(person.phones) - {expected}, f"contact {person.id} has other numbers")
+            return
+        self.kept["other numbers"] += 1
+        turned = last is not None and (rule := self._rule(campaign, last)) is not None and rule.other_number
+        self._must(turned or expected in barred, f"contact {person.id} is called at {invite.phone} for nothing")
+
+    def _rule(self, campaign: Campaign, invite: Invite) -> RetryRule | None:
+        how = self.referee.attempts[invite.attempt_id].attempt.disposition
+        return next((one for one in campaign.rules.own.retry_rules if one.disposition is how), None)
 
     def _lawful(self, invite: Invite, person: Person, hours: CallingHours) -> None:
         timetable = rule_data.timetable(hours, invite.at)
         where = whereabouts(
             timetable.pack,
-            phone=person.phone,
+            phone=invite.phone,
             contact_zone=person.zone,
             contact_state=person.state,
-            number_zones=person.number_zones,
+            number_zones=person.zones_at(invite.phone),
             campaign_zone=hours.zone,
         )
         exceptions = {one.on: one.windows for one in hours.exceptions}
@@ -159,7 +199,7 @@ class Promises:
             rule = limit.rule
             since = invite.at - timedelta(seconds=rule.window_seconds) + SLACK
             counted = 0
-            for before in self._of_phone[invite.phone]:
+            for before in (one for phone in person.phones for one in self._of_phone[phone]):
                 attempt = self.referee.attempts[before.attempt_id].attempt
                 debt = self.people[before.contact_id].debt
                 if rule.matter is not None and debt is not None and person.debt not in {None, debt}:
@@ -186,16 +226,18 @@ class Promises:
         if any(at >= before[-1].at for at in asked):
             return
         self.kept["retries"] += 1
-        self._must(
-            last.disposition not in {Disposition.UNKNOWN, Disposition.ANSWERED_HUMAN, Disposition.INVALID_NUMBER},
-            f"contact {invite.contact_id} is called again after {last.disposition}",
-        )
         self.kept["machines"] += last.disposition is Disposition.ANSWERED_MACHINE
         self._must(
             not any(last.id in engine.told for engine in self.engines.values()),
             f"contact {invite.contact_id} is called again after a machine was told the message",
         )
         own = next((one for one in rules.own.retry_rules if one.disposition is last.disposition), None)
+        final = {Disposition.UNKNOWN, Disposition.ANSWERED_HUMAN}
+        if own is None or not own.other_number or invite.phone == last.phone:
+            final.add(Disposition.INVALID_NUMBER)
+        self._must(
+            last.disposition not in final, f"contact {invite.contact_id} is called again after {last.disposition}"
+        )
         seconds = rules.retry_seconds
         if own is not None and (own.seconds is not None or own.next_window):
             seconds = own.seconds or 0
@@ -242,8 +284,9 @@ class Promises:
             bookings = self.referee.bookings[one.attempt.id]
             self._must(bookings == (0 if one.live else 1), f"an attempt of {name} has {bookings} dispositions")
         live, counted = (sum(one.live for one in attempts), sum(one.live or one.counts for one in attempts))
-        of_number = sum(one.live for one in self.referee.of_phone[row.person.phone])
-        self._must(of_number <= 1, f"{of_number} live attempts to {row.person.phone}")
+        for phone in row.phones:
+            of_number = sum(one.live for one in self.referee.of_phone[phone])
+            self._must(of_number <= 1, f"{of_number} live attempts to {phone}")
         taken = row.state in {STATE.CLAIMED, STATE.DIALING}
         self._must(live == taken, f"{name} is {row.state} and has {live} live attempts")
         self._must((row.state is STATE.WAITING) == (row.not_before is not None), f"{name} waits for nothing")

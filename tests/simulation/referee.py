@@ -31,6 +31,7 @@ from outdial.core.model import (
     RunContactState,
     RunState,
 )
+from outdial.core.numbers import Number, after, dialed
 from outdial.core.pacing import BACKOFF_MEMORY, REFUSALS, Limit, room
 from outdial.core.screening import Candidate, run_may_dial
 from outdial.core.whereabouts import Whereabouts, whereabouts
@@ -61,6 +62,15 @@ class Row:
     reason: DoneReason | None = None
     asked_at: datetime | None = None
     """Since when somebody wants it called by hand."""
+    phone: str = ""
+    """Of its numbers the one that is dialed next."""
+
+    def __post_init__(self) -> None:
+        self.phone = self.person.phone
+
+    @property
+    def phones(self) -> tuple[str, ...]:
+        return self.person.phones
 
     def to(self, state: RunContactState) -> None:
         if not may_move(self.state, state):
@@ -149,7 +159,7 @@ class Referee:
         # what one list holds twice is one contact, unless it may hold it twice
         unique = {person.id if campaign.duplicates else person.phone: person for person in reversed(people)}
         order = sorted(unique.values(), key=lambda one: one.id, reverse=campaign.rules.order is DialingOrder.LIFO)
-        if all(self.listed(campaign, person.phone) != (False, False) for person in order):
+        if all(self.listed(campaign, phone) != (False, False) for person in order for phone in person.phones):
             return None
         run_id = next(self._ids)
         run = replace(
@@ -217,10 +227,10 @@ class Referee:
         return [
             whereabouts(
                 None,
-                phone=row.person.phone,
+                phone=row.phone,
                 contact_zone=row.person.zone,
                 contact_state=row.person.state,
-                number_zones=row.person.number_zones,
+                number_zones=row.person.zones_at(row.phone),
                 campaign_zone=run.rules.calling_hours.zone,
             )
             for row in waiting
@@ -248,18 +258,19 @@ class Referee:
             if limit.iid in {None, run.iid} and limit.campaign_id in {None, run.campaign_id}
         )
 
-    def past(self, phone: str, limits: Iterable[AttemptLimit]) -> tuple[PastAttempt, ...]:
+    def past(self, phones: Iterable[str], limits: Iterable[AttemptLimit]) -> tuple[PastAttempt, ...]:
         longest = max((limit.rule.window_seconds for limit in limits), default=0)
         return tuple(
             PastAttempt(one.dialed_at or one.reserved_at or self.now, one.ended_at, one.disposition, row.matters)
+            for phone in phones
             for row in self.of_phone[phone]
             if (one := row.attempt).ended_at is not None and one.disposition is not None
             if one.ended_at > self.now - timedelta(seconds=longest) and row.counts
         )
 
-    def beyond_limits(self, run: Run, phone: str, matters: dict[str, str]) -> bool:
+    def beyond_limits(self, run: Run, phones: Iterable[str], matters: dict[str, str]) -> bool:
         limits = self.limits_of(run)
-        past = self.past(phone, limits)
+        past = self.past(phones, limits)
         return any(limit_standing(limit.rule, past, matters, self.now).free_at is not None for limit in limits)
 
     def matters_of(self, run: Run, person: Person) -> dict[str, str]:
@@ -304,7 +315,7 @@ class Referee:
         when_due = run.rules.own.retry_order is RetryOrder.WHEN_DUE
         due: list[tuple[int, object, int, Row]] = []
         for row in self.contacts[run.id].values():
-            if self.number_is_live(row.person.phone):
+            if any(map(self.number_is_live, row.phones)):
                 continue
             is_due = row.state is STATE.PENDING or (
                 row.state is STATE.WAITING and row.not_before is not None and row.not_before <= self.now
@@ -321,7 +332,7 @@ class Referee:
 
     def _candidate(self, run: Run, row: Row, *, kind: int) -> Candidate:
         person, limits = row.person, self.limits_of(run)
-        account, campaign = self.listed(self.campaign_of[run.id], person.phone)
+        number = dialed(self.numbers(run, row), row.phone)
         tried = [
             (one.disposition, one.ended_at)
             for each in self.of_contact[run.id, person.id]
@@ -329,19 +340,36 @@ class Referee:
         ]
         return Candidate(
             contact_id=person.id,
-            phone=person.phone,
+            phone=number.phone,
             contact_zone=person.zone,
             contact_state=person.state,
-            number_zones=person.number_zones,
+            number_zones=person.zones_at(number.phone),
             attempts_count=row.attempts_count,
             not_before=row.not_before,
             is_callback=kind == 0,
-            on_account_dnc=account,
-            on_campaign_dnc=campaign,
+            on_account_dnc=number.on_account_dnc,
+            on_campaign_dnc=number.on_campaign_dnc,
             tried=tuple(sorted(tried, key=lambda one: one[1])) if run.rules.own.retry_rules else (),
-            past=self.past(person.phone, limits),
+            past=self.past(person.phones, limits),
             matters=self.matters_of(run, person),
+            numbers=self.numbers(run, row) if person.others else (),
+            next_phone=row.phone if person.others else None,
         )
+
+    def numbers(self, run: Run, row: Row) -> tuple[Number, ...]:
+        """Return the numbers of a contact as they stand."""
+        return tuple(
+            Number(phone, *self.listed(self.campaign_of[run.id], phone), phone in self.invalid(run.id, row))
+            for phone in row.phones
+        )
+
+    def invalid(self, run_id: int, row: Row) -> set[str]:
+        """Return the numbers of a contact that nobody has, as far as its run knows."""
+        return {
+            one.attempt.phone
+            for one in self.of_contact[run_id, row.person.id]
+            if one.attempt.disposition is Disposition.INVALID_NUMBER
+        }
 
     def reserve(self, run: Run, node_id: str, wish: Reservation) -> tuple[Verdict, frozenset[str]]:
         """Do what a plan wants, as far as it is still true."""
@@ -360,8 +388,10 @@ class Referee:
                 self._touch(run.id, rows[contact_id])
         for contact_id, at in wish.deferred:
             row = rows[contact_id]
-            if row.state in {STATE.PENDING, STATE.WAITING}:
+            asked = self._asked(row, wish)
+            if row.state in {STATE.PENDING, STATE.WAITING} and asked is not None:
                 row.to(STATE.WAITING)
+                row.phone = asked
                 row.not_before = at if row.callback_at is None else max(at, row.callback_at)
                 self._touch(run.id, row)
         if not wish.wanted:
@@ -373,8 +403,17 @@ class Referee:
             return Verdict.CONFLICT, frozenset()
         # whose number is called already takes a place too: the index tells only as it is written
         fit = [(rows[contact_id], attempt_id) for contact_id, attempt_id in wish.wanted]
-        fit = [(row, attempt_id) for row, attempt_id in fit if self._fits(present, row)][: self.free(run, wish)]
-        made = [attempt_id for row, attempt_id in fit if self._take(present, row, attempt_id, node)]
+        before = [row for row, _ in fit]
+        fit = [
+            (row, attempt_id)
+            for turn, (row, attempt_id) in enumerate(fit)
+            if self._fits(present, row, self._asked(row, wish)) and not (wish.phones and _alike(row, before[:turn]))
+        ][: self.free(run, wish)]
+        made = [
+            attempt_id
+            for row, attempt_id in fit
+            if self._take(present, row, attempt_id, node, self._asked(row, wish) or row.phone)
+        ]
         if made:
             self.budgets.update({budget.key: budget.next_at for budget in wish.budgets})
         return Verdict.RESERVED, frozenset(made)
@@ -392,19 +431,26 @@ class Referee:
         """Whether no list names a number, as it is reserved."""
         return self.listed(self.campaign_of[run.id], phone) == (False, False)
 
-    def _fits(self, run: Run, row: Row) -> bool:
-        """Whether a contact may be taken still."""
+    def _asked(self, row: Row, wish: Reservation) -> str | None:
+        """Return the number a plan was made for; None where another is dialed next by now."""
+        if not row.person.others:
+            return row.phone
+        seen, asked = wish.phones.get(row.person.id, (None, None))
+        return asked if seen == row.phone else None
+
+    def _fits(self, run: Run, row: Row, phone: str | None) -> bool:
+        """Whether a contact may be taken still, at that number."""
         due = row.state is STATE.WAITING and row.not_before is not None and row.not_before <= self.now
-        phone = row.person.phone
         return (
             (due or row.state is STATE.PENDING)
+            and phone is not None
             and self.may_be_called(run, phone)
-            and not self.beyond_limits(run, phone, self.matters_of(run, row.person))
+            and not self.beyond_limits(run, row.phones, self.matters_of(run, row.person))
+            and not (row.person.others and any(map(self.number_is_live, row.phones)))
         )
 
-    def _take(self, run: Run, row: Row, attempt_id: str, node: NodeRow) -> bool:
+    def _take(self, run: Run, row: Row, attempt_id: str, node: NodeRow, phone: str) -> bool:
         matters = self.matters_of(run, row.person)
-        phone = row.person.phone
         if self.number_is_live(phone):
             return False
         attempt = Attempt(
@@ -429,6 +475,7 @@ class Referee:
             index.append(made)
         self._touch(run.id, row)
         row.to(STATE.CLAIMED)
+        row.phone = phone
         row.not_before = row.callback_at = None
         row.attempts_count += 1
         return True
@@ -482,12 +529,19 @@ class Referee:
                 row.to(STATE.DIALING)
             return
         over = run.state in {RunState.STOPPING, RunState.STOPPED}
+        other = after(row.phones, row.phone, self.invalid(run.id, row)) if told.other else None
+        must_turn = told.state is STATE.WAITING and told.done_reason is not None
+        if must_turn:
+            # nobody has that number: with another it is tried there, else it is done
+            told = replace(told, state=STATE.DONE) if other is None else replace(told, done_reason=None)
         dropped = over and (
             told.state is STATE.WAITING or (told.state is STATE.PENDING and row.attempts_count > told.uncounted)
         )
         call_back_at = None
         if not over:
             call_back_at = row.callback_at or (attempt.callback_at if told.state is STATE.PENDING else None)
+        if other is not None and not dropped and (call_back_at is None or must_turn):
+            row.phone = other
         row.attempts_count -= told.uncounted
         row.not_before, row.callback_at, row.reason = None, call_back_at, None
         if dropped:
@@ -503,13 +557,33 @@ class Referee:
             if told.state is STATE.WAITING:
                 row.not_before = self.now + timedelta(seconds=told.after_seconds or 0.0)
 
+    def take_out(self, phone: str) -> int:
+        """Take a number that is on the account's list out of everything pending; return how many contacts are done."""
+        count = 0
+        for run_id, rows in self.contacts.items():
+            if self.runs[run_id].state not in {RunState.ACTIVE, RunState.PAUSED}:
+                continue
+            for row in rows.values():
+                if row.phone != phone or row.state not in {STATE.PENDING, STATE.WAITING}:
+                    continue
+                self._touch(run_id, row)
+                number = dialed(self.numbers(self.runs[run_id], row), phone)
+                if number.phone != phone:
+                    row.phone = number.phone
+                    continue
+                count += 1
+                row.not_before = row.callback_at = None
+                row.reason = DoneReason.DNC
+                row.to(STATE.DONE)
+        return count
+
     # Call-backs
 
     def callback_contact(self, run_id: int, contact_id: int) -> CallbackContact | None:
         row = self.contacts[run_id].get(contact_id)
         if row is None:
             return None
-        listed = self.listed(self.campaign_of[run_id], row.person.phone) != (False, False)
+        listed = all(self.listed(self.campaign_of[run_id], phone) != (False, False) for phone in row.phones)
         return CallbackContact(contact_id, listed)
 
     def ask_callback(self, run_id: int, contact_id: int, at: datetime) -> None:
@@ -528,7 +602,7 @@ class Referee:
         row = self.contacts[run.id].get(contact_id)
         if row is None:
             return None
-        calls = [one.attempt for one in self.live.values() if one.attempt.phone == row.person.phone]
+        calls = [one.attempt for one in self.live.values() if one.attempt.phone in row.phones]
         own = [one.run_id == run.id and one.contact_id == contact_id for one in calls]
         situation = Situation(
             run_state=run.state,
@@ -545,3 +619,8 @@ class Referee:
 
     def _touch(self, run_id: int, row: Row) -> None:
         self.touched.add((run_id, row.person.id))
+
+
+def _alike(row: Row, others: Iterable[Row]) -> bool:
+    """Whether a contact has a number in common with one of some."""
+    return any(set(row.phones) & set(other.phones) for other in others)

@@ -31,7 +31,7 @@ from outdial.core.model import (
     RunContactState,
 )
 from outdial.services import attempt_limits, dnc, runs
-from outdial.store import attempts, callbacks, engines, manual_calls, nodes, reserve, stops
+from outdial.store import attempts, callbacks, engines, manual_calls, nodes, reserve, stops, wide_stops
 from outdial.store import dnc as dnc_store
 from outdial.store import runs as runs_store
 from outdial.store.attempts import AttemptNews, ContactNews
@@ -72,7 +72,7 @@ class Both:
     async def prepare(self) -> None:
         dice = self.dice
         order = dice.choice(list(RetryOrder))
-        own = OwnRules((RetryRule(D.BUSY, 2, 60),), order, breaker=None)
+        own = OwnRules((RetryRule(D.BUSY, 2, 60, other_number=True),), order, breaker=None)
         self.rules = with_rules(own=own, max_attempts=9)
         lists = [dice.sample(range(NUMBERS), PEOPLE) for _ in range(2)]
         phones = [[f"+1555010{number:04}" for number in numbers] for numbers in lists]
@@ -123,7 +123,15 @@ class Both:
                 username=None,
                 password=None,
             )
-        people = tuple(Person(row["id"], row["name"] == "others", row["phone"], None, (), None, None) for row in rows)
+        people = tuple(
+            Person(row["id"], row["name"] == "others", row["phone"], None, (), None, None, self._others(row["phone"]))
+            for row in rows
+        )
+        async with self.database.connection() as connection:
+            await connection.executemany(
+                "UPDATE contacts SET other_phones = $2 WHERE id = $1",
+                [(person.id, list(person.others)) for person in people if person.others],
+            )
         trunk = replace(TRUNK, id=stage.trunk.id)
         campaigns = tuple(
             Campaign(place, stage.owner.iid, self.rules, trunk, None, None, 1.0, own_list=place == 1)
@@ -136,6 +144,12 @@ class Both:
         await self.add_node()
         for place in range(2):
             await self.start(place)
+
+    def _others(self, phone: str) -> tuple[str, ...]:
+        """Draw other numbers, mostly those that others have too."""
+        count = self.dice.choice([0, 0, 1, 2, 3])
+        pool = [f"+1555010{number:04}" for number in range(NUMBERS + 2)]
+        return tuple(one for one in self.dice.sample(pool, count) if one != phone)
 
     # What is done
 
@@ -151,8 +165,9 @@ class Both:
                 self.end_node,
                 self.start_again,
                 self.ask_now,
+                self.stop_number,
             ],
-            [8, 8, 1, 1, 1, 0.5, 2, 2],
+            [8, 8, 1, 1, 1, 0.5, 2, 2, 0.5],
         )[0]
         await act()
         await self.compare()
@@ -237,6 +252,8 @@ class Both:
                 Budget(trunk_budget(of.trunk_id), never if stale == "trunk" else at.trunk_next_at, leaves),
             ]
 
+        looked = {one.contact_id: (one.next_phone, one.phone) for one in found if one.next_phone is not None}
+        wish = replace(wish, phones={one: self._phones(run, one, looked) for one in self._with_others(run, wish)})
         mine = replace(wish, budgets=seen(said, run))
         real = replace(wish, budgets=seen(facts, theirs))
         async with self.database.connection() as connection:
@@ -245,12 +262,28 @@ class Both:
         assert self.referee.reserve(run, node_id, mine) == answer
         self.seen[str(answer[0])] += 1
         self.seen["somebody left out"] += len(answer[1]) < len(wanted)
+        made = [self.referee.attempts[attempt_id].attempt for attempt_id in answer[1]]
+        first = {person.id: person.phone for person in self.referee.plan.people}
+        self.seen["a call to another number"] += sum(one.phone != first[one.contact_id] for one in made)
+
+    def _with_others(self, run: Run, wish: Reservation) -> list[int]:
+        rows = self.referee.contacts[run.id]
+        asked = [contact_id for contact_id, _ in (*wish.deferred, *wish.wanted)]
+        return [contact_id for contact_id in asked if rows[contact_id].person.others]
+
+    def _phones(self, run: Run, contact_id: int, looked: dict[int, tuple[str, str]]) -> tuple[str, str]:
+        """What somebody has seen and asked about: what is so now, or what was so once."""
+        phones = self.referee.contacts[run.id][contact_id].phones
+        drawn = (self.dice.choice(phones), self.dice.choice(phones))
+        return looked.get(contact_id, drawn) if self.dice.random() < 0.9 else drawn
 
     def looked(self, one) -> tuple:
         """What a candidate is, but for instants that two clocks have written."""
         return (
             one.contact_id,
             one.phone,
+            one.next_phone,
+            one.numbers,
             one.attempts_count,
             one.not_before is None,
             one.is_callback,
@@ -284,6 +317,8 @@ class Both:
             disposition=self._disposition(state, dialed) if over else None,
             contact=self._contact_news(state, dialed),
         )
+        if news.disposition is D.INVALID_NUMBER:
+            news = replace(news, contact=self._nobody_there())
         async with self.database.connection() as connection:
             moved = await attempts.book(connection, [news])
         self.timeline.now = datetime.now(UTC)
@@ -293,7 +328,13 @@ class Both:
     def _disposition(self, state: AttemptState, dialed: bool) -> Disposition:
         if state is AttemptState.UNKNOWN:
             return D.UNKNOWN
-        return self.dice.choice([D.BUSY, D.NO_ANSWER, D.ANSWERED_HUMAN, D.CANCELLED]) if dialed else D.CANCELLED
+        how = [D.BUSY, D.BUSY, D.NO_ANSWER, D.ANSWERED_HUMAN, D.CANCELLED, D.INVALID_NUMBER]
+        return self.dice.choice(how) if dialed else D.CANCELLED
+
+    def _nobody_there(self) -> ContactNews:
+        done = ContactNews(STATE.DONE, done_reason=DoneReason.INVALID_NUMBER)
+        turns = ContactNews(STATE.WAITING, after_seconds=0.0, done_reason=DoneReason.INVALID_NUMBER, other=True)
+        return self.dice.choice([done, turns, turns])
 
     def _contact_news(self, state: AttemptState, dialed: bool) -> ContactNews:
         dice = self.dice
@@ -303,7 +344,7 @@ class Both:
             return ContactNews(STATE.PENDING, uncounted=True)
         if dice.random() < 0.3 or state is AttemptState.UNKNOWN:
             return ContactNews(STATE.DONE, done_reason=DoneReason.REACHED)
-        return ContactNews(STATE.WAITING, after_seconds=dice.choice([0.0, 0.0, 3600.0]))
+        return ContactNews(STATE.WAITING, after_seconds=dice.choice([0.0, 0.0, 3600.0]), other=dice.random() < 0.5)
 
     async def list_number(self) -> None:
         own = self.dice.random() < 0.4
@@ -319,6 +360,19 @@ class Both:
                 )
         mine ^= {phone}
         self.seen["a number listed or not any more"] += 1
+
+    async def stop_number(self) -> None:
+        phone = f"+1555010{self.dice.randrange(NUMBERS):04}"
+        account_id = self.stage.owner.account_id
+        async with self.database.transaction() as connection:
+            await dnc_store.freeze(connection, account_id)
+            await dnc_store.add(
+                connection, self.lists[False], [phone], reason="", actor="test", source=dnc.DncSource.STOP
+            )
+            removed = await wide_stops.remove_number(connection, account_id, phone, actor="test")
+        self.referee.account_dnc.add(phone)
+        assert self.referee.take_out(phone) == removed
+        self.seen["a number stopped"] += 1
 
     async def move(self) -> None:
         run = self.dice.choice(list(self.referee.runs.values()))
@@ -384,6 +438,7 @@ class Both:
                 row["callback_at"],
                 row["done_reason"],
                 row["asked_at"] is not None,
+                row["phone"],
             )
             for row in contacts
         }
@@ -395,12 +450,13 @@ class Both:
                 row.callback_at,
                 row.reason,
                 row.asked_at is not None,
+                row.phone,
             )
             for run_id, found in self.referee.contacts.items()
             for contact_id, row in found.items()
         }
         assert mine == theirs
-        columns = ("state", "disposition", "number", "epoch", "node_id")
+        columns = ("state", "disposition", "number", "epoch", "node_id", "phone")
         assert {row["id"]: [*(row[name] for name in columns), row["callback_at"]] for row in rows} == {
             row.attempt.id: [*(getattr(row.attempt, name) for name in columns), row.callback_at]
             for row in self.referee.attempts.values()
@@ -416,6 +472,7 @@ EVERYTHING = {
     *("reserved", "moved_on", "node_ended", "conflict", "somebody left out", "news", "no news"),
     *("a start", "a start refused", "pause", "resume", "stop", "confirm_stopped"),
     *("a number listed or not any more", "a node's end", "a call-back", "a call by hand"),
+    *("a call to another number", "a number stopped"),
 }
 
 

@@ -283,7 +283,7 @@ async def test_the_database_says_what_the_rule_says(stage, two):
                 run.account_id,
                 run.iid,
                 run.campaign_id,
-                NUMBERS[0],
+                [NUMBERS[0]],
                 about,
             )
         assert beyond is said, (lot, rule, one.past)
@@ -325,7 +325,7 @@ async def test_looking_up_a_number_reads_its_own_attempts_only(stage, two):
             run.account_id,
         )
         text = await connection.fetchval(
-            "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT outdial_beyond_limits($1, $2, $3, p, NULL) "
+            "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT outdial_beyond_limits($1, $2, $3, ARRAY[p], NULL) "
             "FROM unnest($4::text[]) AS p",
             run.account_id,
             run.iid,

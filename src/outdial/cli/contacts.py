@@ -58,7 +58,7 @@ def import_(
             "--map",
             metavar="FIELD=COLUMN",
             help="What a column holds, where its name does not say so: phone, timeZone, uniqueId, priority, or the "
-            "name of an attribute. May be given several times.",
+            "name of an attribute; phone2 to phone5 are other numbers of the contact. May be given several times.",
         ),
     ] = None,
     sheet: Annotated[

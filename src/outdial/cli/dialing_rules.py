@@ -35,6 +35,8 @@ _REVIEW: Final = tuple(field.name for field in fields(ReviewShares))
 """What --review calls them."""
 _OFF: Final = "off"
 _NEXT: Final = "next-window"
+_NUMBERS: Final = {"": False, "other": True}
+"""What --retry says last → whether the next number's turn comes."""
 
 Named: TypeAlias = Annotated[str, typer.Argument(metavar="CAMPAIGN", help="Its id, or its name where that is unique.")]
 
@@ -58,9 +60,10 @@ def set_(
     retry: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="ENDING:MOST:SECONDS",
+            metavar="ENDING:MOST:SECONDS[:other]",
             help="After attempts that ended so at most so many retries, so long after; an empty part is as the "
-            "campaign says, and next-window for the seconds waits for the next calling hours. May be repeated.",
+            "campaign says, and next-window for the seconds waits for the next calling hours. With :other they go to "
+            "another number of the contact, where it has one. May be repeated.",
         ),
     ] = None,
     order: Annotated[
@@ -112,18 +115,19 @@ def set_(
 
 def _retry(text: str) -> RetryRule:
     ending, _, rest = text.partition(":")
-    most, _, seconds = rest.partition(":")
+    most, _, rest = rest.partition(":")
+    seconds, _, number = rest.partition(":")
     try:
         return RetryRule(
             Disposition(ending),
             int(most) if most else None,
             int(seconds) if seconds not in {"", _NEXT} else None,
             seconds == _NEXT,
+            _NUMBERS[number],
         )
-    except ValueError:
-        raise InvalidInputError(
-            [f"--retry must be like busy:2:300, busy::300 or no_answer:1:{_NEXT}, not {text[:60]!r}."]
-        ) from None
+    except (KeyError, ValueError):
+        forms = f"busy:2:300, busy::300, no_answer:1:{_NEXT} or busy:2:60:other"
+        raise InvalidInputError([f"--retry must be like {forms}, not {text[:60]!r}."]) from None
 
 
 def _detection(timings: Sequence[str]) -> DetectionTimings:
@@ -198,4 +202,5 @@ def _kept(review: ReviewShares) -> str:
 def _text(rule: RetryRule) -> str:
     count = "retries as the campaign says" if rule.most is None else f"{rule.most} retries"
     when = "" if rule.seconds is None else f", {rule.seconds} s later"
-    return count + when + (", in the next calling hours" if rule.next_window else "")
+    window = ", in the next calling hours" if rule.next_window else ""
+    return count + when + window + (", at another number" if rule.other_number else "")

@@ -82,6 +82,7 @@ def show(import_id: ImportId, *, iid: Iid = None, as_json: Json = False) -> None
             "wrong": found.bad,
             "no room": found.beyond,
             "do-not-call": found.on_dnc,
+            "numbers left out": found.numbers_left_out,
             "by": found.created_by,
             "began": output.time_text(found.created_at),
             "ended": output.time_text(found.ended_at),
@@ -91,7 +92,10 @@ def show(import_id: ImportId, *, iid: Iid = None, as_json: Json = False) -> None
 
 @app.command(epilog="Example: outdial import errors im-11111111-2222-4333-8444-555555555555 --limit 100")
 def errors(import_id: ImportId, *, skip: Skip = 0, limit: Limit = 50, iid: Iid = None, as_json: Json = False) -> None:
-    """Show why rows were left out, by line; the first ten thousand are kept. Exit code 0, or 1 for an unknown id."""
+    """Show why rows, or other numbers of contacts, were left out, by line; the first ten thousand are kept.
+
+    Exit code 0, or 1 for an unknown id.
+    """
 
     async def work(context: Context) -> Page[RowError]:
         owner = await application(context.database, iid)
@@ -204,7 +208,7 @@ async def run_import(context: Context, found: Import, error_file: Path | None) -
 def tell_import(ended: Import, examples: Sequence[RowError], error_file: Path | None, *, as_json: bool) -> None:
     """Print how an import ended; leave with an exit code when nothing of it was good."""
     left_out = ended.bad + ended.beyond
-    written = error_file if left_out else None
+    written = error_file if left_out or ended.numbers_left_out else None
     sentences = [f"Line {each.line}: {each.reason}." for each in examples]
     if as_json:
         output.print_json({**output.plain(ended), "errorFile": written, "examples": sentences})
@@ -215,6 +219,8 @@ def tell_import(ended: Import, examples: Sequence[RowError], error_file: Path | 
             f"{ended.rows} rows: {ended.added} contacts added to {ended.list_name}{made}, "
             f"{ended.duplicates} were there already, {ended.bad} are wrong{no_room}."
         )
+        if ended.numbers_left_out:
+            output.say(f"{ended.numbers_left_out} other numbers are wrong; their contacts were imported without them.")
         if ended.on_dnc:
             output.say(f"{ended.on_dnc} are on the do-not-call list and will not be called while they are.")
     for sentence in sentences:

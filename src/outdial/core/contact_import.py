@@ -72,6 +72,7 @@ class ImportProgress:
     on_dnc: int = 0
     position: int = 0
     size: int = 0
+    numbers_left_out: int = 0
 
     def plus(self, lot: ImportProgress) -> ImportProgress:
         """Return how far it is after one more lot."""
@@ -84,6 +85,7 @@ class ImportProgress:
             on_dnc=self.on_dnc + lot.on_dnc,
             position=lot.position,
             size=lot.size,
+            numbers_left_out=self.numbers_left_out + lot.numbers_left_out,
         )
 
 
@@ -124,6 +126,8 @@ class Import:
     on_dnc: int
     """Of ``added`` and ``duplicates``, those on the account's do-not-call list when they were read. They are in the
     list like others; what is dialed is checked at every dial."""
+    numbers_left_out: int
+    """Other numbers of contacts that are wrong; their contacts are imported without them."""
     failure: str
     """Why it failed."""
     created_by: str
@@ -142,12 +146,13 @@ class Import:
             on_dnc=self.on_dnc,
             position=self.position,
             size=self.size,
+            numbers_left_out=self.numbers_left_out,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class RowError:
-    """Why a row was not imported."""
+    """Why a row was not imported, or another number of its contact was not."""
 
     line: int
     """Where it starts in the file, or its row in the sheet, from 1."""

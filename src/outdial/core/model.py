@@ -303,6 +303,8 @@ class RetryRule:
     """The least time to the next attempt; None: the campaign's, or none where the next window is waited for."""
     next_window: bool = False
     """Wait until calling hours have ended and begun again."""
+    other_number: bool = False
+    """Turn to another number of the contact; who has no other is called at the same again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,6 +431,8 @@ class Contact:
     """Everything else that came with the contact."""
     created_at: datetime
     updated_at: datetime
+    other_phones: tuple[str, ...] = ()
+    """Where it may be called beside ``phone``, in the order in which they are tried."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class Case:
     own: Sequence[Call]
     """The contact's other attempts in the run, oldest first."""
     number: Sequence[Call]
-    """All attempts to the number that the evidence has."""
+    """All attempts to the number that the evidence has, or, of a contact with several, to any of them."""
     whole: bool
     """The evidence is of the whole account, so those are all there are."""
 
@@ -83,6 +83,7 @@ def check(case: Case) -> None:
     """Make a decision again. Raises NotTheSameError that says what differs."""
     decision = case.decided.decision
     try:
+        _numbers(case)
         found = _remade(case)
         inputs, versions = decision["inputs"], decision.get("versions", {})
         if "rule" in decision:
@@ -91,6 +92,31 @@ def check(case: Case) -> None:
             _allowed(case, found, inputs, versions)
     except (KeyError, TypeError, ValueError, NotJsonError) as error:
         raise NotTheSameError(f"the decision cannot be read: {error!r}") from error
+
+
+def _numbers(case: Case) -> None:
+    """Check that the gate was asked about the number that was called, and that a person's numbers that were counted
+    together are at least those at which the contact was called in the run."""
+    decision = case.decided.decision
+    inputs = decision["inputs"]
+    counted = inputs if decision.get("rule") == Rule.NUMBER_LIMITS else inputs.get(Rule.NUMBER_LIMITS, {})
+    called = {one.phone for one in case.own if one.reserved_at <= case.decided.at}
+    phone = decision.get("phone")
+    made = next((one.phone for one in case.own if one.id == case.decided.attempt_id), phone)
+    if phone is not None and made != phone:
+        raise NotTheSameError("the gate was asked about another number than was called")
+    if phone is None and len(called) > 1:
+        raise NotTheSameError("the contact was called at several numbers, and none is said to have been asked about")
+    if phone is not None and "limits" in counted and not called | {phone} <= set(counted["numbers"]):
+        raise NotTheSameError("a number at which the contact was called is not among those that were counted")
+
+
+def numbers_of(decision: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the numbers that a stored decision counted together; empty where its contact has one alone, or they were
+    not looked at."""
+    inputs = decision["inputs"]
+    counted = inputs if decision.get("rule") == Rule.NUMBER_LIMITS else inputs.get(Rule.NUMBER_LIMITS, {})
+    return tuple(counted.get("numbers", ()))
 
 
 def _remade(case: Case) -> Callable[[Rule, Mapping[str, Json]], Answer]:
@@ -201,6 +227,9 @@ def _number_limits(case: Case, inputs: Mapping[str, Json]) -> Answer:
     certain, possible = _past(case, now - BOOKING), _past(case, now + BOOKING)
     looked: list[Json] = []
     reached: dict[str, set[datetime | None]] = {}
+    stored: dict[str, Json] = {}
+    if "numbers" in inputs:
+        stored["numbers"] = inputs["numbers"]
     for one in inputs["limits"]:
         limit, counted = case.limits[one["limit"]], one["counted"]
         rule = replace(limit.rule, matter=None)
@@ -213,9 +242,8 @@ def _number_limits(case: Case, inputs: Mapping[str, Json]) -> Answer:
         looked.append({"limit": limit.id, "counted": counted, "most": limit.rule.count})
         if counted >= limit.rule.count:
             reached[limit_sentence(limit.rule, counted)] = {least.free_at, most.free_at}
-    if not reached:
-        return Answer(ALLOWED, {"limits": looked})
-    return Answer(_put_off(case, reached), {"limits": looked})
+    stored["limits"] = looked
+    return Answer(_put_off(case, reached) if reached else ALLOWED, stored)
 
 
 def _past(case: Case, until: datetime) -> list[PastAttempt]:

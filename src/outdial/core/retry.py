@@ -7,7 +7,7 @@ an instant; how often, and for which window, when the contact is looked at again
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -29,6 +29,10 @@ class TryAgain:
     clock by which it comes due."""
 
     after_seconds: float
+    other_number: bool = False
+    """At another of its numbers, where it has one."""
+    otherwise: DoneReason | None = None
+    """Without another number it is done, for this reason; None: it is called at the same again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ def after_attempt(
     if not sent:
         return PutBack()
     if disposition in _FINAL:
-        return Finish(_FINAL[disposition])
+        return _elsewhere(disposition, attempts_count, rules, run_stopping=run_stopping)
     if disposition is Disposition.ANSWERED_MACHINE and message_left:
         return Finish(DoneReason.REACHED)
     if run_stopping:
@@ -81,12 +85,40 @@ def _by_rule(rule: RetryRule | None, rules: DialingRules) -> Finish | TryAgain:
     if rule.most == 0:
         return Finish(DoneReason.ATTEMPTS_USED)
     if rule.seconds is not None:
-        return TryAgain(rule.seconds)
-    return TryAgain(0 if rule.next_window else rules.retry_seconds)
+        return TryAgain(rule.seconds, rule.other_number)
+    return TryAgain(0 if rule.next_window else rules.retry_seconds, rule.other_number)
+
+
+def after_number_stopped(*, attempts_count: int, rules: DialingRules) -> Finish | TryAgain:
+    """Return what becomes of a contact whose call was cancelled since its number is not to be called any more: where it
+    has another, that is tried as after any call that was cancelled. ``attempts_count`` includes this attempt."""
+    if attempts_count >= rules.max_attempts:
+        return Finish(DoneReason.DNC)
+    decided = _by_rule(rules.own.after(Disposition.CANCELLED), rules)
+    if isinstance(decided, Finish):
+        return Finish(DoneReason.DNC)
+    return replace(decided, other_number=True, otherwise=DoneReason.DNC)
+
+
+def _elsewhere(
+    disposition: Disposition, attempts_count: int, rules: DialingRules, *, run_stopping: bool
+) -> Finish | TryAgain:
+    """Return what follows an ending after which the same number is never tried again."""
+    done = _FINAL[disposition]
+    rule = rules.own.after(disposition)
+    if disposition not in ELSEWHERE_DISPOSITIONS or rule is None or not rule.other_number:
+        return Finish(done)
+    if run_stopping or attempts_count >= rules.max_attempts:
+        return Finish(done)
+    decided = _by_rule(rule, rules)
+    return Finish(done) if isinstance(decided, Finish) else replace(decided, otherwise=done)
 
 
 FINAL_DISPOSITIONS: Final = frozenset(_FINAL)
-"""Those that can have no retry rule."""
+"""Those after which the same number is never tried again: they can have no retry rule."""
+
+ELSEWHERE_DISPOSITIONS: Final = frozenset({Disposition.INVALID_NUMBER})
+"""Of those, the ones that say nothing of the person: they can have one that turns to another number."""
 
 NO_WINDOW: Final = timedelta(days=1)
 """What stands for the next window where calling hours never end."""

@@ -10,7 +10,7 @@ lists, the run's state, attempts of other campaigns) the database looks at again
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
@@ -21,6 +21,8 @@ from outdial.core.calling_hours import Opening, Timetable, opening, plain
 from outdial.core.canonical import Json, instant
 from outdial.core.closing import expired
 from outdial.core.model import AtClosing, DialingRules, Disposition, DoneReason, RetryRule, RunState
+from outdial.core.numbers import Number, dialed
+from outdial.core.phone import zones_of
 from outdial.core.retry import next_window
 from outdial.core.whereabouts import Whereabouts, whereabouts
 
@@ -50,9 +52,34 @@ class Candidate:
     tried: tuple[tuple[Disposition, datetime], ...] = ()
     """How and when its attempts in this run ended, oldest first; read only where a retry rule asks for it."""
     past: tuple[PastAttempt, ...] = ()
-    """The account's attempts to the number that have ended, as far back as its limits look."""
+    """The account's attempts to any of its numbers that have ended, as far back as its limits look."""
     matters: Mapping[str, str] = field(default_factory=dict)
     """What the call is about, by the names of the attributes that limits name."""
+    numbers: tuple[Number, ...] = ()
+    """Where it has several, all of them, ``phone`` among them: what a person may not be called more often than counts
+    at each. Empty where ``phone`` is the only one."""
+    next_phone: str | None = None
+    """Where it has several, the one that was to be dialed next: ``phone``, but where that may not be dialed."""
+
+    @property
+    def phones(self) -> tuple[str, ...]:
+        """All of its numbers."""
+        return tuple(one.phone for one in self.numbers) or (self.phone,)
+
+
+def at_number(candidate: Candidate, numbers: tuple[Number, ...], next_phone: str) -> Candidate:
+    """Return a contact with several numbers as it is dialed: at the one that comes next, or, where that may not be
+    dialed, at the first after it that may. Every rule is asked about that number."""
+    number = dialed(numbers, next_phone)
+    return replace(
+        candidate,
+        phone=number.phone,
+        number_zones=zones_of(number.phone),
+        on_account_dnc=number.on_account_dnc,
+        on_campaign_dnc=number.on_campaign_dnc,
+        numbers=numbers,
+        next_phone=next_phone,
+    )
 
 
 class Rule(StrEnum):
@@ -143,10 +170,14 @@ class Decision:
     """What that rule looked at; where all allowed, what each of them did, by its code."""
     versions: Mapping[str, str]
     moment: Moment
+    phone: str | None = None
+    """The number it is about, where the contact has several."""
 
     def document(self) -> dict[str, Json]:
         """Return it as it is stored, beside what it was decided about."""
         made: dict[str, Json] = {}
+        if self.phone is not None:
+            made["phone"] = self.phone
         if self.rule is not None:
             made["rule"] = self.rule.value
         if not isinstance(self.verdict, Allow):
@@ -167,15 +198,16 @@ Check: TypeAlias = Callable[[Candidate, Policy, Moment], Answer]
 def screen(candidate: Candidate, policy: Policy, *, now: datetime, until: datetime | None = None) -> Decision:
     """Return whether the contact may be dialed at ``now``, and, as its call may leave a moment later, until then."""
     moment = Moment(now, now if until is None else until)
+    phone = candidate.phone if candidate.numbers else None
     inputs: dict[str, Json] = {}
     versions: dict[str, str] = {}
     for rule, check in CHECKS.items():
         answer = check(candidate, policy, moment)
         if not isinstance(answer.verdict, Allow):
-            return Decision(answer.verdict, rule, answer.inputs, answer.versions, moment)
+            return Decision(answer.verdict, rule, answer.inputs, answer.versions, moment, phone)
         inputs[rule.value] = answer.inputs
         versions.update(answer.versions)
-    return Decision(ALLOWED, None, inputs, versions, moment)
+    return Decision(ALLOWED, None, inputs, versions, moment, phone)
 
 
 def account_dnc(candidate: Candidate, _policy: Policy, _moment: Moment) -> Answer:
@@ -260,7 +292,7 @@ def retry_period(candidate: Candidate, _policy: Policy, moment: Moment) -> Answe
 
 def number_limits(candidate: Candidate, policy: Policy, moment: Moment) -> Answer:
     """A number is not called more often than the limits of the account, the application and the campaign allow,
-    whichever campaign of the account has called it."""
+    whichever campaign of the account has called it; of a contact with several numbers all of them count as one."""
     looked: list[Json] = []
     verdict: Verdict = ALLOWED
     latest: datetime | None = None
@@ -271,7 +303,10 @@ def number_limits(candidate: Candidate, policy: Policy, moment: Moment) -> Answe
         if found.free_at is not None and (latest is None or found.free_at > latest):
             latest = found.free_at
             verdict = NotBefore(latest, limit_sentence(rule, found.counted))
-    return Answer(verdict, {"limits": looked})
+    inputs: dict[str, Json] = {"limits": looked}
+    if candidate.numbers:
+        inputs["numbers"] = list(candidate.phones)
+    return Answer(verdict, inputs)
 
 
 def limit_sentence(rule: LimitRule, counted: int) -> str:

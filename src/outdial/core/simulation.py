@@ -477,6 +477,9 @@ class _Play:
                 message_left=self._endings.message_left,
             )
             assert not isinstance(made, PutBack)  # noqa: S101 - it was sent
+            if isinstance(made, TryAgain) and made.otherwise is not None:
+                # everybody is played at their first number
+                made = Finish(made.otherwise)
             found = self._after[disposition, number] = made
         return found
 

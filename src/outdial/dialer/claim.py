@@ -12,7 +12,7 @@ from outdial import clock
 from outdial.core import ids, shares
 from outdial.core.model import DoneReason, Run, Trunk
 from outdial.core.pacing import HORIZON_SECONDS, TRUNK, caps, full, leaves_within, room, slots, slowed
-from outdial.core.screening import Allow, Candidate, Decision, Deny, NotBefore, screen
+from outdial.core.screening import Allow, Candidate, Decision, Deny, NotBefore, at_number, screen
 from outdial.secretbox import SecretBox
 from outdial.services.gate import policy_of
 from outdial.store import dnc_hashes, turns
@@ -155,17 +155,30 @@ async def _with_hashes(
     """Return the contacts with what the run's do-not-call lists have of them as hashes, and each one's hash."""
     if secrets is None:
         raise RuntimeError("contacts are claimed without the secret key, by which erased numbers are recognized")
-    hashes = await dnc_hashes.hashes(connection, secrets, run.account_id, [one.phone for one in found])
-    listed = await dnc_hashes.of_run(connection, run.id, dict(zip((one.phone for one in found), hashes, strict=True)))
-    told = [
-        replace(
-            one,
-            on_account_dnc=one.on_account_dnc or one.phone in listed.on_account,
-            on_campaign_dnc=one.on_campaign_dnc or one.phone in listed.on_campaign,
+    phones = list({phone for one in found for phone in one.phones})
+    known = dict(zip(phones, await dnc_hashes.hashes(connection, secrets, run.account_id, phones), strict=True))
+    listed = await dnc_hashes.of_run(connection, run.id, known)
+    told = [_told(one, listed) for one in found]
+    return told, {one.contact_id: known[one.phone] for one in told}
+
+
+def _told(one: Candidate, listed: dnc_hashes.Listed) -> Candidate:
+    """Return a contact with what lists have of its numbers as hashes: another of them may be dialed for that."""
+    if one.numbers and one.next_phone is not None:
+        numbers = tuple(
+            replace(
+                number,
+                on_account_dnc=number.on_account_dnc or number.phone in listed.on_account,
+                on_campaign_dnc=number.on_campaign_dnc or number.phone in listed.on_campaign,
+            )
+            for number in one.numbers
         )
-        for one in found
-    ]
-    return told, {one.contact_id: number_hmac for one, number_hmac in zip(found, hashes, strict=True)}
+        return at_number(one, numbers, one.next_phone)
+    return replace(
+        one,
+        on_account_dnc=one.on_account_dnc or one.phone in listed.on_account,
+        on_campaign_dnc=one.on_campaign_dnc or one.phone in listed.on_campaign,
+    )
 
 
 def make_plan(
@@ -219,6 +232,7 @@ def make_plan(
         trunk_cap=trunk.max_channels,
         application_cap=facts.application_cap,
         decisions={contact_id: decisions[contact_id].document() for contact_id, _ in (*denied, *deferred, *wanted)},
+        phones={one.contact_id: (one.next_phone, one.phone) for one in found if one.next_phone is not None},
     )
     return Plan(wish, instants, next_at, len(allowed))
 

@@ -247,8 +247,8 @@ def _contact(decided: Finish | TryAgain | PutBack) -> ContactNews:
     match decided:
         case Finish(reason=done):
             return ContactNews(RunContactState.DONE, done_reason=done)
-        case TryAgain(after_seconds=after_seconds):
-            return ContactNews(RunContactState.WAITING, after_seconds=after_seconds)
+        case TryAgain(after_seconds=after_seconds, other_number=other, otherwise=otherwise):
+            return ContactNews(RunContactState.WAITING, after_seconds=after_seconds, done_reason=otherwise, other=other)
         case PutBack():
             return ContactNews(RunContactState.PENDING, uncounted=True)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -307,7 +309,7 @@ class Worker:
                 self._node.calls.put_back(place.attempt_id, "the database was away before the call")
             return False
         for place in places:
-            contact = known.get(place.candidate.contact_id, PreCallContact(place.candidate.phone))
+            contact = _called(known, place)
             self._node.calls.inform(place.attempt_id, texts(contact.data()))
         return True
 
@@ -323,9 +325,7 @@ class Worker:
             return
         async with asyncio.TaskGroup() as group:
             for place in places:
-                # a contact deleted from its list meanwhile is no more than its number
-                contact = known.get(place.candidate.contact_id, PreCallContact(place.candidate.phone))
-                group.create_task(self._ask(pre_call, place, contact))
+                group.create_task(self._ask(pre_call, place, _called(known, place)))
 
     async def _ask(self, pre_call: PreCall, place: Place, contact: PreCallContact) -> None:
         dialing_list_id = ids.dialing_list_id(self._run.instance_id, place.candidate.contact_id)
@@ -438,6 +438,14 @@ class Worker:
 
     async def _idle(self, seconds: float) -> None:
         await _either(self._wake, seconds)
+
+
+def _called(known: Mapping[int, PreCallContact], place: Place) -> PreCallContact:
+    """Return what is known of a contact, by the number it is called at; of one that was deleted from its list meanwhile
+    no more than that."""
+    found = known.get(place.candidate.contact_id)
+    phone = place.candidate.phone
+    return PreCallContact(phone) if found is None else replace(found, phone=phone)
 
 
 async def _either(event: asyncio.Event, seconds: float) -> None:

@@ -32,7 +32,7 @@ from outdial.core.evidence import Call, Evidence, read_limit
 from outdial.core.history import ChainError
 from outdial.core.history_file import LONGEST_LINE, Asked, FileCheck, check_file
 from outdial.core.model import DialingRules
-from outdial.core.recompute import Case, NotTheSameError, check
+from outdial.core.recompute import Case, NotTheSameError, check, numbers_of
 from outdial.core.rule_packs import RulePack, read_pack
 from outdial.core.shapes import ShapeError
 from outdial.core.zones import only_zones
@@ -298,6 +298,8 @@ class _Checking:
                 contact = decided.run_id, decided.contact_id
                 # whose number was never called in the run, is not told: nothing of it is known
                 phone = phones.get(contact)
+                several = numbers_of(decided.decision)
+                calls = [call for one in several or (phone,) if one is not None for call in by_number[one]]
                 rules = data.rules_of(decided.run_id, where)
                 case = Case(
                     decided=decided,
@@ -305,8 +307,8 @@ class _Checking:
                     timetable=data.timetable(rules, decided.decision, where),
                     limits=self._limits,
                     own=own[contact],
-                    number=by_number[phone] if phone is not None else (),
-                    whole=whole and phone is not None,
+                    number=calls,
+                    whole=whole and (phone is not None or bool(several)),
                 )
                 try:
                     check(case)

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from outdial.core.errors import InvalidInputError
+from outdial.core.numbers import MOST_NUMBERS
 from outdial.core.phone import parse_phone
 from outdial.services.contact_lists import LONGEST_SHOWN, ContactDraft
 from outdial.services.fields import is_storable
@@ -56,6 +57,10 @@ _FIELDS: Final = MappingProxyType(
 )
 """What a mapping can name besides attributes: the word people write, and the field here."""
 
+OTHER_WORDS: Final = tuple(f"phone{place}" for place in range(2, MOST_NUMBERS + 1))
+"""So are other numbers of a contact named, in the order in which they are tried. They are never found by a column's
+name: a table may well have a second number that nobody wants called."""
+
 _NOISE: Final = re.compile(r"[^a-z0-9]")
 
 
@@ -67,13 +72,15 @@ class ColumnMapping:
     time_zone: str | None = None
     unique_id: str | None = None
     priority: str | None = None
+    others: tuple[tuple[str, str], ...] = ()
+    """Words for other numbers, in their order, and the columns they are read from."""
     attributes: tuple[tuple[str, str], ...] = ()
     """Name of an attribute and the column it is read from."""
 
     @classmethod
     def parse(cls, pairs: Sequence[str]) -> ColumnMapping:
-        """Return the mapping that texts like ``phone=Telefon`` say; ``phone``, ``timeZone``, ``uniqueId`` and
-        ``priority`` are fields, any other word before the ``=`` names an attribute.
+        """Return the mapping that texts like ``phone=Telefon`` say; ``phone``, ``phone2`` to ``phone5``, ``timeZone``,
+        ``uniqueId`` and ``priority`` are fields, any other word before the ``=`` names an attribute.
 
         Raises InvalidInputError with all that are wrong.
         """
@@ -111,13 +118,17 @@ class ColumnMapping:
             raise InvalidInputError(found)
         return cls(
             **{_FIELDS[word]: column for word, column in words.items() if word in _FIELDS},
-            attributes=tuple((word, column) for word, column in words.items() if word not in _FIELDS),
+            others=tuple((word, words[word]) for word in OTHER_WORDS if word in words),
+            attributes=tuple(
+                (word, column) for word, column in words.items() if word not in _FIELDS and word not in OTHER_WORDS
+            ),
         )
 
     def words(self) -> dict[str, str]:
         """Return fields and attributes with their columns, in the words people write."""
         said = {word: getattr(self, name) for word, name in _FIELDS.items()}
-        return {**{word: column for word, column in said.items() if column is not None}, **dict(self.attributes)}
+        named = {word: column for word, column in said.items() if column is not None}
+        return {**named, **dict(self.others), **dict(self.attributes)}
 
 
 NO_MAPPING: Final = ColumnMapping()
@@ -135,9 +146,12 @@ class Columns:
     priority: int | None
     attributes: tuple[tuple[int, str], ...]
     """Place and name of every other column."""
+    others: tuple[tuple[int, str], ...] = ()
+    """Place of each other number, in the order in which they are tried, and the word that a mapping has for it."""
 
     def contact(self, cells: Sequence[str]) -> ContactDraft:
-        """Return the contact in a row; raise InvalidInputError when its cells do not fit the columns."""
+        """Return the contact in a row, without its other numbers, which are read for many rows at once; raise
+        InvalidInputError when its cells do not fit the columns."""
         if len(cells) != self.count:
             cells = self._fitted(cells)
         if max(map(len, cells)) > LONGEST_CELL:
@@ -195,6 +209,7 @@ def columns_of(header: Sequence[str], *, default_region: str | None, mapping: Co
     mapped = _mapped(names, compared, mapping, problems)
     taken = set(mapped.values())
     places = {}
+    others = tuple((mapped[word], word) for word, _ in mapping.others if word in mapped)
     for word, fit in _SPELLINGS.items():
         places[word] = mapped[word] if word in mapped else _place(compared, fit, taken)
     phone = places["phone"]
@@ -204,7 +219,7 @@ def columns_of(header: Sequence[str], *, default_region: str | None, mapping: Co
     attributes = tuple(
         (place, named.get(place) or _NAMES.get(compared[place], name) or _nameless(place))
         for place, name in enumerate(names)
-        if place not in places.values()
+        if place not in places.values() and place not in dict(others)
     )
     counts = Counter(name for _, name in attributes)
     problems += [
@@ -221,6 +236,7 @@ def columns_of(header: Sequence[str], *, default_region: str | None, mapping: Co
         unique_id=places["uniqueId"],
         priority=places["priority"],
         attributes=attributes,
+        others=others,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ import msgspec
 from outdial.core import ids
 from outdial.core.errors import ConflictError, InUseError, InvalidInputError, LimitReachedError, NotFoundError
 from outdial.core.model import Contact, ContactList
+from outdial.core.numbers import MOST_NUMBERS
 from outdial.core.paging import Page
 from outdial.core.phone import parse_phone
 from outdial.core.zones import valid_zone
@@ -49,6 +50,8 @@ LONGEST_SHOWN: Final = 40
 ERASED: Final = "the person of this number was erased and is never to be called"
 """Why a contact is left out, to stand within a sentence."""
 
+ERASED_NUMBER: Final = "another number is left out: its person was erased and is never to be called"
+
 _LONGEST_SOURCE: Final = 48
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """The one character jsonb cannot hold, as JSON writes it."""
@@ -64,6 +67,8 @@ class ContactDraft:
     unique_id: str | None = None
     priority: int = 0
     attributes: dict[str, Any] = field(default_factory=dict)
+    other_phones: tuple[str, ...] = ()
+    """Where it may be called beside ``phone``, in the order in which they are tried, as people write them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,8 @@ class AddedContacts:
     beyond: int
     """Left out: the list or the account is full."""
     problems: tuple[str, ...]
-    """One sentence for each thing wrong with a contact that was left out, beginning with its index."""
+    """One sentence for each thing wrong with a contact that was left out, or with another number that was, beginning
+    with the contact's index."""
 
 
 async def create_list(
@@ -228,7 +234,8 @@ async def add_contacts(
     secrets: SecretBox | None = None,
 ) -> AddedContacts:
     """Add contacts to the application's list of that name; those that are wrong, that have no room, or whose person was
-    erased and is never to be called, are left out and told, others added.
+    erased and is never to be called, are left out and told, others added. Of one with another number that is wrong, or
+    never to be called, that number alone is left out.
 
     ``secrets`` recognizes erased numbers; without it nothing is added where there are any. Raises NotFoundError for an
     unknown list, LimitReachedError when there was no room for any.
@@ -238,16 +245,22 @@ async def add_contacts(
     problems: list[str] = []
     for index, draft in enumerate(drafts):
         try:
-            rows.add(checked(draft, default_region=default_region))
-            places.append(index)
+            row = checked(draft, default_region=default_region)
         except InvalidInputError as error:
             problems += [f"[{index}]: {problem}." for problem in error.problems]
+            continue
+        named = {f"phone{place}": text for place, text in enumerate(draft.other_phones, 2)}
+        others, wrong = other_numbers(named, row.phone, default_region)
+        problems += [f"[{index}]: {problem}." for problem in wrong]
+        rows.add(row._replace(other_phones=others))
+        places.append(index)
     async with database.transaction() as connection:
         to = await store.open_list(connection, iid, name) if is_storable(name) else None
         if to is None:
             raise no_list_named(name)
-        refused = await dnc_hashes.refused(connection, secrets, iid, rows.phones)
+        refused = await dnc_hashes.refused(connection, secrets, iid, rows.numbers())
         if refused:
+            problems += [f"[{places[at]}]: {ERASED_NUMBER}." for at in rows.leave_out(refused)]
             problems += [f"[{places[at]}]: {ERASED}." for at, one in enumerate(rows.phones) if one in refused]
             kept = [at for at, one in enumerate(rows.phones) if one not in refused]
             places = [places[at] for at in kept]
@@ -286,7 +299,8 @@ async def contacts_page(database: Database, iid: str, list_id: str, *, skip: int
 
 
 def checked(draft: ContactDraft, *, default_region: str | None) -> ContactRow:
-    """Return the contact as it is stored; raise InvalidInputError with everything that is wrong with it."""
+    """Return the contact as it is stored, without its other numbers (:func:`other_numbers`); raise InvalidInputError
+    with everything that is wrong with it."""
     problems: list[str] = []
     phone = ""
     try:
@@ -303,6 +317,31 @@ def checked(draft: ContactDraft, *, default_region: str | None) -> ContactRow:
     if problems:
         raise InvalidInputError(problems)
     return ContactRow(phone, draft.time_zone, draft.unique_id, draft.priority, msgspec.Raw(attributes))
+
+
+def other_numbers(
+    texts: Mapping[str, str], phone: str, default_region: str | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the other numbers of a contact as they are stored, each once, and a sentence's part for each that is
+    wrong, or one too many. ``texts`` are by what each is called; an empty one is none. ``phone`` is the contact's first
+    number, as it is stored."""
+    found: list[str] = []
+    problems: list[str] = []
+    for name, text in texts.items():
+        if not text.strip():
+            continue
+        try:
+            other = parse_phone(text, default_region)
+        except InvalidInputError as error:
+            problems += [f"{name} is left out: {problem}" for problem in error.problems]
+            continue
+        if other == phone or other in found:
+            continue
+        if len(found) + 1 < MOST_NUMBERS:
+            found.append(other)
+        else:
+            problems.append(f"{name} is left out: a contact has at most {MOST_NUMBERS} numbers")
+    return tuple(found), tuple(problems)
 
 
 def _encoded(attributes: dict[str, Any], problems: list[str]) -> bytes:

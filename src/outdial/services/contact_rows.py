@@ -16,7 +16,7 @@ from outdial.core.errors import InvalidInputError
 from outdial.core.phone import parse_phones
 from outdial.core.zones import valid_zone
 from outdial.services.contact_columns import LONGEST_CELL, Columns
-from outdial.services.contact_lists import LARGEST_ATTRIBUTES, checked
+from outdial.services.contact_lists import LARGEST_ATTRIBUTES, checked, other_numbers
 from outdial.services.csv_source import Record, Rows
 from outdial.services.fields import is_storable
 from outdial.store.contact_text import (
@@ -44,6 +44,8 @@ class ReadRows:
     """Of each row, in their order; in the place of one that is wrong is an empty number."""
     wrong: dict[int, tuple[str, ...]] = field(default_factory=dict)
     """What is wrong with rows, by their places."""
+    left_out: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    """Of rows that are right, what is wrong with other numbers, which are left out, by the rows' places."""
 
 
 class RowReader:
@@ -64,7 +66,23 @@ class RowReader:
             for place, record in enumerate(rows.records()):
                 if not read.contacts.phones[place]:
                     self._usual(place, record, read)
+        if self._columns.others:
+            self._others(rows.cells, read)
         return read
+
+    def _others(self, cells: Sequence[list[str]], read: ReadRows) -> None:
+        """Read the other numbers of the rows that are right."""
+        for place, phone in enumerate(read.contacts.phones):
+            if not phone:
+                continue
+            row = cells[place]
+            found, wrong = other_numbers(
+                {word: row[at] for at, word in self._columns.others if at < len(row) and row[at]}, phone, self._region
+            )
+            if found:
+                read.contacts.others[place] = found
+            if wrong:
+                read.left_out[place] = wrong
 
     def _usual(self, place: int, record: Record, read: ReadRows) -> None:
         if record.problem is not None:

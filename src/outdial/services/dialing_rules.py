@@ -12,7 +12,7 @@ from outdial.core.errors import ConflictError, NotFoundError
 from outdial.core.machine import DetectionTimings
 from outdial.core.machine_review import LONGEST_SECONDS, ReviewShares
 from outdial.core.model import LIVE_RUN_STATES, Breaker, Campaign, OwnRules, RetryRule
-from outdial.core.retry import FINAL_DISPOSITIONS
+from outdial.core.retry import ELSEWHERE_DISPOSITIONS, FINAL_DISPOSITIONS
 from outdial.services.campaigns import get_campaign
 from outdial.services.fields import range_problems, require
 from outdial.store import campaigns as store
@@ -81,7 +81,13 @@ def _retry_problems(rules: Sequence[RetryRule]) -> list[str]:
     problems = []
     for place, rule in enumerate(rules):
         name = f"retryRules[{place}]"
-        if rule.disposition in FINAL_DISPOSITIONS:
+        if rule.disposition in ELSEWHERE_DISPOSITIONS:
+            if not rule.other_number:
+                problems.append(
+                    f"`{name}` is for {rule.disposition}, after which the same number is never tried again; with "
+                    f"`{name}.otherNumber` another number of the contact is."
+                )
+        elif rule.disposition in FINAL_DISPOSITIONS:
             problems.append(f"`{name}` is for {rule.disposition}, after which nobody is ever tried again.")
         if rule.disposition in {other.disposition for other in rules[:place]}:
             problems.append(f"`{name}` is the second one for {rule.disposition}.")

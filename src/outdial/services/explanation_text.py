@@ -102,6 +102,7 @@ def _past(one: PastStep) -> dict[str, Json]:
         "by": one.by,
         "reason": one.reason,
         "attemptId": one.attempt_id,
+        "phoneNumber": detail.get("phone"),
         "disposition": detail.get("disposition"),
         "decision": decision,
     }
@@ -161,6 +162,8 @@ def _past_text(one: dict[str, Json]) -> str:
     moved = f"{one['from']} → {one['to']}" if one["from"] else str(one["to"])
     said = [f"{one['at']} {one['action']} {moved}", f"by {one['by']}"]
     decision = one["decision"]
+    if decision and "phone" in decision:
+        said.append(f"at {decision['phone']}")
     if one["disposition"]:
         said.append(one["disposition"])
     if decision and "rule" in decision:

@@ -63,6 +63,7 @@ class Explained:
     contact_id: int | None
     """None: it is not in the run."""
     phone: str
+    """Of several, the one that is dialed next; of an instant that has passed, the one that was asked about."""
     now: datetime
     """By the database's clock."""
     at: datetime
@@ -133,7 +134,7 @@ async def explain_contact(
             past = await store.past_steps(connection, run.id, contact_id, until=moment, limit=MOST_PAST)
         found, ahead = None, None
         if moment >= now:
-            found = await _explained(connection, run, contact_id, moment)
+            found, phone = await _explained(connection, run, contact_id, phone, moment)
             if found.dialable and contact_id is not None:
                 ahead = await reserve.ahead_of(connection, run, contact_id, most=MOST_AHEAD)
     return Explained(
@@ -158,13 +159,14 @@ async def prepare(run: Run, at: datetime | None = None) -> None:
 
 
 async def look(connection: Connection, run: Run, contact: str, *, at: datetime) -> tuple[int | None, str, Explanation]:
-    """Return a contact's id in a run, None where it is only in a list of the campaign, its number, and why it may be
-    called at an instant that has not passed, or why not.
+    """Return a contact's id in a run, None where it is only in a list of the campaign, the number of its next call,
+    and why it may be called at an instant that has not passed, or why not.
 
     The caller has called :func:`prepare`. Raises as :func:`explain_in_run`.
     """
     contact_id, phone = await _find(connection, run, contact)
-    return contact_id, phone, await _explained(connection, run, contact_id, at)
+    told, phone = await _explained(connection, run, contact_id, phone, at)
+    return contact_id, phone, told
 
 
 async def _find(connection: Connection, run: Run, contact: str) -> tuple[int | None, str]:
@@ -187,13 +189,18 @@ async def _find(connection: Connection, run: Run, contact: str) -> tuple[int | N
     return next(iter(found), None), phone
 
 
-async def _explained(connection: Connection, run: Run, contact_id: int | None, at: datetime) -> Explanation:
+async def _explained(
+    connection: Connection, run: Run, contact_id: int | None, phone: str, at: datetime
+) -> tuple[Explanation, str]:
+    """Explain a contact that was asked about by a number; return with that the number that it is about: of a contact
+    with several the one that is dialed next."""
     facts = await reserve.facts(connection, run)
     situation = await _situation(connection, run, facts)
     candidate = None
     if contact_id is not None:
         candidate = await reserve.candidate(connection, run, contact_id, facts.limits, at=at)
-        stands = await store.contact_facts(connection, run, contact_id, at=at)
+        phone = phone if candidate is None else candidate.phone
+        stands = await store.contact_facts(connection, run, contact_id, phone, at=at)
         if stands is not None:
             situation = replace(
                 situation,
@@ -206,7 +213,7 @@ async def _explained(connection: Connection, run: Run, contact_id: int | None, a
     def policy_at(instant: datetime) -> Policy:
         return policy_of(run, facts.limits, instant)
 
-    return explain(candidate, policy_at, situation, at=at, within=await _within(connection, run))
+    return explain(candidate, policy_at, situation, at=at, within=await _within(connection, run)), phone
 
 
 async def _within(connection: Connection, run: Run) -> timedelta:

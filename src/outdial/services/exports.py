@@ -35,6 +35,7 @@ CONTACT_COLUMNS: Final = (
     "attemptsCount",
     "lastAttemptId",
     "attributes",
+    "otherPhoneNumbers",
 )
 ATTEMPT_COLUMNS: Final = (
     "attemptId",
@@ -98,6 +99,7 @@ def _contact(one: RunContactExport) -> tuple[Any, ...]:
         contact.attempts_count,
         contact.last_attempt_id,
         msgspec.json.encode(one.attributes).decode() if one.attributes else None,
+        " ".join(phone for phone in one.phones if phone != contact.phone) or None,
     )
 
 

@@ -39,6 +39,8 @@ class ImportReport:
     """Left out: something is wrong with them."""
     beyond: int
     """Left out: the list or the account was full."""
+    numbers_left_out: int
+    """Other numbers of contacts that are wrong; their contacts are imported without them."""
     list_id: str
     list_created: bool
     error_file: Path | None
@@ -98,9 +100,10 @@ async def import_file(
             duplicates=progress.duplicates,
             bad=progress.bad,
             beyond=progress.beyond,
+            numbers_left_out=progress.numbers_left_out,
             list_id=list_id,
             list_created=created,
-            error_file=error_file if progress.bad or progress.beyond else None,
+            error_file=error_file if progress.bad or progress.beyond or progress.numbers_left_out else None,
             examples=tuple(errors.examples),
         )
 

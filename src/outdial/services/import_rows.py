@@ -19,7 +19,7 @@ from outdial.core.contact_import import ImportProgress, RowError
 from outdial.core.errors import FileError, InvalidInputError
 from outdial.secretbox import SecretBox
 from outdial.services.contact_columns import Columns
-from outdial.services.contact_lists import ERASED, full, no_list_named, room
+from outdial.services.contact_lists import ERASED, ERASED_NUMBER, full, no_list_named, room
 from outdial.services.contact_rows import RowReader
 from outdial.services.csv_source import Record, Rows
 from outdial.services.table_source import TableSource
@@ -79,6 +79,8 @@ class Lot:
     size: int = 0
     """Characters of ``rows``."""
     bad: int = 0
+    numbers_left_out: int = 0
+    """Other numbers of rows that are right."""
     errors: list[RowError] = field(default_factory=list)
     position: int = 0
 
@@ -93,6 +95,10 @@ class Lot:
         fitting = bisect_left(list(accumulate(map(len, lines))), LOT_BYTES - self.size) + 1
         lines = lines[:fitting]
         part = slice(start, start + len(lines))
+        if read.others:
+            ahead = len(self.rows) - start
+            taken = range(start, start + len(lines))
+            self.rows.others.update({at + ahead: read.others[at] for at in taken if at in read.others})
         self.rows.phones += read.phones[part]
         self.rows.lines += lines
         self.lines += rows.lines[part]
@@ -102,9 +108,12 @@ class Lot:
         return len(lines)
 
     def drop(self, phones: frozenset[str]) -> list[Record]:
-        """Leave out the rows of some numbers, whose persons were erased; return them."""
+        """Leave out the rows of some numbers, whose persons were erased, and the numbers among others; return the
+        rows."""
         if not phones:
             return []
+        for place, gone in self.rows.leave_out(phones).items():
+            self.trim(self.lines[place], [ERASED_NUMBER] * len(gone))
         kept = [place for place, phone in enumerate(self.rows.phones) if phone not in phones]
         dropped = [self.record(place) for place, phone in enumerate(self.rows.phones) if phone in phones]
         self.rows = self.rows.only(kept)
@@ -119,6 +128,11 @@ class Lot:
         """Count a row that is wrong."""
         self.count += 1
         self.bad += 1
+        self.refuse(line, "; ".join(problems))
+
+    def trim(self, line: int, problems: Sequence[str]) -> None:
+        """Note why other numbers of a row that is right are left out."""
+        self.numbers_left_out += len(problems)
         self.refuse(line, "; ".join(problems))
 
     def refuse(self, line: int, reason: str) -> None:
@@ -184,6 +198,7 @@ async def _store(
             added=len(picked.new),
             duplicates=len(lot.rows) - len(picked.new) - len(picked.beyond),
             bad=lot.bad,
+            numbers_left_out=lot.numbers_left_out,
             beyond=len(picked.beyond),
             on_dnc=on_dnc,
             position=lot.position,
@@ -202,7 +217,7 @@ async def _store(
             if opened is None:
                 # deleted since the import began
                 raise no_list_named(to.list_name)
-            dropped = lot.drop(await dnc_hashes.refused(connection, to.secrets, to.iid, lot.rows.phones))
+            dropped = lot.drop(await dnc_hashes.refused(connection, to.secrets, to.iid, lot.rows.numbers()))
             on_dnc = await dnc.listed_count(connection, to.account_id, lot.rows.phones)
             added = None
             if not looks.left and await store.looks_unseen(connection, opened, lot.rows.phones, room=room(opened)):
@@ -247,7 +262,12 @@ def _lots(source: TableSource, columns: Columns, errors: ErrorFile, region: str 
         end = next(ends)
         while place < len(rows.lines):
             if place < end:
-                place += lot.take(rows, read.contacts, place, end - place)
+                taken = lot.take(rows, read.contacts, place, end - place)
+                for at in range(place, place + taken) if read.left_out else ():
+                    if at in read.left_out:
+                        lot.trim(rows.lines[at], read.left_out[at])
+                        errors.add(Record(rows.lines[at], rows.cells[at], rows.problem), read.left_out[at])
+                place += taken
             else:
                 lot.leave(rows.lines[place], read.wrong[place])
                 errors.add(Record(rows.lines[place], rows.cells[place], rows.problem), read.wrong[place])

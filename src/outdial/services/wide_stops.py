@@ -26,6 +26,7 @@ from outdial.core.errors import (
 from outdial.core.model import AttemptState, ConnectedCalls, Disposition, DncSource, DoneReason, Run, RunContactState
 from outdial.core.paging import Page
 from outdial.core.phone import mask, parse_phone
+from outdial.core.retry import Finish, after_number_stopped
 from outdial.core.transfer import attempt_of_leg
 from outdial.core.wide_stop import StopScope, StopTarget
 from outdial.services import dnc, lines
@@ -268,7 +269,8 @@ async def stop_number(
     default_region: str | None = None,
 ) -> WideStop:
     """Stop one number in the whole account, for good: it goes on the account's do-not-call list, out of everything
-    pending, and a call to it that is not answered is cancelled. When this returns no further call to it can leave.
+    pending, and a call to it that is not answered is cancelled. When this returns no further call to it can leave. Who
+    has another number that may be dialed is called there.
 
     Raises InvalidInputError for what is no number, NotFoundError for an unknown account, StopNotProvenError while a
     call to it may still ring.
@@ -284,7 +286,7 @@ async def stop_number(
             connection, stop_id, target, actor=actor, options=asdict(options) | {"reason": reason, "source": source}
         )
     await _list_number(database, stop_id, account_id, number, reason=reason, source=source, actor=actor)
-    await _end_number(database, engines, stop_id, account_id, number, connected=connected, actor=actor)
+    await _end_number(database, engines, stop_id, account_id, number, connected=connected, source=source, actor=actor)
     return await wide_stop(database, stop_id)
 
 
@@ -315,14 +317,17 @@ async def _end_number(
     number: str,
     *,
     connected: ConnectedCalls,
+    source: DncSource,
     actor: str,
 ) -> None:
     """End the calls to a number that is listed, and take it out of everything pending. Raises StopNotProvenError."""
-    calls = _NumberCalls(database, engines, account_id, number, actor)
+    # of a person who is to be erased no other number is called either
+    whole = source is DncSource.ERASURE
+    calls = _NumberCalls(database, engines, account_id, number, actor, whole=whole)
     cancelled, hung_up, left = await calls.end(connected)
     await calls.require_lines()
     async with database.connection() as connection:
-        removed = await store.remove_number(connection, account_id, number, actor=actor)
+        removed = await store.remove_number(connection, account_id, number, actor=actor, whole=whole)
         report = NumberReport(cancelled=cancelled, hung_up=hung_up, connected=left, contacts_removed=removed)
         await store.proven(connection, stop_id, number_report=report)
 
@@ -350,22 +355,17 @@ async def go_on(database: Database, engines: Engines, row: WideStopRow) -> bool:
 async def _go_on_with_number(database: Database, engines: Engines, row: WideStopRow) -> bool:
     account_id, number, actor = row.target.account_id, row.target.value, row.requested_by
     assert account_id is not None and number is not None  # noqa: S101, PT018 - of every number's stop
+    source = DncSource(row.options.get("source", DncSource.STOP))
     if row.committed_at is None:
         await _list_number(
-            database,
-            row.id,
-            account_id,
-            number,
-            reason=row.options["reason"],
-            source=DncSource(row.options.get("source", DncSource.STOP)),
-            actor=actor,
+            database, row.id, account_id, number, reason=row.options["reason"], source=source, actor=actor
         )
     async with database.connection() as connection:
         listed = await dnc_store.listed_count(connection, account_id, [number])
     if not listed:
         return False
     connected = msgspec.convert(row.options, StopOptions).connected
-    await _end_number(database, engines, row.id, account_id, number, connected=connected, actor=actor)
+    await _end_number(database, engines, row.id, account_id, number, connected=connected, source=source, actor=actor)
     return True
 
 
@@ -387,6 +387,8 @@ class _NumberCalls:
     account_id: str
     phone: str
     actor: str
+    whole: bool
+    """Nor is whoever was called there called at another number."""
 
     async def end(self, connected: ConnectedCalls) -> tuple[int, int, int]:
         """Cancel what is not answered, end conversations when asked to; return how many of each, and how many
@@ -462,6 +464,11 @@ class _NumberCalls:
                 )
             return
         unanswered = call.state in _UNANSWERED
+        contact = ContactNews(
+            state=RunContactState.DONE, done_reason=DoneReason.DNC if unanswered else DoneReason.REACHED
+        )
+        if unanswered and not self.whole:
+            contact = await self._elsewhere(call, contact)
         news = AttemptNews(
             id=call.attempt_id,
             state=AttemptState.ENDED,
@@ -470,12 +477,24 @@ class _NumberCalls:
             dialed_at=clock.now(),
             ended_at=clock.now(),
             reason="number stopped",
-            contact=ContactNews(
-                state=RunContactState.DONE, done_reason=DoneReason.DNC if unanswered else DoneReason.REACHED
-            ),
+            contact=contact,
         )
         async with self.database.connection() as connection:
             await attempts_store.book(connection, [news])
+
+    async def _elsewhere(self, call: NumberCall, done: ContactNews) -> ContactNews:
+        """Return what becomes of a contact whose call was cancelled: done, but for one with another number."""
+        async with self.database.connection() as connection:
+            found = await store.attempt_of(connection, call.attempt_id)
+            if found is None:
+                return done
+            run = await runs_store.by_id(connection, found.run_id)
+        decided = after_number_stopped(attempts_count=found.number, rules=run.rules)
+        if isinstance(decided, Finish):
+            return done
+        return ContactNews(
+            RunContactState.WAITING, after_seconds=decided.after_seconds, done_reason=done.done_reason, other=True
+        )
 
 
 async def wide_stop(

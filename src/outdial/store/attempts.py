@@ -26,6 +26,9 @@ class ContactNews:
     done_reason: DoneReason | None = None
     uncounted: bool = False
     """Nothing was ever sent: the attempt does not count as one."""
+    other: bool = False
+    """Waiting: for a call at another of its numbers, where it has one; with ``done_reason``, it is done for that reason
+    where it has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,9 @@ import msgspec
 COLUMNS: Final = ("dedupe_phone", "phone", "time_zone", "unique_id", "priority", "attributes")
 """What a line holds, after the list's id."""
 
+OTHERS: Final = "other_phones"
+"""What stands after that, where some of the contacts have other numbers."""
+
 NO_VALUE: Final = "\\N"
 """NULL."""
 
@@ -31,6 +34,8 @@ class ContactRow(NamedTuple):
     priority: int
     attributes: msgspec.Raw
     """A JSON object, encoded already."""
+    other_phones: tuple[str, ...] = ()
+    """Where it may be called beside ``phone``, in order. They stand in no line: few contacts have any."""
 
 
 def contact_line(row: ContactRow) -> str:
@@ -38,6 +43,11 @@ def contact_line(row: ContactRow) -> str:
     attributes = bytes(row.attributes).decode().translate(_SIGNS)
     fields = (row.phone, row.phone, value_text(row.time_zone), value_text(row.unique_id), str(row.priority), attributes)
     return "\t".join(fields)
+
+
+def others_text(phones: Sequence[str]) -> str:
+    """Return other numbers as they stand at the end of a line, where some contacts have any (``OTHERS``)."""
+    return "{" + ",".join(phones) + "}" if phones else NO_VALUE
 
 
 def value_text(value: str | None) -> str:

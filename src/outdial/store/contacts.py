@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -10,7 +10,7 @@ from typing import Final
 import asyncpg
 
 from outdial.core.model import Contact, ContactList
-from outdial.store.contact_text import COLUMNS, ContactRow, contact_line, without_dedupe
+from outdial.store.contact_text import COLUMNS, OTHERS, ContactRow, contact_line, others_text, without_dedupe
 from outdial.store.database import Connection
 
 _LISTS: Final = """
@@ -69,15 +69,36 @@ class NewContacts:
     phones: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     """Of each, as ``store.contact_text`` writes them."""
+    others: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    """Other numbers of those that have any, by their places."""
 
     def add(self, row: ContactRow) -> None:
         """Add one at the end."""
+        if row.other_phones:
+            self.others[len(self.phones)] = row.other_phones
         self.phones.append(row.phone)
         self.lines.append(contact_line(row))
 
     def only(self, places: Sequence[int]) -> NewContacts:
         """Return those at some places."""
-        return NewContacts([self.phones[at] for at in places], [self.lines[at] for at in places])
+        others = {new: self.others[old] for new, old in enumerate(places) if old in self.others}
+        return NewContacts([self.phones[at] for at in places], [self.lines[at] for at in places], others)
+
+    def numbers(self) -> list[str]:
+        """Return every number of them, one that several have as often as they do."""
+        return [*self.phones, *(phone for found in self.others.values() for phone in found)]
+
+    def leave_out(self, phones: Collection[str]) -> dict[int, list[str]]:
+        """Take numbers out of the other numbers; return by places which that were."""
+        gone = {at: [one for one in found if one in phones] for at, found in self.others.items()}
+        gone = {at: found for at, found in gone.items() if found}
+        for at in gone:
+            kept = tuple(one for one in self.others[at] if one not in phones)
+            if kept:
+                self.others[at] = kept
+            else:
+                del self.others[at]
+        return gone
 
     def __len__(self) -> int:
         return len(self.phones)
@@ -285,8 +306,13 @@ async def insert(
     lines: Sequence[str] = contacts.lines
     if len(places) < len(contacts):
         lines = [lines[place] for place in places]
+    columns: tuple[str, ...] = ("list_id", *COLUMNS)
+    if contacts.others:
+        columns = (*columns, OTHERS)
+        others = (others_text(contacts.others.get(place, ())) for place in places)
+        lines = [f"{line}\t{text}" for line, text in zip(lines, others, strict=True)]
     try:
-        await connection.copy_to_table("contacts", columns=("list_id", *COLUMNS), source=_copied(to, lines))
+        await connection.copy_to_table("contacts", columns=columns, source=_copied(to, lines))
     except asyncpg.UniqueViolationError as error:
         raise SeenError from error
     await connection.execute(
@@ -312,11 +338,12 @@ async def contacts(connection: Connection, list_id: str, *, skip: int, limit: in
     """Return some contacts of a list in the order in which they were added."""
     rows = await connection.fetch(
         """
-        SELECT id, list_id, phone, time_zone, unique_id, priority, attributes, created_at, updated_at
+        SELECT id, list_id, phone, time_zone, unique_id, priority, attributes, created_at, updated_at,
+               coalesce(other_phones, '{}') AS other_phones
           FROM contacts WHERE list_id = $1 ORDER BY id OFFSET $2 LIMIT $3
         """,
         list_id,
         skip,
         limit,
     )
-    return [Contact(**row) for row in rows]
+    return [Contact(**{**row, "other_phones": tuple(row["other_phones"])}) for row in rows]

@@ -254,7 +254,8 @@ class Person:
 
     account_id: str
     iid: str
-    phone: str
+    phones: tuple[str, ...]
+    """The number that was called, and then the others of the contact."""
     list_name: str | None
 
 
@@ -262,10 +263,14 @@ async def person_of(connection: Connection, attempt_id: str) -> Person | None:
     """Return whom an attempt has called; None when there is no such attempt."""
     row = await connection.fetchrow(
         """
-        SELECT a.account_id, c.iid, a.phone, d.name
+        SELECT a.account_id, c.iid, a.phone, coalesce(rc.phones, '{}') AS phones, d.name
           FROM attempts a JOIN campaigns c ON c.id = a.campaign_id LEFT JOIN dnc_lists d ON d.id = c.dnc_list_id
+          LEFT JOIN run_contacts rc ON rc.run_id = a.run_id AND rc.contact_id = a.contact_id
          WHERE a.id = $1
         """,
         attempt_id,
     )
-    return None if row is None else Person(row["account_id"], row["iid"], row["phone"], row["name"])
+    if row is None:
+        return None
+    phones = tuple(dict.fromkeys((row["phone"], *row["phones"])))
+    return Person(row["account_id"], row["iid"], phones, row["name"])

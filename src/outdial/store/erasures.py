@@ -148,21 +148,23 @@ async def is_caller_id(connection: Connection, account_id: str, phone: str) -> b
 
 
 async def find(connection: Connection, account_id: str, phone: str) -> Found:
-    """Look for everything that is the person's, but for texts that mention the number."""
+    """Look for everything that is the person's, but for texts that mention the number: whoever has it as one of several
+    is the person, with what there is of calls to the others."""
     contacts = await connection.fetch(
         """
-        SELECT c.id FROM contact_lists l JOIN contacts c ON c.list_id = l.id WHERE l.account_id = $1 AND c.phone = $2
+        SELECT c.id FROM contact_lists l JOIN contacts c ON c.list_id = l.id
+         WHERE l.account_id = $1 AND (c.phone = $2 OR $2 = ANY (c.other_phones))
          UNION
         SELECT rc.contact_id FROM runs r JOIN run_contacts rc ON rc.run_id = r.id
-         WHERE r.account_id = $1 AND rc.phone = $2
+         WHERE r.account_id = $1 AND (rc.phone = $2 OR $2 = ANY (rc.phones))
          UNION
         SELECT contact_id FROM attempts WHERE account_id = $1 AND phone = $2
         """,
         account_id,
         phone,
     )
-    attempts = await connection.fetch("SELECT id FROM attempts WHERE account_id = $1 AND phone = $2", account_id, phone)
     contact_ids = frozenset(row["id"] for row in contacts)
+    attempts = await connection.fetch(f"SELECT id {_THEIR_ATTEMPTS}", account_id, phone)
     attempt_ids = frozenset(row["id"] for row in attempts)
     # the number as it was sent may have the prefix of its trunk
     alarms = await connection.fetch(
@@ -188,6 +190,15 @@ async def find(connection: Connection, account_id: str, phone: str) -> Found:
         alarm_ids=tuple(row["id"] for row in alarms),
         report_run_ids=tuple(row["run_id"] for row in reports),
     )
+
+
+_THEIR_ATTEMPTS: Final = """
+  FROM attempts a
+ WHERE a.account_id = $1
+   AND (a.phone = $2 OR EXISTS (SELECT FROM run_contacts rc WHERE rc.run_id = a.run_id AND rc.contact_id = a.contact_id
+                                   AND $2 = ANY (rc.phones)))
+"""
+"""Attempts to number $2 of account $1, and those to other numbers of contacts that have it."""
 
 
 async def _history(
@@ -244,7 +255,7 @@ async def hold(connection: Connection, account_id: str, phone: str) -> None:
         """
         SELECT FROM run_lists WHERE list_id IN (
             SELECT c.list_id FROM contact_lists l JOIN contacts c ON c.list_id = l.id
-             WHERE l.account_id = $1 AND c.phone = $2)
+             WHERE l.account_id = $1 AND (c.phone = $2 OR $2 = ANY (c.other_phones)))
          ORDER BY list_id FOR UPDATE
         """,
         account_id,
@@ -257,7 +268,8 @@ async def hold(connection: Connection, account_id: str, phone: str) -> None:
             OR EXISTS (SELECT FROM transfers t JOIN runs r ON r.id = t.run_id
                         WHERE r.account_id = $1 AND t.phone = $2 AND t.ended_at IS NULL)
             OR EXISTS (SELECT FROM run_contacts rc JOIN runs r ON r.id = rc.run_id
-                        WHERE r.account_id = $1 AND rc.phone = $2 AND rc.state IN ('claimed', 'dialing'))
+                        WHERE r.account_id = $1 AND (rc.phone = $2 OR $2 = ANY (rc.phones))
+                          AND rc.state IN ('claimed', 'dialing'))
         """,
         account_id,
         phone,
@@ -281,11 +293,25 @@ async def erase(connection: Connection, erasure: Erasure, phone: str, found: Fou
     contacts = await do(
         "contacts",
         """
-        DELETE FROM contacts WHERE phone = $2 AND list_id IN (SELECT id FROM contact_lists WHERE account_id = $1)
+        DELETE FROM contacts
+         WHERE (phone = $2 OR $2 = ANY (other_phones))
+           AND list_id IN (SELECT id FROM contact_lists WHERE account_id = $1)
         RETURNING id AS contact_id
         """,
         erasure.account_id,
         phone,
+    )
+    # before their contacts lose the numbers by which they are found
+    attempts = await do(
+        "attempts",
+        f"""
+        UPDATE attempts t SET phone = $3, change_reason = '', pre_call = NULL, screening = NULL, matters = NULL
+         WHERE t.id IN (SELECT a.id {_THEIR_ATTEMPTS})
+        RETURNING id, contact_id
+        """,  # noqa: S608 - a constant of this module
+        erasure.account_id,
+        phone,
+        GONE,
     )
     run_contacts = await do(
         "run_contacts",
@@ -295,26 +321,15 @@ async def erase(connection: Connection, erasure: Erasure, phone: str, found: Fou
             SELECT rc.run_id, rc.contact_id,
                    r.state IN ('active', 'paused') AND rc.state IN ('pending', 'waiting') AS is_due
               FROM run_contacts rc JOIN runs r ON r.id = rc.run_id
-             WHERE r.account_id = $1 AND rc.phone = $2)
+             WHERE r.account_id = $1 AND (rc.phone = $2 OR $2 = ANY (rc.phones)))
         UPDATE run_contacts rc
-           SET phone = $3, dedupe_key = 'erased:' || rc.contact_id, screening = NULL,
+           SET phone = $3, phones = NULL, dedupe_key = 'erased:' || rc.contact_id, screening = NULL,
                state = CASE WHEN t.is_due THEN 'done' ELSE rc.state END,
                done_reason = CASE WHEN t.is_due THEN 'dnc' ELSE rc.done_reason END,
                not_before = CASE WHEN t.is_due THEN NULL ELSE rc.not_before END,
                callback_at = CASE WHEN t.is_due THEN NULL ELSE rc.callback_at END
           FROM theirs t WHERE rc.run_id = t.run_id AND rc.contact_id = t.contact_id
         RETURNING rc.contact_id
-        """,
-        erasure.account_id,
-        phone,
-        GONE,
-    )
-    attempts = await do(
-        "attempts",
-        """
-        UPDATE attempts SET phone = $3, change_reason = '', pre_call = NULL, screening = NULL, matters = NULL
-         WHERE account_id = $1 AND phone = $2
-        RETURNING id, contact_id
         """,
         erasure.account_id,
         phone,

@@ -40,12 +40,18 @@ class PastStep:
 
 
 async def contact_ids(connection: Connection, run_id: int, phone: str, *, limit: int) -> list[int]:
-    """Return the contacts of a run with that number, in dialing order; several where its lists allow duplicates."""
+    """Return the contacts of a run with that number, in dialing order; several where its lists allow duplicates, or it
+    is another number of some. Who has it as their first number comes before those."""
     rows = await connection.fetch(
         """
-        SELECT contact_id FROM run_contacts
-         WHERE run_id = $1 AND (dedupe_key = $2 OR (dedupe_key LIKE 'contact:%' AND phone = $2))
-         ORDER BY sort_key LIMIT $3
+        WITH found AS (
+            SELECT contact_id, sort_key, false AS beside FROM run_contacts
+             WHERE run_id = $1
+               AND (dedupe_key = $2 OR (dedupe_key LIKE 'contact:%' AND phone = $2 AND phones IS NULL))
+             UNION ALL
+            SELECT contact_id, sort_key, phones[1] <> $2 FROM run_contacts
+             WHERE run_id = $1 AND phones @> ARRAY[$2] AND dedupe_key <> $2)
+        SELECT contact_id FROM found ORDER BY beside, sort_key LIMIT $3
         """,
         run_id,
         phone,
@@ -67,7 +73,7 @@ async def is_listed_for(connection: Connection, campaign_id: str, phone: str) ->
     found: bool = await connection.fetchval(
         """
         SELECT EXISTS (SELECT FROM campaign_lists l JOIN contacts c ON c.list_id = l.list_id
-                        WHERE l.campaign_id = $1 AND c.phone = $2)
+                        WHERE l.campaign_id = $1 AND (c.phone = $2 OR $2 = ANY (c.other_phones)))
         """,
         campaign_id,
         phone,
@@ -82,9 +88,11 @@ async def last_move(connection: Connection, run_id: int) -> tuple[str, str]:
     return row["changed_by"], row["change_reason"]
 
 
-async def contact_facts(connection: Connection, run: Run, contact_id: int, *, at: datetime) -> ContactFacts | None:
-    """Return where a contact stands, with the do-not-call lists of the run its number is on at an instant; None when
-    the run has no such contact."""
+async def contact_facts(
+    connection: Connection, run: Run, contact_id: int, phone: str, *, at: datetime
+) -> ContactFacts | None:
+    """Return where a contact stands, with the do-not-call lists of the run that the number of its next call is on at an
+    instant; None when the run has no such contact."""
     row = await connection.fetchrow(
         """
         SELECT rc.state, rc.done_reason,
@@ -94,14 +102,15 @@ async def contact_facts(connection: Connection, run: Run, contact_id: int, *, at
                            'campaign', CASE WHEN p.iid = r.iid THEN p.name END, 'state', a.state,
                            'of_contact', a.run_id = rc.run_id AND a.contact_id = rc.contact_id)
                   FROM attempts a JOIN campaigns p ON p.id = a.campaign_id
-                 WHERE a.account_id = r.account_id AND a.phone = rc.phone
-                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')) AS live_call,
+                 WHERE a.account_id = r.account_id AND a.phone = ANY (coalesce(rc.phones, ARRAY[rc.phone]))
+                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')
+                 ORDER BY a.run_id = rc.run_id AND a.contact_id = rc.contact_id DESC LIMIT 1) AS live_call,
                (SELECT jsonb_agg(jsonb_build_object(
                            'list_id', l.id, 'name', l.name, 'of_account', l.iid IS NULL, 'source', e.source,
                            'reason', e.reason, 'added_by', e.added_by, 'added_at', e.added_at,
                            'expires_at', e.expires_at) ORDER BY l.iid NULLS FIRST, l.id)
                   FROM dnc_entries e JOIN dnc_lists l ON l.id = e.dnc_list_id
-                 WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = rc.phone
+                 WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = $4
                    AND (e.expires_at IS NULL OR e.expires_at > $3)) AS listed
           FROM run_contacts rc JOIN runs r ON r.id = rc.run_id
          WHERE rc.run_id = $1 AND rc.contact_id = $2
@@ -109,6 +118,7 @@ async def contact_facts(connection: Connection, run: Run, contact_id: int, *, at
         run.id,
         contact_id,
         at,
+        phone,
     )
     if row is None:
         return None
@@ -172,9 +182,14 @@ async def counted(connection: Connection, run: Run, *, at: datetime) -> Counted:
                    rc.state IN ('pending', 'waiting') AND EXISTS (
                        SELECT FROM dnc_entries e
                         WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = rc.phone
-                          AND (e.expires_at IS NULL OR e.expires_at > $2)) AS listed,
+                          AND (e.expires_at IS NULL OR e.expires_at > $2))
+                   -- who may be called at another number is none of them
+                   AND (rc.phones IS NULL OR outdial_all_listed(r.dnc_list_ids, rc.phones, $2)) AS listed,
                    rc.phone IN (SELECT a.phone FROM attempts a WHERE a.account_id = $3
-                                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')) AS called
+                                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
+                   OR (rc.phones IS NOT NULL
+                       AND EXISTS (SELECT FROM attempts a WHERE a.account_id = $3 AND a.phone = ANY (rc.phones)
+                                      AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))) AS called
               FROM run_contacts rc JOIN runs r ON r.id = rc.run_id
              WHERE rc.run_id = $1
         ), placed AS (

@@ -13,8 +13,8 @@ from outdial.store.database import Connection
 
 _IMPORTS: Final = """
 SELECT id, iid, account_id, state, file_name, sheet, mapping, default_region, list_name, list_id, create_list,
-       list_created, received_bytes, position, size, rows, added, duplicates, bad, beyond, on_dnc, failure, created_by,
-       created_at, updated_at, ended_at
+       list_created, received_bytes, position, size, rows, added, duplicates, bad, beyond, on_dnc, numbers_left_out,
+       failure, created_by, created_at, updated_at, ended_at
   FROM imports
 """
 
@@ -201,7 +201,7 @@ async def advance(
         UPDATE imports
            SET rows = rows + $4, added = added + $5, duplicates = duplicates + $6, bad = bad + $7,
                beyond = beyond + $8, on_dnc = on_dnc + $9, position = $10, size = $11, updated_at = clock_timestamp(),
-               lease_until = clock_timestamp() + $12 * interval '1 second'
+               lease_until = clock_timestamp() + $12 * interval '1 second', numbers_left_out = numbers_left_out + $13
          WHERE id = $1 AND state = 'running' AND runner = $2 AND rows = $3
         RETURNING true
         """,
@@ -217,6 +217,7 @@ async def advance(
         lot.position,
         lot.size,
         lease_seconds,
+        lot.numbers_left_out,
     )
     return counted is not None
 

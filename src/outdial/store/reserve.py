@@ -17,9 +17,10 @@ import asyncpg
 from outdial.core.attempt_limits import AttemptLimit, PastAttempt
 from outdial.core.canonical import Json
 from outdial.core.model import Disposition, DoneReason, RetryOrder, Run
+from outdial.core.numbers import Number
 from outdial.core.pacing import BACKOFF_MEMORY, NO_CAPS, CallerCaps
 from outdial.core.phone import zones_of
-from outdial.core.screening import Candidate
+from outdial.core.screening import Candidate, at_number
 from outdial.store.attempt_limits import limit_of
 from outdial.store.database import Connection
 from outdial.store.turns import ALONE, CHARGE, TURNS, WANTS_SECONDS, Stand, stands
@@ -125,6 +126,9 @@ class Reservation:
     """The run wants more lines than these."""
     hashes: Mapping[int, bytes] | None = None
     """By contact id: the hash of the number; None where no do-not-call list of the run has numbers as hashes."""
+    phones: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    """Of contacts with several numbers, by their ids: the one that was to be dialed next, and the one that the gate was
+    asked about. Who has turned to another since is neither taken nor put off."""
 
 
 def run_budget(run_id: int) -> str:
@@ -209,53 +213,65 @@ async def facts(connection: Connection, run: Run) -> Facts:
     return Facts(**known, caller=caps, stand=stand)
 
 
+ELSEWHERE: Final = """(rc.phones IS NULL OR NOT EXISTS (
+            SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = ANY (rc.phones)
+               AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')))"""
+"""No number of a contact ``rc`` that has several is in a live call of account $2. Beside what is asked about its next
+number alone, which an index answers for thousands at once."""
+
 _KINDS: Final = """
-    (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 0 AS kind,
+    (SELECT rc.contact_id, rc.phone, rc.phones, rc.attempts_count, rc.not_before, 0 AS kind,
             (extract(epoch FROM rc.not_before) * 1000000)::bigint AS place
        FROM run_contacts rc
       WHERE rc.run_id = $1 AND rc.state = 'waiting' AND rc.callback_at IS NOT NULL
         AND rc.not_before <= clock_timestamp()
         AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
                            AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
+        AND {ELSEWHERE}
       ORDER BY rc.not_before LIMIT $3)
     UNION ALL
-    (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 2, rc.sort_key
+    (SELECT rc.contact_id, rc.phone, rc.phones, rc.attempts_count, rc.not_before, 2, rc.sort_key
        FROM run_contacts rc
       WHERE rc.run_id = $1 AND rc.state = 'pending'
         AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
                            AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
+        AND {ELSEWHERE}
       ORDER BY rc.sort_key LIMIT $3)
     UNION ALL
-    (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, 3,
+    (SELECT rc.contact_id, rc.phone, rc.phones, rc.attempts_count, rc.not_before, 3,
             (extract(epoch FROM rc.not_before) * 1000000)::bigint
        FROM run_contacts rc
       WHERE rc.run_id = $1 AND rc.state = 'waiting' AND rc.callback_at IS NULL AND rc.attempts_count = 0
         AND rc.not_before <= clock_timestamp()
         AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
                            AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
+        AND {ELSEWHERE}
       ORDER BY rc.not_before LIMIT $3)
     UNION ALL
-    (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, CASE WHEN {when_due}::boolean THEN 1 ELSE 4 END,
+    (SELECT rc.contact_id, rc.phone, rc.phones, rc.attempts_count, rc.not_before,
+            CASE WHEN {when_due}::boolean THEN 1 ELSE 4 END,
             (extract(epoch FROM rc.not_before) * 1000000)::bigint
        FROM run_contacts rc
       WHERE rc.run_id = $1 AND rc.state = 'waiting' AND rc.callback_at IS NULL AND rc.attempts_count > 0
         AND rc.not_before <= clock_timestamp()
         AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
                            AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
+        AND {ELSEWHERE}
       ORDER BY rc.not_before LIMIT $3)
-"""
+""".replace("{ELSEWHERE}", ELSEWHERE)
 """Contacts of run $1, of account $2, that may be due, up to $3 of each kind: who comes first has the least ``kind`` and
 ``place``. Who is called by hand comes before them."""
 
 _DUE: Final = f"""
 WITH found AS (
-    (SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, -1 AS kind,
+    (SELECT rc.contact_id, rc.phone, rc.phones, rc.attempts_count, rc.not_before, -1 AS kind,
             (extract(epoch FROM rc.asked_at) * 1000000)::bigint AS place
        FROM run_contacts rc
       WHERE rc.run_id = $1 AND rc.asked_at IS NOT NULL AND rc.callback_at IS NULL
         AND (rc.state = 'pending' OR (rc.state = 'waiting' AND rc.not_before <= clock_timestamp()))
         AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
                            AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
+        AND {ELSEWHERE}
       ORDER BY rc.asked_at LIMIT $3)
     UNION ALL {_KINDS}
 ), due AS (
@@ -266,9 +282,9 @@ WITH found AS (
 """Those, and who is called by hand. To ask for both at once would cost each claim more than a millisecond of planning:
 it hears of who is called by hand with its facts, and asks about them where there is anybody (:data:`_BY_HAND`)."""
 
-_BY_HAND: Final = """
+_BY_HAND: Final = f"""
 WITH due AS (
-    SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before, -1 AS kind, asked.turn AS place
+    SELECT rc.contact_id, rc.phone, rc.phones, rc.attempts_count, rc.not_before, -1 AS kind, asked.turn AS place
       FROM unnest($3::bigint[]) WITH ORDINALITY AS asked (contact_id, turn)
      -- one by one through the primary key: of a run that was loaded a moment ago the statistics know nothing
      CROSS JOIN LATERAL (
@@ -276,13 +292,28 @@ WITH due AS (
      WHERE rc.asked_at IS NOT NULL AND rc.callback_at IS NULL
        AND (rc.state = 'pending' OR (rc.state = 'waiting' AND rc.not_before <= clock_timestamp()))
        AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
-                          AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')))
-"""
+                          AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
+       AND {ELSEWHERE})
+"""  # noqa: S608 - a constant of this module
 """Those of the contacts $3 of run $1, of account $2, that are called by hand and may be due, in their order."""
 
 _CANDIDATES: Final = """
 SELECT due.contact_id, due.phone, due.attempts_count, due.not_before, due.kind = 0 AS is_callback, c.time_zone,
        c.attributes ->> 'state' AS contact_state,
+       CASE WHEN due.phones IS NOT NULL THEN
+           (SELECT jsonb_agg(jsonb_build_array(
+                       n.phone,
+                       EXISTS (SELECT FROM dnc_entries e JOIN dnc_lists l ON l.id = e.dnc_list_id
+                                WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = n.phone AND l.iid IS NULL
+                                  AND (e.expires_at IS NULL
+                                       OR e.expires_at > coalesce($7::timestamptz, clock_timestamp()))),
+                       EXISTS (SELECT FROM dnc_entries e JOIN dnc_lists l ON l.id = e.dnc_list_id
+                                WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = n.phone AND l.iid IS NOT NULL
+                                  AND (e.expires_at IS NULL
+                                       OR e.expires_at > coalesce($7::timestamptz, clock_timestamp()))),
+                       EXISTS (SELECT FROM attempts a WHERE a.run_id = $1 AND a.contact_id = due.contact_id
+                                  AND a.phone = n.phone AND a.disposition = 'invalid_number')) ORDER BY n.place)
+              FROM unnest(due.phones) WITH ORDINALITY AS n (phone, place)) END AS numbers,
        EXISTS (SELECT FROM dnc_entries e JOIN dnc_lists l ON l.id = e.dnc_list_id
                 WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = due.phone AND l.iid IS NULL
                   AND (e.expires_at IS NULL OR e.expires_at > coalesce($7::timestamptz, clock_timestamp()))
@@ -295,7 +326,8 @@ SELECT due.contact_id, due.phone, due.attempts_count, due.not_before, due.kind =
            (SELECT jsonb_agg(jsonb_build_array(coalesce(a.dialed_at, a.reserved_at), a.ended_at, a.disposition,
                                                a.matters))
               FROM attempts a
-             WHERE a.account_id = $2 AND a.phone = due.phone AND a.ended_at IS NOT NULL
+             WHERE a.account_id = $2 AND a.phone = ANY (coalesce(due.phones, ARRAY[due.phone]))
+               AND a.ended_at IS NOT NULL
                AND a.ended_at > now() - $4 * interval '1 second'
                AND (a.dialed_at IS NOT NULL OR a.disposition <> 'cancelled')) END AS past,
        CASE WHEN $6::boolean THEN
@@ -322,8 +354,8 @@ async def candidates(
     """Return up to ``limit`` contacts that may be due: those of ``asked``, whom somebody wants called now, call-backs,
     then first tries, then retries, or retries before first tries where the run's rules say so.
 
-    Numbers with a live call of the account are passed over: their turn comes when that call has ended. What has become
-    of the others is read as far back as the attempt limits look.
+    Numbers with a live call of the account are passed over, and contacts with one to another of their numbers: their
+    turn comes when that call has ended. What has become of the others is read as far back as the attempt limits look.
     """
     first = []
     if asked:
@@ -350,7 +382,7 @@ async def candidate(
     row = await connection.fetchrow(
         f"""
         WITH due AS (
-            SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before,
+            SELECT rc.contact_id, rc.phone, rc.phones, rc.attempts_count, rc.not_before,
                    CASE WHEN rc.callback_at IS NOT NULL THEN 0 ELSE 2 END AS kind
               FROM run_contacts rc WHERE rc.run_id = $1 AND rc.contact_id = $3)
         {_CANDIDATES}
@@ -368,13 +400,14 @@ async def sample(
     rows = await connection.fetch(
         f"""
         WITH due AS (
-            SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.not_before,
+            SELECT rc.contact_id, rc.phone, rc.phones, rc.attempts_count, rc.not_before,
                    CASE WHEN rc.callback_at IS NOT NULL THEN 0 ELSE 2 END AS kind
               FROM run_contacts rc
              WHERE rc.run_id = $1 AND (rc.state = 'pending' OR (rc.state = 'waiting' AND rc.not_before <= $7))
                AND abs(hashint8(rc.contact_id)::bigint) % $3 = 0
                AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
-                                  AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')))
+                                  AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
+               AND {ELSEWHERE})
         {_CANDIDATES}
         """,  # noqa: S608 - a constant of this module
         *_asked(run, one_in, limits, at=at),
@@ -418,7 +451,8 @@ def _asked(
 
 
 def _candidate(row: asyncpg.Record) -> Candidate:
-    return Candidate(
+    numbers = tuple(Number(*one) for one in row["numbers"] or ())
+    found = Candidate(
         contact_id=row["contact_id"],
         phone=row["phone"],
         contact_zone=row["time_zone"],
@@ -433,6 +467,7 @@ def _candidate(row: asyncpg.Record) -> Candidate:
         past=tuple(_past(*one) for one in row["past"] or ()),
         matters=row["matters"] or {},
     )
+    return found if not numbers else at_number(found, numbers, row["phone"])
 
 
 def _past(at: str, ended_at: str, disposition: str, matters: dict[str, str] | None) -> PastAttempt:
@@ -461,7 +496,7 @@ async def reserve(connection: Connection, run: Run, node_id: str, wish: Reservat
         WITH reserved AS MATERIALIZED (
             SELECT verdict, attempt_ids
               FROM outdial_reserve_hashed($22, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-                                          $17, $18)
+                                          $17, $18, $23)
         ), charged AS ({CHARGE})
         SELECT verdict, attempt_ids FROM reserved
         """,  # noqa: S608 - a constant
@@ -487,6 +522,7 @@ async def reserve(connection: Connection, run: Run, node_id: str, wish: Reservat
         wish.wants,
         WANTS_SECONDS,
         None if wish.hashes is None else [wish.hashes.get(contact_id) for contact_id, _ in wish.wanted],
+        {str(contact_id): phones for contact_id, phones in wish.phones.items()},
     )
     assert row is not None  # noqa: S101 - the function always answers with one row
     return Verdict(row["verdict"]), frozenset(row["attempt_ids"])

@@ -46,6 +46,8 @@ class RunContactExport:
 
     contact: RunContactRow
     attributes: dict[str, Any]
+    phones: tuple[str, ...]
+    """All of its numbers, where it has several; the contact's own is the one that is dialed next, or was last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +109,14 @@ async def load_lot(connection: Connection, run: Run, *, limit: int) -> bool:
     row = await connection.fetchrow(
         f"""
         WITH lot AS (
-            SELECT c.id, c.phone, l.allow_duplicates, {place} AS sort_key
+            SELECT c.id, c.phone, l.allow_duplicates, {place} AS sort_key,
+                   CASE WHEN c.other_phones IS NOT NULL THEN c.phone || c.other_phones END AS phones
               FROM contacts c JOIN contact_lists l ON l.id = c.list_id
              WHERE c.list_id = $2 AND ($4::bigint IS NULL OR c.id {compare} $4)
              ORDER BY c.id {order} LIMIT $5
         ), made AS (
-            INSERT INTO run_contacts (run_id, contact_id, phone, dedupe_key, sort_key)
-            SELECT $1, id, phone, CASE WHEN allow_duplicates THEN 'contact:' || id ELSE phone END, sort_key
+            INSERT INTO run_contacts (run_id, contact_id, phone, phones, dedupe_key, sort_key)
+            SELECT $1, id, phone, phones, CASE WHEN allow_duplicates THEN 'contact:' || id ELSE phone END, sort_key
               FROM lot ORDER BY sort_key
                 ON CONFLICT DO NOTHING
         )
@@ -192,9 +195,11 @@ async def dialable(connection: Connection, run: Run) -> tuple[int, int]:
         SELECT (SELECT count(*) FROM run_contacts WHERE run_id = $1) AS total,
                EXISTS (SELECT FROM run_contacts c JOIN runs r ON r.id = c.run_id
                         WHERE c.run_id = $1
-                          AND NOT EXISTS (SELECT FROM dnc_entries e
-                                           WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = c.phone
-                                             AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp())))::integer
+                          AND (NOT EXISTS (SELECT FROM dnc_entries e
+                                            WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = c.phone
+                                              AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp()))
+                               OR (c.phones IS NOT NULL
+                                   AND NOT outdial_all_listed(r.dnc_list_ids, c.phones, clock_timestamp()))))::integer
                    AS allowed
         """,
         run.id,
@@ -231,7 +236,8 @@ async def lot(
         """
         SELECT rc.contact_id, rc.phone, c.unique_id, rc.state, rc.done_reason, rc.last_disposition, rc.attempts_count,
                (SELECT a.id FROM attempts a WHERE a.run_id = rc.run_id AND a.contact_id = rc.contact_id
-                 ORDER BY a.reserved_at DESC LIMIT 1) AS last_attempt_id, coalesce(c.attributes, '{}') AS attributes
+                 ORDER BY a.reserved_at DESC LIMIT 1) AS last_attempt_id, coalesce(c.attributes, '{}') AS attributes,
+               coalesce(rc.phones, '{}') AS phones
           FROM run_contacts rc LEFT JOIN contacts c ON c.id = rc.contact_id
          WHERE rc.run_id = $1 AND rc.contact_id > $2
            AND (NOT $4 OR (rc.attempts_count = 0 AND rc.state IN ('pending', 'waiting')))
@@ -242,7 +248,7 @@ async def lot(
         limit,
         never_reached,
     )
-    return [RunContactExport(_run_contact(row), row["attributes"]) for row in rows]
+    return [RunContactExport(_run_contact(row), row["attributes"], tuple(row["phones"])) for row in rows]
 
 
 async def counts(connection: Connection, run_id: int) -> Counts:

@@ -62,6 +62,15 @@ class NumberCall:
     state: str
 
 
+@dataclass(frozen=True, slots=True)
+class CalledAs:
+    """Which try of a contact in a run an attempt is."""
+
+    run_id: int
+    number: int
+    """1 = the first."""
+
+
 # a run dials the lists it was started with; a schedule will dial those the campaign has now. With an instant: what has
 # been started or switched on by somebody since is not meant, and what a schedule has started since is
 _IN_SCOPE: Final = """
@@ -232,6 +241,12 @@ async def calls_to(connection: Connection, account_id: str, phone: str) -> list[
     return [NumberCall(**row) for row in rows]
 
 
+async def attempt_of(connection: Connection, attempt_id: str) -> CalledAs | None:
+    """Return which try of which run an attempt is; None when there is none of that id."""
+    row = await connection.fetchrow("SELECT run_id, number FROM attempts WHERE id = $1", attempt_id)
+    return None if row is None else CalledAs(**row)
+
+
 async def may_wait_for_a_line(
     connection: Connection, account_id: str, phones: Sequence[str], *, seconds: float
 ) -> list[tuple[int, str]]:
@@ -263,8 +278,12 @@ async def may_wait_for_a_line(
     return [(row["run_id"], row["engine_id"]) for row in rows]
 
 
-async def remove_number(connection: Connection, account_id: str, phone: str, *, actor: str) -> int:
-    """Take a number out of everything pending: its contacts in live runs of the account are done. Return how many."""
+async def remove_number(connection: Connection, account_id: str, phone: str, *, actor: str, whole: bool = False) -> int:
+    """Take a number that is on the account's do-not-call list out of everything pending: its contacts in live runs of
+    the account are done, but for those with another number that may be dialed, who are called there; with ``whole``
+    everybody who has it is done. Return how many are done."""
+    if not whole:
+        await connection.execute(_TURN, account_id, phone, actor)
     rows = await connection.fetch(
         """
         UPDATE run_contacts rc
@@ -275,14 +294,36 @@ async def remove_number(connection: Connection, account_id: str, phone: str, *, 
                updated_at = clock_timestamp(), changed_by = $3
           FROM runs r
          WHERE r.id = rc.run_id AND r.account_id = $1 AND r.state IN ('active', 'paused')
-           AND rc.phone = $2 AND rc.state IN ('pending', 'waiting')
+           AND (rc.phone = $2 OR ($4 AND $2 = ANY (rc.phones))) AND rc.state IN ('pending', 'waiting')
         RETURNING 1
         """,
         account_id,
         phone,
         actor,
+        whole,
     )
     return len(rows)
+
+
+_TURN: Final = """
+UPDATE run_contacts rc
+   SET phone = turned.phone, updated_at = clock_timestamp(), changed_by = $3
+  FROM runs r
+ CROSS JOIN LATERAL (
+       SELECT c.contact_id,
+              -- the first after it in the ring that no list has, and of which nobody knows that nobody has it
+              (SELECT n.phone FROM unnest(c.phones) WITH ORDINALITY AS n (phone, place)
+                WHERE n.phone <> $2 AND NOT outdial_all_listed(r.dnc_list_ids, ARRAY[n.phone], clock_timestamp())
+                  AND NOT EXISTS (SELECT FROM attempts a WHERE a.run_id = c.run_id AND a.contact_id = c.contact_id
+                                     AND a.phone = n.phone AND a.disposition = 'invalid_number')
+                ORDER BY n.place < array_position(c.phones, c.phone), n.place LIMIT 1) AS phone
+         FROM run_contacts c
+        WHERE c.run_id = r.id AND c.phone = $2 AND c.phones IS NOT NULL AND c.state IN ('pending', 'waiting')) turned
+ WHERE r.account_id = $1 AND r.state IN ('active', 'paused') AND turned.phone IS NOT NULL
+   AND rc.run_id = r.id AND rc.contact_id = turned.contact_id
+   AND rc.phone = $2 AND rc.state IN ('pending', 'waiting')
+"""
+"""Has contacts that would be called at number $2 next called at another of theirs, where one may be dialed."""
 
 
 def _row(row: asyncpg.Record) -> WideStopRow:

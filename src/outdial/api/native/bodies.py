@@ -191,6 +191,9 @@ class RetryRuleBody(Body):
     """The least time to the next attempt; null: the campaign's own."""
     next_window: bool = False
     """Wait until calling hours have ended and begun again."""
+    other_number: bool = False
+    """Turn to another number of the contact; who has no other is called at the same again. `invalid_number` can have no
+    rule without it, and who has no other number is done then."""
 
 
 class BreakerBody(Body):
@@ -248,7 +251,7 @@ class DialingRulesBody(Body):
     model_config = example(
         retryRules=[
             {"disposition": "busy", "most": 2, "seconds": 300},
-            {"disposition": "no_answer", "nextWindow": True},
+            {"disposition": "no_answer", "nextWindow": True, "otherNumber": True},
         ],
         retryOrder="when_due",
         breaker={"attempts": 40, "share": 0.8},
@@ -290,7 +293,8 @@ class NewImportBody(Body):
     sheet: Annotated[str, told(**line(LONGEST_SHEET_NAME))] | None = None
     """Of a workbook; left out: the first."""
     mapping: Annotated[dict[MappedName, MappedName], told(maxProperties=MOST_COLUMNS)] = {}
-    """`phone`, `timeZone`, `uniqueId`, `priority`, or an attribute of any name, and the column it is read from."""
+    """`phone`, `timeZone`, `uniqueId`, `priority`, or an attribute of any name, and the column it is read from;
+    `phone2` to `phone5` are other numbers of the contact, in the order in which retry rules turn to them."""
     default_region: Annotated[str, told(**REGION)] | None = None
     """Country of numbers without +, two letters."""
 

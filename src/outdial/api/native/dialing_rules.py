@@ -30,6 +30,7 @@ class RetryRuleView(msgspec.Struct, frozen=True, rename="camel"):
     most: int | None
     seconds: int | None
     next_window: bool
+    other_number: bool
 
 
 class BreakerView(msgspec.Struct, frozen=True, rename="camel"):
@@ -58,7 +59,7 @@ class DialingRulesView(msgspec.Struct, frozen=True, rename="camel"):
 
 
 _RULES: Final = DialingRulesView(
-    retry_rules=[RetryRuleView("busy", 2, 300, next_window=False)],
+    retry_rules=[RetryRuleView("busy", 2, 300, next_window=False, other_number=True)],
     retry_order="when_due",
     breaker=BreakerView(40, 0.8),
     detection=timings_view(USUAL_TIMINGS),
@@ -102,7 +103,8 @@ class DialingRulesRoutes:
         body = parse(DialingRulesBody, await read_json(request))
         rules = OwnRules(
             retry_rules=tuple(
-                RetryRule(one.disposition, one.most, one.seconds, one.next_window) for one in body.retry_rules
+                RetryRule(one.disposition, one.most, one.seconds, one.next_window, one.other_number)
+                for one in body.retry_rules
             ),
             retry_order=body.retry_order,
             breaker=None if body.breaker is None else Breaker(body.breaker.attempts, body.breaker.share),
@@ -122,7 +124,9 @@ class DialingRulesRoutes:
 def _view(rules: OwnRules) -> DialingRulesView:
     return DialingRulesView(
         retry_rules=[
-            RetryRuleView(one.disposition, one.most, one.seconds, next_window=one.next_window)
+            RetryRuleView(
+                one.disposition, one.most, one.seconds, next_window=one.next_window, other_number=one.other_number
+            )
             for one in rules.retry_rules
         ],
         retry_order=rules.retry_order,

@@ -51,7 +51,8 @@ _ARCHIVE: Final = "history.jsonl\u0000…"
 _CONFLICT: Final = frozenset({409})
 _TEXT: Final = "Stop of run cid-1111111-2222-4333-8444-555555555555\n  campaign           cd-1111111-…\n"
 _CSV: Final = (
-    "contactId,phoneNumber,uniqueId,state,doneReason,lastDisposition,attemptsCount,lastAttemptId,attributes\r\n"
+    "contactId,phoneNumber,uniqueId,state,doneReason,lastDisposition,attemptsCount,lastAttemptId,attributes,"
+    "otherPhoneNumbers\r\n"
     "cc-11111111-2222-5333-8444-555555555555,'+15550100101,a-1,pending,,,0,,\r\n"
 )
 _LINES: Final = '{"accountId":"0123456789abcdef01234567","campaignId":null,"instanceId":null,"kind":"history"}\n'

@@ -52,6 +52,8 @@ class PastStepView(View, frozen=True):
     by: str
     reason: str
     attempt_id: str | None
+    phone_number: str | None
+    """The number that was called, as the attempt begins, or, of a contact with several, that was decided about."""
     disposition: str | None
     decision: dict[str, Any] | None
     """What the gate said then, with its inputs and versions; an attempt's has the inputs of every rule."""
@@ -67,6 +69,7 @@ class ExplanationView(View, frozen=True):
     """null: the contact is not in the run."""
     dialing_list_id: str | None
     phone_number: str
+    """Of a contact with several the one that is dialed next."""
     now: str
     """By the database's clock. Instants are UTC with microseconds."""
     at: str

@@ -80,6 +80,7 @@ _EXPLANATION: Final = ExplanationView(
             by="8f14e45f",
             reason="",
             attempt_id=None,
+            phone_number=None,
             disposition=None,
             decision={"rule": "calling_hours", "until": "2026-03-02T15:00:00.000000Z", "sentence": _CLOSED},
         )

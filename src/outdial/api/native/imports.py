@@ -78,6 +78,8 @@ class ImportView(View, frozen=True):
     beyond: int
     """Left out, since the list or the account was full."""
     on_dnc: int
+    numbers_left_out: int
+    """Other numbers that were wrong; their contacts were imported without them."""
     failure: str
     created_at: datetime
     updated_at: datetime
@@ -85,7 +87,7 @@ class ImportView(View, frozen=True):
 
 
 class RowErrorView(View, frozen=True):
-    """Why a row was left out."""
+    """Why a row was left out, or another number of its contact."""
 
     line: int
     reason: str
@@ -106,6 +108,7 @@ _IMPORT: Final = ImportView(
     bad=1,
     beyond=0,
     on_dnc=12,
+    numbers_left_out=2,
     failure="",
     created_at=_AT,
     updated_at=_AT,

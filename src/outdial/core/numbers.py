@@ -1,0 +1,53 @@
+"""The numbers of a contact: which of them is dialed next.
+
+They stand in a ring, in the order in which they came with the contact. One of them is dialed next, and stays so until a
+retry rule turns to another (``core.retry``), or one may not be dialed at all: it is on a do-not-call list, or the run
+knows that nobody has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+MOST_NUMBERS: Final = 5
+"""Of one contact, its first among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """One number of a contact that has several, as it stands now."""
+
+    phone: str
+    on_account_dnc: bool = False
+    on_campaign_dnc: bool = False
+    is_invalid: bool = False
+    """An attempt of the run has ended ``invalid_number`` there."""
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether a do-not-call list of the run has it."""
+        return self.on_account_dnc or self.on_campaign_dnc
+
+
+def after(phones: Sequence[str], phone: str, invalid: Collection[str] = ()) -> str | None:
+    """Return the number that comes after one in the ring, passing over those that nobody has; None when there is no
+    other. ``outdial_phone_after`` says the same in the database."""
+    others = (one for one in _ring(phones, phone)[1:] if one not in invalid)
+    return next(others, None)
+
+
+def dialed(numbers: Sequence[Number], phone: str) -> Number:
+    """Return the number that is dialed where ``phone`` is the one that comes next: itself, unless it may not be dialed
+    and another of the ring after it may. Where none may it is itself, which the gate then denies. Raises ValueError
+    when it is none of them."""
+    of = {one.phone: one for one in numbers}
+    ring = [of[one] for one in _ring([one.phone for one in numbers], phone)]
+    return next((one for one in ring if not (one.is_listed or one.is_invalid)), ring[0])
+
+
+def _ring(phones: Sequence[str], phone: str) -> list[str]:
+    """Return the numbers from one on, the first after the last."""
+    place = list(phones).index(phone)
+    return [*phones[place:], *phones[:place]]
