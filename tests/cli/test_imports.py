@@ -56,6 +56,20 @@ def test_what_became_of_one(outdial, created, people, tmp_path):
     assert list((tmp_path / "data" / "imports").iterdir()) == []
 
 
+def test_other_numbers_that_are_wrong_are_told(outdial, created, people, tmp_path):
+    people.write_text("phone,mobile\n+15550100001,nobody\n+15550100002,+15550100003\n")
+    line = ("contacts", "import", people, "--list", "Callers", "--map", "phone2=mobile")
+    done = outdial(*line, "--errors", tmp_path / "wrong.csv")
+    assert done.code == 0, "nobody was left out"
+    assert "2 contacts added" in done.stdout
+    assert "1 other numbers are wrong; their contacts were imported without them." in done.stdout
+    assert "Line 2: phone2 is left out: " in done.stderr
+    assert "nobody" in (tmp_path / "wrong.csv").read_text()
+    (found,) = outdial("import", "list", "--json").json["items"]
+    assert (found["numbersLeftOut"], found["bad"]) == (1, 0)
+    assert "numbers left out" in outdial("import", "show", found["id"]).stdout
+
+
 def test_one_that_failed_says_why(outdial, created, people):
     people.write_text("name\nx\n")
     assert outdial("contacts", "import", people, "--list", "Callers").code == 1

@@ -40,6 +40,18 @@ class TestScrubs:
         assert (scrub.contacts_count, scrub.dnc_count) == (20, 2)
         assert len(await history(stage.database, "scrub")) == 1
 
+    async def test_who_may_be_called_at_another_number_is_none_of_them(self, stage):
+        listed, free, others = phones(20)[0], "+15550000999", phones(20)[1]
+        async with stage.database.connection() as connection:
+            for phone in (listed, others):
+                await connection.execute("UPDATE contacts SET other_phones = $2 WHERE phone = $1", phone, [free])
+        await self._block(stage, listed)
+        assert (await self._scrub(stage)).dnc_count == 0
+        await self._block(stage, free)
+        async with stage.database.connection() as connection:
+            await connection.execute("UPDATE campaigns SET updated_at = clock_timestamp()")
+        assert (await self._scrub(stage)).dnc_count == 1
+
     async def test_once_is_enough_until_it_is_saved_again(self, stage):
         first = await self._scrub(stage)
         assert await self._scrub(stage) == first

@@ -193,12 +193,14 @@ async def find(connection: Connection, account_id: str, phone: str) -> Found:
 
 
 _THEIR_ATTEMPTS: Final = """
-  FROM attempts a
- WHERE a.account_id = $1
-   AND (a.phone = $2 OR EXISTS (SELECT FROM run_contacts rc WHERE rc.run_id = a.run_id AND rc.contact_id = a.contact_id
-                                   AND $2 = ANY (rc.phones)))
+  FROM (SELECT id FROM attempts WHERE account_id = $1 AND phone = $2
+         UNION
+        SELECT a.id FROM run_contacts rc
+          JOIN runs r ON r.id = rc.run_id AND r.account_id = $1
+          JOIN attempts a ON a.run_id = rc.run_id AND a.contact_id = rc.contact_id
+         WHERE rc.phones @> ARRAY[$2]) theirs
 """
-"""Attempts to number $2 of account $1, and those to other numbers of contacts that have it."""
+"""Attempts to number $2 of account $1, and those to other numbers of contacts that have it; each part by its index."""
 
 
 async def _history(
@@ -306,7 +308,7 @@ async def erase(connection: Connection, erasure: Erasure, phone: str, found: Fou
         "attempts",
         f"""
         UPDATE attempts t SET phone = $3, change_reason = '', pre_call = NULL, screening = NULL, matters = NULL
-         WHERE t.id IN (SELECT a.id {_THEIR_ATTEMPTS})
+         WHERE t.id IN (SELECT id {_THEIR_ATTEMPTS})
         RETURNING id, contact_id
         """,  # noqa: S608 - a constant of this module
         erasure.account_id,

@@ -64,7 +64,9 @@ async def scrub(connection: Connection, campaign_id: str) -> Scrub:
                           count(*) FILTER (WHERE EXISTS (
                               SELECT FROM dnc_entries e
                                WHERE e.dnc_list_id = ANY (l.dnc_ids) AND e.phone = p.phone
-                                 AND (e.expires_at IS NULL OR e.expires_at > l.at))) AS dnc_count
+                                 AND (e.expires_at IS NULL OR e.expires_at > l.at))
+                              AND (p.other_phones IS NULL OR outdial_all_listed(l.dnc_ids, p.other_phones, l.at)))
+                          AS dnc_count
                      FROM campaign_lists cl JOIN contacts p ON p.list_id = cl.list_id
                     WHERE cl.campaign_id = l.id) n
         ), told AS (

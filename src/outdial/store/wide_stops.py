@@ -318,7 +318,7 @@ UPDATE run_contacts rc
                                      AND a.phone = n.phone AND a.disposition = 'invalid_number')
                 ORDER BY n.place < array_position(c.phones, c.phone), n.place LIMIT 1) AS phone
          FROM run_contacts c
-        WHERE c.run_id = r.id AND c.phone = $2 AND c.phones IS NOT NULL AND c.state IN ('pending', 'waiting')) turned
+        WHERE c.run_id = r.id AND c.phone = $2 AND c.phones @> ARRAY[$2] AND c.state IN ('pending', 'waiting')) turned
  WHERE r.account_id = $1 AND r.state IN ('active', 'paused') AND turned.phone IS NOT NULL
    AND rc.run_id = r.id AND rc.contact_id = turned.contact_id
    AND rc.phone = $2 AND rc.state IN ('pending', 'waiting')
