@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,7 +63,9 @@ def test_what_may_not_be_dialed_is_passed_over_while_another_may(standing):
     numbers, phone = standing
     found = dialed(numbers, phone)
     free = [one.phone for one in numbers if not (one.is_listed or one.is_invalid)]
-    assert (found.phone in free) if free else (found.phone == phone)
+    assert (found.phone in free) if free else (found.is_listed or found.is_invalid)
+    # one that is listed is denied for that: that nobody has another says nothing of it
+    assert free or found.is_listed or not any(one.is_listed for one in numbers)
     if phone in free:
         assert found.phone == phone
 
@@ -79,3 +83,11 @@ def test_of_those_that_may_it_is_the_first_after_it(standing):
 def test_a_number_that_is_none_of_them_is_refused():
     with pytest.raises(ValueError, match="not in list"):
         dialed([Number(A)], B)
+
+
+@given(standing=standings(), data=st.data())
+def test_where_a_list_means_the_person_no_other_number_is_dialed(standing, data):
+    numbers, phone = standing
+    meant = data.draw(st.sampled_from(numbers)).phone
+    told = tuple(replace(one, on_account_dnc=True, is_of_person=True) if one.phone == meant else one for one in numbers)
+    assert dialed(told, phone).phone == meant

@@ -264,6 +264,22 @@ class TestSeveralNumbers:
         with pytest.raises(NotTheSameError, match="not among those that were counted"):
             check(self.with_decision(case, inputs=inputs))
 
+    def test_that_nobody_has_the_numbers_must_have_been_told_by_an_attempt(self):
+        before = call(0, Disposition.INVALID_NUMBER, 7200, own=True)
+        somebody = Candidate(
+            *(1, PHONE, "UTC", (), 1, None),
+            on_account_dnc=False,
+            on_campaign_dnc=False,
+            tried=((before.disposition, before.ended_at),),
+        )
+        numbers = (Number(PHONE, is_invalid=True), Number(self.OTHER, is_invalid=True))
+        somebody = at_number(somebody, numbers, PHONE)
+        policy = POLICIES["limits"]
+        made = case_of(somebody, policy, screen(somebody, policy, now=NOON, until=NOON + WITHIN), [before])
+        check(made)
+        with pytest.raises(NotTheSameError, match="no attempt has ended so"):
+            check(replace(made, own=[replace(before, disposition=Disposition.BUSY)]))
+
     def test_calls_to_each_of_them_count(self, case):
         inputs = copy.deepcopy(case.decided.decision["inputs"])
         for one in inputs["number_limits"]["limits"]:

@@ -205,6 +205,19 @@ class TestSeveralNumbers:
         found = screen(at_number(SOMEBODY, numbers, self.B), POLICY, now=NOON)
         assert (found.verdict.reason, found.phone) == (DoneReason.DNC, self.B)
 
+    @pytest.mark.parametrize("is_callback", [False, True])
+    def test_nobody_is_called_whose_numbers_nobody_has(self, is_callback):
+        numbers = (Number(self.A, is_invalid=True), Number(self.B, is_invalid=True))
+        somebody = replace(SOMEBODY, is_callback=is_callback)
+        found = screen(at_number(somebody, numbers, self.B), POLICY, now=NOON)
+        assert (found.verdict.reason, found.rule) == (DoneReason.INVALID_NUMBER, Rule.CONTACT_ATTEMPTS)
+        assert found.inputs["invalid"] is True
+
+    def test_where_a_list_means_the_person_no_number_is_dialed(self):
+        numbers = (Number(self.A), Number(self.B, on_campaign_dnc=True, is_of_person=True))
+        found = screen(at_number(SOMEBODY, numbers, self.A), POLICY, now=NOON)
+        assert (found.verdict.reason, found.rule, found.phone) == (DoneReason.DNC, Rule.CAMPAIGN_DNC, self.B)
+
     def test_limits_say_which_numbers_they_count_together(self):
         inputs = screen(self.at(on_account_dnc=True), POLICY, now=NOON).inputs["number_limits"]
         assert inputs == {"limits": [], "numbers": [self.A, self.B]}

@@ -12,7 +12,7 @@ from engines import TTL_SECONDS, simulated
 from outdial.core.errors import InvalidInputError, NotFoundError, StopNotProvenError
 from outdial.core.model import ConnectedCalls, DoneReason, EngineKind, RunContactState, RunState
 from outdial.core.wide_stop import StopScope
-from outdial.services import campaigns, dnc, runs, trunks, wide_stops
+from outdial.services import campaigns, dnc, number_calls, runs, trunks, wide_stops
 from outdial.services.engines import Engines
 from outdial.services.stop import stop
 from outdial.services.trunks import TrunkDraft
@@ -393,7 +393,7 @@ class TestNumbers:
     async def test_an_engine_that_cannot_be_asked_is_no_proof(
         self, stage, engine, engines, tmp_path, database, secret_box, monkeypatch
     ):
-        monkeypatch.setattr(wide_stops, "NUMBER_SECONDS", 0.1)
+        monkeypatch.setattr(number_calls, "NUMBER_SECONDS", 0.1)
         elsewhere = Engines(database, secret_box, ttl_seconds=0.1)
         async with dialing(stage, engine, tmp_path, engines=engines):
             await start(stage)

@@ -127,6 +127,8 @@ class Referee:
         """Contacts of runs that have changed since somebody looked."""
         self.account_dnc: set[str] = set()
         self.campaign_dnc: dict[int, set[str]] = {campaign.id: set() for campaign in plan.campaigns}
+        self.meant: dict[int | None, set[str]] = {None: set(), **{campaign.id: set() for campaign in plan.campaigns}}
+        """Numbers on the account's list, and on the campaigns', by which the person is meant."""
         self.nodes: dict[str, NodeRow] = {}
         self.served: set[tuple[int, str]] = set()
         """Runs and the engines at which a permit of them may be."""
@@ -159,7 +161,7 @@ class Referee:
         # what one list holds twice is one contact, unless it may hold it twice
         unique = {person.id if campaign.duplicates else person.phone: person for person in reversed(people)}
         order = sorted(unique.values(), key=lambda one: one.id, reverse=campaign.rules.order is DialingOrder.LIFO)
-        if all(self.listed(campaign, phone) != (False, False) for person in order for phone in person.phones):
+        if all(self.uncallable(campaign, person.phones) for person in order):
             return None
         run_id = next(self._ids)
         run = replace(
@@ -250,6 +252,15 @@ class Referee:
     def listed(self, campaign: Campaign, phone: str) -> tuple[bool, bool]:
         """Whether a number is on the account's list, and on the campaign's."""
         return phone in self.account_dnc, campaign.own_list and phone in self.campaign_dnc[campaign.id]
+
+    def is_meant(self, campaign: Campaign, phone: str) -> bool:
+        """Whether a list means the person of a number."""
+        return phone in self.meant[None] or (campaign.own_list and phone in self.meant[campaign.id])
+
+    def uncallable(self, campaign: Campaign, phones: tuple[str, ...]) -> bool:
+        """Whether the lists leave none of somebody's numbers to be called."""
+        person = len(phones) > 1 and any(self.is_meant(campaign, phone) for phone in phones)
+        return person or all(self.listed(campaign, phone) != (False, False) for phone in phones)
 
     def limits_of(self, run: Run) -> tuple[AttemptLimit, ...]:
         return tuple(
@@ -359,7 +370,12 @@ class Referee:
     def numbers(self, run: Run, row: Row) -> tuple[Number, ...]:
         """Return the numbers of a contact as they stand."""
         return tuple(
-            Number(phone, *self.listed(self.campaign_of[run.id], phone), phone in self.invalid(run.id, row))
+            Number(
+                phone,
+                *self.listed(self.campaign_of[run.id], phone),
+                phone in self.invalid(run.id, row),
+                self.is_meant(self.campaign_of[run.id], phone),
+            )
             for phone in row.phones
         )
 
@@ -381,7 +397,8 @@ class Referee:
             return Verdict.NODE_ENDED, frozenset()
         rows = self.contacts[run.id]
         for contact_id, reason in wish.denied:
-            if rows[contact_id].state in {STATE.PENDING, STATE.WAITING}:
+            asked = self._asked(rows[contact_id], wish)
+            if rows[contact_id].state in {STATE.PENDING, STATE.WAITING} and asked is not None:
                 rows[contact_id].to(STATE.DONE)
                 rows[contact_id].reason = reason
                 rows[contact_id].not_before = rows[contact_id].callback_at = None
@@ -445,9 +462,14 @@ class Referee:
             (due or row.state is STATE.PENDING)
             and phone is not None
             and self.may_be_called(run, phone)
+            and not self._person_listed(run, row)
             and not self.beyond_limits(run, row.phones, self.matters_of(run, row.person))
             and not (row.person.others and any(map(self.number_is_live, row.phones)))
         )
+
+    def _person_listed(self, run: Run, row: Row) -> bool:
+        """Whether a list means the person of a contact with several numbers."""
+        return bool(row.person.others) and any(self.is_meant(self.campaign_of[run.id], one) for one in row.phones)
 
     def _take(self, run: Run, row: Row, attempt_id: str, node: NodeRow, phone: str) -> bool:
         matters = self.matters_of(run, row.person)
@@ -531,14 +553,19 @@ class Referee:
         over = run.state in {RunState.STOPPING, RunState.STOPPED}
         other = after(row.phones, row.phone, self.invalid(run.id, row)) if told.other else None
         must_turn = told.state is STATE.WAITING and told.done_reason is not None
-        if must_turn:
-            # nobody has that number: with another it is tried there, else it is done
+        nowhere = self._person_listed(run, row)
+        if nowhere:
+            other = None
+            told = told if told.state is STATE.DONE else replace(told, state=STATE.DONE, done_reason=DoneReason.DNC)
+        elif must_turn:
+            # nobody has that number: with another it is tried there, else it is done, whatever was promised to somebody
+            nowhere = other is None and bool(row.person.others)
             told = replace(told, state=STATE.DONE) if other is None else replace(told, done_reason=None)
         dropped = over and (
             told.state is STATE.WAITING or (told.state is STATE.PENDING and row.attempts_count > told.uncounted)
         )
         call_back_at = None
-        if not over:
+        if not (over or nowhere):
             call_back_at = row.callback_at or (attempt.callback_at if told.state is STATE.PENDING else None)
         if other is not None and not dropped and (call_back_at is None or must_turn):
             row.phone = other
@@ -557,18 +584,20 @@ class Referee:
             if told.state is STATE.WAITING:
                 row.not_before = self.now + timedelta(seconds=told.after_seconds or 0.0)
 
-    def take_out(self, phone: str) -> int:
+    def take_out(self, phone: str, *, of_person: bool = False) -> int:
         """Take a number that is on the account's list out of everything pending; return how many contacts are done."""
         count = 0
         for run_id, rows in self.contacts.items():
             if self.runs[run_id].state not in {RunState.ACTIVE, RunState.PAUSED}:
                 continue
             for row in rows.values():
-                if row.phone != phone or row.state not in {STATE.PENDING, STATE.WAITING}:
+                has = phone in row.phones if of_person else phone == row.phone
+                if not has or row.state not in {STATE.PENDING, STATE.WAITING}:
                     continue
                 self._touch(run_id, row)
-                number = dialed(self.numbers(self.runs[run_id], row), phone)
-                if number.phone != phone:
+                numbers = [replace(one, is_of_person=False) for one in self.numbers(self.runs[run_id], row)]
+                number = dialed(numbers, row.phone)
+                if not (of_person or number.is_listed or number.is_invalid):
                     row.phone = number.phone
                     continue
                 count += 1
@@ -583,8 +612,7 @@ class Referee:
         row = self.contacts[run_id].get(contact_id)
         if row is None:
             return None
-        listed = all(self.listed(self.campaign_of[run_id], phone) != (False, False) for phone in row.phones)
-        return CallbackContact(contact_id, listed)
+        return CallbackContact(contact_id, self.uncallable(self.campaign_of[run_id], row.phones))
 
     def ask_callback(self, run_id: int, contact_id: int, at: datetime) -> None:
         row = self.contacts[run_id][contact_id]

@@ -20,6 +20,7 @@ from outdial.core.campaign import RUN_MOVES, RunAction
 from outdial.core.errors import OutdialError
 from outdial.core.model import (
     LIVE_RUN_STATES,
+    OF_PERSON,
     AttemptState,
     Disposition,
     DoneReason,
@@ -268,7 +269,7 @@ class Both:
 
     def _with_others(self, run: Run, wish: Reservation) -> list[int]:
         rows = self.referee.contacts[run.id]
-        asked = [contact_id for contact_id, _ in (*wish.deferred, *wish.wanted)]
+        asked = [contact_id for contact_id, _ in (*wish.denied, *wish.deferred, *wish.wanted)]
         return [contact_id for contact_id in asked if rows[contact_id].person.others]
 
     def _phones(self, run: Run, contact_id: int, looked: dict[int, tuple[str, str]]) -> tuple[str, str]:
@@ -350,28 +351,33 @@ class Both:
         own = self.dice.random() < 0.4
         phone = f"+1555010{self.dice.randrange(NUMBERS):04}"
         mine = self.referee.campaign_dnc[1] if own else self.referee.account_dnc
+        meant = self.referee.meant[1 if own else None]
+        source = self.dice.choice([dnc.DncSource.OPERATOR, dnc.DncSource.OPERATOR, dnc.DncSource.KEY])
         async with self.database.transaction() as connection:
             if phone in mine:
                 await dnc_store.remove(connection, self.lists[own], [phone], actor="test")
             else:
                 await dnc_store.freeze(connection, self.stage.owner.account_id)
-                await dnc_store.add(
-                    connection, self.lists[own], [phone], reason="", actor="test", source=dnc.DncSource.OPERATOR
-                )
+                await dnc_store.add(connection, self.lists[own], [phone], reason="", actor="test", source=source)
+        meant.discard(phone)
+        if phone not in mine and source in OF_PERSON:
+            meant.add(phone)
         mine ^= {phone}
         self.seen["a number listed or not any more"] += 1
 
     async def stop_number(self) -> None:
         phone = f"+1555010{self.dice.randrange(NUMBERS):04}"
         account_id = self.stage.owner.account_id
+        source = self.dice.choice([dnc.DncSource.STOP, dnc.DncSource.STOP, dnc.DncSource.KEY])
+        of_person = source in OF_PERSON
         async with self.database.transaction() as connection:
             await dnc_store.freeze(connection, account_id)
-            await dnc_store.add(
-                connection, self.lists[False], [phone], reason="", actor="test", source=dnc.DncSource.STOP
-            )
-            removed = await wide_stops.remove_number(connection, account_id, phone, actor="test")
+            await dnc_store.add(connection, self.lists[False], [phone], reason="", actor="test", source=source)
+            removed = await wide_stops.remove_number(connection, account_id, phone, actor="test", of_person=of_person)
         self.referee.account_dnc.add(phone)
-        assert self.referee.take_out(phone) == removed
+        if of_person:
+            self.referee.meant[None].add(phone)
+        assert self.referee.take_out(phone, of_person=of_person) == removed
         self.seen["a number stopped"] += 1
 
     async def move(self) -> None:

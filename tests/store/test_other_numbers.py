@@ -43,10 +43,10 @@ from outdial.store.attempts import AttemptNews, ContactNews
 from outdial.store.nodes import NodeRow
 from outdial.store.reserve import Verdict
 from runs import waits_for_a_lock
-from waiting import until
 
 A, B, C, D = (f"+1555010{number:04}" for number in range(1, 5))
 STATE = RunContactState
+NOBODYS = Disposition.INVALID_NUMBER
 AGAIN = ContactNews(STATE.WAITING, after_seconds=0.0)
 ELSEWHERE = ContactNews(STATE.WAITING, after_seconds=0.0, other=True)
 NOBODY = ContactNews(STATE.WAITING, after_seconds=0.0, done_reason=DoneReason.INVALID_NUMBER, other=True)
@@ -99,6 +99,13 @@ class Scene:
         await self.book(attempt_id, contact, disposition)
         return phone
 
+    async def ask_callback(self):
+        """Promise the one contact there is a call now."""
+        async with self.database.transaction() as connection:
+            await runs_store.lock_run(connection, self.run.id)
+            contact_id = (await self.row())["contact_id"]
+            await callbacks.ask(connection, self.run.id, contact_id, datetime.now(UTC), actor="test")
+
     async def fetch(self, statement, *values):
         async with self.database.connection() as connection:
             return [dict(row) for row in await connection.fetch(statement, *values)]
@@ -110,11 +117,11 @@ class Scene:
     async def list(self, *phones):
         await dnc.add_numbers(self.database, account_id=self.stage.owner.account_id, phones=list(phones), actor="test")
 
-    async def stop_number(self, phone, *, whole=False):
+    async def stop_number(self, phone, *, of_person=False):
         await self.list(phone)
         async with self.database.connection() as connection:
             return await wide_stops.remove_number(
-                connection, self.stage.owner.account_id, phone, actor="test", whole=whole
+                connection, self.stage.owner.account_id, phone, actor="test", of_person=of_person
             )
 
 
@@ -216,13 +223,34 @@ class TestBook:
         scene = await scene_of((A, B))
         for news, how, phone in ((ELSEWHERE, Disposition.BUSY, A), (NOBODY, Disposition.INVALID_NUMBER, B)):
             ((attempt_id, _),) = (await scene.call()).items()
-            async with scene.database.transaction() as connection:
-                await runs_store.lock_run(connection, scene.run.id)
-                contact_id = (await scene.row())["contact_id"]
-                await callbacks.ask(connection, scene.run.id, contact_id, datetime.now(UTC), actor="test")
+            await scene.ask_callback()
             await scene.book(attempt_id, news, how)
             row = await scene.row()
             assert (row["state"], row["phone"], row["callback_at"] is not None) == ("waiting", phone, True)
+
+    async def test_a_call_back_is_promised_at_no_number_that_nobody_has(self, scene_of):
+        """Neither where it is promised during the last call of all, nor where it is promised afterwards."""
+        scene = await scene_of((A, B))
+        assert await scene.called(NOBODY, Disposition.INVALID_NUMBER) == A
+        ((attempt_id, phone),) = (await scene.call()).items()
+        assert phone == B
+        await scene.ask_callback()
+        await scene.book(attempt_id, NOBODY, Disposition.INVALID_NUMBER)
+        row = await scene.row()
+        assert (row["state"], row["done_reason"], row["callback_at"]) == ("done", "invalid_number", None)
+        await scene.ask_callback()
+        assert await scene.call() == {}
+        row = await scene.row()
+        assert (row["state"], row["done_reason"]) == ("done", "invalid_number")
+        assert row["screening"]["inputs"]["invalid"] is True
+
+    async def test_nor_one_that_nobody_has_where_the_others_are_listed(self, scene_of):
+        scene = await scene_of((A, B))
+        assert await scene.called(ContactNews(STATE.DONE, done_reason=DoneReason.INVALID_NUMBER), NOBODYS) == A
+        await scene.ask_callback()
+        await scene.list(B)
+        assert await scene.call() == {}
+        assert (await scene.row())["done_reason"] == "dnc"
 
     async def test_what_nobody_knows_the_outcome_of_is_called_at_no_number(self, scene_of):
         scene = await scene_of((A, B))
@@ -280,7 +308,7 @@ class TestListed:
 
     async def test_of_who_is_to_be_erased_no_number_is_left(self, scene_of):
         scene = await scene_of((A, B), (C, A), D)
-        assert await scene.stop_number(A, whole=True) == 2
+        assert await scene.stop_number(A, of_person=True) == 2
         assert list((await scene.call()).values()) == [D]
 
 
@@ -295,6 +323,17 @@ class TestReserve:
         await scene.take(later)
         row = await scene.row()
         assert (row["phone"], row["not_before"] < datetime.now(UTC)) == (B, True)
+
+    async def test_what_was_denied_of_one_number_ends_nobody_who_has_turned_to_another(self, scene_of):
+        scene = await scene_of((A, B))
+        stale = await scene.plan()
+        await scene.called(ELSEWHERE)
+        ended = [(stale.wanted[0][0], DoneReason.EXPIRED)]
+        await scene.take(replace(stale, wanted=(), denied=ended))
+        assert (await scene.row())["state"] == "waiting"
+        # nor who is asked about without a word of the number
+        await scene.take(replace(stale, wanted=(), denied=ended, phones={}))
+        assert list((await scene.call()).values()) == [B]
 
     @pytest.mark.parametrize("phones", [{}, "of others"])
     async def test_nobody_is_taken_whose_number_was_not_asked_about(self, scene_of, phones):
@@ -366,8 +405,9 @@ class TestReserve:
         person = {phone: place for place, phones in enumerate(people) for phone in phones}
         assert Counter(person[row["phone"]] for row in rows) == dict.fromkeys(range(12), 1)
 
-    async def test_a_reservation_waits_for_one_of_the_same_person(self, scene_of, database):
-        """The lock of a person's numbers is held until the reservation before is committed, and seen by the next."""
+    async def test_whoever_finds_a_person_taken_waits_for_nobody_and_looks_again(self, scene_of, database):
+        """The lock of a person's numbers is held until the reservation before is committed, and seen by the next: who
+        waited for it would hold up a stop of its run."""
         scene = await scene_of((A, B))
         other = await second_run(scene, (B, A))
         wishes = await scene.plan(), await scene.plan(other)
@@ -375,11 +415,28 @@ class TestReserve:
             transaction = holding.transaction()
             await transaction.start()
             assert len((await reserve.reserve(holding, scene.run, "n1", replace(wishes[0], budgets=())))[1]) == 1
-            racing = asyncio.create_task(scene.take(wishes[1], other, "n2"))
-            await until(lambda: waits_for_a_lock(database))
-            assert not racing.done()
+            async with asyncio.timeout(20):
+                assert await scene.take(wishes[1], other, "n2") == (Verdict.CONFLICT, frozenset())
+                assert not await waits_for_a_lock(database)
+                async with database.transaction() as connection:
+                    await runs_store.lock_run(connection, other.id)
             await transaction.commit()
-        assert await racing == (Verdict.RESERVED, frozenset())
+        assert await scene.take(wishes[1], other, "n2") == (Verdict.RESERVED, frozenset())
+
+    async def test_whose_person_is_free_is_taken_beside_one_who_is_not(self, scene_of, database):
+        scene = await scene_of((A, B))
+        other = await second_run(scene, (B, A), (C, D))
+        wishes = await scene.plan(), await scene.plan(other)
+        async with database.connection() as holding:
+            transaction = holding.transaction()
+            await transaction.start()
+            assert len((await reserve.reserve(holding, scene.run, "n1", replace(wishes[0], budgets=())))[1]) == 1
+            verdict, made = await scene.take(wishes[1], other, "n2")
+            await transaction.rollback()
+        assert verdict is Verdict.RESERVED
+        assert [row["phone"] for row in await scene.fetch("SELECT phone FROM attempts")] == [C]
+        assert list((await scene.call(other)).values()) == [B]
+        assert len(made) == 1
 
 
 async def test_a_number_that_is_listed_as_a_hash_is_passed_over_too(scene_of):

@@ -2,13 +2,14 @@
 
 They stand in a ring, in the order in which they came with the contact. One of them is dialed next, and stays so until a
 retry rule turns to another (``core.retry``), or one may not be dialed at all: it is on a do-not-call list, or the run
-knows that nobody has it.
+knows that nobody has it. Where a list means the person, none of them is dialed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 MOST_NUMBERS: Final = 5
@@ -24,6 +25,8 @@ class Number:
     on_campaign_dnc: bool = False
     is_invalid: bool = False
     """An attempt of the run has ended ``invalid_number`` there."""
+    is_of_person: bool = False
+    """It is on a list by an entry that means the person (``core.model.OF_PERSON``)."""
 
     @property
     def is_listed(self) -> bool:
@@ -40,11 +43,14 @@ def after(phones: Sequence[str], phone: str, invalid: Collection[str] = ()) -> s
 
 def dialed(numbers: Sequence[Number], phone: str) -> Number:
     """Return the number that is dialed where ``phone`` is the one that comes next: itself, unless it may not be dialed
-    and another of the ring after it may. Where none may it is itself, which the gate then denies. Raises ValueError
-    when it is none of them."""
+    and another of the ring after it may. Where none may, or no number of the person, it is one that the gate denies.
+    Raises ValueError when it is none of them."""
     of = {one.phone: one for one in numbers}
     ring = [of[one] for one in _ring([one.phone for one in numbers], phone)]
-    return next((one for one in ring if not (one.is_listed or one.is_invalid)), ring[0])
+    meant = (one for one in ring if one.is_of_person)
+    free = (one for one in ring if not (one.is_listed or one.is_invalid))
+    listed = (one for one in ring if one.is_listed)
+    return next(chain(meant, free, listed), ring[0])
 
 
 def _ring(phones: Sequence[str], phone: str) -> list[str]:

@@ -18,6 +18,7 @@ from outdial.core.calling_hours import Timetable
 from outdial.core.canonical import Json, NotJsonError, canonical, instant, read_instant
 from outdial.core.evidence import Call, Decided
 from outdial.core.model import DialingRules, Disposition
+from outdial.core.numbers import Number
 from outdial.core.screening import (
     ALLOWED,
     CHECKS,
@@ -194,7 +195,25 @@ def _contact_attempts(case: Case, inputs: Mapping[str, Json]) -> Answer:
     made = next((one.number for one in case.own if one.id == case.decided.attempt_id), None)
     if made is not None and made != inputs["attempts"] + 1:
         raise NotTheSameError(f"attempt {made} of the contact was made after {inputs['attempts']} attempts")
-    return _asked(case, Rule.CONTACT_ATTEMPTS, attempts_count=inputs["attempts"], is_callback=inputs["callback"])
+    return _asked(
+        case,
+        Rule.CONTACT_ATTEMPTS,
+        attempts_count=inputs["attempts"],
+        is_callback=inputs["callback"],
+        **_invalid(case, inputs),
+    )
+
+
+def _invalid(case: Case, inputs: Mapping[str, Json]) -> dict[str, Any]:
+    """Return what is known of the number where it is said that nobody has it, which an attempt must have told."""
+    if "invalid" not in inputs:
+        return {}
+    phone = case.decided.decision["phone"]
+    booked = (one for one in case.own if one.booked_at is not None and one.booked_at <= case.decided.at)
+    told = {one.phone for one in booked if one.disposition is Disposition.INVALID_NUMBER}
+    if phone not in told:
+        raise NotTheSameError("nobody is said to have the number, and no attempt has ended so")
+    return {"phone": phone, "numbers": (Number(phone, is_invalid=True),)}
 
 
 def _retry_count(case: Case, _inputs: Mapping[str, Json]) -> Answer:

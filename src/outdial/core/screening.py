@@ -66,6 +66,11 @@ class Candidate:
         """All of its numbers."""
         return tuple(one.phone for one in self.numbers) or (self.phone,)
 
+    @property
+    def is_invalid(self) -> bool:
+        """Whether the run knows that nobody has the number, nor any other that it may call of whoever has several."""
+        return any(one.is_invalid for one in self.numbers if one.phone == self.phone)
+
 
 def at_number(candidate: Candidate, numbers: tuple[Number, ...], next_phone: str) -> Candidate:
     """Return a contact with several numbers as it is dialed: at the one that comes next, or, where that may not be
@@ -226,9 +231,13 @@ def _listed(whose: str, *, listed: bool) -> Answer:
 
 
 def contact_attempts(candidate: Candidate, policy: Policy, _moment: Moment) -> Answer:
-    """A contact gets so many attempts in a run, and one more for each call-back it asks for."""
+    """A contact gets so many attempts in a run, and one more for each call-back it asks for; none, not even that, where
+    it has several numbers and the run knows of all of them that nobody has them."""
     most = policy.rules.max_attempts
     inputs = {"attempts": candidate.attempts_count, "most": most, "callback": candidate.is_callback}
+    if candidate.is_invalid:
+        inputs["invalid"] = True
+        return Answer(Deny(DoneReason.INVALID_NUMBER, "Nobody has the numbers of the contact."), inputs)
     if candidate.attempts_count >= most and not candidate.is_callback:
         return Answer(Deny(DoneReason.ATTEMPTS_USED, f"All {most} attempts have been used."), inputs)
     return Answer(ALLOWED, inputs)

@@ -102,11 +102,6 @@ class OptOuts:
             person = await store.person_of(connection, attempt_id)
         if person is None:
             raise NotFoundError(f"There is no attempt {attempt_id}: its file is of another database.")
-        for phone in person.phones:
-            # it is the person who asks, and not the telephone: no number of theirs is called again
-            await self._list(attempt_id, scope, person, phone)
-
-    async def _list(self, attempt_id: str, scope: OptOutScope, person: store.Person, phone: str) -> None:
         of_campaign = scope is OptOutScope.CAMPAIGN and person.list_name is not None
         try:
             await opt_out(
@@ -115,7 +110,9 @@ class OptOuts:
                 account_id=person.account_id,
                 iid=person.iid if of_campaign else None,
                 list_name=person.list_name if of_campaign else None,
-                phone=phone,
+                phone=person.phones[0],
+                # it is the person who asks, and not the telephone
+                others=person.phones[1:],
                 source=DncSource.KEY,
                 reason=REASON,
                 actor=f"attempt {attempt_id}",

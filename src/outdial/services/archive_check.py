@@ -287,7 +287,8 @@ class _Checking:
             own[call.run_id, call.contact_id].append(call)
             by_number[call.phone].append(call)
             phones[call.run_id, call.contact_id] = call.phone
-        whole = Asked(**_asked(self._manifest["of"])).whole
+        # calls to a person who was erased may have counted for somebody who has one of their numbers too
+        whole = Asked(**_asked(self._manifest["of"])).whole and not self._history.erased
         with only_zones(self._read_zones()):
             for number, decided in enumerate(self._evidence.decisions, 1):
                 where = f"{archive.DECISIONS} line {number}"

@@ -266,7 +266,7 @@ async def _is_talking(database: Database, erasure: Erasure, number: str) -> bool
     if erasure.connected is not ConnectedCalls.KEEP:
         return False
     async with database.connection() as connection:
-        calls = await wide_stops_store.calls_to(connection, erasure.account_id, number)
+        calls = await wide_stops_store.calls_to(connection, erasure.account_id, number, of_person=True)
         listed = await dnc_store.listed_count(connection, erasure.account_id, [number])
     return bool(listed) and any(call.state == AttemptState.ANSWERED for call in calls)
 

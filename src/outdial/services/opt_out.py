@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from outdial.core.model import DncSource
 from outdial.core.phone import parse_phone
 from outdial.services import dnc, wide_stops
@@ -17,6 +19,7 @@ async def opt_out(
     *,
     account_id: str,
     phone: str,
+    others: Sequence[str] = (),
     source: DncSource,
     actor: str,
     reason: str = "",
@@ -27,17 +30,26 @@ async def opt_out(
     """Let no campaign call the number again, or none that names this list of the application.
 
     It is on the list, and in the history, before anything else is done: whatever fails afterwards, nothing more is
-    reserved for it. Account-wide (no list) it is also taken out of all that is pending, and a call to it that had been
-    claimed and rings already is cancelled; the conversation in which somebody says so goes on. Of a named list, calls
-    that had been claimed have left or been given back when this returns.
+    reserved for it. So are ``others``, further numbers of the same person, in the same transaction. By a key the person
+    is meant: nobody who has one of them is called at another number either. Account-wide (no list) it is also taken out
+    of all that is pending, and a call to it that had been claimed and rings already is cancelled; the conversation in
+    which somebody says so goes on. Of a named list, calls that had been claimed have left or been given back when this
+    returns.
 
     Raises InvalidInputError for what is no number, NotFoundError for an unknown account or another account's
     application, StopNotProvenError while a call to it may still ring: call again.
     """
-    number = parse_phone(phone, default_region)
+    numbers = [parse_phone(one, default_region) for one in (phone, *others)]
     if list_name is None:
         await wide_stops.stop_number(
-            database, engines, account_id=account_id, phone=number, actor=actor, reason=reason, source=source
+            database,
+            engines,
+            account_id=account_id,
+            phone=numbers[0],
+            others=numbers[1:],
+            actor=actor,
+            reason=reason,
+            source=source,
         )
         return
     change = await dnc.add_numbers(
@@ -45,9 +57,9 @@ async def opt_out(
         account_id=account_id,
         iid=iid,
         list_name=list_name,
-        phones=[number],
+        phones=numbers,
         reason=reason,
         source=source,
         actor=actor,
     )
-    wide_stops.require_left(number, change)
+    wide_stops.require_left(numbers[0], change)

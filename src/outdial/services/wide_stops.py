@@ -9,54 +9,45 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
 
-from outdial import clock
 from outdial.core.errors import (
     ConflictError,
-    EngineUnavailableError,
     NotFoundError,
     StopNotProvenError,
 )
-from outdial.core.model import AttemptState, ConnectedCalls, Disposition, DncSource, DoneReason, Run, RunContactState
+from outdial.core.model import (
+    OF_PERSON,
+    ConnectedCalls,
+    DncSource,
+    Run,
+)
 from outdial.core.paging import Page
 from outdial.core.phone import mask, parse_phone
-from outdial.core.retry import Finish, after_number_stopped
-from outdial.core.transfer import attempt_of_leg
 from outdial.core.wide_stop import StopScope, StopTarget
-from outdial.services import dnc, lines
+from outdial.services import dnc
 from outdial.services import stop as stops
 from outdial.services.dnc import DncChange
 from outdial.services.engines import Engines
 from outdial.services.fields import is_storable
+from outdial.services.number_calls import NumberCalls
 from outdial.services.stop import StopOptions, StopReport
-from outdial.store import attempts as attempts_store
 from outdial.store import contacts as contacts_store
 from outdial.store import dnc as dnc_store
 from outdial.store import emergencies as emergencies_store
 from outdial.store import runs as runs_store
 from outdial.store import schedules as schedules_store
-from outdial.store import transfers as transfers_store
 from outdial.store import wide_stops as store
-from outdial.store.attempts import AttemptNews, ContactNews
 from outdial.store.database import Database
-from outdial.store.wide_stops import NumberCall, ToStop, WideStopRow
-from outdial.telephony.engine import CancelResult
+from outdial.store.wide_stops import ToStop, WideStopRow
 
 AT_ONCE: Final = 4
 """Runs whose stops are committed or proven at the same time: each takes a database connection or two."""
-
-NUMBER_SECONDS: Final = 3.0
-"""How long a number's calls are cancelled before that is given up for now, beyond two leases of a dead node."""
-
-_LOOK_SECONDS: Final = 0.02
-
-_UNANSWERED: Final = frozenset({AttemptState.RESERVED, AttemptState.DIALING, AttemptState.RINGING})
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -262,6 +253,7 @@ async def stop_number(
     *,
     account_id: str,
     phone: str,
+    others: Sequence[str] = (),
     actor: str,
     reason: str = "stop",
     source: DncSource = DncSource.STOP,
@@ -270,43 +262,55 @@ async def stop_number(
 ) -> WideStop:
     """Stop one number in the whole account, for good: it goes on the account's do-not-call list, out of everything
     pending, and a call to it that is not answered is cancelled. When this returns no further call to it can leave. Who
-    has another number that may be dialed is called there.
+    has another number that may be dialed is called there, but where the source means the person: then nobody who has it
+    is called at any, and ``others`` are stopped with it, each by a stop of its own. Returned is the first.
 
     Raises InvalidInputError for what is no number, NotFoundError for an unknown account, StopNotProvenError while a
     call to it may still ring.
     """
-    number = parse_phone(phone, default_region)
-    stop_id = new_id()
+    numbers = [parse_phone(one, default_region) for one in (phone, *others)]
+    stops = {number: new_id() for number in numbers}
     options = StopOptions(connected=connected)
-    async with database.connection() as connection:
+    async with database.transaction() as connection:
         await dnc.require_owner(connection, account_id)
         dnc.require_reason(reason)
-        target = StopTarget(StopScope.NUMBER, number, account_id)
-        await store.insert(
-            connection, stop_id, target, actor=actor, options=asdict(options) | {"reason": reason, "source": source}
-        )
-    await _list_number(database, stop_id, account_id, number, reason=reason, source=source, actor=actor)
-    await _end_number(database, engines, stop_id, account_id, number, connected=connected, source=source, actor=actor)
-    return await wide_stop(database, stop_id)
+        for number, stop_id in stops.items():
+            target, asked = StopTarget(StopScope.NUMBER, number, account_id), {"reason": reason, "source": source}
+            await store.insert(connection, stop_id, target, actor=actor, options=asdict(options) | asked)
+    # all of them at once, before anything else: else whoever has one would be called at another meanwhile
+    await _list_numbers(database, stops, account_id, reason=reason, source=source, actor=actor)
+    problem: StopNotProvenError | None = None
+    for number, stop_id in stops.items():
+        try:
+            await _end_number(
+                database, engines, stop_id, account_id, number, connected=connected, source=source, actor=actor
+            )
+        except StopNotProvenError as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem
+    return await wide_stop(database, stops[numbers[0]])
 
 
-async def _list_number(
-    database: Database, stop_id: str, account_id: str, number: str, *, reason: str, source: DncSource, actor: str
+async def _list_numbers(
+    database: Database, stops: Mapping[str, str], account_id: str, *, reason: str, source: DncSource, actor: str
 ) -> None:
-    """Put the number on the account's do-not-call list, for good. Raises StopNotProvenError."""
+    """Put the numbers, each with its stop, on the account's do-not-call list, for good, in one transaction. Raises
+    StopNotProvenError."""
     change = await dnc.add_numbers(
-        # its lines are asked about once its calls are cancelled
+        # their lines are asked about once their calls are cancelled
         database,
         account_id=account_id,
-        phones=[number],
+        phones=list(stops),
         reason=reason,
         source=source,
         actor=actor,
         lines_later=True,
     )
     async with database.connection() as connection:
-        await store.committed(connection, stop_id)
-    require_left(number, change)
+        for stop_id in stops.values():
+            await store.committed(connection, stop_id)
+    require_left(next(iter(stops)), change)
 
 
 async def _end_number(
@@ -321,13 +325,12 @@ async def _end_number(
     actor: str,
 ) -> None:
     """End the calls to a number that is listed, and take it out of everything pending. Raises StopNotProvenError."""
-    # of a person who is to be erased no other number is called either
-    whole = source is DncSource.ERASURE
-    calls = _NumberCalls(database, engines, account_id, number, actor, whole=whole)
+    of_person = source in OF_PERSON
+    calls = NumberCalls(database, engines, account_id, number, actor, of_person=of_person)
     cancelled, hung_up, left = await calls.end(connected)
     await calls.require_lines()
     async with database.connection() as connection:
-        removed = await store.remove_number(connection, account_id, number, actor=actor, whole=whole)
+        removed = await store.remove_number(connection, account_id, number, actor=actor, of_person=of_person)
         report = NumberReport(cancelled=cancelled, hung_up=hung_up, connected=left, contacts_removed=removed)
         await store.proven(connection, stop_id, number_report=report)
 
@@ -357,8 +360,8 @@ async def _go_on_with_number(database: Database, engines: Engines, row: WideStop
     assert account_id is not None and number is not None  # noqa: S101, PT018 - of every number's stop
     source = DncSource(row.options.get("source", DncSource.STOP))
     if row.committed_at is None:
-        await _list_number(
-            database, row.id, account_id, number, reason=row.options["reason"], source=source, actor=actor
+        await _list_numbers(
+            database, {number: row.id}, account_id, reason=row.options["reason"], source=source, actor=actor
         )
     async with database.connection() as connection:
         listed = await dnc_store.listed_count(connection, account_id, [number])
@@ -375,125 +378,6 @@ def require_left(number: str, change: DncChange) -> None:
         raise StopNotProvenError(
             f"{mask(number)} is on the do-not-call list, but whether a call to it that was being placed has left is "
             "not known yet. Ask again."
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _NumberCalls:
-    """The live calls to one number, which nothing can add to any more."""
-
-    database: Database
-    engines: Engines
-    account_id: str
-    phone: str
-    actor: str
-    whole: bool
-    """Nor is whoever was called there called at another number."""
-
-    async def end(self, connected: ConnectedCalls) -> tuple[int, int, int]:
-        """Cancel what is not answered, end conversations when asked to; return how many of each, and how many
-        conversations go on. Raises StopNotProvenError."""
-        # of a node that has died the calls are another's after its lease
-        deadline = clock.boottime() + NUMBER_SECONDS + 2 * self.engines.ttl_seconds
-        cancelled, hung_up = set[str](), set[str]()
-        while True:
-            problem, kept = "", 0
-            for call in await self._live():
-                keeps = connected is ConnectedCalls.KEEP and call.attempt_id not in cancelled
-                if call.state == AttemptState.ANSWERED and keeps:
-                    kept += 1
-                    continue
-                try:
-                    result, talked = await self._end(call, keeps=keeps)
-                    if result is CancelResult.ANSWERED:
-                        kept += 1
-                    elif result is CancelResult.CANCELLED:
-                        (hung_up if talked else cancelled).add(call.attempt_id)
-                        problem = "a call to it is being cancelled"
-                    elif call.attempt_id in cancelled | hung_up:
-                        await self._book(call, talked=call.attempt_id in hung_up)
-                    else:
-                        problem = f"the engine {call.engine_id} does not know the call that is being placed"
-                except EngineUnavailableError as error:
-                    problem = error.message
-            if not problem:
-                return len(cancelled), len(hung_up), kept
-            if clock.boottime() > deadline:
-                raise StopNotProvenError(
-                    f"{mask(self.phone)} is on the do-not-call list and will not be called again, but {problem}. "
-                    "Ask again."
-                )
-            await asyncio.sleep(_LOOK_SECONDS)
-
-    async def require_lines(self) -> None:
-        """Raise StopNotProvenError while a call that was cancelled may leave when its connection comes up."""
-        problem = await lines.waited_for(self.database, self.engines, self.account_id, [self.phone])
-        if problem:
-            raise StopNotProvenError(
-                f"{mask(self.phone)} is on the do-not-call list, but a call to it that was cancelled before it rang "
-                f"may leave yet: {problem}. Ask again."
-            )
-
-    async def _live(self) -> Sequence[NumberCall]:
-        async with self.database.connection() as connection:
-            return await store.calls_to(connection, self.account_id, self.phone)
-
-    async def _end(self, call: NumberCall, *, keeps: bool) -> tuple[CancelResult, bool]:
-        """End the call, or leave it alone when it is a conversation that is to be kept; tell also whether it was one.
-
-        The engine decides that: what the database says is behind it by the 50 ms for which news is gathered, by more
-        when node or database are slow, and a conversation must not be cut for it. The reverse harms nobody: one that is
-        over may count as one that goes on.
-        """
-        control = await self.engines.control(call.engine_id)
-        talked = call.state not in _UNANSWERED
-        if keeps or attempt_of_leg(call.attempt_id) is not None:
-            result = await control.cancel(call.attempt_id)
-            if keeps or result is not CancelResult.ANSWERED:
-                return result, talked
-            # of a transfer's second call only the engine could tell
-            talked = True
-        return (CancelResult.CANCELLED if await control.hang_up(call.attempt_id) else CancelResult.GONE), talked
-
-    async def _book(self, call: NumberCall, *, talked: bool) -> None:
-        """Book a call that the engine has no more, in case its node does not."""
-        if attempt_of_leg(call.attempt_id) is not None:
-            async with self.database.connection() as connection:
-                await transfers_store.end(
-                    connection, call.attempt_id, answered=talked, outcome="" if talked else Disposition.CANCELLED
-                )
-            return
-        unanswered = call.state in _UNANSWERED
-        contact = ContactNews(
-            state=RunContactState.DONE, done_reason=DoneReason.DNC if unanswered else DoneReason.REACHED
-        )
-        if unanswered and not self.whole:
-            contact = await self._elsewhere(call, contact)
-        news = AttemptNews(
-            id=call.attempt_id,
-            state=AttemptState.ENDED,
-            by=self.actor,
-            disposition=Disposition.CANCELLED if unanswered else Disposition.ANSWERED_HUMAN,
-            dialed_at=clock.now(),
-            ended_at=clock.now(),
-            reason="number stopped",
-            contact=contact,
-        )
-        async with self.database.connection() as connection:
-            await attempts_store.book(connection, [news])
-
-    async def _elsewhere(self, call: NumberCall, done: ContactNews) -> ContactNews:
-        """Return what becomes of a contact whose call was cancelled: done, but for one with another number."""
-        async with self.database.connection() as connection:
-            found = await store.attempt_of(connection, call.attempt_id)
-            if found is None:
-                return done
-            run = await runs_store.by_id(connection, found.run_id)
-        decided = after_number_stopped(attempts_count=found.number, rules=run.rules)
-        if isinstance(decided, Finish):
-            return done
-        return ContactNews(
-            RunContactState.WAITING, after_seconds=decided.after_seconds, done_reason=done.done_reason, other=True
         )
 
 

@@ -22,7 +22,7 @@ async def contacts(connection: Connection, run_id: int, contact_ids: Sequence[in
         """
         SELECT rc.contact_id,
                -- of whoever was erased there is nobody to call
-               rc.phone = '' OR outdial_all_listed(r.dnc_list_ids, coalesce(rc.phones, ARRAY[rc.phone]),
+               rc.phone = '' OR outdial_uncallable(r.dnc_list_ids, coalesce(rc.phones, ARRAY[rc.phone]),
                                                    clock_timestamp()) AS on_dnc
           FROM run_contacts rc JOIN runs r ON r.id = rc.run_id
          WHERE rc.run_id = $1 AND rc.contact_id = ANY ($2::bigint[])

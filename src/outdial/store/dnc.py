@@ -16,7 +16,7 @@ from typing import Final
 
 import asyncpg
 
-from outdial.core.model import DncEntry, DncList, DncSource
+from outdial.core.model import OF_PERSON, DncEntry, DncList, DncSource
 from outdial.store.database import Connection
 
 ACCOUNT_LIST_NAME: Final = "Account"
@@ -131,7 +131,8 @@ async def add(
     source: DncSource,
     expires_at: datetime | None = None,
 ) -> int:
-    """Put distinct numbers on a list, for good or until an instant; return how many were not on it that long."""
+    """Put distinct numbers on a list, for good or until an instant; return how many were not on it that long. By some
+    sources the person is meant (``core.model.OF_PERSON``), whoever else has put the number there."""
     added = await connection.fetch(
         """
         INSERT INTO dnc_entries (dnc_list_id, phone, reason, added_by, expires_at, source)
@@ -153,6 +154,13 @@ async def add(
         expires_at,
         source,
     )
+    if source in OF_PERSON:
+        # an entry that was there, and lasts, becomes theirs too
+        await connection.execute(
+            "UPDATE dnc_entries SET of_person = true WHERE dnc_list_id = $1 AND phone = ANY ($2::text[])",
+            list_id,
+            phones,
+        )
     return len(added)
 
 

@@ -149,14 +149,17 @@ async def is_caller_id(connection: Connection, account_id: str, phone: str) -> b
 
 async def find(connection: Connection, account_id: str, phone: str) -> Found:
     """Look for everything that is the person's, but for texts that mention the number: whoever has it as one of several
-    is the person, with what there is of calls to the others."""
+    is the person, with what there is of calls to the others, but for those numbers themselves."""
     contacts = await connection.fetch(
         """
         SELECT c.id FROM contact_lists l JOIN contacts c ON c.list_id = l.id
          WHERE l.account_id = $1 AND (c.phone = $2 OR $2 = ANY (c.other_phones))
          UNION
         SELECT rc.contact_id FROM runs r JOIN run_contacts rc ON rc.run_id = r.id
-         WHERE r.account_id = $1 AND (rc.phone = $2 OR $2 = ANY (rc.phones))
+         WHERE r.account_id = $1 AND rc.phone = $2
+         UNION
+        SELECT rc.contact_id FROM run_contacts rc JOIN runs r ON r.id = rc.run_id AND r.account_id = $1
+         WHERE rc.phones @> ARRAY[$2]
          UNION
         SELECT contact_id FROM attempts WHERE account_id = $1 AND phone = $2
         """,
@@ -270,8 +273,9 @@ async def hold(connection: Connection, account_id: str, phone: str) -> None:
             OR EXISTS (SELECT FROM transfers t JOIN runs r ON r.id = t.run_id
                         WHERE r.account_id = $1 AND t.phone = $2 AND t.ended_at IS NULL)
             OR EXISTS (SELECT FROM run_contacts rc JOIN runs r ON r.id = rc.run_id
-                        WHERE r.account_id = $1 AND (rc.phone = $2 OR $2 = ANY (rc.phones))
-                          AND rc.state IN ('claimed', 'dialing'))
+                        WHERE r.account_id = $1 AND rc.phone = $2 AND rc.state IN ('claimed', 'dialing'))
+            OR EXISTS (SELECT FROM run_contacts rc JOIN runs r ON r.id = rc.run_id
+                        WHERE r.account_id = $1 AND rc.phones @> ARRAY[$2] AND rc.state IN ('claimed', 'dialing'))
         """,
         account_id,
         phone,
@@ -283,7 +287,8 @@ async def hold(connection: Connection, account_id: str, phone: str) -> None:
 async def erase(connection: Connection, erasure: Erasure, phone: str, found: Found) -> dict[str, int]:
     """Take everything of the person away but history; return how many rows of each kind that was.
 
-    Contacts go. What runs need to add up stays without the number. Raises MovedError.
+    Contacts go. What runs need to add up stays without the number. A call to another number of theirs stays one to that
+    number: it counts for the limits of whoever else has it. Raises MovedError.
     """
     counts: dict[str, int] = {}
 
@@ -307,7 +312,9 @@ async def erase(connection: Connection, erasure: Erasure, phone: str, found: Fou
     attempts = await do(
         "attempts",
         f"""
-        UPDATE attempts t SET phone = $3, change_reason = '', pre_call = NULL, screening = NULL, matters = NULL
+        UPDATE attempts t
+           SET phone = CASE WHEN phone = $2 THEN $3 ELSE phone END, change_reason = '', pre_call = NULL,
+               screening = NULL, matters = CASE WHEN phone = $2 THEN NULL ELSE matters END
          WHERE t.id IN (SELECT id {_THEIR_ATTEMPTS})
         RETURNING id, contact_id
         """,  # noqa: S608 - a constant of this module
@@ -323,7 +330,11 @@ async def erase(connection: Connection, erasure: Erasure, phone: str, found: Fou
             SELECT rc.run_id, rc.contact_id,
                    r.state IN ('active', 'paused') AND rc.state IN ('pending', 'waiting') AS is_due
               FROM run_contacts rc JOIN runs r ON r.id = rc.run_id
-             WHERE r.account_id = $1 AND (rc.phone = $2 OR $2 = ANY (rc.phones)))
+             WHERE r.account_id = $1 AND rc.phone = $2
+             UNION
+            SELECT rc.run_id, rc.contact_id, r.state IN ('active', 'paused') AND rc.state IN ('pending', 'waiting')
+              FROM run_contacts rc JOIN runs r ON r.id = rc.run_id
+             WHERE r.account_id = $1 AND rc.phones @> ARRAY[$2])
         UPDATE run_contacts rc
            SET phone = $3, phones = NULL, dedupe_key = 'erased:' || rc.contact_id, screening = NULL,
                state = CASE WHEN t.is_due THEN 'done' ELSE rc.state END,

@@ -179,12 +179,12 @@ async def counted(connection: Connection, run: Run, *, at: datetime) -> Counted:
         WITH standing AS MATERIALIZED (
             SELECT rc.state, rc.done_reason, rc.not_before, rc.not_before > $2 AS later,
                    rc.screening ->> 'rule' AS rule, rc.state IN ('pending', 'waiting') AS open,
-                   rc.state IN ('pending', 'waiting') AND EXISTS (
+                   rc.state IN ('pending', 'waiting') AND CASE WHEN rc.phones IS NULL THEN EXISTS (
                        SELECT FROM dnc_entries e
                         WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = rc.phone
                           AND (e.expires_at IS NULL OR e.expires_at > $2))
                    -- who may be called at another number is none of them
-                   AND (rc.phones IS NULL OR outdial_all_listed(r.dnc_list_ids, rc.phones, $2)) AS listed,
+                   ELSE outdial_uncallable(r.dnc_list_ids, rc.phones, $2) END AS listed,
                    rc.phone IN (SELECT a.phone FROM attempts a WHERE a.account_id = $3
                                    AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
                    OR (rc.phones IS NOT NULL

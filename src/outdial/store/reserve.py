@@ -94,7 +94,7 @@ class Verdict(StrEnum):
     NODE_ENDED = "node_ended"
     """Another node, believing this one dead, has taken over its calls."""
     CONFLICT = "conflict"
-    """Another node was faster on a rate budget: look again."""
+    """Another node was faster on a rate budget, or takes numbers of the same persons just now: look again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Reservation:
     """By contact id: the hash of the number; None where no do-not-call list of the run has numbers as hashes."""
     phones: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     """Of contacts with several numbers, by their ids: the one that was to be dialed next, and the one that the gate was
-    asked about. Who has turned to another since is neither taken nor put off."""
+    asked about. Who has turned to another since is neither taken nor denied nor put off."""
 
 
 def run_budget(run_id: int) -> str:
@@ -312,7 +312,9 @@ SELECT due.contact_id, due.phone, due.attempts_count, due.not_before, due.kind =
                                   AND (e.expires_at IS NULL
                                        OR e.expires_at > coalesce($7::timestamptz, clock_timestamp()))),
                        EXISTS (SELECT FROM attempts a WHERE a.run_id = $1 AND a.contact_id = due.contact_id
-                                  AND a.phone = n.phone AND a.disposition = 'invalid_number')) ORDER BY n.place)
+                                  AND a.phone = n.phone AND a.disposition = 'invalid_number'),
+                       outdial_person_listed(r.dnc_list_ids, ARRAY[n.phone],
+                                             coalesce($7::timestamptz, clock_timestamp()))) ORDER BY n.place)
               FROM unnest(due.phones) WITH ORDINALITY AS n (phone, place)) END AS numbers,
        EXISTS (SELECT FROM dnc_entries e JOIN dnc_lists l ON l.id = e.dnc_list_id
                 WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = due.phone AND l.iid IS NULL

@@ -195,11 +195,11 @@ async def dialable(connection: Connection, run: Run) -> tuple[int, int]:
         SELECT (SELECT count(*) FROM run_contacts WHERE run_id = $1) AS total,
                EXISTS (SELECT FROM run_contacts c JOIN runs r ON r.id = c.run_id
                         WHERE c.run_id = $1
-                          AND (NOT EXISTS (SELECT FROM dnc_entries e
-                                            WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = c.phone
-                                              AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp()))
-                               OR (c.phones IS NOT NULL
-                                   AND NOT outdial_all_listed(r.dnc_list_ids, c.phones, clock_timestamp()))))::integer
+                          AND NOT CASE WHEN c.phones IS NULL THEN
+                                      EXISTS (SELECT FROM dnc_entries e
+                                               WHERE e.dnc_list_id = ANY (r.dnc_list_ids) AND e.phone = c.phone
+                                                 AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp()))
+                                  ELSE outdial_uncallable(r.dnc_list_ids, c.phones, clock_timestamp()) END)::integer
                    AS allowed
         """,
         run.id,

@@ -61,11 +61,11 @@ async def scrub(connection: Connection, campaign_id: str) -> Scrub:
               FROM looked l
              CROSS JOIN LATERAL (
                    SELECT count(*) AS contacts_count,
-                          count(*) FILTER (WHERE EXISTS (
+                          count(*) FILTER (WHERE CASE WHEN p.other_phones IS NULL THEN EXISTS (
                               SELECT FROM dnc_entries e
                                WHERE e.dnc_list_id = ANY (l.dnc_ids) AND e.phone = p.phone
                                  AND (e.expires_at IS NULL OR e.expires_at > l.at))
-                              AND (p.other_phones IS NULL OR outdial_all_listed(l.dnc_ids, p.other_phones, l.at)))
+                              ELSE outdial_uncallable(l.dnc_ids, p.phone || p.other_phones, l.at) END)
                           AS dnc_count
                      FROM campaign_lists cl JOIN contacts p ON p.list_id = cl.list_id
                     WHERE cl.campaign_id = l.id) n

@@ -54,7 +54,7 @@ class ToStop:
 
 @dataclass(frozen=True, slots=True)
 class NumberCall:
-    """A live call to a number."""
+    """A live call to a number, or to another number of whoever has it."""
 
     attempt_id: str
     """Or the id of a transfer's second call."""
@@ -223,9 +223,10 @@ async def schedules_of(connection: Connection, stop_id: str) -> list[str]:
     return [row["campaign_id"] for row in rows]
 
 
-async def calls_to(connection: Connection, account_id: str, phone: str) -> list[NumberCall]:
+async def calls_to(connection: Connection, account_id: str, phone: str, *, of_person: bool = False) -> list[NumberCall]:
     """Return the account's live calls to a number: at most one attempt, by a unique index, and the second calls of
-    transfers, of which only the engine knows whether they are answered."""
+    transfers, of which only the engine knows whether they are answered; ``of_person``: and those to other numbers of
+    contacts that have it."""
     rows = await connection.fetch(
         """
         SELECT id AS attempt_id, engine_id, state FROM attempts
@@ -234,11 +235,33 @@ async def calls_to(connection: Connection, account_id: str, phone: str) -> list[
         SELECT t.id, t.engine_id, CASE WHEN t.dialed_at IS NULL THEN 'reserved' ELSE 'dialing' END
           FROM transfers t JOIN runs r ON r.id = t.run_id
          WHERE r.account_id = $1 AND t.phone = $2 AND t.ended_at IS NULL
+         UNION ALL
+        SELECT a.id, a.engine_id, a.state FROM run_contacts rc
+          JOIN attempts a ON a.run_id = rc.run_id AND a.contact_id = rc.contact_id
+           AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')
+         WHERE $3 AND rc.phones @> ARRAY[$2] AND a.account_id = $1 AND a.phone <> $2
+        """,
+        account_id,
+        phone,
+        of_person,
+    )
+    return [NumberCall(**row) for row in rows]
+
+
+async def numbers_with(connection: Connection, account_id: str, phone: str) -> list[str]:
+    """Return all numbers of the contacts in runs of the account that have the number, and itself, in order."""
+    found: list[str] = await connection.fetchval(
+        """
+        SELECT array_agg(phone ORDER BY phone) FROM (
+            SELECT $2::text AS phone
+             UNION
+            SELECT unnest(rc.phones) FROM run_contacts rc JOIN runs r ON r.id = rc.run_id AND r.account_id = $1
+             WHERE rc.phones @> ARRAY[$2]) AS n
         """,
         account_id,
         phone,
     )
-    return [NumberCall(**row) for row in rows]
+    return found
 
 
 async def attempt_of(connection: Connection, attempt_id: str) -> CalledAs | None:
@@ -278,11 +301,13 @@ async def may_wait_for_a_line(
     return [(row["run_id"], row["engine_id"]) for row in rows]
 
 
-async def remove_number(connection: Connection, account_id: str, phone: str, *, actor: str, whole: bool = False) -> int:
+async def remove_number(
+    connection: Connection, account_id: str, phone: str, *, actor: str, of_person: bool = False
+) -> int:
     """Take a number that is on the account's do-not-call list out of everything pending: its contacts in live runs of
-    the account are done, but for those with another number that may be dialed, who are called there; with ``whole``
+    the account are done, but for those with another number that may be dialed, who are called there; with ``of_person``
     everybody who has it is done. Return how many are done."""
-    if not whole:
+    if not of_person:
         await connection.execute(_TURN, account_id, phone, actor)
     rows = await connection.fetch(
         """
@@ -294,13 +319,13 @@ async def remove_number(connection: Connection, account_id: str, phone: str, *, 
                updated_at = clock_timestamp(), changed_by = $3
           FROM runs r
          WHERE r.id = rc.run_id AND r.account_id = $1 AND r.state IN ('active', 'paused')
-           AND (rc.phone = $2 OR ($4 AND $2 = ANY (rc.phones))) AND rc.state IN ('pending', 'waiting')
+           AND (rc.phone = $2 OR ($4 AND rc.phones @> ARRAY[$2])) AND rc.state IN ('pending', 'waiting')
         RETURNING 1
         """,
         account_id,
         phone,
         actor,
-        whole,
+        of_person,
     )
     return len(rows)
 
@@ -313,7 +338,7 @@ UPDATE run_contacts rc
        SELECT c.contact_id,
               -- the first after it in the ring that no list has, and of which nobody knows that nobody has it
               (SELECT n.phone FROM unnest(c.phones) WITH ORDINALITY AS n (phone, place)
-                WHERE n.phone <> $2 AND NOT outdial_all_listed(r.dnc_list_ids, ARRAY[n.phone], clock_timestamp())
+                WHERE n.phone <> $2 AND NOT outdial_uncallable(r.dnc_list_ids, ARRAY[n.phone], clock_timestamp())
                   AND NOT EXISTS (SELECT FROM attempts a WHERE a.run_id = c.run_id AND a.contact_id = c.contact_id
                                      AND a.phone = n.phone AND a.disposition = 'invalid_number')
                 ORDER BY n.place < array_position(c.phones, c.phone), n.place LIMIT 1) AS phone

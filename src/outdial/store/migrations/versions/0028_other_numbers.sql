@@ -25,14 +25,42 @@ LANGUAGE sql STABLE AS $$
      ORDER BY n.place < array_position(p_phones, p_phone), n.place LIMIT 1
 $$;
 
--- Whether each of some numbers is on one of the lists.
-CREATE FUNCTION outdial_all_listed(p_list_ids text[], p_phones text[], p_at timestamptz) RETURNS boolean
+-- Not the telephone is meant, but whoever has it: a contact is called at none of its numbers while one of them has such
+-- an entry. So with a person's own word (a key), and while a person is erased (core.model.OF_PERSON).
+ALTER TABLE dnc_entries ADD COLUMN of_person boolean NOT NULL DEFAULT false;
+UPDATE dnc_entries SET of_person = true WHERE source IN ('key', 'erasure');
+
+-- Whether one of a person's numbers has an entry of one of the lists by which the person is meant.
+CREATE FUNCTION outdial_person_listed(p_list_ids text[], p_phones text[], p_at timestamptz) RETURNS boolean
 LANGUAGE sql STABLE AS $$
-    SELECT NOT EXISTS (
+    SELECT EXISTS (SELECT FROM dnc_entries e
+                    WHERE e.dnc_list_id = ANY (p_list_ids) AND e.phone = ANY (p_phones) AND e.of_person
+                      AND (e.expires_at IS NULL OR e.expires_at > p_at))
+$$;
+
+-- Whether the lists leave none of a person's numbers to be called (core.numbers.dialed).
+CREATE FUNCTION outdial_uncallable(p_list_ids text[], p_phones text[], p_at timestamptz) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+    SELECT outdial_person_listed(p_list_ids, p_phones, p_at) OR NOT EXISTS (
         SELECT FROM unnest(p_phones) AS n (phone)
          WHERE NOT EXISTS (SELECT FROM dnc_entries e WHERE e.dnc_list_id = ANY (p_list_ids) AND e.phone = n.phone
                               AND (e.expires_at IS NULL OR e.expires_at > p_at)))
 $$;
+
+-- Take each number of a person until commit, in one order, as far as that can be without waiting; whether all could be.
+-- Who fails tries no further, so that of those who want numbers of each other one always gets all of theirs.
+CREATE FUNCTION outdial_try_person(p_account_id text, p_phones text[]) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_key integer;
+BEGIN
+    FOR v_key IN SELECT DISTINCT hashtext(p_account_id || n.phone) AS key FROM unnest(p_phones) AS n (phone) ORDER BY key
+    LOOP
+        IF NOT pg_try_advisory_xact_lock(4476485, v_key) THEN
+            RETURN false;
+        END IF;
+    END LOOP;
+    RETURN true;
+END $$;
 
 DROP FUNCTION outdial_beyond_limits(text, text, text, text, jsonb);
 -- As before, of all numbers of a person: whichever was called, it counts. Attempts that live are not looked at: whoever
@@ -67,7 +95,8 @@ DROP FUNCTION outdial_reserve(
     text[], timestamptz[], timestamptz[], integer, integer, integer);
 -- As before, and
 --   phones: of each contact with several numbers, {contact: [the one that was dialed next as it was looked at, the one
---   the gate was asked about]}. None of them is taken, or put off, where another is dialed next by now.
+--   the gate was asked about]}. None of them is taken, denied or put off where another is dialed next by now.
+-- 'conflict' also where nobody could be taken since others take numbers of the same persons just now.
 CREATE FUNCTION outdial_reserve(
     p_run_id bigint, p_epoch integer, p_node_id text,
     p_denied bigint[], p_denied_reasons text[], p_denied_why jsonb[],
@@ -84,6 +113,7 @@ DECLARE
     v_limited boolean;
     v_matters text[];
     v_ids text[];
+    v_busy bigint[];
 BEGIN
     SELECT * INTO r FROM runs WHERE id = p_run_id;
     -- the do-not-call lock (store.dnc) is tried, never waited for: those who wait hold connections, and a writer that is
@@ -114,7 +144,10 @@ BEGIN
       FROM unnest(p_denied, p_denied_reasons, p_denied_why) AS d (contact_id, reason, why)
      CROSS JOIN LATERAL (SELECT c.ctid AS place FROM run_contacts c
                           WHERE c.run_id = p_run_id AND c.contact_id = d.contact_id
-                            AND c.state IN ('pending', 'waiting') FOR UPDATE SKIP LOCKED) found
+                            AND c.state IN ('pending', 'waiting')
+                            -- what was said of one number says nothing of another
+                            AND (c.phones IS NULL OR p_phones -> c.contact_id::text ->> 0 = c.phone)
+                            FOR UPDATE SKIP LOCKED) found
      WHERE rc.ctid = found.place;
     UPDATE run_contacts rc
        -- one who has asked to be called later since the look keeps that
@@ -159,17 +192,15 @@ BEGIN
       FROM attempt_limits l
      WHERE l.account_id = r.account_id AND (l.iid IS NULL OR l.iid = r.iid)
        AND (l.campaign_id IS NULL OR l.campaign_id = r.campaign_id);
-    -- Numbers of one person are called by one at a time, and what counts for any of them is seen by the next: whoever
-    -- takes a number of theirs waits here for who has just taken another. In one order; and nobody waits for another
-    -- reservation while holding one of these, but in the insert below, which goes by numbers.
-    PERFORM pg_advisory_xact_lock(4476485, one.key)
-       FROM (SELECT DISTINCT hashtext(r.account_id || n.phone) AS key
-               FROM unnest(p_wanted) AS w (contact_id)
-              CROSS JOIN LATERAL (
-                    SELECT c.phone, c.phones FROM run_contacts c
-                     WHERE c.run_id = p_run_id AND c.contact_id = w.contact_id OFFSET 0) rc
-              CROSS JOIN LATERAL unnest(coalesce(rc.phones, ARRAY[rc.phone])) AS n (phone)
-              ORDER BY key) one;
+    -- Numbers of one person are called by one at a time, and what counts for any of them is seen by the next. Whoever
+    -- finds one of them taken by another reservation leaves the contact to the next look, and waits for nobody: a stop
+    -- and an addition to a do-not-call list wait for this one.
+    SELECT coalesce(array_agg(w.contact_id), '{}') INTO v_busy
+      FROM unnest(p_wanted) AS w (contact_id)
+     CROSS JOIN LATERAL (
+           SELECT c.phone, c.phones FROM run_contacts c
+            WHERE c.run_id = p_run_id AND c.contact_id = w.contact_id OFFSET 0) rc
+     WHERE NOT outdial_try_person(r.account_id, coalesce(rc.phones, ARRAY[rc.phone]));
     WITH taken AS (
         SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.callback_at, rc.place, w.attempt_id, w.why, about.matters
           FROM unnest(p_wanted, p_attempt_ids, p_wanted_why) WITH ORDINALITY AS w (contact_id, attempt_id, why, turn)
@@ -177,7 +208,7 @@ BEGIN
                SELECT c.ctid AS place, c.contact_id, c.attempts_count, c.callback_at, c.phones,
                       coalesce(p_phones -> c.contact_id::text ->> 1, c.phone) AS phone
                  FROM run_contacts c
-                WHERE c.run_id = p_run_id AND c.contact_id = w.contact_id
+                WHERE c.run_id = p_run_id AND c.contact_id = w.contact_id AND c.contact_id <> ALL (v_busy)
                   -- the gate was asked about a number of theirs, and the one that is dialed next is still the same
                   AND (c.phones IS NULL OR (p_phones -> c.contact_id::text ->> 0 = c.phone
                                             AND p_phones -> c.contact_id::text ->> 1 = ANY (c.phones)))
@@ -195,9 +226,10 @@ BEGIN
                                              about.matters)
                ELSE true END
            AND CASE WHEN rc.phones IS NOT NULL THEN
-                   NOT EXISTS (SELECT FROM attempts a
-                                WHERE a.account_id = r.account_id AND a.phone = ANY (rc.phones)
-                                  AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
+                   NOT outdial_person_listed(r.dnc_list_ids, rc.phones, clock_timestamp())
+                   AND NOT EXISTS (SELECT FROM attempts a
+                                    WHERE a.account_id = r.account_id AND a.phone = ANY (rc.phones)
+                                      AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
                ELSE true END
            -- of two who have a number in common the first alone: neither is seen by what is asked of the other
            AND CASE WHEN p_phones <> '{}' THEN
@@ -219,8 +251,7 @@ BEGIN
                r.trunk_id, v_engine_id, p_node_id, p_epoch, t.attempts_count + 1, 'reserved', t.callback_at, t.why,
                t.matters, p_node_id
           FROM taken t
-         -- an insert waits for another run's of the same number that has not committed yet: in one order, so that two
-         -- runs over the same people never wait for each other
+         -- in one order, should an insert wait for another of the same number that is not committed yet
          ORDER BY t.phone
             ON CONFLICT DO NOTHING
         RETURNING id, contact_id
@@ -252,7 +283,7 @@ BEGIN
         UPDATE rate_budgets b SET next_at = w.next_at
           FROM unnest(p_budgets, p_next) AS w (key, next_at) WHERE b.key = w.key AND b.next_at <> w.next_at;
     END IF;
-    RETURN QUERY SELECT 'reserved', v_ids;
+    RETURN QUERY SELECT CASE WHEN v_made = 0 AND cardinality(v_busy) > 0 THEN 'conflict' ELSE 'reserved' END, v_ids;
 END $$;
 
 -- As before: of a contact with several numbers the hash is that of the one the gate was asked about.
@@ -300,7 +331,9 @@ BEGIN
 END $$;
 
 -- As before, and of a contact the news may say `other`: whoever is tried again is called at another of their numbers,
--- where there is one. With `done_reason` beside it, that is how the contact ends where there is none.
+-- where there is one. With `done_reason` beside it, that is how the contact ends where there is none, whatever was
+-- promised. A contact with several numbers of whose person a do-not-call list says that they are not to be called is
+-- done, whatever the news says.
 CREATE OR REPLACE FUNCTION outdial_book(p_news jsonb) RETURNS SETOF text LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     -- in one order, against deadlocks; shared, so only a stop, pause or completion waits for this and the reverse
@@ -332,7 +365,7 @@ BEGIN
         RETURNING a.id, a.run_id, a.contact_id, a.disposition, a.callback_at, n.by, n.contact
     ), told AS (
         SELECT m.*, c.state AS wished, c.after_seconds, c.done_reason, coalesce(c.uncounted, false) AS uncounted,
-               coalesce(c.other, false) AS other, r.state IN ('stopping', 'stopped') AS run_over
+               coalesce(c.other, false) AS other, r.state IN ('stopping', 'stopped') AS run_over, r.dnc_list_ids
           FROM moved m
           JOIN runs r ON r.id = m.run_id
          CROSS JOIN LATERAL jsonb_to_record(m.contact)
@@ -340,23 +373,34 @@ BEGIN
          WHERE m.contact IS NOT NULL
     ), decided AS (
         SELECT t.id, t.run_id, t.contact_id, t.disposition, t.callback_at, t.by, t.after_seconds, t.uncounted,
-               t.run_over,
-               -- nobody has this number: without another the contact is done
-               CASE WHEN t.wished = 'waiting' AND t.done_reason IS NOT NULL AND turned.phone IS NULL THEN 'done'
-                    ELSE t.wished END AS wished,
-               CASE WHEN t.wished = 'done' OR turned.phone IS NULL THEN t.done_reason END AS done_reason,
+               t.run_over, found.wished,
+               CASE WHEN found.person_listed AND t.wished <> 'done' THEN 'dnc'
+                    WHEN found.wished = 'done' THEN t.done_reason END AS done_reason,
                -- a call-back that is promised is no retry: it stays where it is, unless nobody is there
-               turned.phone AS other_phone, t.done_reason IS NOT NULL AS must_turn
+               CASE WHEN found.wished <> 'done' THEN numbers.other_phone END AS other_phone,
+               t.done_reason IS NOT NULL AS must_turn,
+               -- of whoever has several numbers, and none that may be called
+               coalesce(numbers.contact_id IS NOT NULL AND found.wished = 'done'
+                        AND (found.person_listed OR t.wished = 'waiting'), false) AS nowhere
           FROM told t
           LEFT JOIN LATERAL (
-               SELECT outdial_phone_after(t.run_id, t.contact_id, c.phone, c.phones) AS phone FROM run_contacts c
-                WHERE t.other AND c.run_id = t.run_id AND c.contact_id = t.contact_id AND c.phones IS NOT NULL
-                OFFSET 0) turned ON true
+               SELECT c.contact_id, outdial_person_listed(t.dnc_list_ids, c.phones, clock_timestamp()) AS person_listed,
+                      CASE WHEN t.other THEN
+                          outdial_phone_after(t.run_id, t.contact_id, c.phone, c.phones) END AS other_phone
+                 FROM run_contacts c
+                WHERE t.wished <> 'dialing' AND c.run_id = t.run_id AND c.contact_id = t.contact_id
+                  AND c.phones IS NOT NULL OFFSET 0) numbers ON true
+         CROSS JOIN LATERAL (
+               SELECT coalesce(numbers.person_listed, false) AS person_listed,
+                      CASE WHEN numbers.person_listed THEN 'done'
+                           -- nobody has this number, or it is not to be called: without another the contact is done
+                           WHEN t.wished = 'waiting' AND t.done_reason IS NOT NULL AND numbers.other_phone IS NULL
+                           THEN 'done' ELSE t.wished END AS wished) found
     ), settled AS (
         -- a retry that was put back is one that will not happen either: only who was never attempted stays pending
         SELECT d.*, d.run_over AND (d.wished = 'waiting'
                                 OR (d.wished = 'pending' AND rc.attempts_count > d.uncounted::integer)) AS dropped,
-               CASE WHEN NOT d.run_over AND d.wished <> 'dialing' THEN
+               CASE WHEN NOT d.run_over AND NOT d.nowhere AND d.wished <> 'dialing' THEN
                    coalesce(rc.callback_at, CASE WHEN d.wished = 'pending' THEN d.callback_at END) END AS call_back_at
           FROM decided d JOIN run_contacts rc ON rc.run_id = d.run_id AND rc.contact_id = d.contact_id
     ), contacts_moved AS (

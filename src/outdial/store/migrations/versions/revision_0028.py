@@ -2,10 +2,10 @@
 
 from outdial.store.migrations import script
 
-revision = "0026"
-down_revision = "0024"
+revision = "0028"
+down_revision = "0027"
 
 
 def upgrade() -> None:
     """Apply the script."""
-    script.run("0026_other_numbers.sql")
+    script.run("0028_other_numbers.sql")
