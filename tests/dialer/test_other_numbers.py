@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 
 from dialing import dialing, set_stage, with_rules
+from outdial.core.errors import PersonOnCallError
 from outdial.core.flow import OptOutScope
 from outdial.core.history_file import Asked
 from outdial.core.model import (
+    ConnectedCalls,
     Disposition,
+    DncSource,
     DoneReason,
     OwnRules,
     RetryRule,
@@ -22,6 +26,7 @@ from outdial.dialer.opt_outs import OptOuts
 from outdial.services import dnc, erasures, evidence_archive, explanations, runs, wide_stops
 from outdial.services.archive_check import verify_archive
 from outdial.services.explanation_text import explained_document, explained_text
+from outdial.services.opt_out import opt_out
 from outdial.services.stop import stop
 from persons import places_of
 from waiting import until
@@ -144,6 +149,79 @@ async def test_who_asks_not_to_be_called_is_called_at_no_number(staged, engine, 
     assert ANSWERS not in {call.number for call in engine.sent}
 
 
+async def is_ringing(stage, phone) -> bool:
+    rows = await fetch(stage, "SELECT phone FROM attempts WHERE state = 'ringing'")
+    return [row["phone"] for row in rows] == [phone]
+
+
+async def test_a_key_at_one_number_cancels_what_rings_at_another(staged, engine, engines, tmp_path):
+    """It is the same person who is called: by another campaign, say, at the moment in which they press it."""
+    stage = await staged((BUSY, RINGS, ANSWERS), retry_seconds=0)
+    async with dialing(stage, engine, tmp_path, engines=engines):
+        run = await start(stage)
+        await until(lambda: is_ringing(stage, RINGS))
+        await opt_out(
+            *(stage.database, engines),
+            account_id=stage.owner.account_id,
+            phone=BUSY,
+            source=DncSource.KEY,
+            actor="test",
+        )
+        await until(lambda: is_over(stage, run))
+    assert [call.number for call in engine.sent] == [BUSY, RINGS]
+    (row,) = await fetch(stage, "SELECT state, done_reason FROM run_contacts")
+    assert (row["state"], row["done_reason"]) == ("done", "dnc")
+
+
+class TestErasedWhileCalled:
+    async def erase(self, stage, engines, folder, phone, **more):
+        return await erasures.erase(
+            *(stage.database, stage.secrets, engines),
+            account_id=stage.owner.account_id,
+            phone=phone,
+            actor="dora",
+            folder=folder / "recordings",
+            **more,
+        )
+
+    async def test_what_rings_at_another_number_is_cancelled(self, staged, engine, engines, tmp_path):
+        stage = await staged((BUSY, RINGS, ANSWERS), retry_seconds=0)
+        async with dialing(stage, engine, tmp_path, engines=engines):
+            run = await start(stage)
+            await until(lambda: is_ringing(stage, RINGS))
+            done = await self.erase(stage, engines, tmp_path, BUSY)
+            await until(lambda: is_over(stage, run))
+        assert done.counts["contacts"] == 1
+        assert [call.number for call in engine.sent] == [BUSY, RINGS]
+        rows = await fetch(stage, "SELECT phone, disposition FROM attempts ORDER BY number")
+        assert [tuple(row.values()) for row in rows] == [("", "busy"), (RINGS, "cancelled")]
+        (row,) = await fetch(stage, "SELECT phone, phones, done_reason FROM run_contacts")
+        assert tuple(row.values()) == ("", None, "dnc")
+
+    async def test_who_talks_at_another_number_is_let_talk(self, database, secret_box, engine, engines, tmp_path):
+        stage = await set_stage(
+            *(database, secret_box, [(BUSY, ANSWERS)]), rules=with_rules(own=TURN, max_attempts=4), seconds=60.0
+        )
+
+        async def is_talking() -> bool:
+            return bool(await fetch(stage, "SELECT FROM attempts WHERE state = 'answered'"))
+
+        async with dialing(stage, engine, tmp_path, engines=engines):
+            run = await start(stage)
+            await until(is_talking)
+            with pytest.raises(PersonOnCallError):
+                await self.erase(stage, engines, tmp_path, BUSY)
+            assert await is_talking()
+            # and once more, as a server goes on with it
+            with pytest.raises(PersonOnCallError):
+                await erasures.go_on(stage.database, stage.secrets, engines, tmp_path, older_than=timedelta())
+            assert await is_talking()
+            done = await self.erase(stage, engines, tmp_path, BUSY, connected=ConnectedCalls.HANG_UP)
+            await until(lambda: is_over(stage, run))
+        assert (done.erased_at is not None, done.counts["contacts"]) == (True, 1)
+        assert [call.number for call in engine.sent] == [BUSY, ANSWERS]
+
+
 @pytest.fixture
 async def ran(staged, engine, engines, tmp_path):
     """A run in which somebody was called at two numbers, somebody else at one of them too."""
@@ -194,6 +272,7 @@ async def test_erasing_one_number_erases_the_person(ran, engines, secret_box, tm
     )
     assert (done.counts["contacts"], done.counts["run_contacts"], done.counts["attempts"]) == (1, 1, 2)
     assert await places_of(stage.database, ANSWERS) == []
+    # calls to the other number count for whoever else has it
     # somebody else has the other number too, and stays
     rows = await fetch(stage, "SELECT phone, phones FROM run_contacts ORDER BY contact_id")
     assert [(row["phone"], row["phones"]) for row in rows] == [
@@ -202,7 +281,7 @@ async def test_erasing_one_number_erases_the_person(ran, engines, secret_box, tm
     ]
     rows = await fetch(stage, "SELECT phone, screening FROM attempts ORDER BY contact_id, number")
     assert [(row["phone"], row["screening"] is None) for row in rows] == [
-        ("", True),
+        (BUSY, True),
         ("", True),
         ("+15550000210", False),
     ]

@@ -194,28 +194,34 @@ class Desk:
     def opt_out(self, attempt: Attempt) -> None:
         """Let somebody who is talking never be called again."""
         self.day.timeline.note(f"contact {attempt.contact_id} asks not to be called again")
-        for phone in self.day.people[attempt.contact_id].phones:
-            self.day.timeline.drive(self._not_to_be_called(phone, None))
+        phones = self.day.people[attempt.contact_id].phones
+        # all of them in one instant, and by each the person is meant
+        self.day.referee.account_dnc.update(phones)
+        self.day.referee.meant[None].update(phones)
+        for phone in phones:
+            self.day.timeline.drive(self._not_to_be_called(phone, None, of_person=True))
 
-    def _not_to_be_called(self, phone: str, campaign_id: int | None) -> Iterator[float]:
-        """Put a number on a list, and answer when no call to it can leave any more."""
+    def _not_to_be_called(self, phone: str, campaign_id: int | None, *, of_person: bool = False) -> Iterator[float]:
+        """Put a number on a list, and answer when no call to it can leave any more; ``of_person``: nor one to another
+        number of whoever has it."""
         day = self.day
         listed = day.referee.account_dnc if campaign_id is None else day.referee.campaign_dnc[campaign_id]
         listed.add(phone)
         whose = "the account's" if campaign_id is None else f"campaign {campaign_id}'s"
         day.timeline.note(f"{phone} is put on {whose} list")
         yield day.travel("number", phone)
-        yield from self.settle_number(phone, campaign_id)
-        day.promises.not_to_be_called(phone, campaign_id)
+        yield from self.settle_number(phone, campaign_id, of_person=of_person)
+        day.promises.not_to_be_called(phone, campaign_id, of_person=of_person)
 
-    def settle_number(self, phone: str, campaign_id: int | None) -> Iterator[float]:
+    def settle_number(self, phone: str, campaign_id: int | None, *, of_person: bool) -> Iterator[float]:
         """Cancel what was claimed before, until nothing of it can leave."""
         day = self.day
         while True:
             open_calls = [
                 row.attempt
                 for row in day.referee.live.values()
-                if row.attempt.phone == phone and row.attempt.state in UNANSWERED
+                if row.attempt.phone == phone or (of_person and phone in day.people[row.attempt.contact_id].phones)
+                if row.attempt.state in UNANSWERED
                 if campaign_id is None or row.attempt.campaign_id == str(campaign_id)
             ]
             if not open_calls:

@@ -52,6 +52,8 @@ class Promises:
         self._paused: set[int] = set()
         self._emergency = False
         self._numbers: set[tuple[str, int | None]] = set()
+        self._persons: set[str] = set()
+        """Numbers of whoever asked not to be called, at none of theirs."""
         self._call_backs: dict[tuple[int, int], list[datetime]] = defaultdict(list)
         self.kept: dict[str, int] = defaultdict(int)
         """How often something was there to be broken: a day that tries nothing shows nothing."""
@@ -82,9 +84,11 @@ class Promises:
     def lifted(self) -> None:
         self._emergency = False
 
-    def not_to_be_called(self, phone: str, campaign_id: int | None) -> None:
+    def not_to_be_called(self, phone: str, campaign_id: int | None, *, of_person: bool) -> None:
         self.timeline.note(f"{phone}: not to be called, answered")
         self._numbers.add((phone, campaign_id))
+        if of_person:
+            self._persons.add(phone)
         self.kept["numbers"] += 1
 
     def call_back(self, run_id: int, contact_id: int) -> None:
@@ -109,6 +113,8 @@ class Promises:
         self._must(row.live, f"the attempt had ended {row.attempt.disposition} before its call left")
         for listed in (None, campaign.id if campaign.own_list else -1):
             self._must((invite.phone, listed) not in self._numbers, f"{invite.phone} is not to be called")
+        asked = self._persons.intersection(person.phones)
+        self._must(not asked, f"{invite.phone} is called, and whoever has {asked} asked not to be")
         self._one_call_to_a_number(invite, person)
         self._of_theirs(invite, person, campaign)
         self._lawful(invite, person, run.rules.calling_hours)

@@ -407,9 +407,13 @@ class Referee:
             row = rows[contact_id]
             asked = self._asked(row, wish)
             if row.state in {STATE.PENDING, STATE.WAITING} and asked is not None:
+                was = (row.state, row.not_before, row.asked_at)
                 row.to(STATE.WAITING)
                 row.phone = asked
                 row.not_before = at if row.callback_at is None else max(at, row.callback_at)
+                if was[:2] == (row.state, row.not_before):
+                    # nothing has come of it: whoever wants the contact called now wants it still
+                    row.asked_at = was[2]
                 self._touch(run.id, row)
         if not wish.wanted:
             return Verdict.RESERVED, frozenset()

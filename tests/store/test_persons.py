@@ -22,6 +22,7 @@ from outdial.services import callbacks as callback_services
 from outdial.services.callbacks import CallbackWish
 from outdial.services.engines import Engines
 from outdial.store import dnc as dnc_store
+from outdial.store import erasures as erasures_store
 from outdial.store import run_contacts, wide_stops
 from outdial.store.attempts import ContactNews
 from outdial.store.reserve import Verdict
@@ -292,3 +293,43 @@ class TestErased:
         rows = await scene.fetch("SELECT phone, phones, state, done_reason FROM run_contacts WHERE run_id = $1", run.id)
         assert sorted(tuple(row.values()) for row in rows if row["phone"] == "") == [("", None, "done", "dnc")]
         assert await scene.fetch("SELECT FROM contacts WHERE $1 = ANY (phone || other_phones)", A) == []
+
+
+class Noting:
+    """A connection that notes what it is asked."""
+
+    def __init__(self, connection):
+        self._connection = connection
+        self.said = []
+
+    def __getattr__(self, name):
+        async def ask(statement, *values):
+            self.said.append((statement, values))
+            return await getattr(self._connection, name)(statement, *values)
+
+        return ask
+
+
+async def test_who_has_a_number_among_others_is_found_by_its_index(scene_of, database):  # noqa: F811
+    """An erasure and a key hold up the dialing of an account meanwhile."""
+    scene = await scene_of((A, B))
+    account_id = scene.stage.owner.account_id
+    async with database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO run_contacts (run_id, contact_id, phone, phones, dedupe_key, sort_key) "
+            "SELECT $1, 1000000 + n, p, ARRAY[p, q], p, n FROM generate_series(1, 20000) AS n, "
+            "LATERAL (SELECT '+1' || (2000000000 + n)::text AS p, '+1' || (3000000000 + n)::text AS q) x",
+            scene.run.id,
+        )
+        await connection.execute("ANALYZE run_contacts")
+        noting = Noting(connection)
+        await erasures_store.find(noting, account_id, B)
+        await erasures_store.hold(noting, account_id, B)
+        await wide_stops.calls_to(noting, account_id, B, of_person=True)
+        await wide_stops.numbers_with(noting, account_id, B)
+        asked = [(statement, values) for statement, values in noting.said if "rc.phones @>" in statement]
+        assert len(asked) == 5
+        for statement, values in asked:
+            plan = await connection.fetch(f"EXPLAIN {statement}", *values)
+            text = "\n".join(row[0] for row in plan)
+            assert "run_contacts_phones" in text, text

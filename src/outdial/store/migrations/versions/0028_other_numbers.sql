@@ -200,7 +200,8 @@ BEGIN
      CROSS JOIN LATERAL (
            SELECT c.phone, c.phones FROM run_contacts c
             WHERE c.run_id = p_run_id AND c.contact_id = w.contact_id OFFSET 0) rc
-     WHERE NOT outdial_try_person(r.account_id, coalesce(rc.phones, ARRAY[rc.phone]));
+     WHERE NOT CASE WHEN rc.phones IS NULL THEN pg_try_advisory_xact_lock(4476485, hashtext(r.account_id || rc.phone))
+               ELSE outdial_try_person(r.account_id, rc.phones) END;
     WITH taken AS (
         SELECT rc.contact_id, rc.phone, rc.attempts_count, rc.callback_at, rc.place, w.attempt_id, w.why, about.matters
           FROM unnest(p_wanted, p_attempt_ids, p_wanted_why) WITH ORDINALITY AS w (contact_id, attempt_id, why, turn)
