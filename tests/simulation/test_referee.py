@@ -352,7 +352,7 @@ class Both:
         phone = f"+1555010{self.dice.randrange(NUMBERS):04}"
         mine = self.referee.campaign_dnc[1] if own else self.referee.account_dnc
         meant = self.referee.meant[1 if own else None]
-        source = self.dice.choice([dnc.DncSource.OPERATOR, dnc.DncSource.OPERATOR, dnc.DncSource.KEY])
+        source = self.dice.choice([dnc.DncSource.OPERATOR] * 7 + [dnc.DncSource.KEY])
         async with self.database.transaction() as connection:
             if phone in mine:
                 await dnc_store.remove(connection, self.lists[own], [phone], actor="test")
@@ -368,7 +368,7 @@ class Both:
     async def stop_number(self) -> None:
         phone = f"+1555010{self.dice.randrange(NUMBERS):04}"
         account_id = self.stage.owner.account_id
-        source = self.dice.choice([dnc.DncSource.STOP, dnc.DncSource.STOP, dnc.DncSource.KEY])
+        source = self.dice.choice([dnc.DncSource.STOP] * 7 + [dnc.DncSource.KEY])
         of_person = source in OF_PERSON
         async with self.database.transaction() as connection:
             await dnc_store.freeze(connection, account_id)
@@ -381,9 +381,16 @@ class Both:
         self.seen["a number stopped"] += 1
 
     async def move(self) -> None:
-        run = self.dice.choice(list(self.referee.runs.values()))
-        action = self.dice.choice(list(RunAction))
-        if (run.state, action) not in RUN_MOVES or (action is RunAction.COMPLETE and not self.referee.all_done(run.id)):
+        legal = [
+            (run, action)
+            for run in self.referee.runs.values()
+            for action in RunAction
+            if (run.state, action) in RUN_MOVES
+        ]
+        if not legal:
+            return
+        run, action = self.dice.choice(legal)
+        if action is RunAction.COMPLETE and not self.referee.all_done(run.id):
             return
         theirs = self.run_ids[run.id]
         async with self.database.transaction() as connection:
