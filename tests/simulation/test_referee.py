@@ -20,7 +20,6 @@ from outdial.core.campaign import RUN_MOVES, RunAction
 from outdial.core.errors import OutdialError
 from outdial.core.model import (
     LIVE_RUN_STATES,
-    OF_PERSON,
     AttemptState,
     Disposition,
     DoneReason,
@@ -31,6 +30,7 @@ from outdial.core.model import (
     Run,
     RunContactState,
 )
+from outdial.core.numbers import OF_PERSON
 from outdial.services import attempt_limits, dnc, runs
 from outdial.store import attempts, callbacks, engines, manual_calls, nodes, reserve, stops, wide_stops
 from outdial.store import dnc as dnc_store

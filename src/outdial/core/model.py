@@ -468,9 +468,6 @@ class DncSource(StrEnum):
 OPT_OUTS = frozenset({DncSource.KEY, DncSource.AGENT})
 """Sources that are the called person's own word."""
 
-OF_PERSON = frozenset({DncSource.KEY, DncSource.ERASURE})
-"""Sources by which a person is meant, and not a telephone: whoever has the number is called at none of theirs."""
-
 
 @dataclass(frozen=True, slots=True)
 class DncEntry:

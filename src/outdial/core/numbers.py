@@ -12,8 +12,14 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
+from outdial.core.model import DncSource
+
 MOST_NUMBERS: Final = 5
 """Of one contact, its first among them."""
+
+OF_PERSON: Final = frozenset({DncSource.KEY, DncSource.ERASURE})
+"""Sources of entries by which a person is meant, and not a telephone: whoever has the number is called at none of
+theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +32,7 @@ class Number:
     is_invalid: bool = False
     """An attempt of the run has ended ``invalid_number`` there."""
     is_of_person: bool = False
-    """It is on a list by an entry that means the person (``core.model.OF_PERSON``)."""
+    """It is on a list by an entry that means the person (:data:`OF_PERSON`)."""
 
     @property
     def is_listed(self) -> bool:

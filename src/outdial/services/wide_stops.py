@@ -22,11 +22,11 @@ from outdial.core.errors import (
     StopNotProvenError,
 )
 from outdial.core.model import (
-    OF_PERSON,
     ConnectedCalls,
     DncSource,
     Run,
 )
+from outdial.core.numbers import OF_PERSON
 from outdial.core.paging import Page
 from outdial.core.phone import mask, parse_phone
 from outdial.core.wide_stop import StopScope, StopTarget

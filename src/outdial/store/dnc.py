@@ -16,7 +16,8 @@ from typing import Final
 
 import asyncpg
 
-from outdial.core.model import OF_PERSON, DncEntry, DncList, DncSource
+from outdial.core.model import DncEntry, DncList, DncSource
+from outdial.core.numbers import OF_PERSON
 from outdial.store.database import Connection
 
 ACCOUNT_LIST_NAME: Final = "Account"
@@ -132,7 +133,7 @@ async def add(
     expires_at: datetime | None = None,
 ) -> int:
     """Put distinct numbers on a list, for good or until an instant; return how many were not on it that long. By some
-    sources the person is meant (``core.model.OF_PERSON``), whoever else has put the number there."""
+    sources the person is meant (``core.numbers.OF_PERSON``), whoever else has put the number there."""
     added = await connection.fetch(
         """
         INSERT INTO dnc_entries (dnc_list_id, phone, reason, added_by, expires_at, source)

@@ -26,7 +26,7 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- Not the telephone is meant, but whoever has it: a contact is called at none of its numbers while one of them has such
--- an entry. So with a person's own word (a key), and while a person is erased (core.model.OF_PERSON).
+-- an entry. So with a person's own word (a key), and while a person is erased (core.numbers.OF_PERSON).
 ALTER TABLE dnc_entries ADD COLUMN of_person boolean NOT NULL DEFAULT false;
 UPDATE dnc_entries SET of_person = true WHERE source IN ('key', 'erasure');
 
