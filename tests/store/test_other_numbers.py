@@ -18,6 +18,7 @@ from outdial.core.model import (
     AttemptState,
     DialingOrder,
     Disposition,
+    DncSource,
     DoneReason,
     EngineKind,
     OwnRules,
@@ -305,6 +306,57 @@ class TestListed:
         assert await scene.stop_number(C) == 1
         rows = await scene.fetch("SELECT phone, state, done_reason FROM run_contacts ORDER BY contact_id")
         assert [tuple(row.values()) for row in rows] == [(C, "done", "dnc"), (D, "pending", None)]
+
+    async def test_who_turns_to_it_in_that_moment_is_left_to_the_gate(self, scene_of):
+        scene = await scene_of((B, A))
+        ((attempt_id, phone),) = (await scene.call()).items()
+        assert phone == B
+        await scene.list(A)
+
+        class Turning:
+            """Books a call between the two statements."""
+
+            def __init__(self, connection):
+                self.fetch, self._connection = connection.fetch, connection
+
+            async def execute(self, *asked):
+                await self._connection.execute(*asked)
+                await scene.book(attempt_id, ELSEWHERE)
+
+        async with scene.database.connection() as connection:
+            removed = await wide_stops.remove_number(Turning(connection), scene.stage.owner.account_id, A, actor="test")
+        row = await scene.row()
+        assert (removed, row["phone"], row["state"]) == (0, A, "waiting")
+        assert list((await scene.call()).values()) == [B]
+
+    @pytest.mark.parametrize("listed", ["everybody's", "the campaign's"])
+    async def test_a_key_waits_for_calls_to_the_other_numbers_of_whoever_has_the_number(
+        self, scene_of, monkeypatch, listed
+    ):
+        scene = await scene_of((C, B))
+        owner, names = scene.stage.owner, {}
+        if listed == "the campaign's":
+            names = {"iid": owner.iid, "list_name": "Spring"}
+            await dnc.add_numbers(scene.database, account_id=owner.account_id, phones=[D], actor="test", **names)
+            await scene.fetch(
+                "UPDATE runs r SET dnc_list_ids = dnc_list_ids || l.id FROM dnc_lists l WHERE l.name = 'Spring'"
+            )
+        ((attempt_id, phone),) = (await scene.call()).items()
+        assert phone == C
+        look, seen = dnc_store.reserved_count, []
+
+        async def looked(*asked):
+            seen.append(await look(*asked))
+            if len(seen) == 1:
+                await scene.book(attempt_id, AGAIN)
+            return seen[-1]
+
+        monkeypatch.setattr(dnc_store, "reserved_count", looked)
+        added = await dnc.add_numbers(
+            *(scene.database,), account_id=owner.account_id, phones=[B], source=DncSource.KEY, actor="test", **names
+        )
+        assert added.problems == ()
+        assert seen == [1, 0]
 
     async def test_of_who_is_to_be_erased_no_number_is_left(self, scene_of):
         scene = await scene_of((A, B), (C, A), D)

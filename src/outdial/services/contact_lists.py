@@ -50,7 +50,6 @@ LONGEST_SHOWN: Final = 40
 ERASED: Final = "the person of this number was erased and is never to be called"
 """Why a contact is left out, to stand within a sentence."""
 
-ERASED_NUMBER: Final = "another number is left out: its person was erased and is never to be called"
 
 _LONGEST_SOURCE: Final = 48
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -234,8 +233,8 @@ async def add_contacts(
     secrets: SecretBox | None = None,
 ) -> AddedContacts:
     """Add contacts to the application's list of that name; those that are wrong, that have no room, or whose person was
-    erased and is never to be called, are left out and told, others added. Of one with another number that is wrong, or
-    never to be called, that number alone is left out.
+    erased and is never to be called, whichever of the numbers that is, are left out and told, others added. Of one with
+    another number that is wrong, that number alone is left out.
 
     ``secrets`` recognizes erased numbers; without it nothing is added where there are any. Raises NotFoundError for an
     unknown list, LimitReachedError when there was no room for any.
@@ -260,9 +259,10 @@ async def add_contacts(
             raise no_list_named(name)
         refused = await dnc_hashes.refused(connection, secrets, iid, rows.numbers())
         if refused:
-            problems += [f"[{places[at]}]: {ERASED_NUMBER}." for at in rows.leave_out(refused)]
-            problems += [f"[{places[at]}]: {ERASED}." for at, one in enumerate(rows.phones) if one in refused]
-            kept = [at for at, one in enumerate(rows.phones) if one not in refused]
+            # whoever has the number is the person, in whichever place it stands
+            gone = rows.with_any(refused)
+            problems += [f"[{places[at]}]: {ERASED}." for at in sorted(gone)]
+            kept = [at for at in range(len(rows)) if at not in gone]
             places = [places[at] for at in kept]
             rows = rows.only(kept)
         picked = await store.pick(connection, to, rows.phones, room=room(to))

@@ -13,7 +13,7 @@ from typing import Final
 from outdial import clock
 from outdial.core import ids
 from outdial.core.errors import ConflictError, InvalidInputError, NotFoundError
-from outdial.core.model import OPT_OUTS, DncEntry, DncList, DncSource
+from outdial.core.model import OF_PERSON, OPT_OUTS, DncEntry, DncList, DncSource
 from outdial.core.phone import parse_phone
 from outdial.secretbox import SecretBox
 from outdial.services import barrier, lines
@@ -24,6 +24,7 @@ from outdial.store import access as access_store
 from outdial.store import dnc as store
 from outdial.store import dnc_hashes, history
 from outdial.store import runs as runs_store
+from outdial.store import wide_stops as wide_stops_store
 from outdial.store.database import Connection, Database
 
 __all__ = ["DncChange", "DncEntry", "DncList"]
@@ -131,13 +132,14 @@ async def _add(
                 )
         changed += added
         unchanged += len(lot) - added
-        still_open = await _settle(database, account_id, distinct)
+        concerned = await _numbers_of_them(database, account_id, distinct) if source in OF_PERSON else distinct
+        still_open = await _settle(database, account_id, concerned)
         if still_open:
             problems.append(
                 f"{still_open} of the numbers were being called already, and whether the call has left is not known "
                 "yet; they are on the list."
             )
-        waiting = "" if lines_later else await lines.waited_for(database, engines, account_id, distinct)
+        waiting = "" if lines_later else await lines.waited_for(database, engines, account_id, concerned)
         if waiting:
             problems.append(
                 "A call to one of the numbers that was placed before waits for the connection of its trunk and may "
@@ -356,6 +358,13 @@ def _read(phones: Iterable[str], region: str | None, problems: list[str]) -> Ite
             yield parse_phone(text, region)
         except InvalidInputError as error:
             problems.append(f"[{index}]: {error.message}.")
+
+
+async def _numbers_of_them(database: Database, account_id: str, phones: Sequence[str]) -> Sequence[str]:
+    """Return the numbers of everybody who has one of these: none of them is called any more."""
+    async with database.connection() as connection:
+        found = [await wide_stops_store.numbers_with(connection, account_id, phone) for phone in phones]
+    return sorted(set().union(*found))
 
 
 async def _settle(database: Database, account_id: str, phones: Sequence[str]) -> int:

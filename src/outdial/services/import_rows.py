@@ -19,7 +19,7 @@ from outdial.core.contact_import import ImportProgress, RowError
 from outdial.core.errors import FileError, InvalidInputError
 from outdial.secretbox import SecretBox
 from outdial.services.contact_columns import Columns
-from outdial.services.contact_lists import ERASED, ERASED_NUMBER, full, no_list_named, room
+from outdial.services.contact_lists import ERASED, full, no_list_named, room
 from outdial.services.contact_rows import RowReader
 from outdial.services.csv_source import Record, Rows
 from outdial.services.table_source import TableSource
@@ -108,14 +108,12 @@ class Lot:
         return len(lines)
 
     def drop(self, phones: frozenset[str]) -> list[Record]:
-        """Leave out the rows of some numbers, whose persons were erased, and the numbers among others; return the
-        rows."""
+        """Leave out the rows that have any of some numbers, whose persons were erased; return those rows."""
         if not phones:
             return []
-        for place, gone in self.rows.leave_out(phones).items():
-            self.trim(self.lines[place], [ERASED_NUMBER] * len(gone))
-        kept = [place for place, phone in enumerate(self.rows.phones) if phone not in phones]
-        dropped = [self.record(place) for place, phone in enumerate(self.rows.phones) if phone in phones]
+        gone = self.rows.with_any(phones)
+        kept = [place for place in range(len(self.rows)) if place not in gone]
+        dropped = [self.record(place) for place in sorted(gone)]
         self.rows = self.rows.only(kept)
         self.lines = [self.lines[place] for place in kept]
         self.cells = [self.cells[place] for place in kept]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -88,17 +89,11 @@ class NewContacts:
         """Return every number of them, one that several have as often as they do."""
         return [*self.phones, *(phone for found in self.others.values() for phone in found)]
 
-    def leave_out(self, phones: Collection[str]) -> dict[int, list[str]]:
-        """Take numbers out of the other numbers; return by places which that were."""
-        gone = {at: [one for one in found if one in phones] for at, found in self.others.items()}
-        gone = {at: found for at, found in gone.items() if found}
-        for at in gone:
-            kept = tuple(one for one in self.others[at] if one not in phones)
-            if kept:
-                self.others[at] = kept
-            else:
-                del self.others[at]
-        return gone
+    def with_any(self, phones: AbstractSet[str]) -> frozenset[int]:
+        """Return the places of those who have any of the numbers."""
+        return frozenset(at for at, phone in enumerate(self.phones) if phone in phones) | frozenset(
+            at for at, found in self.others.items() if not phones.isdisjoint(found)
+        )
 
     def __len__(self) -> int:
         return len(self.phones)

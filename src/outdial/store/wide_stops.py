@@ -320,6 +320,8 @@ async def remove_number(
           FROM runs r
          WHERE r.id = rc.run_id AND r.account_id = $1 AND r.state IN ('active', 'paused')
            AND (rc.phone = $2 OR ($4 AND rc.phones @> ARRAY[$2])) AND rc.state IN ('pending', 'waiting')
+           -- who has turned to the number since is left to the gate, which turns them on
+           AND ($4 OR rc.phones IS NULL OR outdial_uncallable(r.dnc_list_ids, rc.phones, clock_timestamp()))
         RETURNING 1
         """,
         account_id,

@@ -103,7 +103,7 @@ CREATE FUNCTION outdial_reserve(
     p_deferred bigint[], p_deferred_to timestamptz[], p_deferred_why jsonb[],
     p_wanted bigint[], p_attempt_ids text[], p_wanted_why jsonb[],
     p_budgets text[], p_seen timestamptz[], p_next timestamptz[],
-    p_run_cap integer, p_trunk_cap integer, p_application_cap integer, p_phones jsonb DEFAULT '{}'
+    p_run_cap integer, p_trunk_cap integer, p_application_cap integer, p_phones jsonb
 ) RETURNS TABLE (verdict text, attempt_ids text[]) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     r runs%ROWTYPE;
@@ -294,7 +294,7 @@ CREATE FUNCTION outdial_reserve_hashed(
     p_deferred bigint[], p_deferred_to timestamptz[], p_deferred_why jsonb[],
     p_wanted bigint[], p_attempt_ids text[], p_wanted_why jsonb[],
     p_budgets text[], p_seen timestamptz[], p_next timestamptz[],
-    p_run_cap integer, p_trunk_cap integer, p_application_cap integer, p_phones jsonb DEFAULT '{}'
+    p_run_cap integer, p_trunk_cap integer, p_application_cap integer, p_phones jsonb
 ) RETURNS TABLE (verdict text, attempt_ids text[]) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_account_id text;
