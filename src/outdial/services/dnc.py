@@ -13,7 +13,8 @@ from typing import Final
 from outdial import clock
 from outdial.core import ids
 from outdial.core.errors import ConflictError, InvalidInputError, NotFoundError
-from outdial.core.model import OF_PERSON, OPT_OUTS, DncEntry, DncList, DncSource
+from outdial.core.model import OPT_OUTS, DncEntry, DncList, DncSource
+from outdial.core.numbers import OF_PERSON
 from outdial.core.phone import parse_phone
 from outdial.secretbox import SecretBox
 from outdial.services import barrier, lines
