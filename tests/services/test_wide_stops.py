@@ -382,8 +382,8 @@ class TestNumbers:
             await until(talks)
             calls_to = store.calls_to
 
-            async def behind(*args):
-                return [replace(call, state="ringing") for call in await calls_to(*args)]
+            async def behind(*args, **more):
+                return [replace(call, state="ringing") for call in await calls_to(*args, **more)]
 
             monkeypatch.setattr(store, "calls_to", behind)
             number = (await self.press(stage, engines, phone)).number
