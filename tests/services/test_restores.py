@@ -162,7 +162,7 @@ class TestMadeSafe:
                     verdict = await connection.fetchval(
                         """
                         SELECT verdict FROM outdial_reserve($1, 1, $2, '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}',
-                                                            '{}', '{}', '{}', '{}', 9, 9, 9)
+                                                            '{}', '{}', '{}', '{}', 9, 9, 9, '{}')
                         """,
                         house.run.id,
                         one.id,

@@ -334,7 +334,7 @@ async def test_looking_up_a_number_reads_its_own_attempts_only(stage, two):
         )
         plan = (json.loads(text) if isinstance(text, str) else text)[0]["Plan"]
         # twenty thousand rows are some 500 pages
-        assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 16 * 12
+        assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 16 * 14
         found = await reserve.candidates(connection, run, 16, (await reserve.facts(connection, run)).limits)
     assert len(found) == 6
     assert replace(found[0], past=()) == found[0]

@@ -105,7 +105,7 @@ class TestScale:
             plan = await self.explain(
                 connection,
                 "SELECT * FROM outdial_reserve($1, 1, 'n', '{}', '{}', '{}', '{}', '{}', '{}', $2, $3, '{}', '{}', "
-                "'{}', '{}', 50, 50, NULL)",
+                "'{}', '{}', 50, 50, NULL, '{}')",
                 large.id,
                 people,
                 [f"{place:032x}" for place in range(16)],
