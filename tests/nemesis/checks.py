@@ -57,6 +57,9 @@ LOST = ("database", "postgres")
 GIVEN_BACK = 10 * SECOND
 STARTED = 15 * SECOND
 
+CANCELLED = 487
+"""A carrier's last word to an INVITE that was cancelled (RFC 3261 section 15.1.2)."""
+
 STOPS = frozenset({"stop", "native-stop"})
 FINAL = frozenset({"ended", "unknown"})
 NEED_A_CALL = frozenset({"busy", "invalid_number", "rejected"})
@@ -248,7 +251,10 @@ def _end_of(found: Found, call: Call) -> int | None:
         # section 9.1); docs/explanation/stop.md says so
         return given_up
     died = found.died(call.source, call.at)
-    ends = [at for at in (call.ended_at, died) if at is not None]
+    # what the carrier gives up for a CANCEL is over as that arrives, by the kernel's clock: its own word of it (487)
+    # comes when its process gets to it
+    cancelled = call.cancelled_at if call.status == CANCELLED else None
+    ends = [at for at in (call.ended_at, cancelled, died) if at is not None]
     return min(ends) if ends else None
 
 

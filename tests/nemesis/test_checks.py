@@ -363,6 +363,24 @@ def test_a_machine_without_time_excuses_a_503():
     assert check(evidence) == []
 
 
+@pytest.mark.parametrize(
+    ("cancelled", "status", "seen"),
+    [
+        (1.5, 487, False),
+        # the CANCEL came after the next call, or was crossed by an answer, or there was none
+        (1.7, 487, True),
+        (1.5, 200, True),
+        (None, 487, True),
+    ],
+)
+def test_a_call_that_was_cancelled_is_over_before_a_slow_carrier_says_so(cancelled, status, seen):
+    evidence = right()
+    evidence.calls[0].status = status
+    evidence.calls[0].cancelled_at = None if cancelled is None else at(cancelled)
+    evidence.calls.append(call("c3", NUMBER, began=1.6, ended=2.95))
+    assert (2 in {one.rule for one in check(evidence)}) is seen
+
+
 def test_a_late_ring_of_a_call_that_was_given_up_is_no_second_call():
     # the carrier said nothing; the attempt was over before its phone rang
     evidence = right()

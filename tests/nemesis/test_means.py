@@ -1,9 +1,11 @@
-"""What the suite disturbs with does what it says: clocks of single processes, links that lose packets."""
+"""What the suite disturbs and watches with does what it says: clocks of single processes, links that lose packets, a
+carrier that notes when things arrived."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import subprocess
 import sys
 import time
@@ -21,6 +23,7 @@ from support import clocks
 from support.clocks import Clock
 from support.link import DEAF, LOSSY, MUTE, WELL, Link, NoLinkError, far_port
 from support.relay import Relay
+from support.sip_peer import SipPeer
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -190,3 +193,34 @@ def test_a_packets_port_at_the_far_end_is_read():
     assert far_port(head + b"\x12\x34\x56\x78", there=False) == 0x1234
     udp = bytes([*head[:9], 17, *head[10:]])
     assert far_port(udp + b"\x12\x34\x56\x78", there=True) == 0
+
+
+def request_of(method: str) -> bytes:
+    lines = [
+        f"{method} sip:+15550100180@127.0.0.1 SIP/2.0",
+        "Via: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK1",
+        "From: <sip:+1@127.0.0.1>;tag=a",
+        "To: <sip:+15550100180@127.0.0.1>",
+        "Call-ID: one",
+        f"CSeq: 1 {method}",
+        "Contact: <sip:+1@127.0.0.1>",
+        "Content-Length: 0",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+async def test_the_carrier_notes_when_the_first_of_two_cancels_came_however_late_it_reads_them():
+    peer = await SipPeer.start()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+        caller.connect((peer.host, peer.port))
+        caller.send(request_of("INVITE"))
+        await peer.until(lambda: "one" in peer.calls and peer.calls["one"].responded_at is not None)
+        # nothing is read in between: both wait in line
+        caller.send(request_of("CANCEL"))
+        between = time.time_ns()
+        caller.send(request_of("CANCEL"))
+        await peer.until(lambda: [method for _, method, _ in peer.requests].count("CANCEL") == 2)
+    call = peer.calls["one"]
+    assert call.responded_at < call.cancelled_at <= between < call.ended_at
+    assert call.status == 487
+    await peer.close()

@@ -33,7 +33,7 @@ from outdial.dialer.outcomes import NORMAL_CLEARING, Known
 from outdial.store.attempts import AttemptNews
 from outdial.store.reserve import Verdict
 from simulation.engine import CALL_BACK, OPT_OUT, TRAVEL, Call, Engine
-from simulation.referee import NodeRow
+from simulation.rows import NodeRow
 from simulation.timeline import Process, luck
 
 if TYPE_CHECKING:

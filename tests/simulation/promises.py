@@ -17,7 +17,8 @@ from outdial.core.model import CallingHours, CallingWindow, DayWindow, Dispositi
 from outdial.core.whereabouts import whereabouts
 from simulation.engine import Engine, Invite
 from simulation.plan import Campaign, Person, Plan
-from simulation.referee import STATE, Referee
+from simulation.referee import Referee
+from simulation.rows import STATE
 from simulation.timeline import Timeline
 
 SLACK = timedelta(seconds=0.1)

@@ -205,8 +205,8 @@ class TestMeant:
             assert await wide_stops.calls_to(connection, account_id, A) == []
             (call,) = await wide_stops.calls_to(connection, account_id, A, of_person=True)
             (same,) = await wide_stops.calls_to(connection, account_id, B, of_person=True)
-            assert await wide_stops.numbers_with(connection, account_id, A) == [A, B]
-            assert await wide_stops.numbers_with(connection, account_id, F) == [F]
+            assert await wide_stops.numbers_with(connection, account_id, [A]) == [A, B]
+            assert await wide_stops.numbers_with(connection, account_id, [F]) == [F]
         assert call.attempt_id == same.attempt_id == made[B]
 
 
@@ -324,9 +324,11 @@ async def test_who_has_a_number_among_others_is_found_by_its_index(scene_of, dat
         await connection.execute("ANALYZE run_contacts")
         noting = Noting(connection)
         await erasures_store.find(noting, account_id, B)
-        await wide_stops.numbers_with(noting, account_id, B)
+        await wide_stops.numbers_with(noting, account_id, [B])
         asked = [
-            (said, values) for said, values in noting.said if "rc.phones @>" in said and "JOIN attempts" not in said
+            (said, values)
+            for said, values in noting.said
+            if ("rc.phones @>" in said or "rc.phones &&" in said) and "JOIN attempts" not in said
         ]
         assert len(asked) == 2
         for statement, values in asked:

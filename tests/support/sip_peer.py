@@ -399,7 +399,8 @@ class SipPeer:
         send(self._response(request, 200))
         if call is None:
             return
-        call.cancelled_at = at
+        # copies of it may have waited in line together
+        call.cancelled_at = call.cancelled_at or at
         refuse = self._answers.pop(call_id, None)
         if refuse is not None:
             self._stop(self._timers, call_id)

@@ -99,8 +99,7 @@ def _numbers(case: Case) -> None:
     """Check that the gate was asked about the number that was called, and that a person's numbers that were counted
     together are at least those at which the contact was called in the run."""
     decision = case.decided.decision
-    inputs = decision["inputs"]
-    counted = inputs if decision.get("rule") == Rule.NUMBER_LIMITS else inputs.get(Rule.NUMBER_LIMITS, {})
+    counted = _counted(decision)
     called = {one.phone for one in case.own if one.reserved_at <= case.decided.at}
     phone = decision.get("phone")
     made = next((one.phone for one in case.own if one.id == case.decided.attempt_id), phone)
@@ -115,9 +114,13 @@ def _numbers(case: Case) -> None:
 def numbers_of(decision: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the numbers that a stored decision counted together; empty where its contact has one alone, or they were
     not looked at."""
-    inputs = decision["inputs"]
-    counted = inputs if decision.get("rule") == Rule.NUMBER_LIMITS else inputs.get(Rule.NUMBER_LIMITS, {})
-    return tuple(counted.get("numbers", ()))
+    return tuple(_counted(decision).get("numbers", ()))
+
+
+def _counted(decision: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the limits looked at; empty where they were not asked."""
+    inputs: Mapping[str, Any] = decision["inputs"]
+    return inputs if decision.get("rule") == Rule.NUMBER_LIMITS else inputs.get(Rule.NUMBER_LIMITS, {})
 
 
 def _remade(case: Case) -> Callable[[Rule, Mapping[str, Json]], Answer]:

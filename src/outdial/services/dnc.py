@@ -133,7 +133,11 @@ async def _add(
                 )
         changed += added
         unchanged += len(lot) - added
-        concerned = await _numbers_of_them(database, account_id, distinct) if source in OF_PERSON else distinct
+        concerned = distinct
+        if source in OF_PERSON:
+            # none of whoever has one of these is called any more
+            async with database.connection() as connection:
+                concerned = await wide_stops_store.numbers_with(connection, account_id, distinct)
         still_open = await _settle(database, account_id, concerned)
         if still_open:
             problems.append(
@@ -359,13 +363,6 @@ def _read(phones: Iterable[str], region: str | None, problems: list[str]) -> Ite
             yield parse_phone(text, region)
         except InvalidInputError as error:
             problems.append(f"[{index}]: {error.message}.")
-
-
-async def _numbers_of_them(database: Database, account_id: str, phones: Sequence[str]) -> Sequence[str]:
-    """Return the numbers of everybody who has one of these: none of them is called any more."""
-    async with database.connection() as connection:
-        found = [await wide_stops_store.numbers_with(connection, account_id, phone) for phone in phones]
-    return sorted(set().union(*found))
 
 
 async def _settle(database: Database, account_id: str, phones: Sequence[str]) -> int:

@@ -84,7 +84,7 @@ class NumberCalls:
         phones = [self.phone]
         if self.of_person:
             async with self.database.connection() as connection:
-                phones = await store.numbers_with(connection, self.account_id, self.phone)
+                phones = await store.numbers_with(connection, self.account_id, phones)
         problem = await lines.waited_for(self.database, self.engines, self.account_id, phones)
         if problem:
             raise StopNotProvenError(

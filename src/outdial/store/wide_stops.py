@@ -248,18 +248,18 @@ async def calls_to(connection: Connection, account_id: str, phone: str, *, of_pe
     return [NumberCall(**row) for row in rows]
 
 
-async def numbers_with(connection: Connection, account_id: str, phone: str) -> list[str]:
-    """Return all numbers of the contacts in runs of the account that have the number, and itself, in order."""
+async def numbers_with(connection: Connection, account_id: str, phones: Sequence[str]) -> list[str]:
+    """Return the numbers, and all those of contacts in runs of the account that have any of them, in order."""
     found: list[str] = await connection.fetchval(
         """
         SELECT array_agg(phone ORDER BY phone) FROM (
-            SELECT $2::text AS phone
+            SELECT unnest($2::text[]) AS phone
              UNION
             SELECT unnest(rc.phones) FROM run_contacts rc JOIN runs r ON r.id = rc.run_id AND r.account_id = $1
-             WHERE rc.phones @> ARRAY[$2]) AS n
+             WHERE rc.phones && $2::text[]) AS n
         """,
         account_id,
-        phone,
+        list(phones),
     )
     return found
 
