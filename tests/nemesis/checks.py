@@ -57,6 +57,9 @@ LOST = ("database", "postgres")
 GIVEN_BACK = 10 * SECOND
 STARTED = 15 * SECOND
 
+FREEZE_SLACK = SECOND // 100
+"""By how much later than it was asked to a process may stop."""
+
 CANCELLED = 487
 """A carrier's last word to an INVITE that was cancelled (RFC 3261 section 15.1.2)."""
 
@@ -377,6 +380,11 @@ def no_false_answer_to_a_stop(found: Found) -> Iterator[Violation]:
         if report.get("ringing") != "cancel":
             continue
         done = {node["node_id"]: node["name"] for node in report["nodes"] if node["outcome"] == "acknowledged"}
+        committed = max((row["at"] for row in moves if row["to_state"] == "stopping"), default=0)
+        for name in done.values():
+            if _was_frozen(found, name, committed, ask.received):
+                what = f"the report says that {name} acknowledged the stop, which was frozen all the while"
+                yield Violation(6, what, ask.received, run_id, campaign_id=ask.campaign_id)
         # a reservation whose answer a node never heard is given back seconds later; nothing was sent for it
         if struck(found, ask, ("asterisk", "engine"), settle=GIVEN_BACK):
             # calls died with their engine, and nobody knows yet how
@@ -390,6 +398,18 @@ def no_false_answer_to_a_stop(found: Found) -> Iterator[Violation]:
             if not _was_over(found, attempt, ask.received):
                 what = f"an attempt of a node that had acknowledged the stop was {state} at the 200"
                 yield Violation(6, what, ask.received, run_id, attempt["phone"], ask.campaign_id)
+
+
+def _was_frozen(found: Found, node: str, begin: int, end: int) -> bool:
+    """Whether a node did nothing at all from one instant to another, and from a moment before."""
+    near = found.faults_between(begin, end)
+    return any(
+        one.target in {node, ALL_DIALERS}
+        and one.begin + FREEZE_SLACK < begin
+        and one.thawed is not None
+        and one.thawed > end
+        for one in near
+    )
 
 
 def _could_not_write(found: Found, ask: Ask, node: str) -> bool:

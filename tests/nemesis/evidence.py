@@ -53,6 +53,8 @@ class Injected:
     begin: int
     end: int | None = None
     note: str = ""
+    thawed: int | None = None
+    """Of what was frozen: until when it did nothing at all."""
 
 
 @dataclass(slots=True)

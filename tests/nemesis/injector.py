@@ -113,7 +113,7 @@ class Injector:
             case "freeze":
                 self._freeze(fault.target)
                 await asyncio.sleep(fault.seconds)
-                self._thaw(fault.target)
+                self._thaw(fault.target, entry)
             case "cut" | "stall" | "slow":
                 await _disturb(self._relay(what, fault.target), how, fault.seconds)
             case "lossy" | "mute" | "deaf":
@@ -169,7 +169,9 @@ class Injector:
         for pid in pids:
             _signal(pid, signal.SIGSTOP)
 
-    def _thaw(self, target: str) -> None:
+    def _thaw(self, target: str, entry: Injected | None = None) -> None:
+        if entry is not None:
+            entry.thawed = time.time_ns()
         for pid in self._frozen.pop(target, []):
             _signal(pid, signal.SIGCONT)
 
@@ -186,7 +188,7 @@ class Injector:
                 async with asyncio.timeout(STOP_SECONDS):
                     await self._moments.answered.wait()
             await asyncio.sleep(fault.seconds)
-            self._thaw(fault.target)
+            self._thaw(fault.target, entry)
 
     def mend(self) -> None:
         """Undo whatever a strike that was cancelled has left."""

@@ -344,6 +344,32 @@ def test_a_call_that_was_cancelled_answered_or_never_rang_does_not_ring_on(chang
     assert check(evidence) == []
 
 
+@pytest.mark.parametrize(
+    ("target", "begin", "thawed", "seen"),
+    [
+        ("n", 2.8, 3.1, True),
+        ("dialers", 2.8, 3.1, True),
+        # another one, or for a part of that time only
+        ("dialer-2", 2.8, 3.1, False),
+        ("n", 2.93, 3.1, False),
+        ("n", 2.8, 2.95, False),
+        ("n", 2.8, None, False),
+    ],
+)
+def test_whoever_was_frozen_from_before_the_commit_until_after_the_200_has_not_acknowledged(
+    target, begin, thawed, seen
+):
+    evidence = right()
+    frozen = Injected("freeze-over-stop", target, at(begin), at(4.0))
+    frozen.thawed = None if thawed is None else at(thawed)
+    evidence.faults = [frozen]
+    assert [one.what for one in check(evidence)] == (
+        ["the report says that n acknowledged the stop, which was frozen all the while"] if seen else []
+    )
+    evidence.runs[0]["stop_report"] = evidence.runs[0]["stop_report"].replace("acknowledged", "expired")
+    assert check(evidence) == []
+
+
 def test_what_a_struck_node_knows_is_written_later():
     evidence = right()
     ringing_at_the_200(evidence)
