@@ -105,7 +105,7 @@ def _state(erasure: Erasure) -> str:
 
 @retention_app.command(epilog="Example: outdial retention show")
 def show(*, account: Account = None, as_json: Json = False) -> None:
-    """Show how long an account keeps recordings and contacts' attributes."""
+    """Show how long an account keeps recordings, contacts' attributes and attempts."""
 
     async def work(context: Context) -> Retention:
         return await retention.show(context.database, account_id=await account_id(context.database, account))
@@ -126,14 +126,19 @@ def set_(
             min=0, metavar="DAYS", help="Keep contacts' attributes, names and unique ids so long; 0: for ever."
         ),
     ] = None,
+    attempts_days: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="DAYS", help="Keep attempts so long, 31 days or more; 0: for ever."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Set how many days an account keeps recordings and contacts' attributes; what is not named stays as it is.
+    """Set how many days an account keeps what; what is not named stays as it is.
 
-    A server removes what is older, within the hour. Contacts of live runs keep theirs until those are over.
+    A server removes what is older, within the hour. Contacts of live runs keep theirs until those are over. Attempts go
+    by whole months, of runs that have been over for a month, and are still counted for their runs.
     """
-    if recordings_days is None and attributes_days is None:
-        raise typer.BadParameter("Name --recordings-days, --attributes-days or both.")
+    if recordings_days is None and attributes_days is None and attempts_days is None:
+        raise typer.BadParameter("Name --recordings-days, --attributes-days or --attempts-days.")
 
     async def work(context: Context) -> Retention:
         owner = await account_id(context.database, account)
@@ -143,6 +148,7 @@ def set_(
             account_id=owner,
             recordings_days=_days(recordings_days, before.recordings_days),
             attributes_days=_days(attributes_days, before.attributes_days),
+            attempts_days=_days(attempts_days, before.attempts_days),
             actor=actor(),
         )
 
@@ -157,7 +163,13 @@ def _tell(found: Retention, *, as_json: bool) -> None:
     if as_json:
         output.print_json(found)
         return
-    output.print_fields({"recordings": _text(found.recordings_days), "attributes": _text(found.attributes_days)})
+    output.print_fields(
+        {
+            "recordings": _text(found.recordings_days),
+            "attributes": _text(found.attributes_days),
+            "attempts": _text(found.attempts_days),
+        }
+    )
 
 
 def _text(days: int | None) -> str:

@@ -20,9 +20,11 @@ from outdial.core.attempt_limits import (
 )
 from outdial.core.errors import BadReferenceError, InvalidInputError, LimitReachedError, NotFoundError
 from outdial.services.fields import is_storable, name_problems, range_problems, require
+from outdial.services.retention import too_short
 from outdial.store import access as access_store
 from outdial.store import attempt_limits as store
 from outdial.store import campaigns as campaigns_store
+from outdial.store import retention as retention_store
 from outdial.store.database import Connection, Database
 
 __all__ = ["AttemptLimit", "Counted", "LimitRule", "Preset"]
@@ -57,8 +59,8 @@ async def add_limit(
     """Let no number be called more often than that, for whatever is reserved from now on.
 
     ``iid`` and ``campaign_id`` say whose calls are held back; None: the account's. What counts are all calls of the
-    account. Raises InvalidInputError, BadReferenceError for a campaign that is not the application's, NotFoundError for
-    an unknown account, LimitReachedError.
+    account. Raises InvalidInputError, also when the account does not keep attempts for as long, BadReferenceError for a
+    campaign that is not the application's, NotFoundError for an unknown account, LimitReachedError.
     """
     require(_problems(rule))
     (made,) = await _add(database, (rule,), account_id, iid, campaign_id, preset=None, actor=actor)
@@ -120,6 +122,9 @@ async def _add(
         if campaign_id is not None:
             await _require_campaign(connection, iid, campaign_id)
         await store.lock(connection, account_id)
+        kept = await retention_store.read(connection, account_id)
+        if problem := too_short(kept.attempts_days, rules):
+            raise InvalidInputError([problem])
         present = await store.of_account(connection, account_id, None)
         if len(present) + len(rules) > MOST_LIMITS:
             raise LimitReachedError(

@@ -11,9 +11,10 @@ from typing import Final
 
 import structlog
 
+from outdial import clock
 from outdial.core.errors import DatabaseUnavailableError, OutdialError
 from outdial.secretbox import SecretBox
-from outdial.services import erasures, retention
+from outdial.services import erasures, old_attempts, retention
 from outdial.services.engines import Engines
 from outdial.store.database import Database
 
@@ -22,6 +23,9 @@ LOOK_SECONDS: Final = 10.0
 
 BROKEN_OFF: Final = timedelta(seconds=60)
 """How old an erasure is that is gone on with here: one that is being carried out is through before."""
+
+OLD_ATTEMPTS_SECONDS: Final = 60.0
+"""Between two looks for old attempts when the one before has found no more."""
 
 _log = structlog.get_logger()
 
@@ -43,6 +47,7 @@ class PersonalDataKeeper:
         self._engines = engines
         self._folder = folder
         self._troubles: dict[str, str] = {}
+        self._old_attempts_at = 0.0
 
     async def look(self) -> None:
         """Do what there is to do. What goes wrong is logged, holds up nothing else, and is tried again next time."""
@@ -52,6 +57,7 @@ class PersonalDataKeeper:
             ("erased_recordings", partial(erasures.clear_files, database, folder)),
             ("recordings", partial(retention.sweep_recordings, database, folder)),
             ("attributes", partial(retention.sweep_contacts, database)),
+            ("attempts", self._old_attempts),
         ):
             try:
                 count = await work()
@@ -69,6 +75,14 @@ class PersonalDataKeeper:
             self._database, self._secrets, self._engines, self._folder, older_than=BROKEN_OFF
         )
         return len(through)
+
+    async def _old_attempts(self) -> int:
+        if clock.boottime() < self._old_attempts_at:
+            return 0
+        looked = await old_attempts.look(self._database)
+        if not looked.more:
+            self._old_attempts_at = clock.boottime() + OLD_ATTEMPTS_SECONDS
+        return looked.removed
 
     def _tell(self, what: str, event: str, reason: str) -> None:
         if reason != self._troubles.get(what):

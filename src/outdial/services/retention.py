@@ -1,13 +1,18 @@
-"""How long an account keeps recordings and contacts' attributes, and removing what is older, a little at a time."""
+"""How long an account keeps recordings, attempts and contacts' attributes, and removing what is older, a little at a
+time (attempts: :mod:`outdial.services.old_attempts`)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from outdial.core.attempt_limits import LimitRule
+from outdial.core.errors import InvalidInputError
 from outdial.services import dnc, recordings
 from outdial.services.fields import require
+from outdial.store import attempt_limits as limits_store
 from outdial.store import history
 from outdial.store import retention as store
 from outdial.store.database import Database
@@ -16,6 +21,9 @@ from outdial.store.retention import Retention
 __all__ = ["Retention"]
 
 MOST_DAYS: Final = 36_500
+
+LEAST_ATTEMPTS_DAYS: Final = 31
+"""Attempts are in the way of dialing for longer than that."""
 
 CONTACTS_AT_ONCE: Final = 2000
 """Looked through in one transaction; those that are to lose something are locked for some milliseconds."""
@@ -36,21 +44,42 @@ async def show(database: Database, *, account_id: str) -> Retention:
 
 
 async def set_days(
-    database: Database, *, account_id: str, recordings_days: int | None, attributes_days: int | None, actor: str
+    database: Database,
+    *,
+    account_id: str,
+    recordings_days: int | None,
+    attributes_days: int | None,
+    attempts_days: int | None,
+    actor: str,
 ) -> Retention:
-    """Set how many days an account keeps recordings and contacts' attributes (None: for ever); what is older goes
-    within the hour. Raises InvalidInputError, NotFoundError."""
+    """Set how many days an account keeps recordings, contacts' attributes and attempts (None: for ever); what is older
+    goes within the hour, of attempts by whole months of runs that ended a month ago. Raises InvalidInputError, also
+    where an attempt limit looks back further than attempts would be kept, and NotFoundError."""
     require(
         [
-            f"`{name}` must be from 1 to {MOST_DAYS} days, not {days}; leave it out to keep them for ever."
-            for name, days in (("recordingsDays", recordings_days), ("attributesDays", attributes_days))
-            if days is not None and not 1 <= days <= MOST_DAYS
+            f"`{name}` must be from {least} to {MOST_DAYS} days, not {days}; leave it out to keep them for ever."
+            for name, least, days in (
+                ("recordingsDays", 1, recordings_days),
+                ("attributesDays", 1, attributes_days),
+                ("attemptsDays", LEAST_ATTEMPTS_DAYS, attempts_days),
+            )
+            if days is not None and not least <= days <= MOST_DAYS
         ]
     )
     async with database.transaction() as connection:
         await dnc.require_owner(connection, account_id)
+        # whoever adds a limit meanwhile waits, and sees the days
+        await limits_store.lock(connection, account_id)
+        limits = await limits_store.of_account(connection, account_id, None)
+        if problem := too_short(attempts_days, [limit.rule for limit in limits]):
+            raise InvalidInputError([problem])
         found = await store.write(
-            connection, account_id, recordings_days=recordings_days, attributes_days=attributes_days, actor=actor
+            connection,
+            account_id,
+            recordings_days=recordings_days,
+            attributes_days=attributes_days,
+            attempts_days=attempts_days,
+            actor=actor,
         )
         await history.append(
             connection,
@@ -60,8 +89,21 @@ async def set_days(
             actor=actor,
             recordings_days=recordings_days,
             attributes_days=attributes_days,
+            attempts_days=attempts_days,
         )
     return found
+
+
+def too_short(attempts_days: int | None, rules: Iterable[LimitRule]) -> str:
+    """Return why attempts cannot be kept for so many days only (None: for ever) with such limits; empty when they
+    can."""
+    longest = max((rule.window_seconds for rule in rules), default=0)
+    if attempts_days is None or longest <= attempts_days * 24 * 3600:
+        return ""
+    return (
+        f"`attemptsDays` is {attempts_days}, and an attempt limit counts over {longest / 86400:g} days: it would count "
+        "too few. Keep attempts for as long at least, or choose a limit over fewer days."
+    )
 
 
 async def sweep_contacts(database: Database) -> int:

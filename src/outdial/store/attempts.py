@@ -131,10 +131,10 @@ async def page(connection: Connection, run_id: int, *, after: str | None, limit:
     is no attempt of the run."""
     rows = await connection.fetch(
         """
-        SELECT * FROM attempts
+        SELECT * FROM all_attempts
          WHERE run_id = $1
            AND ($2::text IS NULL
-                OR (reserved_at, id) > (SELECT reserved_at, id FROM attempts WHERE run_id = $1 AND id = $2))
+                OR (reserved_at, id) > (SELECT reserved_at, id FROM all_attempts WHERE run_id = $1 AND id = $2))
          ORDER BY reserved_at, id LIMIT $3
         """,
         run_id,

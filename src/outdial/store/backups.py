@@ -25,6 +25,7 @@ COUNTED: Final = (
     "runs",
     "run_contacts",
     "attempts",
+    "old_attempts",
     "recordings",
     "imports",
     "history",

@@ -14,17 +14,17 @@ PAGE: Final = """
 SELECT a.*, c.name AS campaign_name, p.attributes,
        ARRAY (SELECT l.name FROM campaign_lists cl JOIN contact_lists l ON l.id = cl.list_id
                WHERE cl.campaign_id = a.campaign_id ORDER BY cl.position) AS list_names
-  FROM (SELECT attempts.*, r.instance_id, r.started_at AS run_started_at
-          FROM attempts JOIN runs r ON r.id = attempts.run_id
-         WHERE attempts.account_id = $1 AND r.iid = $2 AND dialed_at >= $3 AND dialed_at < $4
-           AND dialed_at IS NOT NULL AND attempts.ended_at IS NOT NULL
-         ORDER BY dialed_at, attempts.id OFFSET $5 LIMIT $6) a
+  FROM (SELECT t.*, r.instance_id, r.started_at AS run_started_at
+          FROM all_attempts t JOIN runs r ON r.id = t.run_id
+         WHERE t.account_id = $1 AND r.iid = $2 AND dialed_at >= $3 AND dialed_at < $4
+           AND dialed_at IS NOT NULL AND t.ended_at IS NOT NULL
+         ORDER BY dialed_at, t.id OFFSET $5 LIMIT $6) a
   JOIN campaigns c ON c.id = a.campaign_id
   LEFT JOIN contacts p ON p.id = a.contact_id
  ORDER BY a.dialed_at, a.id
 """
-"""Account, application, from, before, offset, limit. The inner query walks the index ``attempts_calls`` and stops at
-the end of the page."""
+"""Account, application, from, before, offset, limit. The inner query walks the indexes ``attempts_calls`` and
+``old_attempts_calls`` and stops at the end of the page."""
 
 
 @dataclass(frozen=True, slots=True)

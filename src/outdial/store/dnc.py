@@ -273,7 +273,7 @@ async def person_of(connection: Connection, attempt_id: str) -> Person | None:
     row = await connection.fetchrow(
         """
         SELECT a.account_id, c.iid, a.phone, coalesce(rc.phones, '{}') AS phones, d.name
-          FROM attempts a JOIN campaigns c ON c.id = a.campaign_id LEFT JOIN dnc_lists d ON d.id = c.dnc_list_id
+          FROM all_attempts a JOIN campaigns c ON c.id = a.campaign_id LEFT JOIN dnc_lists d ON d.id = c.dnc_list_id
           LEFT JOIN run_contacts rc ON rc.run_id = a.run_id AND rc.contact_id = a.contact_id
          WHERE a.id = $1
         """,

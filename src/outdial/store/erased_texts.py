@@ -18,7 +18,7 @@ ERASED: Final = "[erased]"
 _ACCOUNT: Final = "t.account_id = $1"
 _LIST: Final = "t.list_id IN (SELECT id FROM contact_lists WHERE account_id = $1)"
 _RUN: Final = "t.run_id IN (SELECT id FROM runs WHERE account_id = $1)"
-_ATTEMPT: Final = "t.attempt_id IN (SELECT id FROM attempts WHERE account_id = $1)"
+_ATTEMPT: Final = "t.attempt_id IN (SELECT id FROM all_attempts WHERE account_id = $1)"
 _CAMPAIGN: Final = "t.campaign_id IN (SELECT id FROM campaigns WHERE account_id = $1)"
 
 
@@ -39,6 +39,8 @@ TEXTS: Final = (
     Mention("dnc_entries", "reason", "t.dnc_list_id IN (SELECT id FROM dnc_lists WHERE account_id = $1)"),
     Mention("runs", "change_reason", _ACCOUNT),
     Mention("attempts", "change_reason", _ACCOUNT),
+    # after the other: what is moved meanwhile is here by then
+    Mention("old_attempts", "change_reason", _ACCOUNT),
     Mention("schedules", "change_reason", _ACCOUNT),
     Mention("schedule_occurrences", "reason", _CAMPAIGN),
     Mention("imports", "file_name", _ACCOUNT),
@@ -54,6 +56,9 @@ VALUES: Final = (
     Mention("attempts", "pre_call", _ACCOUNT, "id"),
     Mention("attempts", "matters", _ACCOUNT, "id"),
     Mention("attempts", "screening", _ACCOUNT, "id"),
+    Mention("old_attempts", "pre_call", _ACCOUNT, "id, ended_at"),
+    Mention("old_attempts", "matters", _ACCOUNT, "id, ended_at"),
+    Mention("old_attempts", "screening", _ACCOUNT, "id, ended_at"),
     Mention("run_contacts", "screening", _RUN, "run_id, contact_id"),
     Mention("runs", "stop_options", _ACCOUNT, "id"),
     Mention("imports", "mapping", _ACCOUNT, "id"),

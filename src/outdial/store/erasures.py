@@ -161,7 +161,7 @@ async def find(connection: Connection, account_id: str, phone: str) -> Found:
         SELECT rc.contact_id FROM run_contacts rc JOIN runs r ON r.id = rc.run_id AND r.account_id = $1
          WHERE rc.phones @> ARRAY[$2]
          UNION
-        SELECT contact_id FROM attempts WHERE account_id = $1 AND phone = $2
+        SELECT contact_id FROM all_attempts WHERE account_id = $1 AND phone = $2
         """,
         account_id,
         phone,
@@ -196,11 +196,11 @@ async def find(connection: Connection, account_id: str, phone: str) -> Found:
 
 
 _THEIR_ATTEMPTS: Final = """
-  FROM (SELECT id FROM attempts WHERE account_id = $1 AND phone = $2
+  FROM (SELECT id FROM all_attempts WHERE account_id = $1 AND phone = $2
          UNION
         SELECT a.id FROM run_contacts rc
           JOIN runs r ON r.id = rc.run_id AND r.account_id = $1
-          JOIN attempts a ON a.run_id = rc.run_id AND a.contact_id = rc.contact_id
+          JOIN all_attempts a ON a.run_id = rc.run_id AND a.contact_id = rc.contact_id
          WHERE rc.phones @> ARRAY[$2]) theirs
 """
 """Attempts to number $2 of account $1, and those to other numbers of contacts that have it; each part by its index."""
@@ -308,20 +308,23 @@ async def erase(connection: Connection, erasure: Erasure, phone: str, found: Fou
         erasure.account_id,
         phone,
     )
-    # before their contacts lose the numbers by which they are found
-    attempts = await do(
-        "attempts",
-        f"""
-        UPDATE attempts t
-           SET phone = CASE WHEN phone = $2 THEN $3 ELSE phone END, change_reason = '', pre_call = NULL,
-               screening = NULL, matters = CASE WHEN phone = $2 THEN NULL ELSE matters END
-         WHERE t.id IN (SELECT id {_THEIR_ATTEMPTS})
-        RETURNING id, contact_id
-        """,  # noqa: S608 - a constant of this module
-        erasure.account_id,
-        phone,
-        GONE,
-    )
+    # before their contacts lose the numbers by which they are found; in this order, since what is moved meanwhile is
+    # found by the second
+    attempts = []
+    for table in ("attempts", "old_attempts"):
+        attempts += await do(
+            "attempts",
+            f"""
+            UPDATE {table} t
+               SET phone = CASE WHEN phone = $2 THEN $3 ELSE phone END, change_reason = '', pre_call = NULL,
+                   screening = NULL, matters = CASE WHEN phone = $2 THEN NULL ELSE matters END
+             WHERE t.id IN (SELECT id {_THEIR_ATTEMPTS})
+            RETURNING id, contact_id
+            """,  # noqa: S608 - constants of this module
+            erasure.account_id,
+            phone,
+            GONE,
+        )
     run_contacts = await do(
         "run_contacts",
         """

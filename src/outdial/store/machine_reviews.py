@@ -13,6 +13,7 @@ import msgspec
 from outdial.core.machine import Detection, MachineVerdict
 from outdial.core.machine_review import Actual, Reviewed
 from outdial.core.recording import SAMPLE_STEP
+from outdial.store import old_attempts
 from outdial.store.database import Connection
 
 COUNTED_DAYS: Final = 30
@@ -42,7 +43,7 @@ class KeptVerdict:
 _KEPT: Final = """
 SELECT a.id, a.campaign_id, r.instance_id, a.account_id, a.answered_at, a.detection, c.id AS recording_id,
        m.actual, m.reviewed_by, m.reviewed_at
-  FROM attempts a
+  FROM all_attempts a
   JOIN runs r ON r.id = a.run_id
   LEFT JOIN recordings c
          ON c.attempt_id = a.id AND c.step = $1 AND c.removed_at IS NULL AND c.erasure_id IS NULL
@@ -80,10 +81,10 @@ async def page(
 async def one(connection: Connection, iid: str, attempt_id: str, *, lock: bool = False) -> KeptVerdict | None:
     """Return one of the application's verdicts that is kept for review, None when there is none; ``lock``: until the
     transaction ends nobody else reviews it."""
+    if lock and not await old_attempts.lock(connection, attempt_id):
+        return None
     row = await connection.fetchrow(
-        _KEPT
-        + " WHERE a.id = $2 AND r.iid = $3 AND a.detection ->> 'sample' IS NOT NULL"
-        + (" FOR NO KEY UPDATE OF a" if lock else ""),
+        _KEPT + " WHERE a.id = $2 AND r.iid = $3 AND a.detection ->> 'sample' IS NOT NULL",
         SAMPLE_STEP,
         attempt_id,
         iid,
@@ -128,7 +129,7 @@ async def counts(
                count(*) FILTER (WHERE m.actual = 'person') AS person,
                count(*) FILTER (WHERE m.actual = 'machine') AS machine,
                count(*) FILTER (WHERE m.actual = 'unclear') AS unclear
-          FROM attempts a LEFT JOIN machine_reviews m ON m.attempt_id = a.id
+          FROM all_attempts a LEFT JOIN machine_reviews m ON m.attempt_id = a.id
          WHERE a.detection IS NOT NULL AND a.answered_at >= $3 AND a.answered_at < $4
            AND a.campaign_id = ANY ($2::text[])
          GROUP BY 1
@@ -162,7 +163,7 @@ async def outcomes(connection: Connection) -> dict[tuple[str, str], int]:
 async def sampled(connection: Connection, attempt_ids: Sequence[str]) -> frozenset[str]:
     """Return those of the attempts whose verdict is kept for review."""
     rows = await connection.fetch(
-        "SELECT id FROM attempts WHERE id = ANY ($1) AND detection ->> 'sample' IS NOT NULL", list(attempt_ids)
+        "SELECT id FROM all_attempts WHERE id = ANY ($1) AND detection ->> 'sample' IS NOT NULL", list(attempt_ids)
     )
     return frozenset(row["id"] for row in rows)
 

@@ -45,7 +45,7 @@ async def whose(connection: Connection, attempt_id: str) -> Whose | None:
     row = await connection.fetchrow(
         """
         SELECT a.account_id, a.campaign_id, r.instance_id, a.phone = '' AS erased
-          FROM attempts a JOIN runs r ON r.id = a.run_id WHERE a.id = $1
+          FROM all_attempts a JOIN runs r ON r.id = a.run_id WHERE a.id = $1
         """,
         attempt_id,
     )
@@ -54,14 +54,7 @@ async def whose(connection: Connection, attempt_id: str) -> Whose | None:
 
 async def insert(connection: Connection, recording: Recording) -> bool:
     """Write it down, at the present instant; False when it is already, or the person was erased."""
-    inserted = await connection.fetchval(
-        """
-        INSERT INTO recordings (id, attempt_id, step, duration_seconds, size_bytes, sha256, host, file)
-        -- of somebody who is being erased it is not known before that is over
-        SELECT $1, a.id, $3, $4, $5, $6, $7, $8
-          FROM (SELECT id FROM attempts WHERE id = $2 AND phone <> '' FOR SHARE) a
-            ON CONFLICT (id) DO NOTHING RETURNING true
-        """,
+    values = (
         recording.id,
         recording.attempt_id,
         recording.step,
@@ -71,7 +64,18 @@ async def insert(connection: Connection, recording: Recording) -> bool:
         recording.host,
         recording.file,
     )
-    return bool(inserted)
+    # in this order: an attempt that is moved meanwhile is seen by the second
+    inserted = await connection.fetchval(_INSERT.format(attempts="attempts"), *values)
+    return bool(inserted or await connection.fetchval(_INSERT.format(attempts="old_attempts"), *values))
+
+
+_INSERT: Final = """
+INSERT INTO recordings (id, attempt_id, step, duration_seconds, size_bytes, sha256, host, file)
+-- of somebody who is being erased it is not known before that is over
+SELECT $1, a.id, $3, $4, $5, $6, $7, $8
+  FROM (SELECT id FROM {attempts} WHERE id = $2 AND phone <> '' FOR SHARE) a
+    ON CONFLICT (id) DO NOTHING RETURNING true
+"""
 
 
 async def is_removed(connection: Connection, recording_id: str) -> bool:
@@ -86,7 +90,7 @@ async def has_attempt(connection: Connection, iid: str, attempt_id: str) -> bool
     """Whether an attempt is one of the application's."""
     return bool(
         await connection.fetchval(
-            "SELECT EXISTS (SELECT FROM attempts a JOIN runs r ON r.id = a.run_id WHERE a.id = $1 AND r.iid = $2)",
+            "SELECT EXISTS (SELECT FROM all_attempts a JOIN runs r ON r.id = a.run_id WHERE a.id = $1 AND r.iid = $2)",
             attempt_id,
             iid,
         )
@@ -116,7 +120,7 @@ async def by_id(connection: Connection, iid: str, recording_id: str, *, lock: bo
 
 
 _ONE: Final = """
-SELECT c.* FROM recordings c JOIN attempts a ON a.id = c.attempt_id JOIN runs r ON r.id = a.run_id
+SELECT c.* FROM recordings c JOIN all_attempts a ON a.id = c.attempt_id JOIN runs r ON r.id = a.run_id
  WHERE c.id = $1 AND r.iid = $2 AND c.removed_at IS NULL AND c.erasure_id IS NULL
 """
 _ONE_LOCKED: Final = _ONE + " FOR UPDATE OF c"
@@ -137,7 +141,7 @@ async def to_erase(connection: Connection, *, limit: int) -> list[Recording]:
 
 async def erased_attempts(connection: Connection, attempt_ids: Sequence[str]) -> frozenset[str]:
     """Return those of the attempts whose person was erased."""
-    rows = await connection.fetch("SELECT id FROM attempts WHERE id = ANY ($1) AND phone = ''", list(attempt_ids))
+    rows = await connection.fetch("SELECT id FROM all_attempts WHERE id = ANY ($1) AND phone = ''", list(attempt_ids))
     return frozenset(row["id"] for row in rows)
 
 
@@ -148,7 +152,7 @@ async def expired(
     after ``after`` on; none of a run that is live."""
     rows = await connection.fetch(
         """
-        SELECT c.* FROM recordings c JOIN attempts a ON a.id = c.attempt_id JOIN runs r ON r.id = a.run_id
+        SELECT c.* FROM recordings c JOIN all_attempts a ON a.id = c.attempt_id JOIN runs r ON r.id = a.run_id
          WHERE a.account_id = $1 AND c.host = $2 AND c.removed_at IS NULL
            AND c.recorded_at < clock_timestamp() - make_interval(days => $3) AND c.id > $4
            AND r.state NOT IN ('active', 'paused', 'stopping')
@@ -166,7 +170,7 @@ async def expired(
 async def over(connection: Connection, attempt_ids: Sequence[str], *, since: timedelta) -> frozenset[str]:
     """Return those of the attempts that ended that long ago."""
     rows = await connection.fetch(
-        "SELECT id FROM attempts WHERE id = ANY ($1) AND ended_at < clock_timestamp() - $2::interval",
+        "SELECT id FROM all_attempts WHERE id = ANY ($1) AND ended_at < clock_timestamp() - $2::interval",
         list(attempt_ids),
         since,
     )

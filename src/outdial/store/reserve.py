@@ -23,6 +23,7 @@ from outdial.core.phone import zones_of
 from outdial.core.screening import Candidate, at_number
 from outdial.store.attempt_limits import limit_of
 from outdial.store.database import Connection
+from outdial.store.old_attempts import NEAR
 from outdial.store.turns import ALONE, CHARGE, TURNS, WANTS_SECONDS, Stand, stands
 
 MOST_ASKED: Final = 1000
@@ -345,6 +346,15 @@ SELECT due.contact_id, due.phone, due.attempts_count, due.not_before, due.kind =
 """
 """What the rules ask about the contacts of ``due``; a listed number counts as listed at $7."""
 
+_CANDIDATES_FAR: Final = _CANDIDATES.replace("FROM attempts a", "FROM all_attempts a")
+"""The same, however long ago something was: for a run that is over, and for limits that look back further than NEAR."""
+
+
+def _known(limits: Sequence[AttemptLimit]) -> str:
+    """Return what asks so that each of the limits has what it counts."""
+    far = any(one.rule.window_seconds > NEAR.total_seconds() for one in limits)
+    return _CANDIDATES_FAR if far else _CANDIDATES
+
 
 async def candidates(
     connection: Connection,
@@ -362,13 +372,13 @@ async def candidates(
     first = []
     if asked:
         rows = await connection.fetch(
-            f"{_BY_HAND}{_CANDIDATES} ORDER BY due.place LIMIT $8",
+            f"{_BY_HAND}{_known(limits)} ORDER BY due.place LIMIT $8",
             *_asked(run, list(asked), limits),
             limit,
         )
         first = [_candidate(row) for row in rows]
     rows = await connection.fetch(
-        f"WITH due AS ({_KINDS.format(when_due='$8')}) {_CANDIDATES} ORDER BY due.kind, due.place LIMIT $3",
+        f"WITH due AS ({_KINDS.format(when_due='$8')}) {_known(limits)} ORDER BY due.kind, due.place LIMIT $3",
         *_asked(run, limit, limits),
         run.rules.own.retry_order is RetryOrder.WHEN_DUE,
     )
@@ -387,7 +397,7 @@ async def candidate(
             SELECT rc.contact_id, rc.phone, rc.phones, rc.attempts_count, rc.not_before,
                    CASE WHEN rc.callback_at IS NOT NULL THEN 0 ELSE 2 END AS kind
               FROM run_contacts rc WHERE rc.run_id = $1 AND rc.contact_id = $3)
-        {_CANDIDATES}
+        {_CANDIDATES_FAR}
         """,  # noqa: S608 - a constant of this module
         *_asked(run, contact_id, limits, at=at),
     )
@@ -410,7 +420,7 @@ async def sample(
                AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
                                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
                AND {ELSEWHERE})
-        {_CANDIDATES}
+        {_known(limits)}
         """,  # noqa: S608 - a constant of this module
         *_asked(run, one_in, limits, at=at),
     )

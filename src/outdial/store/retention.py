@@ -1,4 +1,4 @@
-"""How long accounts keep recordings and what came with their contacts."""
+"""How long accounts keep recordings, attempts and what came with their contacts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Final
 import asyncpg
 
 from outdial.store.database import Connection
+
+_COLUMNS: Final = "recordings_days, attributes_days, attempts_days, updated_at, updated_by"
 
 _AT_REST: Final = """
     NOT EXISTS (SELECT FROM run_lists rl JOIN runs r ON r.id = rl.run_id
@@ -23,6 +25,8 @@ class Retention:
     recordings_days: int | None = None
     attributes_days: int | None = None
     """Of contacts' attributes, their names among them, and unique ids, since the contact was last written."""
+    attempts_days: int | None = None
+    """Of attempts, since they ended; whole months go."""
     updated_at: datetime | None = None
     """None: nobody has ever said."""
     updated_by: str | None = None
@@ -41,27 +45,36 @@ class Swept:
 async def read(connection: Connection, account_id: str) -> Retention:
     """Return an account's."""
     row = await connection.fetchrow(
-        "SELECT recordings_days, attributes_days, updated_at, updated_by FROM account_retention WHERE account_id = $1",
+        f"SELECT {_COLUMNS} FROM account_retention WHERE account_id = $1",  # noqa: S608 - a constant
         account_id,
     )
     return Retention() if row is None else Retention(**row)
 
 
 async def write(
-    connection: Connection, account_id: str, *, recordings_days: int | None, attributes_days: int | None, actor: str
+    connection: Connection,
+    account_id: str,
+    *,
+    recordings_days: int | None,
+    attributes_days: int | None,
+    attempts_days: int | None,
+    actor: str,
 ) -> Retention:
     """Set an account's, and return it."""
     row = await connection.fetchrow(
-        """
-        INSERT INTO account_retention (account_id, recordings_days, attributes_days, updated_by) VALUES ($1, $2, $3, $4)
+        f"""
+        INSERT INTO account_retention (account_id, recordings_days, attributes_days, attempts_days, updated_by)
+        VALUES ($1, $2, $3, $4, $5)
             ON CONFLICT (account_id) DO UPDATE
                SET recordings_days = excluded.recordings_days, attributes_days = excluded.attributes_days,
-                   updated_at = excluded.updated_at, updated_by = excluded.updated_by, swept_at = NULL
-        RETURNING recordings_days, attributes_days, updated_at, updated_by
-        """,
+                   attempts_days = excluded.attempts_days, updated_at = excluded.updated_at,
+                   updated_by = excluded.updated_by, swept_at = NULL
+        RETURNING {_COLUMNS}
+        """,  # noqa: S608 - a constant
         account_id,
         recordings_days,
         attributes_days,
+        attempts_days,
         actor,
     )
     assert row is not None  # noqa: S101 - inserted or updated

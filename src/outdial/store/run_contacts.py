@@ -213,7 +213,7 @@ async def page(connection: Connection, run_id: int, *, offset: int, limit: int) 
     rows = await connection.fetch(
         """
         SELECT rc.contact_id, rc.phone, c.unique_id, rc.state, rc.done_reason, rc.last_disposition, rc.attempts_count,
-               (SELECT a.id FROM attempts a WHERE a.run_id = rc.run_id AND a.contact_id = rc.contact_id
+               (SELECT a.id FROM all_attempts a WHERE a.run_id = rc.run_id AND a.contact_id = rc.contact_id
                  ORDER BY a.reserved_at DESC LIMIT 1) AS last_attempt_id
           FROM (SELECT * FROM run_contacts WHERE run_id = $1 ORDER BY sort_key OFFSET $2 LIMIT $3) rc
           LEFT JOIN contacts c ON c.id = rc.contact_id
@@ -235,7 +235,7 @@ async def lot(
     rows = await connection.fetch(
         """
         SELECT rc.contact_id, rc.phone, c.unique_id, rc.state, rc.done_reason, rc.last_disposition, rc.attempts_count,
-               (SELECT a.id FROM attempts a WHERE a.run_id = rc.run_id AND a.contact_id = rc.contact_id
+               (SELECT a.id FROM all_attempts a WHERE a.run_id = rc.run_id AND a.contact_id = rc.contact_id
                  ORDER BY a.reserved_at DESC LIMIT 1) AS last_attempt_id, coalesce(c.attributes, '{}') AS attributes,
                coalesce(rc.phones, '{}') AS phones
           FROM run_contacts rc LEFT JOIN contacts c ON c.id = rc.contact_id
@@ -259,7 +259,9 @@ async def counts(connection: Connection, run_id: int) -> Counts:
     attempts = await connection.fetch(
         """
         SELECT state, disposition, count(*) AS count, count(dialed_at) AS placed, count(answered_at) AS answered
-          FROM attempts WHERE run_id = $1 GROUP BY state, disposition
+          FROM all_attempts WHERE run_id = $1 GROUP BY state, disposition
+         UNION ALL
+        SELECT state, disposition, count, placed, answered FROM removed_attempts WHERE run_id = $1
         """,
         run_id,
     )
@@ -276,7 +278,8 @@ async def counts(connection: Connection, run_id: int) -> Counts:
         if row["disposition"] is None:
             live[AttemptState(row["state"])] = row["count"]
         elif row["placed"]:
-            dispositions[Disposition(row["disposition"])] = row["placed"]
+            disposition = Disposition(row["disposition"])
+            dispositions[disposition] = dispositions.get(disposition, 0) + row["placed"]
     return Counts(
         contacts=by_state,
         done=done,

@@ -179,7 +179,7 @@ async def calls_at_stop(
                 phases.setdefault(row.attempt_id, row.before)
     records = await connection.fetch(
         """
-        SELECT * FROM attempts
+        SELECT * FROM all_attempts
          WHERE run_id = ANY ($1::bigint[])
            AND (id = ANY ($2::text[]) OR state IN ('reserved', 'dialing', 'ringing', 'answered'))
          ORDER BY reserved_at, id
@@ -207,7 +207,7 @@ async def last_originates(connection: Connection, run_ids: Sequence[int]) -> dic
         SELECT asked.run_id, last.id, last.dialed_at FROM unnest($1::bigint[]) AS asked (run_id)
          CROSS JOIN LATERAL (
                SELECT id, dialed_at
-                 FROM (SELECT id, dialed_at FROM attempts WHERE run_id = asked.run_id AND dialed_at IS NOT NULL
+                 FROM (SELECT id, dialed_at FROM all_attempts WHERE run_id = asked.run_id AND dialed_at IS NOT NULL
                         UNION ALL
                        SELECT attempt_id, reserved_at FROM transfers WHERE run_id = asked.run_id) AS placed
                 ORDER BY dialed_at DESC, id LIMIT 1) AS last

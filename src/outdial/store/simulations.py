@@ -119,7 +119,7 @@ async def called_lately(
     rows = await connection.fetch(
         """
         SELECT a.phone, a.ended_at, a.id, coalesce(a.dialed_at, a.reserved_at), a.disposition, a.matters
-          FROM attempts a
+          FROM all_attempts a
          WHERE a.account_id = $1 AND a.phone = ANY ($2::text[]) AND a.ended_at > now() - $3 * interval '1 second'
            AND (a.dialed_at IS NOT NULL OR a.disposition <> 'cancelled')
            AND ($4::text IS NULL OR a.phone > $4 OR (a.phone = $4 AND (a.ended_at, a.id) < ($5::timestamptz, $6::text)))
@@ -144,7 +144,7 @@ async def endings(connection: Connection, account_id: str) -> list[Ended]:
                avg(extract(epoch FROM a.ended_at - a.answered_at))::double precision AS talk_seconds
           FROM (SELECT id FROM runs WHERE account_id = $1 ORDER BY id DESC LIMIT $2) r
          CROSS JOIN LATERAL (
-               SELECT disposition, dialed_at, answered_at, ended_at FROM attempts
+               SELECT disposition, dialed_at, answered_at, ended_at FROM all_attempts
                 WHERE run_id = r.id AND ended_at >= dialed_at AND disposition NOT IN ('cancelled', 'unknown')
                 ORDER BY reserved_at DESC LIMIT $3) a
          GROUP BY a.disposition ORDER BY a.disposition
@@ -183,7 +183,7 @@ async def verdicts(connection: Connection, account_id: str, *, message_left: boo
                SELECT a.disposition = 'answered_machine' AS machine,
                       extract(epoch FROM a.ended_at - a.answered_at)::double precision AS seconds,
                       EXISTS (SELECT FROM flow_outcomes f WHERE f.attempt_id = a.id) AS told
-                 FROM attempts a
+                 FROM all_attempts a
                 WHERE a.run_id = r.id AND a.detection IS NOT NULL AND a.ended_at >= a.answered_at
                 ORDER BY a.reserved_at DESC LIMIT $3) calls
         """,

@@ -301,7 +301,7 @@ async def next_ones(connection: Connection, lane: Lane, *, limit: int) -> list[W
                  WHERE webhook_id = $1 AND lane = $2 AND state = 'waiting' ORDER BY id LIMIT $3) d
           JOIN history h ON h.id = d.history_id
           LEFT JOIN runs r ON r.id = h.run_id
-          LEFT JOIN attempts a ON a.id = h.attempt_id
+          LEFT JOIN all_attempts a ON a.id = h.attempt_id
          ORDER BY d.id
         """,
         lane.webhook_id,

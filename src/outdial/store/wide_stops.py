@@ -266,7 +266,7 @@ async def numbers_with(connection: Connection, account_id: str, phones: Sequence
 
 async def attempt_of(connection: Connection, attempt_id: str) -> CalledAs | None:
     """Return which try of which run an attempt is; None when there is none of that id."""
-    row = await connection.fetchrow("SELECT run_id, number FROM attempts WHERE id = $1", attempt_id)
+    row = await connection.fetchrow("SELECT run_id, number FROM all_attempts WHERE id = $1", attempt_id)
     return None if row is None else CalledAs(**row)
 
 

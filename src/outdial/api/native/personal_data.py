@@ -25,7 +25,7 @@ from outdial.api.stops import Stops
 from outdial.core.model import ConnectedCalls, Scope
 from outdial.services import erasures, recordings, retention
 from outdial.services.erasures import Erasure
-from outdial.services.retention import MOST_DAYS, Retention
+from outdial.services.retention import LEAST_ATTEMPTS_DAYS, MOST_DAYS, Retention
 
 
 class ErasureBody(Body):
@@ -39,15 +39,17 @@ class ErasureBody(Body):
 
 
 Days = Annotated[int, told(minimum=1, maximum=MOST_DAYS), Whole] | None
+AttemptsDays = Annotated[int, told(minimum=LEAST_ATTEMPTS_DAYS, maximum=MOST_DAYS), Whole] | None
 
 
 class RetentionBody(Body):
     """How long the account keeps what."""
 
-    model_config = example(recordingsDays=30, attributesDays=365)
+    model_config = example(recordingsDays=30, attributesDays=365, attemptsDays=730)
 
     recordings_days: Days = None
     attributes_days: Days = None
+    attempts_days: AttemptsDays = None
 
 
 class ErasureView(View, frozen=True):
@@ -72,6 +74,8 @@ class RetentionView(View, frozen=True):
     recordings_days: int | None
     attributes_days: int | None
     """Contacts' attributes, their names among them, and their unique ids."""
+    attempts_days: int | None
+    """Attempts of runs that are over, by whole months (UTC)."""
     updated_at: datetime | None
     updated_by: str | None
 
@@ -89,7 +93,11 @@ _ONE: Final = ErasureView(
 )
 _PAGE: Final = Some[ErasureView](results=[_ONE], skip=0, limit=50, total=1)
 _RETENTION: Final = RetentionView(
-    recordings_days=30, attributes_days=365, updated_at=_AT, updated_by="cs-22222222-2222-4333-8444-555555555555"
+    recordings_days=30,
+    attributes_days=365,
+    attempts_days=730,
+    updated_at=_AT,
+    updated_by="cs-22222222-2222-4333-8444-555555555555",
 )
 _PAGING: Final = {
     "skip": number("How many to pass over, 0 unless told.", least=0, most=LARGEST_SKIP),
@@ -182,18 +190,21 @@ class PersonalDataRoutes:
         return JsonReply(_erasure_view(found))
 
     async def show(self, _request: Request, caller: Caller) -> Response:
-        """Return how long the account keeps recordings and contacts' attributes."""
+        """Return how long the account keeps recordings, contacts' attributes and attempts."""
         return JsonReply(_retention_view(await retention.show(self._parts.database, account_id=caller.account_id)))
 
     async def put(self, request: Request, caller: Caller) -> Response:
-        """Set how many days the account keeps recordings and contacts' attributes; what is left out or null is kept for
-        ever. What is older goes within the hour. Contacts of live runs keep theirs until those are over."""
+        """Set how many days the account keeps recordings, contacts' attributes and attempts; what is left out or null
+        is kept for ever. What is older goes within the hour. Contacts of live runs keep theirs until those are over.
+        Attempts go by whole months (UTC), of runs that have been over for a month, and are still counted for their
+        runs; no attempt limit may count over more days than attempts are kept."""
         body = parse(RetentionBody, await read_json(request))
         found = await retention.set_days(
             self._parts.database,
             account_id=caller.account_id,
             recordings_days=body.recordings_days,
             attributes_days=body.attributes_days,
+            attempts_days=body.attempts_days,
             actor=caller.client_id,
         )
         return JsonReply(_retention_view(found))
@@ -216,6 +227,7 @@ def _retention_view(found: Retention) -> RetentionView:
     return RetentionView(
         recordings_days=found.recordings_days,
         attributes_days=found.attributes_days,
+        attempts_days=found.attempts_days,
         updated_at=found.updated_at,
         updated_by=found.updated_by,
     )
