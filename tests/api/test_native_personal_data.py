@@ -70,12 +70,15 @@ async def test_without_the_scope_nothing(tenant):
 
 
 async def test_retention(native):
-    nothing = {"recordingsDays": None, "attributesDays": None, "updatedAt": None, "updatedBy": None}
+    kinds = ("recordingsDays", "attributesDays", "attemptsDays")
+    nothing = dict.fromkeys(kinds) | {"updatedAt": None, "updatedBy": None}
     assert await native.done("GET", "/retention") == nothing
-    put = await native.done("PUT", "/retention", {"recordingsDays": 30, "attributesDays": 365.0})
-    assert (put["recordingsDays"], put["attributesDays"]) == (30, 365)
+    put = await native.done("PUT", "/retention", {"recordingsDays": 30, "attributesDays": 365.0, "attemptsDays": 90})
+    assert [put[kind] for kind in kinds] == [30, 365, 90]
     assert await native.done("GET", "/retention") == put
     again = await native.done("PUT", "/retention", {"recordingsDays": None})
-    assert (again["recordingsDays"], again["attributesDays"]) == (None, None)
+    assert [again[kind] for kind in kinds] == [None] * 3
     for wrong in (0, -3, 40000, "30", 1.5):
         await native.refused(412, "PUT", "/retention", {"recordingsDays": wrong})
+    for wrong in (0, 30, 40000):
+        await native.refused(412, "PUT", "/retention", {"attemptsDays": wrong})

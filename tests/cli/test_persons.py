@@ -68,10 +68,11 @@ def test_erase(outdial, person, dsn, tmp_path):
 
 
 def test_retention(outdial, campaign):
-    assert outdial("retention", "show").stdout.count("for ever") == 2
+    assert outdial("retention", "show").stdout.count("for ever") == 3
     assert outdial("retention", "set").code == 2
     assert outdial("retention", "set", "--recordings-days", 30, "--attributes-days", 90).code == 0
-    changed = outdial("retention", "set", "--recordings-days", 0, "--json").json
-    assert (changed["recordingsDays"], changed["attributesDays"]) == (None, 90)
+    changed = outdial("retention", "set", "--recordings-days", 0, "--attempts-days", 60, "--json").json
+    assert (changed["recordingsDays"], changed["attributesDays"], changed["attemptsDays"]) == (None, 90, 60)
     assert "90 days" in outdial("retention", "show").stdout
     assert outdial("retention", "set", "--recordings-days", 40000).code == 1
+    assert outdial("retention", "set", "--attempts-days", 30).code == 1

@@ -280,8 +280,8 @@ class TestRemoving:
         )
         await past.do(
             """
-            INSERT INTO webhook_deliveries (webhook_id, lane, history_id, event, state)
-            VALUES ('wh', $1, $2, 'attempt.ended', 'dead')
+            INSERT INTO webhook_deliveries (webhook_id, lane, history_id, event, state, settled_at)
+            VALUES ('wh', $1, $2, 'attempt.ended', 'dead', now())
             """,
             run.id,
             row["id"],

@@ -52,7 +52,7 @@ async def told(database) -> list[dict]:
 
 
 async def set_days(stage, **days):
-    wanted = {"recordings_days": None, "attributes_days": None} | days
+    wanted = {"recordings_days": None, "attributes_days": None, "attempts_days": None} | days
     return await retention.set_days(stage.database, account_id=stage.owner.account_id, actor="dora", **wanted)
 
 
@@ -196,5 +196,8 @@ async def test_days_are_checked_and_written_down(stage, database):
     found = await set_days(stage, recordings_days=7)
     assert (found.recordings_days, found.attributes_days, found.updated_by) == (7, None, "dora")
     (row,) = await fetch(database, "SELECT actor, detail FROM history WHERE action = 'retention'")
-    assert (row["actor"], row["detail"]) == ("dora", {"recordings_days": 7, "attributes_days": None})
+    assert (row["actor"], row["detail"]) == (
+        "dora",
+        {"recordings_days": 7, "attributes_days": None, "attempts_days": None},
+    )
     assert timedelta(hours=1) == retention.SWEEP_EVERY
