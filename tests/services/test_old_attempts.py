@@ -12,12 +12,13 @@ import pytest
 from dialing import phones, set_stage
 from engines import TTL_SECONDS
 from outdial.core.attempt_limits import Counted, LimitRule, standing
-from outdial.core.errors import InvalidInputError
+from outdial.core.errors import InvalidInputError, NotFoundError
 from outdial.core.model import Disposition
-from outdial.services import attempt_limits, erasures, history_export, old_attempts, retention, runs
+from outdial.services import attempt_limits, erasures, history_export, old_attempts, retention, run_views, runs, sealing
 from outdial.services.engines import Engines
 from outdial.services.personal_data_keeper import PersonalDataKeeper
-from outdial.store import attempts, call_details, recordings, reserve
+from outdial.store import attempts, call_details, recordings, reserve, run_contacts
+from outdial.store import dnc as dnc_store
 from outdial.store import old_attempts as store
 from outdial.store import runs as runs_store
 from runs import waits_for_a_lock
@@ -25,7 +26,6 @@ from waiting import until
 
 NUMBERS = phones(4)
 DAY = timedelta(days=1)
-ONE_SECOND = timedelta(seconds=1)
 
 
 class Past:
@@ -92,10 +92,20 @@ class Past:
     async def look(self) -> old_attempts.Looked:
         return await old_attempts.look(self.database)
 
+    async def clock_is(self, **steady) -> None:
+        """Let the database's clock have gone on so long without a leap, seen last so long ago."""
+        await self.do(
+            "UPDATE attempt_moves SET steady_since = now() - $1::interval, seen_at = now() - $2::interval",
+            steady.get("steady", 2 * DAY),
+            steady.get("seen", timedelta(0)),
+        )
+
 
 @pytest.fixture
 async def past(database, secret_box) -> Past:
-    return Past(await set_stage(database, secret_box, NUMBERS))
+    found = Past(await set_stage(database, secret_box, NUMBERS))
+    await found.clock_is(steady=2 * DAY)
+    return found
 
 
 def month_of(days: float) -> str:
@@ -170,12 +180,53 @@ class TestMoving:
         run = await past.begin()
         await past.call(run, NUMBERS[0], days=50)
         await past.over(run, days=50)
-        async with past.database.apart("another") as connection:
-            assert await store.be_alone(connection)
+        async with past.database.transaction() as connection:
+            assert await store.hold(connection)
             await past.look()
             assert list((await past.where()).values()) == ["near"]
         await past.look()
         assert list((await past.where()).values()) == [month_of(50)]
+
+
+class TestClock:
+    @pytest.fixture
+    async def due(self, past) -> Past:
+        run = await past.begin()
+        await past.call(run, NUMBERS[0], days=90)
+        await past.over(run, days=90)
+        return past
+
+    @pytest.mark.parametrize(
+        ("seen", "leapt"),
+        [(timedelta(hours=20), False), (6 * DAY, False), (8 * DAY, True), (-timedelta(minutes=5), True)],
+    )
+    async def test_one_that_leaps_moves_nothing_for_a_day(self, due, seen, leapt):
+        await due.clock_is(seen=seen)
+        await due.look()
+        assert list((await due.where()).values()) == ["near" if leapt else month_of(90)]
+        await due.look()
+        assert list((await due.where()).values()) == ["near" if leapt else month_of(90)]
+        await due.do("UPDATE attempt_moves SET steady_since = steady_since - interval '1 day'")
+        await due.look()
+        assert list((await due.where()).values()) == [month_of(90)]
+
+    async def test_limits_count_what_a_wrong_one_has_moved(self, due, monkeypatch):
+        """However far ahead it was: what counts is until when something was moved."""
+        run = (await due.do("SELECT id FROM runs"))[0]
+        live = await due.begin()
+        await due.call(live, NUMBERS[1], days=2)
+        await attempt_limits.add_limit(
+            due.database, LimitRule(1, 7 * 86400, Counted.ATTEMPTS), account_id=due.account_id, actor="x"
+        )
+        beyond = "SELECT outdial_beyond_limits($1, $2, $3, $4, '{}') AS beyond"
+        asked = (live.account_id, live.iid, live.campaign_id, [NUMBERS[1]])
+        assert (await due.do(beyond, *asked))[0]["beyond"]
+        await due.over(live, days=1)
+        monkeypatch.setattr(store, "MOVES_AFTER", timedelta(hours=1))
+        await due.look()
+        assert "near" not in (await due.where()).values()
+        assert (await due.do(beyond, *asked))[0]["beyond"]
+        assert run["id"] != live.id
 
 
 class TestRemoving:
@@ -219,7 +270,10 @@ class TestRemoving:
         assert [row["relname"] for row in await past.do(tables)] == [month_of(200)]
         await past.keep(31)
         assert (await past.look()).removed == 1
-        assert await past.do(tables) == []
+        # it is seen to be empty, and with the next look it goes
+        assert len(await past.do(tables)) == 1
+        await past.look()
+        assert await past.do(tables) == await past.do("SELECT FROM empty_months") == []
         await past.keep(None)
         run = await past.begin()
         await past.call(run, NUMBERS[1], days=200)
@@ -267,10 +321,8 @@ class TestRemoving:
         for table in ("recordings", "machine_reviews", "transfers", "old_attempts"):
             assert await past.do(f"SELECT FROM {table}") == [], table
 
-    async def test_waits_for_a_message_that_is_not_delivered(self, past):
-        run = await past.begin()
-        attempt_id = await past.call(run, NUMBERS[0], days=200)
-        (row,) = await past.do("SELECT id FROM history WHERE attempt_id = $1", attempt_id)
+    @pytest.fixture
+    async def webhook(self, past) -> str:
         await past.do(
             """
             INSERT INTO webhooks (id, account_id, url, secret_encrypted, events, created_by, seal_number)
@@ -278,39 +330,145 @@ class TestRemoving:
             """,
             past.account_id,
         )
+        return "wh"
+
+    async def test_waits_for_messages_that_may_be_sent_again(self, past, webhook, monkeypatch):
+        run = await past.begin()
+        attempt_id = await past.call(run, NUMBERS[0], days=200)
+        (row,) = await past.do("SELECT id FROM history WHERE attempt_id = $1", attempt_id)
         await past.do(
             """
             INSERT INTO webhook_deliveries (webhook_id, lane, history_id, event, state, settled_at)
-            VALUES ('wh', $1, $2, 'attempt.ended', 'dead', now())
+            VALUES ($1, $2, $3, 'attempt.ended', 'delivered', now())
             """,
+            webhook,
             run.id,
             row["id"],
         )
         await past.over(run, days=100)
         await past.keep(60)
+        # the row says that it was written just now
+        async with past.database.connection() as connection:
+            assert await store.told_of(connection, past.account_id) == []
+        monkeypatch.setattr(store, "MOVES_AFTER", timedelta(0))
         assert (await past.look()).removed == 0
-        await past.do("UPDATE webhook_deliveries SET state = 'delivered'")
+        await past.do("DELETE FROM webhook_deliveries")
         assert (await past.look()).removed == 1
 
-    async def test_somebody_who_looks_back_is_neither_kept_waiting_nor_robbed(self, past, monkeypatch):
-        monkeypatch.setattr(store, "DETACH_SECONDS", 1)
+    async def test_waits_for_a_webhook_that_is_behind(self, past, webhook, monkeypatch):
+        run = await past.begin()
+        await past.call(run, NUMBERS[0], days=200)
+        await past.over(run, days=100)
+        await past.keep(60)
+        await sealing.seal_all(past.database)
+        await past.do("UPDATE webhooks SET enabled = false")
+        monkeypatch.setattr(store, "BEHIND", timedelta(0))
+        assert (await past.look()).removed == 0
+        await past.do(
+            "UPDATE webhooks SET seal_number = (SELECT max(number) FROM history_seals) WHERE id = $1", webhook
+        )
+        assert (await past.look()).removed == 1
+
+    async def test_a_stop_without_a_signed_report_keeps_its_attempts(self, past):
+        run = await past.begin()
+        await past.call(run, NUMBERS[0], days=200)
+        await past.over(run, days=100)
+        await past.do("UPDATE runs SET state = 'stopped' WHERE id = $1", run.id)
+        await past.keep(60)
+        assert (await past.look()).removed == 0
+        await past.do("UPDATE runs SET state = 'completed' WHERE id = $1", run.id)
+        assert (await past.look()).removed == 1
+
+    async def test_many_months_with_nothing_to_remove_hold_up_nothing(self, past, monkeypatch):
+        monkeypatch.setattr(old_attempts, "LOTS", 2)
+        run = await past.begin()
+        held = [await past.call(run, NUMBERS[0], days=days) for days in range(100, 400, 31)]
+        await past.call(run, NUMBERS[1], days=70)
+        for attempt_id in held:
+            await past.do(
+                """
+                INSERT INTO recordings (id, attempt_id, step, duration_seconds, size_bytes, sha256, host, file)
+                VALUES ($1, $1, 'voice', 1, 4, repeat('0', 64), 'elsewhere', 'r.wav')
+                """,
+                attempt_id,
+            )
+        await past.over(run, days=50)
+        await past.keep(31)
+        assert (await past.look()).removed == 1
+        assert set(await past.where()) == set(held)
+
+    async def test_keeping_longer_holds_for_a_look_under_way(self, past, monkeypatch):
+        monkeypatch.setattr(old_attempts, "AT_ONCE", 1)
+        run = await past.begin()
+        for number in NUMBERS:
+            await past.call(run, number, days=200)
+        await past.over(run, days=100)
+        await past.keep(31)
+        lots = 0
+        remove = store.remove
+
+        async def noting(*arguments, **options):
+            nonlocal lots
+            lots += 1
+            return await remove(*arguments, **options)
+
+        monkeypatch.setattr(store, "remove", noting)
+        real_hold = store.hold
+
+        async def holding(connection):
+            if lots == 1:
+                # somebody chooses otherwise between two lots
+                await past.keep(400)
+            return await real_hold(connection)
+
+        monkeypatch.setattr(store, "hold", holding)
+        assert (await past.look()).removed == 1
+        assert len(await past.where()) == 3
+
+    async def test_somebody_who_looks_back_is_neither_kept_waiting_nor_robbed(self, past):
         run = await past.begin()
         await past.call(run, NUMBERS[0], days=200)
         await past.over(run, days=100)
         await past.look()
         await past.keep(31)
+        tables = "SELECT relname FROM pg_class WHERE relname LIKE 'old_attempts_2%' AND relkind = 'r'"
         async with past.database.snapshot() as looking:
-            seen = await looking.fetchval("SELECT count(*) FROM all_attempts")
+            # its snapshot is taken, and nothing of ours is touched
+            await looking.fetchval("SELECT count(*) FROM accounts")
             assert (await past.look()).removed == 1
-            assert await looking.fetchval("SELECT count(*) FROM all_attempts") == seen == 1
+            for _ in range(3):
+                await past.look()
+                assert len(await past.do(tables)) == 1
+            assert await looking.fetchval("SELECT count(*) FROM all_attempts") == 1
             # whoever comes now sees none
             assert await past.where() == {}
-        state = "SELECT inhdetachpending FROM pg_inherits WHERE inhparent = 'old_attempts'::regclass"
-        # it was cut off while it waited for who was looking, and is finished by the next
-        assert [row["inhdetachpending"] for row in await past.do(state)] in ([True], [False])
         await past.look()
-        assert await past.do(state) == []
-        assert await past.do("SELECT FROM pg_class WHERE relname LIKE 'old_attempts_2%'") == []
+        assert await past.do(tables) == []
+
+    async def test_whoever_looks_back_as_a_month_goes_is_waited_for_a_moment_only(self, past):
+        await past.do("SELECT outdial_make_month('2020-03-01')")
+        await past.look()
+        async with past.database.transaction() as looking:
+            await looking.fetchval("SELECT count(*) FROM old_attempts_2020_03")
+            async with past.database.transaction() as dropping:
+                (month,) = await store.months(dropping)
+                assert not await store.drop(dropping, month)
+                # it goes on, without what it waited for
+                assert await dropping.fetchval("SELECT true")
+        async with past.database.transaction() as dropping:
+            assert await store.drop(dropping, month)
+            assert await store.months(dropping) == []
+
+    async def test_what_moves_into_a_month_that_was_empty_stays(self, past):
+        await past.do("SELECT outdial_make_month($1)", (datetime.now(UTC) - 200 * DAY).date().replace(day=1))
+        await past.look()
+        run = await past.begin()
+        await past.call(run, NUMBERS[0], days=200)
+        await past.over(run, days=100)
+        await past.look()
+        await past.look()
+        assert list((await past.where()).values()) == [month_of(200)]
+        assert await past.do("SELECT FROM empty_months") == []
 
     async def test_the_keeper_does_it(self, past, secret_box, tmp_path):
         run = await past.begin()
@@ -322,7 +480,7 @@ class TestRemoving:
             keeper = PersonalDataKeeper(past.database, secret_box, engines, tmp_path)
             await keeper.look()
             assert await past.where() == {}
-            # and looks no more for a minute
+            # and looks no more for some minutes
             run = await past.begin()
             await past.call(run, NUMBERS[0], days=200)
             await past.over(run, days=100)
@@ -359,6 +517,22 @@ class TestDays:
         with pytest.raises(InvalidInputError, match="over 90 days"):
             await past.keep(89)
         await past.keep(None)
+
+    async def test_of_a_limit_over_what_was_removed_is_said_that_it_would_count_too_few(self, past):
+        run = await past.begin()
+        await past.call(run, NUMBERS[0], days=200)
+        await past.over(run, days=100)
+        await past.keep(31)
+        assert (await past.look()).removed == 1
+        await past.keep(None)
+
+        async def add(days: int) -> None:
+            rule = LimitRule(3, days * 86400, Counted.ATTEMPTS)
+            await attempt_limits.add_limit(past.database, rule, account_id=past.account_id, actor="x")
+
+        with pytest.raises(InvalidInputError, match="were removed"):
+            await add(201)
+        await add(150)
 
     async def test_of_two_who_set_a_limit_and_days_at_once_one_is_refused(self, past):
         long = LimitRule(3, 90 * 86400, Counted.ATTEMPTS)
@@ -398,8 +572,13 @@ class TestLookingBack:
             if not page:
                 break
             found += [one.id for one in page]
-            after = found[-1]
+            after = attempts.place(page[-1])
         assert found == wanted
+        view = {"iid": moved.stage.owner.iid, "instance_id": moved.run.instance_id, "limit": 5}
+        page = await run_views.attempts_page(moved.database, after=wanted[9], **view)
+        assert [one.id for one in page] == wanted[10:15]
+        with pytest.raises(NotFoundError, match="or none any more"):
+            await run_views.attempts_page(moved.database, after="f" * 32, **view)
 
     async def test_call_details_and_progress_have_them(self, moved):
         now = datetime.now(UTC)
@@ -443,6 +622,24 @@ class TestLookingBack:
         rows = await moved.do("SELECT phone, change_reason FROM old_attempts")
         assert sorted(row["phone"] for row in rows) == sorted([""] * 5 + NUMBERS[1:] * 5)
         assert not [row for row in rows if NUMBERS[0] in row["change_reason"]]
+
+    async def test_whom_an_attempt_called_is_known_when_it_is_kept_no_more(self, moved):
+        async with moved.database.connection() as connection:
+            before = await dnc_store.person_of(connection, moved.ids[0])
+        await moved.keep(31)
+        assert (await moved.look()).removed
+        assert moved.ids[0] not in await moved.where()
+        async with moved.database.connection() as connection:
+            assert await dnc_store.person_of(connection, moved.ids[0]) == before
+            assert await dnc_store.person_of(connection, "f" * 32) is None
+
+    async def test_the_last_attempt_of_each_contact_is_told(self, moved):
+        async with moved.database.connection() as connection:
+            rows, _ = await run_contacts.page(connection, moved.run.id, offset=0, limit=10)
+            lot = await run_contacts.lot(connection, moved.run.id, after=0, limit=10)
+        wanted = dict(zip(NUMBERS, moved.ids[16:], strict=True))
+        assert {row.phone: row.last_attempt_id for row in rows} == wanted
+        assert {one.contact.phone: one.contact.last_attempt_id for one in lot} == wanted
 
     async def test_one_that_is_locked_is_not_moved_and_one_that_moved_is_locked(self, past):
         run = await past.begin()

@@ -134,7 +134,7 @@ def set_(
 ) -> None:
     """Set how many days an account keeps what; what is not named stays as it is.
 
-    A server removes what is older, within the hour. Contacts of live runs keep theirs until those are over. Attempts go
+    A server removes what is older, by and by. Contacts of live runs keep theirs until those are over. Attempts go
     by whole months, of runs that have been over for a month, and are still counted for their runs.
     """
     if recordings_days is None and attributes_days is None and attempts_days is None:

@@ -20,12 +20,12 @@ from outdial.core.attempt_limits import (
 )
 from outdial.core.errors import BadReferenceError, InvalidInputError, LimitReachedError, NotFoundError
 from outdial.services.fields import is_storable, name_problems, range_problems, require
-from outdial.services.retention import too_short
+from outdial.services.retention import looks_too_far, too_short
 from outdial.store import access as access_store
 from outdial.store import attempt_limits as store
 from outdial.store import campaigns as campaigns_store
 from outdial.store import retention as retention_store
-from outdial.store.database import Connection, Database
+from outdial.store.database import Connection, Database, server_time
 
 __all__ = ["AttemptLimit", "Counted", "LimitRule", "Preset"]
 
@@ -123,7 +123,7 @@ async def _add(
             await _require_campaign(connection, iid, campaign_id)
         await store.lock(connection, account_id)
         kept = await retention_store.read(connection, account_id)
-        if problem := too_short(kept.attempts_days, rules):
+        if problem := too_short(kept.attempts_days, rules) or looks_too_far(kept, rules, await server_time(connection)):
             raise InvalidInputError([problem])
         present = await store.of_account(connection, account_id, None)
         if len(present) + len(rules) > MOST_LIMITS:

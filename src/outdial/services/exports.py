@@ -76,7 +76,7 @@ async def contacts_csv(database: Database, run: Run, *, never_reached: bool = Fa
 async def attempts_csv(database: Database, run: Run) -> AsyncIterator[bytes]:
     """Yield the attempts of a run in the order they were made; raise DatabaseUnavailableError."""
     yield _lines([ATTEMPT_COLUMNS])
-    after = None
+    after: attempts_store.Place | None = None
     while True:
         async with database.connection() as connection:
             lot = await attempts_store.page(connection, run.id, after=after, limit=LOT)
@@ -84,7 +84,7 @@ async def attempts_csv(database: Database, run: Run) -> AsyncIterator[bytes]:
             yield _lines(_attempt(one) for one in lot)
         if len(lot) < LOT:
             return
-        after = lot[-1].id
+        after = attempts_store.place(lot[-1])
 
 
 def _contact(one: RunContactExport) -> tuple[Any, ...]:

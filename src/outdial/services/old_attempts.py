@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
+
+import structlog
 
 from outdial.store import history
 from outdial.store import old_attempts as store
-from outdial.store.database import Connection, Database, server_time
+from outdial.store.database import Database
 from outdial.store.old_attempts import Month
 
 AT_ONCE: Final = 500
 """Attempts moved or removed in one transaction, some tens of milliseconds."""
 
-LOTS: Final = 20
-"""Transactions of one look: whatever else is looked after has its turn in between."""
+LOTS: Final = 10
+"""Transactions of one look that move, and as many that remove: other things that are looked after have their turn."""
 
 RUNS_AT_ONCE: Final = 100
 
 ACTOR: Final = "retention"
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,52 +37,69 @@ class Looked:
 
 
 async def look(database: Database) -> Looked:
-    """Move and remove some of what there is to. Any number of processes may: one does it, the others do nothing. Raises
-    DatabaseUnavailableError."""
-    async with database.apart("outdial old attempts") as connection:
-        if not await store.be_alone(connection):
+    """Move and remove some of what there is to; nothing before the database's clock has gone on steadily for a day. Any
+    number of processes may, in turns. Raises DatabaseUnavailableError."""
+    async with database.connection() as connection:
+        if not await store.is_steady(connection):
             return Looked(0, more=False)
-        now = await server_time(connection)
-        left = await _move(connection, LOTS)
-        removed, left = await _remove(connection, now, left)
-        await store.tidy(connection, before=now - store.MOVES_AFTER)
-    return Looked(removed, more=left == 0)
+    moved = await _move(database)
+    removed, more = await _remove(database)
+    await _drop(database)
+    return Looked(removed, more=more or moved == LOTS)
 
 
-async def _move(connection: Connection, lots: int) -> int:
-    """Return how many of so many transactions are left."""
+async def _move(database: Database) -> int:
+    """Return how many transactions have moved some."""
+    lots = 0
     after: tuple[datetime, int] | None = None
-    while runs := await store.runs_to_move(connection, after=after, limit=RUNS_AT_ONCE):
+    while True:
+        async with database.connection() as connection:
+            runs = await store.runs_to_move(connection, after=after, limit=RUNS_AT_ONCE)
+        if not runs:
+            return lots
         for _, run_id in runs:
             moved = AT_ONCE
             while moved == AT_ONCE:
-                if lots == 0:
-                    return 0
-                moved = await store.move(connection, run_id, limit=AT_ONCE)
-                lots -= 1
+                async with database.transaction() as connection:
+                    moved = await store.move(connection, run_id, limit=AT_ONCE) if await store.hold(connection) else 0
+                lots += moved > 0
+                if lots == LOTS:
+                    return lots
+            # apart: it wants the run's row, which others may have who want attempts
+            async with database.connection() as connection:
+                await store.mark_moved(connection, run_id)
         after = runs[-1]
-    return lots
 
 
-async def _remove(connection: Connection, now: datetime, lots: int) -> tuple[int, int]:
-    """Return how many attempts are removed, and how many of so many transactions are left."""
-    count = 0
-    months = await store.months(connection)
-    for account_id, days in await store.accounts(connection):
+async def _remove(database: Database) -> tuple[int, bool]:
+    """Return how many attempts are removed, and whether there may be more."""
+    count = lots = 0
+    async with database.connection() as connection:
+        months = await store.months(connection)
+        accounts = await store.accounts(connection)
+    for account_id in accounts:
+        async with database.connection() as connection:
+            if await store.webhooks_are_behind(connection, account_id):
+                _log.warning("old_attempts_wait_for_a_webhook", account_id=account_id)
+                continue
+            spared = await store.told_of(connection, account_id)
         for month in months:
-            removed = AT_ONCE if month.end <= now - timedelta(days=days) else 0
+            removed = AT_ONCE
             while removed == AT_ONCE:
-                if lots == 0:
-                    return count, 0
-                removed = await _remove_lot(connection, account_id, month, days)
+                removed = await _remove_lot(database, account_id, month, spared)
                 count += removed
-                lots -= 1
-    return count, lots
+                lots += removed > 0
+                if lots == LOTS:
+                    return count, True
+    return count, False
 
 
-async def _remove_lot(connection: Connection, account_id: str, month: Month, days: int) -> int:
-    async with connection.transaction():
-        removed = await store.remove(connection, account_id, month, limit=AT_ONCE)
+async def _remove_lot(database: Database, account_id: str, month: Month, spared: list[str]) -> int:
+    async with database.transaction() as connection:
+        days = await store.due(connection, account_id, month) if await store.hold(connection) else None
+        if days is None:
+            return 0
+        removed = await store.remove(connection, account_id, month, spared=spared, limit=AT_ONCE)
         if removed.attempts:
             await history.append(
                 connection,
@@ -93,3 +114,12 @@ async def _remove_lot(connection: Connection, account_id: str, month: Month, day
                 days=days,
             )
     return removed.attempts
+
+
+async def _drop(database: Database) -> None:
+    async with database.connection() as connection:
+        months = await store.months(connection)
+    for month in months:
+        async with database.transaction() as connection:
+            if await store.hold(connection) and await store.is_empty(connection, month):
+                await store.drop(connection, month)

@@ -24,7 +24,7 @@ LOOK_SECONDS: Final = 10.0
 BROKEN_OFF: Final = timedelta(seconds=60)
 """How old an erasure is that is gone on with here: one that is being carried out is through before."""
 
-OLD_ATTEMPTS_SECONDS: Final = 60.0
+OLD_ATTEMPTS_SECONDS: Final = 600.0
 """Between two looks for old attempts when the one before has found no more."""
 
 _log = structlog.get_logger()

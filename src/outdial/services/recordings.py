@@ -199,7 +199,7 @@ async def remove_recording(database: Database, folder: Path, *, iid: str, record
     async with database.transaction() as connection:
         found = await _found(connection, iid, recording_id, lock=True)
         whose = await store.whose(connection, found.attempt_id)
-        assert whose is not None  # noqa: S101 - attempts are never deleted
+        assert whose is not None  # noqa: S101 - an attempt with a recording stays
         await store.mark_removed(connection, found.id)
         await history.append(
             connection,

@@ -4,7 +4,7 @@ time (attempts: :mod:`outdial.services.old_attempts`)."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -103,6 +103,18 @@ def too_short(attempts_days: int | None, rules: Iterable[LimitRule]) -> str:
     return (
         f"`attemptsDays` is {attempts_days}, and an attempt limit counts over {longest / 86400:g} days: it would count "
         "too few. Keep attempts for as long at least, or choose a limit over fewer days."
+    )
+
+
+def looks_too_far(kept: Retention, rules: Iterable[LimitRule], now: datetime) -> str:
+    """Return why one of the limits would count too few, since attempts it would count were removed; empty when none
+    would."""
+    gone, longest = kept.attempts_gone_until, max((rule.window_seconds for rule in rules), default=0)
+    if gone is None or now - timedelta(seconds=longest) >= gone:
+        return ""
+    return (
+        f"An attempt limit over {longest / 86400:g} days would count too few: attempts from before {gone:%Y-%m-%d} "
+        "(UTC) were removed. Choose a limit over fewer days, or wait until they lie further back."
     )
 
 

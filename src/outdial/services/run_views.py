@@ -76,13 +76,18 @@ async def attempts_page(
 ) -> list[Attempt]:
     """Return some attempts of a run in the order they were made, from the one after ``after`` on.
 
-    Raises NotFoundError, and BadRequestError when ``after`` is no attempt's id.
+    Raises NotFoundError, also when the run has no attempt ``after``, or none any more, and BadRequestError when
+    ``after`` is no attempt's id.
     """
     if after is not None and not (is_storable(after) and after.isalnum()):
         raise BadRequestError("`after` must be the id of an attempt, as `next` of the page before says.")
     async with database.connection() as connection:
         run = await _found(connection, iid, instance_id)
-        return await attempts_store.page(connection, run.id, after=after, limit=limit)
+        place = None if after is None else await attempts_store.place_of(connection, run.id, after)
+        if after is not None and place is None:
+            # an empty page would be taken for the end
+            raise NotFoundError(f"The run has no attempt {after[:64]}, or none any more; begin anew without `after`.")
+        return await attempts_store.page(connection, run.id, after=place, limit=limit)
 
 
 async def _found(connection: Connection, iid: str, instance_id: str) -> Run:

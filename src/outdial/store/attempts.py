@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import asyncpg
 import msgspec
@@ -126,19 +126,34 @@ SELECT id FROM booked
 """An attempt ends once, and so does its flow: only what was moved is written."""
 
 
-async def page(connection: Connection, run_id: int, *, after: str | None, limit: int) -> list[Attempt]:
-    """Return some attempts of a run in the order they were reserved, from the one after ``after`` on; none when that
-    is no attempt of the run."""
+Place: TypeAlias = tuple[datetime, str]
+"""Where an attempt stands among those of its run: when it was reserved, and its id."""
+
+
+def place(attempt: Attempt) -> Place:
+    """Return where an attempt that was read from the database stands."""
+    assert attempt.reserved_at is not None  # noqa: S101 - not null there
+    return attempt.reserved_at, attempt.id
+
+
+async def place_of(connection: Connection, run_id: int, attempt_id: str) -> Place | None:
+    """Return where an attempt of a run stands; None when the run has none of that id, or none any more."""
+    row = await connection.fetchrow(
+        "SELECT reserved_at, id FROM all_attempts WHERE run_id = $1 AND id = $2", run_id, attempt_id
+    )
+    return None if row is None else (row["reserved_at"], row["id"])
+
+
+async def page(connection: Connection, run_id: int, *, after: Place | None, limit: int) -> list[Attempt]:
+    """Return some attempts of a run in the order they were reserved, from the first after ``after`` on."""
     rows = await connection.fetch(
         """
         SELECT * FROM all_attempts
-         WHERE run_id = $1
-           AND ($2::text IS NULL
-                OR (reserved_at, id) > (SELECT reserved_at, id FROM all_attempts WHERE run_id = $1 AND id = $2))
-         ORDER BY reserved_at, id LIMIT $3
+         WHERE run_id = $1 AND ($2::timestamptz IS NULL OR (reserved_at, id) > ($2, $3::text))
+         ORDER BY reserved_at, id LIMIT $4
         """,
         run_id,
-        after,
+        *(after or (None, None)),
         limit,
     )
     return [attempt_of(row) for row in rows]

@@ -302,19 +302,6 @@ class Database:
                 sentence = f"The database did not answer within {statement_seconds:g} seconds; ask again later."
                 raise BusyError(sentence) from error
 
-    @contextlib.asynccontextmanager
-    async def apart(self, application_name: str) -> AsyncIterator[Connection]:
-        """Open a connection outside the pool, whose session state is its user's. Raises as :func:`connect`, and
-        DatabaseUnavailableError when the server is lost meanwhile."""
-        connection = await connect(self._dsn, application_name=application_name)
-        try:
-            yield connection
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-            raise _unavailable(error, connection) or error from error
-        finally:
-            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-                await connection.close(timeout=CLOSE_SECONDS)
-
     async def listen(self, channel: str, callback: Callable[[str], None]) -> None:
         """Call back with the payload of each NOTIFY on the channel, from the event loop.
 

@@ -268,17 +268,25 @@ class Person:
     list_name: str | None
 
 
+_PERSON: Final = """
+SELECT a.account_id, c.iid, a.phone, coalesce(rc.phones, '{}') AS phones, d.name
+  FROM all_attempts a JOIN campaigns c ON c.id = a.campaign_id LEFT JOIN dnc_lists d ON d.id = c.dnc_list_id
+  LEFT JOIN run_contacts rc ON rc.run_id = a.run_id AND rc.contact_id = a.contact_id
+ WHERE a.id = $1
+"""
+
+_PERSON_BY_HISTORY: Final = """
+SELECT h.account_id, c.iid, h.detail ->> 'phone' AS phone, coalesce(rc.phones, '{}') AS phones, d.name
+  FROM history h JOIN campaigns c ON c.id = h.campaign_id LEFT JOIN dnc_lists d ON d.id = c.dnc_list_id
+  LEFT JOIN run_contacts rc ON rc.run_id = h.run_id AND rc.contact_id = h.contact_id
+ WHERE h.attempt_id = $1 AND h.action = 'attempt' AND h.detail ->> 'phone' IS NOT NULL
+"""
+
+
 async def person_of(connection: Connection, attempt_id: str) -> Person | None:
-    """Return whom an attempt has called; None when there is no such attempt."""
-    row = await connection.fetchrow(
-        """
-        SELECT a.account_id, c.iid, a.phone, coalesce(rc.phones, '{}') AS phones, d.name
-          FROM all_attempts a JOIN campaigns c ON c.id = a.campaign_id LEFT JOIN dnc_lists d ON d.id = c.dnc_list_id
-          LEFT JOIN run_contacts rc ON rc.run_id = a.run_id AND rc.contact_id = a.contact_id
-         WHERE a.id = $1
-        """,
-        attempt_id,
-    )
+    """Return whom an attempt has called; None when there is no such attempt. Of one that is not kept any more the
+    history tells, which is read from end to end for that."""
+    row = await connection.fetchrow(_PERSON, attempt_id) or await connection.fetchrow(_PERSON_BY_HISTORY, attempt_id)
     if row is None:
         return None
     phones = tuple(dict.fromkeys((row["phone"], *row["phones"])))

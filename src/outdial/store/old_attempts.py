@@ -7,6 +7,7 @@ whoever has to change one all the same looks in ``attempts`` first and in ``old_
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -16,16 +17,25 @@ import asyncpg
 from outdial.store.database import Connection
 
 NEAR: Final = timedelta(days=31)
-"""``attempts`` holds every attempt that has ended within this; ``outdial_beyond_limits`` has the same."""
+"""``attempts`` holds every attempt that has ended within this."""
 
 MOVES_AFTER: Final = NEAR + timedelta(days=1)
 """So long after its end, and that of its run. A day more: a reservation looks back from when its transaction began."""
 
-DETACH_SECONDS: Final = 60
-"""How long a partition waits for those who look back; what is left half done is finished with the next look."""
+LEAP: Final = timedelta(days=7)
+"""A clock that goes further between two looks, or back, may be wrong."""
+
+STEADY_FOR: Final = timedelta(days=1)
+"""How long a clock that has leapt must have gone on as it should before anything is moved or removed by it."""
+
+BEHIND: Final = timedelta(days=1)
+"""How far behind a webhook may be that is told of everything that happens."""
+
+DROP_SECONDS: Final = 0.05
+"""How long a partition without attempts waits for those who look back, and others for it."""
 
 _LOCK: Final = 4476486
-"""Of whoever moves and removes; held by a session, since a partition is not detached within a transaction."""
+"""Of whoever moves, removes or drops, until commit."""
 
 _PREFIX: Final = "old_attempts_"
 
@@ -47,9 +57,27 @@ class Removed:
     runs: int
 
 
-async def be_alone(connection: Connection) -> bool:
-    """Become the only one who moves and removes, as long as the connection lasts; False when there is one already."""
-    return bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK))
+async def hold(connection: Connection) -> bool:
+    """Be the only one who moves, removes or drops until commit; False when somebody is already."""
+    return bool(await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCK))
+
+
+async def is_steady(connection: Connection) -> bool:
+    """Whether the database's clock has gone on from look to look for a day; this is one. What is moved or removed by a
+    clock that is wrong does not come back."""
+    steady: bool = await connection.fetchval(
+        """
+        UPDATE attempt_moves
+           SET steady_since = CASE
+                   WHEN clock_timestamp() BETWEEN seen_at - interval '1 minute' AND seen_at + $1::interval
+                   THEN steady_since ELSE clock_timestamp() END,
+               seen_at = clock_timestamp()
+        RETURNING steady_since <= clock_timestamp() - $2::interval
+        """,
+        LEAP,
+        STEADY_FOR,
+    )
+    return steady
 
 
 async def runs_to_move(
@@ -72,36 +100,43 @@ async def runs_to_move(
 
 
 async def move(connection: Connection, run_id: int, *, limit: int) -> int:
-    """Move some of a run's attempts that ended long ago, in one transaction; return how many. With the last of them it
-    is noted that the run has none left."""
-    async with connection.transaction():
-        rows = await connection.fetch(
-            """
-            SELECT id, ended_at FROM attempts WHERE run_id = $1 AND ended_at < clock_timestamp() - $2::interval
-             LIMIT $3 FOR UPDATE SKIP LOCKED
-            """,
-            run_id,
-            MOVES_AFTER,
-            limit,
-        )
-        for month in sorted({_month_of(row["ended_at"]) for row in rows}):
-            await connection.execute("SELECT outdial_make_month($1)", month)
-        await connection.execute(
-            """
-            WITH gone AS (DELETE FROM attempts WHERE id = ANY ($1::text[]) RETURNING *)
-            INSERT INTO old_attempts SELECT * FROM gone
-            """,
-            [row["id"] for row in rows],
-        )
-        if len(rows) < limit:
-            await connection.execute(
-                """
-                UPDATE runs SET attempts_moved_at = clock_timestamp()
-                 WHERE id = $1 AND NOT EXISTS (SELECT FROM attempts WHERE run_id = $1)
-                """,
-                run_id,
-            )
+    """Move some of a run's attempts that ended long ago, within the caller's transaction, which holds; return how
+    many."""
+    rows = await connection.fetch(
+        """
+        SELECT id, ended_at FROM attempts WHERE run_id = $1 AND ended_at < clock_timestamp() - $2::interval
+         LIMIT $3 FOR UPDATE SKIP LOCKED
+        """,
+        run_id,
+        MOVES_AFTER,
+        limit,
+    )
+    if not rows:
+        return 0
+    for month in sorted({_month_of(row["ended_at"]) for row in rows}):
+        await connection.execute("SELECT outdial_make_month($1)", month)
+    await connection.execute(
+        """
+        WITH gone AS (DELETE FROM attempts WHERE id = ANY ($1::text[]) RETURNING *)
+        INSERT INTO old_attempts SELECT * FROM gone
+        """,
+        [row["id"] for row in rows],
+    )
+    await connection.execute(
+        "UPDATE attempt_moves SET moved_until = greatest(moved_until, $1)", max(row["ended_at"] for row in rows)
+    )
     return len(rows)
+
+
+async def mark_moved(connection: Connection, run_id: int) -> None:
+    """Note that a run that is over has no attempts left to move, if that is so."""
+    await connection.execute(
+        """
+        UPDATE runs SET attempts_moved_at = clock_timestamp()
+         WHERE id = $1 AND NOT EXISTS (SELECT FROM attempts WHERE run_id = $1)
+        """,
+        run_id,
+    )
 
 
 def _month_of(instant: datetime) -> date:
@@ -113,7 +148,7 @@ async def months(connection: Connection) -> list[Month]:
     rows = await connection.fetch(
         """
         SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-         WHERE i.inhparent = 'old_attempts'::regclass AND NOT i.inhdetachpending ORDER BY c.relname
+         WHERE i.inhparent = 'old_attempts'::regclass ORDER BY c.relname
         """
     )
     return [_month(row["name"]) for row in rows]
@@ -125,31 +160,89 @@ def _month(table: str) -> Month:
     return Month(table, begin, (begin + timedelta(days=32)).replace(day=1))
 
 
-async def accounts(connection: Connection) -> list[tuple[str, int]]:
-    """Return the accounts that do not keep attempts for ever, each with its days."""
+async def accounts(connection: Connection) -> list[str]:
+    """Return the accounts that do not keep attempts for ever."""
+    rows = await connection.fetch(
+        "SELECT account_id FROM account_retention WHERE attempts_days IS NOT NULL ORDER BY account_id"
+    )
+    return [row["account_id"] for row in rows]
+
+
+async def due(connection: Connection, account_id: str, month: Month) -> int | None:
+    """Return for how many days an account keeps attempts where it does not keep those of a month any more, else None.
+    Until commit it does not choose otherwise."""
+    days: int | None = await connection.fetchval(
+        """
+        SELECT attempts_days FROM account_retention
+         WHERE account_id = $1 AND $2::timestamptz <= clock_timestamp() - make_interval(days => attempts_days)
+           FOR NO KEY UPDATE
+        """,
+        account_id,
+        month.end,
+    )
+    return days
+
+
+async def webhooks_are_behind(connection: Connection, account_id: str) -> bool:
+    """Whether a webhook of an account has not been told what happened a day ago: it may still be told of attempts."""
+    return bool(
+        await connection.fetchval(
+            """
+            SELECT EXISTS (SELECT FROM webhooks w
+                             JOIN history_seals s ON s.account_id = w.account_id AND s.number = w.seal_number + 1
+                            WHERE w.account_id = $1 AND w.removed_at IS NULL
+                              AND s.sealed_at < clock_timestamp() - $2::interval)
+            """,
+            account_id,
+            BEHIND,
+        )
+    )
+
+
+async def told_of(connection: Connection, account_id: str) -> list[str]:
+    """Return the attempts that are old enough to move and of which messages to the account's webhooks are kept."""
     rows = await connection.fetch(
         """
-        SELECT account_id, attempts_days FROM account_retention WHERE attempts_days IS NOT NULL ORDER BY account_id
-        """
+        SELECT DISTINCT h.attempt_id FROM webhooks w
+          JOIN webhook_deliveries d ON d.webhook_id = w.id JOIN history h ON h.id = d.history_id
+         WHERE w.account_id = $1 AND h.attempt_id IS NOT NULL AND h.at < clock_timestamp() - $2::interval
+        """,
+        account_id,
+        MOVES_AFTER,
     )
-    return [(row["account_id"], row["attempts_days"]) for row in rows]
+    return [row["attempt_id"] for row in rows]
 
 
-async def remove(connection: Connection, account_id: str, month: Month, *, limit: int) -> Removed:
+async def remove(
+    connection: Connection, account_id: str, month: Month, *, spared: Sequence[str], limit: int
+) -> Removed:
     """Remove some of an account's attempts of a month, with what was kept beside them, and count them for their runs;
-    within the caller's transaction. One whose recording or whose message to a webhook is not settled stays."""
+    within the caller's transaction, which holds. Those ``spared`` stay, and who has a recording, or belongs to a stop
+    of which there is no signed report."""
+    rows = await connection.fetch(
+        """
+        SELECT o.id FROM old_attempts o
+         WHERE o.account_id = $1 AND o.ended_at >= $2 AND o.ended_at < $3 AND o.id <> ALL ($4::text[])
+           AND NOT EXISTS (SELECT FROM recordings c WHERE c.attempt_id = o.id AND c.removed_at IS NULL)
+           AND NOT EXISTS (SELECT FROM runs r WHERE r.id = o.run_id AND r.state = 'stopped'
+                              AND NOT EXISTS (SELECT FROM signed_reports s WHERE s.run_id = r.id))
+         LIMIT $5 FOR UPDATE OF o SKIP LOCKED
+        """,
+        account_id,
+        month.begin,
+        month.end,
+        list(spared),
+        limit,
+    )
+    if not rows:
+        return Removed(0, 0)
     row = await connection.fetchrow(
         """
-        WITH lot AS (
-            SELECT o.id, o.ended_at FROM old_attempts o
-             WHERE o.account_id = $1 AND o.ended_at >= $2 AND o.ended_at < $3
+        WITH gone AS (
+            DELETE FROM old_attempts o
+             WHERE o.id = ANY ($1::text[]) AND o.ended_at >= $2 AND o.ended_at < $3
+               -- one that came while the attempt was not locked yet is seen by this statement
                AND NOT EXISTS (SELECT FROM recordings c WHERE c.attempt_id = o.id AND c.removed_at IS NULL)
-               AND NOT EXISTS (SELECT FROM webhook_deliveries d JOIN history h ON h.id = d.history_id
-                                WHERE d.state <> 'delivered' AND h.attempt_id = o.id)
-             LIMIT $4 FOR UPDATE OF o SKIP LOCKED
-        ), gone AS (
-            DELETE FROM old_attempts o USING lot
-             WHERE o.id = lot.id AND o.ended_at = lot.ended_at AND o.ended_at >= $2 AND o.ended_at < $3
             RETURNING o.id, o.run_id, o.state, o.disposition, o.dialed_at, o.answered_at
         ), outcomes AS (
             DELETE FROM flow_outcomes t USING gone WHERE t.attempt_id = gone.id
@@ -165,50 +258,51 @@ async def remove(connection: Connection, account_id: str, month: Month, *, limit
               FROM gone GROUP BY run_id, state, disposition ORDER BY run_id, state, disposition
                 ON CONFLICT (run_id, state, disposition) DO UPDATE
                    SET count = r.count + excluded.count, placed = r.placed + excluded.placed,
-                       answered = r.answered + excluded.answered)
+                       answered = r.answered + excluded.answered
+        ), noted AS (
+            UPDATE account_retention SET attempts_gone_until = greatest(attempts_gone_until, $3) WHERE account_id = $4)
         SELECT count(*) AS attempts, count(DISTINCT run_id) AS runs FROM gone
         """,
-        account_id,
+        [row["id"] for row in rows],
         month.begin,
         month.end,
-        limit,
+        account_id,
     )
     assert row is not None  # noqa: S101 - an aggregate has a row
     return Removed(**row)
 
 
-async def tidy(connection: Connection, *, before: datetime) -> list[str]:
-    """Do away with the partitions of months before an instant that have no attempts, without keeping anybody from
-    looking back; return them. Whoever calls is alone (:func:`be_alone`), so nothing is moved there meanwhile; the
-    connection is closed after."""
-    await connection.execute(f"SET statement_timeout = '{DETACH_SECONDS}s'")
-    rows = await connection.fetch(
-        """
-        SELECT c.relname AS name, i.inhrelid IS NOT NULL AS attached, coalesce(i.inhdetachpending, false) AS pending
-          FROM pg_class c LEFT JOIN pg_inherits i ON i.inhrelid = c.oid
-         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
-           AND c.relname ~ '^old_attempts_[0-9]{4}_[0-9]{2}$'
-         ORDER BY pending DESC, c.relname
-        """
+async def is_empty(connection: Connection, month: Month) -> bool:
+    """Whether a month has no attempt, and nobody who began to look back before that was noted is still at it: they may
+    see some there. It is noted with the first question."""
+    if await connection.fetchval(f"SELECT EXISTS (SELECT FROM {month.table})"):  # noqa: S608 - a name of ours
+        await connection.execute("DELETE FROM empty_months WHERE name = $1", month.table)
+        return False
+    await connection.execute("INSERT INTO empty_months (name) VALUES ($1) ON CONFLICT DO NOTHING", month.table)
+    return bool(
+        await connection.fetchval(
+            """
+            SELECT NOT EXISTS (SELECT FROM pg_stat_activity a
+                                WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
+                                  AND a.backend_type = 'client backend' AND a.xact_start < e.seen_at)
+              FROM empty_months e WHERE e.name = $1 AND e.seen_at < now()
+            """,
+            month.table,
+        )
     )
-    dropped: list[str] = []
-    for row in rows:
-        name: str = row["name"]
-        if row["attached"] and not row["pending"]:
-            filled = f"SELECT EXISTS (SELECT FROM {name})"  # noqa: S608 - a name of ours
-            if _month(name).end > before or await connection.fetchval(filled):
-                continue
-        try:
-            if row["attached"]:
-                # pending: a look before was cut off while it waited
-                how = "FINALIZE" if row["pending"] else "CONCURRENTLY"
-                await connection.execute(f"ALTER TABLE old_attempts DETACH PARTITION {name} {how}")
-            await connection.execute(f"DROP TABLE {name}")
-        except asyncpg.QueryCanceledError:
-            # somebody looks back for long; one at a time is detached, so the others wait too
-            return dropped
-        dropped.append(name)
-    return dropped
+
+
+async def drop(connection: Connection, month: Month) -> bool:
+    """Do away with a month that is empty, within the caller's transaction, which holds, so that nothing is moved there;
+    False when somebody looks back just now. They are not kept waiting for longer than ``DROP_SECONDS``."""
+    await connection.execute(f"SET LOCAL lock_timeout = '{round(DROP_SECONDS * 1000)}ms'")
+    try:
+        async with connection.transaction():
+            await connection.execute(f"DROP TABLE {month.table}")
+    except asyncpg.LockNotAvailableError:
+        return False
+    await connection.execute("DELETE FROM empty_months WHERE name = $1", month.table)
+    return True
 
 
 async def lock(connection: Connection, attempt_id: str) -> bool:

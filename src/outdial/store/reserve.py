@@ -346,14 +346,19 @@ SELECT due.contact_id, due.phone, due.attempts_count, due.not_before, due.kind =
 """
 """What the rules ask about the contacts of ``due``; a listed number counts as listed at $7."""
 
-_CANDIDATES_FAR: Final = _CANDIDATES.replace("FROM attempts a", "FROM all_attempts a")
-"""The same, however long ago something was: for a run that is over, and for limits that look back further than NEAR."""
+_ALL: Final = _CANDIDATES.replace("FROM attempts a", "FROM all_attempts a")
+"""The same, however long ago anything was: of a run that may be over."""
+
+_FAR: Final = _CANDIDATES.replace(
+    "FROM attempts a\n             WHERE a.account_id = $2", "FROM all_attempts a\n             WHERE a.account_id = $2"
+)
+"""The same of a run that is live, whose own attempts never are old, with limits that look back further than NEAR."""
 
 
 def _known(limits: Sequence[AttemptLimit]) -> str:
     """Return what asks so that each of the limits has what it counts."""
     far = any(one.rule.window_seconds > NEAR.total_seconds() for one in limits)
-    return _CANDIDATES_FAR if far else _CANDIDATES
+    return _FAR if far else _CANDIDATES
 
 
 async def candidates(
@@ -397,7 +402,7 @@ async def candidate(
             SELECT rc.contact_id, rc.phone, rc.phones, rc.attempts_count, rc.not_before,
                    CASE WHEN rc.callback_at IS NOT NULL THEN 0 ELSE 2 END AS kind
               FROM run_contacts rc WHERE rc.run_id = $1 AND rc.contact_id = $3)
-        {_CANDIDATES_FAR}
+        {_ALL}
         """,  # noqa: S608 - a constant of this module
         *_asked(run, contact_id, limits, at=at),
     )

@@ -10,7 +10,7 @@ import asyncpg
 
 from outdial.store.database import Connection
 
-_COLUMNS: Final = "recordings_days, attributes_days, attempts_days, updated_at, updated_by"
+_COLUMNS: Final = "recordings_days, attributes_days, attempts_days, attempts_gone_until, updated_at, updated_by"
 
 _AT_REST: Final = """
     NOT EXISTS (SELECT FROM run_lists rl JOIN runs r ON r.id = rl.run_id
@@ -27,6 +27,8 @@ class Retention:
     """Of contacts' attributes, their names among them, and unique ids, since the contact was last written."""
     attempts_days: int | None = None
     """Of attempts, since they ended; whole months go."""
+    attempts_gone_until: datetime | None = None
+    """Some of the attempts that ended before are not kept any more; None: all are."""
     updated_at: datetime | None = None
     """None: nobody has ever said."""
     updated_by: str | None = None

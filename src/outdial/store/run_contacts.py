@@ -208,17 +208,26 @@ async def dialable(connection: Connection, run: Run) -> tuple[int, int]:
     return row["total"], row["allowed"]
 
 
+_LAST_ATTEMPT: Final = """coalesce(
+    (SELECT a.id FROM attempts a WHERE a.run_id = rc.run_id AND a.contact_id = rc.contact_id
+      ORDER BY a.reserved_at DESC LIMIT 1),
+    -- of a run that is live none is old
+    CASE WHEN EXISTS (SELECT FROM runs r WHERE r.id = $1 AND r.ended_at IS NOT NULL) THEN
+        (SELECT a.id FROM old_attempts a WHERE a.run_id = rc.run_id AND a.contact_id = rc.contact_id
+          ORDER BY a.reserved_at DESC LIMIT 1) END)"""
+"""Id of the last attempt of a contact ``rc`` of run $1; of one contact the later ones move later."""
+
+
 async def page(connection: Connection, run_id: int, *, offset: int, limit: int) -> tuple[list[RunContactRow], int]:
     """Return some contacts of a run in dialing order, and how many it has."""
     rows = await connection.fetch(
-        """
+        f"""
         SELECT rc.contact_id, rc.phone, c.unique_id, rc.state, rc.done_reason, rc.last_disposition, rc.attempts_count,
-               (SELECT a.id FROM all_attempts a WHERE a.run_id = rc.run_id AND a.contact_id = rc.contact_id
-                 ORDER BY a.reserved_at DESC LIMIT 1) AS last_attempt_id
+               {_LAST_ATTEMPT} AS last_attempt_id
           FROM (SELECT * FROM run_contacts WHERE run_id = $1 ORDER BY sort_key OFFSET $2 LIMIT $3) rc
           LEFT JOIN contacts c ON c.id = rc.contact_id
          ORDER BY rc.sort_key
-        """,
+        """,  # noqa: S608 - a constant
         run_id,
         offset,
         limit,
@@ -233,16 +242,15 @@ async def lot(
     """Return some contacts of a run by their id, from the first after ``after`` on; only those that were never
     attempted, where that is asked for."""
     rows = await connection.fetch(
-        """
+        f"""
         SELECT rc.contact_id, rc.phone, c.unique_id, rc.state, rc.done_reason, rc.last_disposition, rc.attempts_count,
-               (SELECT a.id FROM all_attempts a WHERE a.run_id = rc.run_id AND a.contact_id = rc.contact_id
-                 ORDER BY a.reserved_at DESC LIMIT 1) AS last_attempt_id, coalesce(c.attributes, '{}') AS attributes,
-               coalesce(rc.phones, '{}') AS phones
+               {_LAST_ATTEMPT} AS last_attempt_id, coalesce(c.attributes, '{{}}') AS attributes,
+               coalesce(rc.phones, '{{}}') AS phones
           FROM run_contacts rc LEFT JOIN contacts c ON c.id = rc.contact_id
          WHERE rc.run_id = $1 AND rc.contact_id > $2
            AND (NOT $4 OR (rc.attempts_count = 0 AND rc.state IN ('pending', 'waiting')))
          ORDER BY rc.contact_id LIMIT $3
-        """,
+        """,  # noqa: S608 - a constant
         run_id,
         after,
         limit,

@@ -14,7 +14,9 @@ CREATE INDEX old_attempts_run ON old_attempts (run_id, reserved_at);
 CREATE INDEX old_attempts_run_contact ON old_attempts (run_id, contact_id);
 CREATE INDEX old_attempts_number ON old_attempts (account_id, phone, ended_at);
 CREATE INDEX old_attempts_calls ON old_attempts (account_id, dialed_at, id) WHERE dialed_at IS NOT NULL;
+CREATE INDEX old_attempts_ended ON old_attempts (account_id, ended_at);
 CREATE INDEX old_attempts_detected ON old_attempts (answered_at) WHERE detection IS NOT NULL;
+CREATE INDEX old_attempts_sampled ON old_attempts (answered_at, id) WHERE detection ->> 'sample' IS NOT NULL;
 
 -- For everybody who looks back. Whoever dials looks at `attempts` alone, but for limits that look back further.
 CREATE VIEW all_attempts AS SELECT * FROM attempts UNION ALL SELECT * FROM old_attempts;
@@ -33,7 +35,26 @@ CREATE TABLE removed_attempts (
     answered bigint NOT NULL,
     PRIMARY KEY (run_id, state, disposition)
 );
-ALTER TABLE account_retention ADD COLUMN attempts_days integer CHECK (attempts_days > 0);
+ALTER TABLE account_retention ADD COLUMN attempts_days integer CHECK (attempts_days > 0),
+    -- some of those that ended before are not kept any more
+    ADD COLUMN attempts_gone_until timestamptz;
+
+-- What whoever moves and removes has to know: one row.
+CREATE TABLE attempt_moves (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    -- the latest end of an attempt that was moved: limits that look back further count old ones too
+    moved_until timestamptz NOT NULL DEFAULT '-infinity',
+    -- the clock at the last look, and since when it has not leapt
+    seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    steady_since timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+INSERT INTO attempt_moves DEFAULT VALUES;
+
+-- Months without an attempt, and since when: whoever began to look back before may still see some there.
+CREATE TABLE empty_months (
+    name text PRIMARY KEY,
+    seen_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
 
 -- Make the partition of a month. Attached, not created as one: that would wait for everybody who looks back, and
 -- everybody for it.
@@ -41,7 +62,7 @@ CREATE FUNCTION outdial_make_month(p_month date) RETURNS void LANGUAGE plpgsql A
 DECLARE
     v_name text := to_char(p_month, '"old_attempts_"YYYY_MM');
 BEGIN
-    IF to_regclass('public.' || v_name) IS NULL THEN
+    IF to_regclass(v_name) IS NULL THEN
         EXECUTE format(
             'CREATE TABLE %I (LIKE old_attempts INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES)', v_name);
         EXECUTE format('ALTER TABLE old_attempts ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', v_name,
@@ -51,7 +72,7 @@ BEGIN
 END $$;
 
 -- How many old attempts to the numbers of a person count for a limit; as in outdial_beyond_limits, which asks for those
--- limits only that look back further than `attempts` holds everything. Not SQL: that would be planned, and every month
+-- limits only that look back to before the last that was moved. Not SQL: that would be planned, and every month
 -- locked, for each reservation.
 CREATE FUNCTION outdial_old_count(
     p_limit attempt_limits, p_account_id text, p_phones text[], p_matters jsonb
@@ -71,7 +92,7 @@ BEGIN
                 OR a.matters ->> p_limit.matter = p_matters ->> p_limit.matter));
 END $$;
 
--- As before, and of limits over more than 31 days (store.old_attempts.NEAR) what is old counts too.
+-- As before, and where a limit looks back to before the last that was moved, what is old counts too.
 CREATE OR REPLACE FUNCTION outdial_beyond_limits(
     p_account_id text, p_iid text, p_campaign_id text, p_phones text[], p_matters jsonb
 ) RETURNS boolean LANGUAGE sql STABLE AS $$
@@ -92,6 +113,6 @@ CREATE OR REPLACE FUNCTION outdial_beyond_limits(
                           ELSE a.disposition IN ('abandoned', 'unknown') END
                   AND (l.matter IS NULL OR a.matters ->> l.matter IS NULL OR p_matters ->> l.matter IS NULL
                        OR a.matters ->> l.matter = p_matters ->> l.matter))
-             + CASE WHEN l.window_seconds > 2678400 THEN outdial_old_count(l, p_account_id, p_phones, p_matters)
-                    ELSE 0 END)
+             + CASE WHEN now() - l.window_seconds * interval '1 second' < (SELECT m.moved_until FROM attempt_moves m)
+                    THEN outdial_old_count(l, p_account_id, p_phones, p_matters) ELSE 0 END)
 $$;
