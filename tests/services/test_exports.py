@@ -71,7 +71,10 @@ def lent(database) -> int:
     return database._pool.get_size() - database._pool.get_idle_size() - len(database._idle)
 
 
-SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND xact_start IS NOT NULL"
+SESSIONS = """
+SELECT count(*) FROM pg_stat_activity
+ WHERE datname = current_database() AND xact_start IS NOT NULL AND backend_type = 'client backend'
+"""
 
 
 @pytest.mark.parametrize(("export", "count"), [(exports.contacts_csv, CONTACTS), (exports.attempts_csv, ATTEMPTS)])
