@@ -157,7 +157,7 @@ async def test_messages_are_listed_by_page_and_replayed(native, receiver, databa
     assert receiver.events == ["run.started", "run.stopped", "run.stopped"]
     await native.refused(404, "POST", f"{path}/replay", {"deliveryId": "999"})
     await native.refused(404, "POST", f"{path}/replay", {"deliveryId": "x"})
-    for wrong in ({"state": "gone"}, {"after": "x"}, {"limit": "0"}):
+    for wrong in ({"state": "gone"}, {"state": ""}, {"after": "x"}, {"limit": "0"}):
         await native.refused(400, "GET", f"{path}/deliveries", params=wrong)
 
 

@@ -26,18 +26,7 @@ from outdial.store import erasures as erasures_store
 from outdial.store import run_contacts, wide_stops
 from outdial.store.attempts import ContactNews
 from outdial.store.reserve import Verdict
-from store.test_other_numbers import (  # noqa: F401 - a fixture
-    AGAIN,
-    ELSEWHERE,
-    OTHER_RULES,
-    STATE,
-    A,
-    B,
-    C,
-    D,
-    scene_of,
-    second_run,
-)
+from several_numbers import AGAIN, ELSEWHERE, OTHER_RULES, STATE, A, B, C, D, second_run
 
 E, F = "+15550100005", "+15550100006"
 OF_PERSON = (DncSource.KEY, DncSource.ERASURE)
@@ -76,7 +65,7 @@ async def asks_not_to_be_called(scene, engines, folder, attempt_id, scope=OptOut
 
 
 class TestKey:
-    async def test_all_numbers_are_listed_at_once_and_nobody_turns_to_any(self, scene_of, engines, tmp_path):  # noqa: F811
+    async def test_all_numbers_are_listed_at_once_and_nobody_turns_to_any(self, scene_of, engines, tmp_path):
         """Listed one after the other, who is called at the first in another campaign would be called at the next."""
         scene = await scene_of((A, B, C))
         await second_run(scene, (B, C, A), (D, A), (E, F))
@@ -96,7 +85,7 @@ class TestKey:
             (E, [E, F], "pending", None),
         ]
 
-    async def test_on_a_campaigns_list_too(self, scene_of, engines, tmp_path):  # noqa: F811
+    async def test_on_a_campaigns_list_too(self, scene_of, engines, tmp_path):
         scene = await scene_of((A, B), D)
         owner = scene.stage.owner
         await dnc.add_numbers(
@@ -118,7 +107,7 @@ class TestKey:
         assert len({row["made_by"] for row in rows}) == 1
         assert list((await scene.call()).values()) == [D]
 
-    async def test_an_entry_that_was_there_means_the_person_from_then_on(self, scene_of):  # noqa: F811
+    async def test_an_entry_that_was_there_means_the_person_from_then_on(self, scene_of):
         scene = await scene_of((A, B), (C, D))
         await put_on_list(scene, A, DncSource.OPERATOR)
         assert sorted((await scene.plan()).phones.values()) == [(A, B), (C, C)]
@@ -137,7 +126,7 @@ class TestKey:
 class TestMeant:
     """An entry by which the person is meant, from the instant at which it is there."""
 
-    async def test_who_has_turned_to_another_number_is_taken_no_more(self, scene_of, source):  # noqa: F811
+    async def test_who_has_turned_to_another_number_is_taken_no_more(self, scene_of, source):
         scene = await scene_of((A, B))
         await scene.called(ELSEWHERE)
         wish = await scene.plan()
@@ -150,7 +139,7 @@ class TestMeant:
 
     @pytest.mark.parametrize("before", [None, DncSource.OPERATOR])
     @pytest.mark.parametrize("news", [AGAIN, ELSEWHERE])
-    async def test_who_is_called_at_another_number_is_done_after_it(self, scene_of, source, before, news):  # noqa: F811
+    async def test_who_is_called_at_another_number_is_done_after_it(self, scene_of, source, before, news):
         scene = await scene_of((A, B, C))
         await scene.called(ELSEWHERE)
         ((attempt_id, phone),) = (await scene.call()).items()
@@ -164,7 +153,7 @@ class TestMeant:
         assert (row["state"], row["done_reason"], row["phone"]) == ("done", "dnc", B)
         assert (row["callback_at"], row["not_before"]) == (None, None)
 
-    async def test_what_was_reached_stays_so(self, scene_of, source):  # noqa: F811
+    async def test_what_was_reached_stays_so(self, scene_of, source):
         scene = await scene_of((A, B))
         ((attempt_id, _),) = (await scene.call()).items()
         await put_on_list(scene, B, source)
@@ -172,7 +161,7 @@ class TestMeant:
         await scene.book(attempt_id, reached)
         assert (await scene.row())["done_reason"] == "reached"
 
-    async def test_whoever_is_read_into_a_run_after_it_is_called_at_no_number(self, scene_of, source):  # noqa: F811
+    async def test_whoever_is_read_into_a_run_after_it_is_called_at_no_number(self, scene_of, source):
         scene = await scene_of(F)
         await put_on_list(scene, B, source)
         later = await second_run(scene, (A, B), (C, A), (D, B))
@@ -180,7 +169,7 @@ class TestMeant:
         rows = await scene.fetch("SELECT phone, done_reason FROM run_contacts WHERE state = 'done' ORDER BY contact_id")
         assert [tuple(row.values()) for row in rows] == [(A, "dnc"), (D, "dnc")]
 
-    async def test_no_run_begins_for_them_and_no_call_back_is_promised(self, scene_of, source):  # noqa: F811
+    async def test_no_run_begins_for_them_and_no_call_back_is_promised(self, scene_of, source):
         scene = await scene_of((A, B))
         await put_on_list(scene, B, source)
         async with scene.database.connection() as connection:
@@ -195,7 +184,7 @@ class TestMeant:
         )
         assert answer.refusal is CallbackRefusal.DNC
 
-    async def test_live_calls_of_the_person_are_those_to_any_number(self, scene_of, source):  # noqa: F811
+    async def test_live_calls_of_the_person_are_those_to_any_number(self, scene_of, source):
         scene = await scene_of((A, B), (C, D))
         for attempt_id in await scene.call():
             await scene.book(attempt_id, ELSEWHERE)
@@ -220,7 +209,7 @@ class TestErased:
             folder=folder,
         )
 
-    async def test_limits_of_other_numbers_count_as_before(self, scene_of, engines, tmp_path):  # noqa: F811
+    async def test_limits_of_other_numbers_count_as_before(self, scene_of, engines, tmp_path):
         """Else whoever shares a number with the person would be called there once more."""
         scene = await scene_of((A, B))
         await attempt_limits.add_limit(
@@ -253,7 +242,7 @@ class TestErased:
 
     async def test_whoever_is_read_in_while_it_goes_on_is_not_called_and_goes_too(
         self,
-        scene_of,  # noqa: F811
+        scene_of,
         engines,
         tmp_path,
         monkeypatch,
@@ -310,7 +299,7 @@ class Noting:
         return ask
 
 
-async def test_who_has_a_number_among_others_is_found_by_its_index(scene_of, database):  # noqa: F811
+async def test_who_has_a_number_among_others_is_found_by_its_index(scene_of, database):
     """An erasure and a key hold up the dialing of an account meanwhile."""
     scene = await scene_of((A, B))
     account_id = scene.stage.owner.account_id

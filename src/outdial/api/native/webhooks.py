@@ -276,7 +276,7 @@ class WebhookRoutes:
         dead ones for 30 days."""
         limit = query_number(request, "limit", default=DEFAULT_PAGE, least=1, most=LARGEST_PAGE)
         state, after = query_value(request, "state"), query_value(request, "after")
-        if state and state not in set(DeliveryState):
+        if state is not None and state not in set(DeliveryState):
             raise BadRequestError(f"`state` must be one of {', '.join(DeliveryState)}, not {state[:60]!r}.")
         if after and _whole(after) is None:
             raise BadRequestError("`after` must be the `next` of the page before.")
@@ -285,7 +285,7 @@ class WebhookRoutes:
             _named(request),
             account_id=caller.account_id,
             iid=caller.iid,
-            state=DeliveryState(state) if state else None,
+            state=None if state is None else DeliveryState(state),
             before=_whole(after) if after else None,
             limit=limit,
         )
