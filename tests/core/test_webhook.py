@@ -166,6 +166,15 @@ def test_an_attempt_is_told_as_the_api_shows_it():
     assert (told["state"], told["disposition"], told["sipCode"]) == ("ended", "busy", 486)
 
 
+def test_of_an_attempt_that_is_not_kept_any_more_is_told_what_the_history_has():
+    detail = {"disposition": "busy", "sip_code": 486, "ended_at": "2026-03-01T10:00:00+00:00"}
+    told = message(
+        Happening("attempt.ended", 8, NOW, "st-1", "cd-1", "cid-1", "dialing", "ended", "n-1", "", detail, {}, "a" * 32)
+    )["data"]
+    assert (told["id"], told["contactId"], told["phoneNumber"]) == ("a" * 32, None, None)
+    assert (told["disposition"], told["sipCode"], told["endedAt"]) == ("busy", 486, detail["ended_at"])
+
+
 @pytest.mark.parametrize("sample", [None, Sample()])
 def test_who_had_answered_is_told_as_the_api_shows_it(sample):
     found = Detection(MachineVerdict.MACHINE, "LONGGREETING-3020-3000", 3.2, DetectionTimings(), sample)

@@ -57,7 +57,7 @@ async def book(stage, news: AttemptNews) -> bool:
 
 async def found(stage, run) -> Detection | None:
     async with stage.database.connection() as connection:
-        (attempt,) = await attempts.page(connection, run.id, after=None, limit=10)
+        (attempt,) = await attempts.page(connection, run, after=None, limit=10)
     return attempt.detection
 
 

@@ -12,7 +12,7 @@ import pytest
 from dialing import phones, set_stage
 from engines import TTL_SECONDS
 from outdial.core.attempt_limits import Counted, LimitRule, standing
-from outdial.core.errors import InvalidInputError, NotFoundError
+from outdial.core.errors import DatabaseUnavailableError, InvalidInputError, NotFoundError
 from outdial.core.model import Disposition
 from outdial.services import attempt_limits, erasures, history_export, old_attempts, retention, run_views, runs, sealing
 from outdial.services.engines import Engines
@@ -71,6 +71,11 @@ class Past:
             matters,
         )
         return attempt_id
+
+    async def run_of(self):
+        """Return the last run as it is now."""
+        async with self.database.connection() as connection:
+            return await runs_store.latest_run(connection, self.stage.campaign_id)
 
     async def do(self, statement: str, *arguments) -> list:
         async with self.database.connection() as connection:
@@ -154,18 +159,17 @@ class TestMoving:
 
     async def test_goes_on_where_it_left_off(self, past, monkeypatch):
         monkeypatch.setattr(old_attempts, "AT_ONCE", 2)
-        monkeypatch.setattr(old_attempts, "LOTS", 2)
-        monkeypatch.setattr(old_attempts, "RUNS_AT_ONCE", 1)
+        monkeypatch.setattr(old_attempts, "SECONDS", 0.0)
         for _ in range(2):
             run = await past.begin()
             for number in NUMBERS[:3]:
                 await past.call(run, number, days=50)
             await past.over(run, days=50)
         near = []
-        for _ in range(4):
+        for _ in range(5):
             looked = await past.look()
             near.append((list((await past.where()).values()).count("near"), looked.more))
-        assert near == [(3, True), (0, True), (0, False), (0, False)]
+        assert near == [(4, True), (3, True), (1, True), (0, True), (0, False)]
 
     async def test_both_tables_have_the_same_columns(self, past):
         columns = """
@@ -226,6 +230,13 @@ class TestClock:
         await due.look()
         assert "near" not in (await due.where()).values()
         assert (await due.do(beyond, *asked))[0]["beyond"]
+        # and the gate is asked about it, so that the contact is put off and not tried again and again
+        live = await due.begin()
+        async with due.database.connection() as connection:
+            facts = await reserve.facts(connection, live)
+            found = await reserve.candidates(connection, live, 10, facts.limits, far=facts.far)
+        assert facts.far
+        assert [len(one.past) for one in found if one.phone == NUMBERS[1]] == [1]
         assert run["id"] != live.id
 
 
@@ -363,7 +374,8 @@ class TestRemoving:
         await sealing.seal_all(past.database)
         await past.do("UPDATE webhooks SET enabled = false")
         monkeypatch.setattr(store, "BEHIND", timedelta(0))
-        assert (await past.look()).removed == 0
+        looked = await past.look()
+        assert (looked.removed, looked.waiting) == (0, (past.account_id,))
         await past.do(
             "UPDATE webhooks SET seal_number = (SELECT max(number) FROM history_seals) WHERE id = $1", webhook
         )
@@ -380,7 +392,7 @@ class TestRemoving:
         assert (await past.look()).removed == 1
 
     async def test_many_months_with_nothing_to_remove_hold_up_nothing(self, past, monkeypatch):
-        monkeypatch.setattr(old_attempts, "LOTS", 2)
+        monkeypatch.setattr(old_attempts, "SECONDS", 0.0)
         run = await past.begin()
         held = [await past.call(run, NUMBERS[0], days=days) for days in range(100, 400, 31)]
         await past.call(run, NUMBERS[1], days=70)
@@ -458,6 +470,47 @@ class TestRemoving:
         async with past.database.transaction() as dropping:
             assert await store.drop(dropping, month)
             assert await store.months(dropping) == []
+
+    async def test_a_month_that_another_process_has_done_away_with_is_none(self, past, monkeypatch):
+        await past.do("SELECT outdial_make_month('2020-03-01')")
+        hold = store.hold
+
+        async def slow(connection):
+            await past.do("DROP TABLE IF EXISTS old_attempts_2020_03")
+            return await hold(connection)
+
+        monkeypatch.setattr(store, "hold", slow)
+        assert await past.look() == old_attempts.Looked(0, more=False)
+
+    async def test_what_the_database_refuses_is_told_and_ends_nothing(self, past, secret_box, tmp_path):
+        await past.do("SELECT outdial_make_month('2020-03-01')")
+        await past.do("CREATE TABLE old_attempts_theirs PARTITION OF old_attempts DEFAULT")
+        await past.do("CREATE VIEW theirs AS SELECT id FROM old_attempts_2020_03")
+        await past.look()
+        with pytest.raises(DatabaseUnavailableError, match="refuses to move or remove old attempts"):
+            await past.look()
+        engines = Engines(past.database, secret_box, ttl_seconds=TTL_SECONDS)
+        try:
+            await PersonalDataKeeper(past.database, secret_box, engines, tmp_path).look()
+        finally:
+            await engines.close()
+
+    async def test_an_empty_month_that_was_filled_meanwhile_is_noted_anew(self, past):
+        """Else whoever began to look back between the two would be robbed of what was moved and removed since."""
+        run = await past.begin()
+        await past.call(run, NUMBERS[0], days=200)
+        await past.do("SELECT outdial_make_month($1)", (datetime.now(UTC) - 200 * DAY).date().replace(day=1))
+        await past.look()
+        assert len(await past.do("SELECT FROM empty_months")) == 1
+        await past.over(run, days=100)
+        await past.keep(31)
+        async with past.database.transaction() as connection:
+            assert await store.hold(connection)
+            assert await store.move(connection, run.id, limit=10) == 1
+        async with past.database.snapshot() as looking:
+            await looking.fetchval("SELECT count(*) FROM accounts")
+            assert (await past.look()).removed == 1
+            assert await looking.fetchval("SELECT count(*) FROM all_attempts") == 1
 
     async def test_what_moves_into_a_month_that_was_empty_stays(self, past):
         await past.do("SELECT outdial_make_month($1)", (datetime.now(UTC) - 200 * DAY).date().replace(day=1))
@@ -562,13 +615,14 @@ class TestLookingBack:
         return past
 
     async def test_the_attempts_of_a_run_are_paged_through(self, moved):
+        run = await moved.run_of()
         # a few that are still near
         near = [await moved.call(moved.run, NUMBERS[0], days=days) for days in (20, 10)]
         wanted = [*moved.ids, *near]
         found, after = [], None
         while True:
             async with moved.database.connection() as connection:
-                page = await attempts.page(connection, moved.run.id, after=after, limit=3)
+                page = await attempts.page(connection, run, after=after, limit=3)
             if not page:
                 break
             found += [one.id for one in page]
@@ -695,7 +749,7 @@ class TestLimits:
             for _ in range(2):
                 async with past.database.connection() as connection:
                     facts = await reserve.facts(connection, live)
-                    found = await reserve.candidates(connection, live, 100, facts.limits)
+                    found = await reserve.candidates(connection, live, 100, facts.limits, far=facts.far)
                     beyond = await connection.fetchval(
                         "SELECT outdial_beyond_limits($1, $2, $3, $4, $5)",
                         live.account_id,

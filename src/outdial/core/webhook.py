@@ -98,7 +98,8 @@ class Happening:
     detail: Mapping[str, Any] = field(default_factory=dict)
     """As the history has it."""
     attempt: Mapping[str, Any] = field(default_factory=dict)
-    """The attempt's own row; empty for other events."""
+    """The attempt's own row; empty for other events, and where it is not kept any more."""
+    attempt_id: str | None = None
 
 
 def message_id(event: str, history_id: int) -> str:
@@ -131,14 +132,23 @@ def _run(happening: Happening) -> dict[str, Any]:
     }
 
 
+_GONE: Final = dict.fromkeys(
+    (
+        *("contact_id", "phone", "caller_id", "number", "disposition", "cause", "sip_code", "reserved_at"),
+        *("dialed_at", "ringing_at", "answered_at", "ended_at", "detection"),
+    )
+)
+"""Of an attempt that is not kept any more the history tells how it ended."""
+
+
 def _attempt(happening: Happening) -> dict[str, Any]:
-    row = happening.attempt
+    row = happening.attempt or _GONE | dict(happening.detail) | {"id": happening.attempt_id}
     return {
         "iid": happening.iid,
         "campaignId": happening.campaign_id,
         "instanceId": happening.instance_id,
         "id": row["id"],
-        "contactId": ids.contact_id(row["contact_id"]),
+        "contactId": None if row["contact_id"] is None else ids.contact_id(row["contact_id"]),
         "phoneNumber": row["phone"],
         "callerId": row["caller_id"],
         "number": row["number"],

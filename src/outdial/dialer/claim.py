@@ -114,7 +114,7 @@ async def claim(
         # of whom it is not the turn, it is still looked at whether there is anybody to dial: others wait for it
         free = free if may is None else min(free, may)
         most = LARGEST_SCREENING if many else free or LARGEST_CLAIM
-        found = await store.candidates(connection, run, most, facts.limits, facts.asked)
+        found = await store.candidates(connection, run, most, facts.limits, facts.asked, far=facts.far)
         if not found:
             return await _nobody(connection, run, trunk, facts)
         hashes: dict[int, bytes] | None = None
@@ -263,7 +263,7 @@ async def _somebody(connection: Connection, run: Run, trunk: Trunk, facts: Facts
     """Whether a run that shares its trunk has somebody to dial who only wants a line."""
     if not facts.stand.others:
         return False
-    found = await store.candidates(connection, run, LARGEST_CLAIM, facts.limits, facts.asked)
+    found = await store.candidates(connection, run, LARGEST_CLAIM, facts.limits, facts.asked, far=facts.far)
     return make_plan(run, trunk, facts, found, iter(()), free=0).allowed > 0
 
 

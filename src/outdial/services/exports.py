@@ -79,7 +79,7 @@ async def attempts_csv(database: Database, run: Run) -> AsyncIterator[bytes]:
     after: attempts_store.Place | None = None
     while True:
         async with database.connection() as connection:
-            lot = await attempts_store.page(connection, run.id, after=after, limit=LOT)
+            lot = await attempts_store.page(connection, run, after=after, limit=LOT)
         if lot:
             yield _lines(_attempt(one) for one in lot)
         if len(lot) < LOT:

@@ -80,6 +80,10 @@ class PersonalDataKeeper:
         if clock.boottime() < self._old_attempts_at:
             return 0
         looked = await old_attempts.look(self._database)
+        if looked.waiting:
+            self._tell("attempts_of", "old_attempts_wait_for_a_webhook", ", ".join(looked.waiting))
+        else:
+            self._troubles.pop("attempts_of", None)
         if not looked.more:
             self._old_attempts_at = clock.boottime() + OLD_ATTEMPTS_SECONDS
         return looked.removed

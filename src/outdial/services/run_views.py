@@ -83,11 +83,11 @@ async def attempts_page(
         raise BadRequestError("`after` must be the id of an attempt, as `next` of the page before says.")
     async with database.connection() as connection:
         run = await _found(connection, iid, instance_id)
-        place = None if after is None else await attempts_store.place_of(connection, run.id, after)
+        place = None if after is None else await attempts_store.place_of(connection, run, after)
         if after is not None and place is None:
             # an empty page would be taken for the end
             raise NotFoundError(f"The run has no attempt {after[:64]}, or none any more; begin anew without `after`.")
-        return await attempts_store.page(connection, run.id, after=place, limit=limit)
+        return await attempts_store.page(connection, run, after=place, limit=limit)
 
 
 async def _found(connection: Connection, iid: str, instance_id: str) -> Run:

@@ -11,7 +11,7 @@ import asyncpg
 import msgspec
 
 from outdial.core.machine import Detection
-from outdial.core.model import Attempt, AttemptState, Disposition, DoneReason, RunContactState
+from outdial.core.model import Attempt, AttemptState, Disposition, DoneReason, Run, RunContactState
 from outdial.core.pre_call import PreCallAnswer
 from outdial.store.database import Connection
 
@@ -136,23 +136,30 @@ def place(attempt: Attempt) -> Place:
     return attempt.reserved_at, attempt.id
 
 
-async def place_of(connection: Connection, run_id: int, attempt_id: str) -> Place | None:
+def _attempts_of(run: Run) -> str:
+    """Return where a run's attempts are: of one that is live none is old, and no month is looked into."""
+    return "attempts" if run.ended_at is None else "all_attempts"
+
+
+async def place_of(connection: Connection, run: Run, attempt_id: str) -> Place | None:
     """Return where an attempt of a run stands; None when the run has none of that id, or none any more."""
     row = await connection.fetchrow(
-        "SELECT reserved_at, id FROM all_attempts WHERE run_id = $1 AND id = $2", run_id, attempt_id
+        f"SELECT reserved_at, id FROM {_attempts_of(run)} WHERE run_id = $1 AND id = $2",  # noqa: S608 - two names
+        run.id,
+        attempt_id,
     )
     return None if row is None else (row["reserved_at"], row["id"])
 
 
-async def page(connection: Connection, run_id: int, *, after: Place | None, limit: int) -> list[Attempt]:
+async def page(connection: Connection, run: Run, *, after: Place | None, limit: int) -> list[Attempt]:
     """Return some attempts of a run in the order they were reserved, from the first after ``after`` on."""
     rows = await connection.fetch(
-        """
-        SELECT * FROM all_attempts
+        f"""
+        SELECT * FROM {_attempts_of(run)}
          WHERE run_id = $1 AND ($2::timestamptz IS NULL OR (reserved_at, id) > ($2, $3::text))
          ORDER BY reserved_at, id LIMIT $4
-        """,
-        run_id,
+        """,  # noqa: S608 - two names
+        run.id,
         *(after or (None, None)),
         limit,
     )

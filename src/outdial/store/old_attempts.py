@@ -7,13 +7,15 @@ whoever has to change one all the same looks in ``attempts`` first and in ``old_
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 import asyncpg
 
+from outdial.core.errors import DatabaseUnavailableError
 from outdial.store.database import Connection
 
 NEAR: Final = timedelta(days=31)
@@ -57,14 +59,22 @@ class Removed:
     runs: int
 
 
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """Turn whatever the database refuses into DatabaseUnavailableError: somebody's view on a month, or a right that was
+    taken away, must not end a process that dials."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        raise DatabaseUnavailableError(f"The database refuses to move or remove old attempts: {error}") from error
+
+
 async def hold(connection: Connection) -> bool:
-    """Be the only one who moves, removes or drops until commit; False when somebody is already."""
-    return bool(await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCK))
-
-
-async def is_steady(connection: Connection) -> bool:
-    """Whether the database's clock has gone on from look to look for a day; this is one. What is moved or removed by a
-    clock that is wrong does not come back."""
+    """Be the only one who moves, removes or drops until commit; False when somebody is already, and when the database's
+    clock has not gone on for a day from one such question to the next: what is moved or removed by a clock that is
+    wrong does not come back."""
+    if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCK):
+        return False
     steady: bool = await connection.fetchval(
         """
         UPDATE attempt_moves
@@ -80,23 +90,37 @@ async def is_steady(connection: Connection) -> bool:
     return steady
 
 
-async def runs_to_move(
-    connection: Connection, *, after: tuple[datetime, int] | None, limit: int
-) -> list[tuple[datetime, int]]:
-    """Return end and id of some runs that are long over and may have attempts to move, those that ended first, from
-    the first after ``after`` on."""
+async def mark_moved(connection: Connection, *, limit: int) -> int:
+    """Note of some runs that are long over that they have no attempts left to move; return of how many."""
     rows = await connection.fetch(
         """
-        SELECT ended_at, id FROM runs
-         WHERE attempts_moved_at IS NULL AND ended_at < clock_timestamp() - $1::interval
-           AND ($2::timestamptz IS NULL OR (ended_at, id) > ($2, $3::bigint))
-         ORDER BY ended_at, id LIMIT $4
+        UPDATE runs SET attempts_moved_at = clock_timestamp()
+         WHERE id = ANY (ARRAY(
+               SELECT r.id FROM runs r
+                WHERE r.attempts_moved_at IS NULL AND r.ended_at < clock_timestamp() - $1::interval
+                  AND NOT EXISTS (SELECT FROM attempts a WHERE a.run_id = r.id) LIMIT $2))
+        RETURNING 1
         """,
         MOVES_AFTER,
-        *(after or (None, None)),
         limit,
     )
-    return [(row["ended_at"], row["id"]) for row in rows]
+    return len(rows)
+
+
+async def runs_to_move(connection: Connection, *, limit: int) -> list[int]:
+    """Return some runs that are long over and have attempts to move."""
+    rows = await connection.fetch(
+        """
+        SELECT r.id FROM runs r
+         WHERE r.attempts_moved_at IS NULL AND r.ended_at < clock_timestamp() - $1::interval
+           AND EXISTS (SELECT FROM attempts a
+                        WHERE a.run_id = r.id AND a.ended_at < clock_timestamp() - $1::interval)
+         LIMIT $2
+        """,
+        MOVES_AFTER,
+        limit,
+    )
+    return [row["id"] for row in rows]
 
 
 async def move(connection: Connection, run_id: int, *, limit: int) -> int:
@@ -113,11 +137,22 @@ async def move(connection: Connection, run_id: int, *, limit: int) -> int:
     )
     if not rows:
         return 0
-    for month in sorted({_month_of(row["ended_at"]) for row in rows}):
+    into = sorted({_month_of(row["ended_at"]) for row in rows})
+    for month in into:
         await connection.execute("SELECT outdial_make_month($1)", month)
+    # what was seen of them before holds no more
+    await connection.execute("DELETE FROM empty_months WHERE name = ANY ($1)", [f"{_PREFIX}{at:%Y_%m}" for at in into])
     await connection.execute(
         """
-        WITH gone AS (DELETE FROM attempts WHERE id = ANY ($1::text[]) RETURNING *)
+        WITH gone AS (
+            DELETE FROM attempts WHERE id = ANY ($1::text[]) RETURNING *
+        ), counted AS (
+            INSERT INTO moved_attempts AS m (run_id, state, disposition, count, placed, answered)
+            SELECT run_id, state, disposition, count(*), count(dialed_at), count(answered_at)
+              FROM gone GROUP BY run_id, state, disposition ORDER BY state, disposition
+                ON CONFLICT (run_id, state, disposition) DO UPDATE
+                   SET count = m.count + excluded.count, placed = m.placed + excluded.placed,
+                       answered = m.answered + excluded.answered)
         INSERT INTO old_attempts SELECT * FROM gone
         """,
         [row["id"] for row in rows],
@@ -126,17 +161,6 @@ async def move(connection: Connection, run_id: int, *, limit: int) -> int:
         "UPDATE attempt_moves SET moved_until = greatest(moved_until, $1)", max(row["ended_at"] for row in rows)
     )
     return len(rows)
-
-
-async def mark_moved(connection: Connection, run_id: int) -> None:
-    """Note that a run that is over has no attempts left to move, if that is so."""
-    await connection.execute(
-        """
-        UPDATE runs SET attempts_moved_at = clock_timestamp()
-         WHERE id = $1 AND NOT EXISTS (SELECT FROM attempts WHERE run_id = $1)
-        """,
-        run_id,
-    )
 
 
 def _month_of(instant: datetime) -> date:
@@ -148,7 +172,8 @@ async def months(connection: Connection) -> list[Month]:
     rows = await connection.fetch(
         """
         SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-         WHERE i.inhparent = 'old_attempts'::regclass ORDER BY c.relname
+         WHERE i.inhparent = 'old_attempts'::regclass AND c.relname ~ '^old_attempts_[0-9]{4}_[0-9]{2}$'
+         ORDER BY c.relname
         """
     )
     return [_month(row["name"]) for row in rows]
@@ -160,12 +185,15 @@ def _month(table: str) -> Month:
     return Month(table, begin, (begin + timedelta(days=32)).replace(day=1))
 
 
-async def accounts(connection: Connection) -> list[str]:
-    """Return the accounts that do not keep attempts for ever."""
+async def accounts(connection: Connection) -> dict[str, datetime]:
+    """Return the accounts that do not keep attempts for ever, each with before when it does not."""
     rows = await connection.fetch(
-        "SELECT account_id FROM account_retention WHERE attempts_days IS NOT NULL ORDER BY account_id"
+        """
+        SELECT account_id, clock_timestamp() - make_interval(days => attempts_days) AS before FROM account_retention
+         WHERE attempts_days IS NOT NULL ORDER BY account_id
+        """
     )
-    return [row["account_id"] for row in rows]
+    return {row["account_id"]: row["before"] for row in rows}
 
 
 async def due(connection: Connection, account_id: str, month: Month) -> int | None:
@@ -213,12 +241,11 @@ async def told_of(connection: Connection, account_id: str) -> list[str]:
     return [row["attempt_id"] for row in rows]
 
 
-async def remove(
+async def removable(
     connection: Connection, account_id: str, month: Month, *, spared: Sequence[str], limit: int
-) -> Removed:
-    """Remove some of an account's attempts of a month, with what was kept beside them, and count them for their runs;
-    within the caller's transaction, which holds. Those ``spared`` stay, and who has a recording, or belongs to a stop
-    of which there is no signed report."""
+) -> list[str]:
+    """Return some of an account's attempts of a month that may go, locked; not those ``spared``, nor who has a
+    recording, nor those of a stop of which there is no signed report."""
     rows = await connection.fetch(
         """
         SELECT o.id FROM old_attempts o
@@ -234,8 +261,12 @@ async def remove(
         list(spared),
         limit,
     )
-    if not rows:
-        return Removed(0, 0)
+    return [row["id"] for row in rows]
+
+
+async def remove(connection: Connection, account_id: str, month: Month, attempt_ids: Sequence[str]) -> Removed:
+    """Remove some of an account's attempts of a month, which are locked, with what was kept beside them; within the
+    caller's transaction, which holds."""
     row = await connection.fetchrow(
         """
         WITH gone AS (
@@ -243,7 +274,7 @@ async def remove(
              WHERE o.id = ANY ($1::text[]) AND o.ended_at >= $2 AND o.ended_at < $3
                -- one that came while the attempt was not locked yet is seen by this statement
                AND NOT EXISTS (SELECT FROM recordings c WHERE c.attempt_id = o.id AND c.removed_at IS NULL)
-            RETURNING o.id, o.run_id, o.state, o.disposition, o.dialed_at, o.answered_at
+            RETURNING o.id, o.run_id
         ), outcomes AS (
             DELETE FROM flow_outcomes t USING gone WHERE t.attempt_id = gone.id
         ), heard AS (
@@ -252,21 +283,18 @@ async def remove(
             DELETE FROM transfers t USING gone WHERE t.attempt_id = gone.id
         ), reviews AS (
             DELETE FROM machine_reviews t USING gone WHERE t.attempt_id = gone.id
-        ), counted AS (
-            INSERT INTO removed_attempts AS r (run_id, state, disposition, count, placed, answered)
-            SELECT run_id, state, disposition, count(*), count(dialed_at), count(answered_at)
-              FROM gone GROUP BY run_id, state, disposition ORDER BY run_id, state, disposition
-                ON CONFLICT (run_id, state, disposition) DO UPDATE
-                   SET count = r.count + excluded.count, placed = r.placed + excluded.placed,
-                       answered = r.answered + excluded.answered
         ), noted AS (
-            UPDATE account_retention SET attempts_gone_until = greatest(attempts_gone_until, $3) WHERE account_id = $4)
+            UPDATE account_retention SET attempts_gone_until = greatest(attempts_gone_until, $3)
+             WHERE account_id = $4 AND EXISTS (SELECT FROM gone)
+        ), unseen AS (
+            DELETE FROM empty_months WHERE name = $5)
         SELECT count(*) AS attempts, count(DISTINCT run_id) AS runs FROM gone
         """,
-        [row["id"] for row in rows],
+        list(attempt_ids),
         month.begin,
         month.end,
         account_id,
+        month.table,
     )
     assert row is not None  # noqa: S101 - an aggregate has a row
     return Removed(**row)
@@ -274,9 +302,9 @@ async def remove(
 
 async def is_empty(connection: Connection, month: Month) -> bool:
     """Whether a month has no attempt, and nobody who began to look back before that was noted is still at it: they may
-    see some there. It is noted with the first question."""
+    see some there. It is noted with the first question; within the caller's transaction, which holds. Sessions that
+    the database's account may not see are given a day."""
     if await connection.fetchval(f"SELECT EXISTS (SELECT FROM {month.table})"):  # noqa: S608 - a name of ours
-        await connection.execute("DELETE FROM empty_months WHERE name = $1", month.table)
         return False
     await connection.execute("INSERT INTO empty_months (name) VALUES ($1) ON CONFLICT DO NOTHING", month.table)
     return bool(
@@ -284,7 +312,9 @@ async def is_empty(connection: Connection, month: Month) -> bool:
             """
             SELECT NOT EXISTS (SELECT FROM pg_stat_activity a
                                 WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
-                                  AND a.backend_type = 'client backend' AND a.xact_start < e.seen_at)
+                                  AND (a.xact_start < e.seen_at
+                                       -- hidden: of another account
+                                       OR (a.backend_type IS NULL AND e.seen_at > now() - interval '1 day')))
               FROM empty_months e WHERE e.name = $1 AND e.seen_at < now()
             """,
             month.table,
@@ -294,14 +324,14 @@ async def is_empty(connection: Connection, month: Month) -> bool:
 
 async def drop(connection: Connection, month: Month) -> bool:
     """Do away with a month that is empty, within the caller's transaction, which holds, so that nothing is moved there;
-    False when somebody looks back just now. They are not kept waiting for longer than ``DROP_SECONDS``."""
-    await connection.execute(f"SET LOCAL lock_timeout = '{round(DROP_SECONDS * 1000)}ms'")
+    False when somebody looks back just now. For each of its locks they wait no longer than ``DROP_SECONDS``."""
     try:
         async with connection.transaction():
+            await connection.execute("DELETE FROM empty_months WHERE name = $1", month.table)
+            await connection.execute(f"SET LOCAL lock_timeout = '{round(DROP_SECONDS * 1000)}ms'")
             await connection.execute(f"DROP TABLE {month.table}")
     except asyncpg.LockNotAvailableError:
         return False
-    await connection.execute("DELETE FROM empty_months WHERE name = $1", month.table)
     return True
 
 

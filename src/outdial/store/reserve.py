@@ -59,6 +59,8 @@ class Facts:
     """Among the runs of its trunk."""
     hashed: bool = False
     """A do-not-call list of the run has numbers as hashes (``store.dnc_hashes``)."""
+    far: bool = False
+    """One of the limits looks back to before the last attempt that was moved (``store.old_attempts``)."""
     asked: tuple[int, ...] = ()
     """Contacts of the run that somebody wants called now, in the order of asking."""
 
@@ -169,6 +171,10 @@ async def facts(connection: Connection, run: Run) -> Facts:
                (SELECT jsonb_agg(l ORDER BY l.created_at, l.id) FROM attempt_limits l
                  WHERE l.account_id = p.account_id AND (l.iid IS NULL OR l.iid = p.iid)
                    AND (l.campaign_id IS NULL OR l.campaign_id = $6)) AS limits,
+               EXISTS (SELECT FROM attempt_limits l, attempt_moves m
+                        WHERE l.account_id = p.account_id AND (l.iid IS NULL OR l.iid = p.iid)
+                          AND (l.campaign_id IS NULL OR l.campaign_id = $6)
+                          AND now() - l.window_seconds * interval '1 second' < m.moved_until) AS far,
                ARRAY(SELECT a.ended_at FROM attempts a
                       WHERE a.trunk_id = $2 AND a.sip_code IN (429, 503) AND a.ended_at > now() - $7::interval
                       ORDER BY a.ended_at) AS refused_at,
@@ -355,9 +361,9 @@ _FAR: Final = _CANDIDATES.replace(
 """The same of a run that is live, whose own attempts never are old, with limits that look back further than NEAR."""
 
 
-def _known(limits: Sequence[AttemptLimit]) -> str:
+def _known(limits: Sequence[AttemptLimit], *, far: bool) -> str:
     """Return what asks so that each of the limits has what it counts."""
-    far = any(one.rule.window_seconds > NEAR.total_seconds() for one in limits)
+    far = far or any(one.rule.window_seconds > NEAR.total_seconds() for one in limits)
     return _FAR if far else _CANDIDATES
 
 
@@ -367,23 +373,26 @@ async def candidates(
     limit: int,
     limits: Sequence[AttemptLimit] = (),
     asked: Sequence[int] = (),
+    *,
+    far: bool = False,
 ) -> list[Candidate]:
     """Return up to ``limit`` contacts that may be due: those of ``asked``, whom somebody wants called now, call-backs,
     then first tries, then retries, or retries before first tries where the run's rules say so.
 
     Numbers with a live call of the account are passed over, and contacts with one to another of their numbers: their
-    turn comes when that call has ended. What has become of the others is read as far back as the attempt limits look.
+    turn comes when that call has ended. What has become of the others is read as far back as the attempt limits look;
+    ``far`` is that of :func:`facts`.
     """
     first = []
     if asked:
         rows = await connection.fetch(
-            f"{_BY_HAND}{_known(limits)} ORDER BY due.place LIMIT $8",
+            f"{_BY_HAND}{_known(limits, far=far)} ORDER BY due.place LIMIT $8",
             *_asked(run, list(asked), limits),
             limit,
         )
         first = [_candidate(row) for row in rows]
     rows = await connection.fetch(
-        f"WITH due AS ({_KINDS.format(when_due='$8')}) {_known(limits)} ORDER BY due.kind, due.place LIMIT $3",
+        f"WITH due AS ({_KINDS.format(when_due='$8')}) {_known(limits, far=far)} ORDER BY due.kind, due.place LIMIT $3",
         *_asked(run, limit, limits),
         run.rules.own.retry_order is RetryOrder.WHEN_DUE,
     )
@@ -425,7 +434,7 @@ async def sample(
                AND NOT EXISTS (SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = rc.phone
                                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
                AND {ELSEWHERE})
-        {_known(limits)}
+        {_known(limits, far=True)}
         """,  # noqa: S608 - a constant of this module
         *_asked(run, one_in, limits, at=at),
     )

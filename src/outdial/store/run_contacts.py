@@ -267,9 +267,9 @@ async def counts(connection: Connection, run_id: int) -> Counts:
     attempts = await connection.fetch(
         """
         SELECT state, disposition, count(*) AS count, count(dialed_at) AS placed, count(answered_at) AS answered
-          FROM all_attempts WHERE run_id = $1 GROUP BY state, disposition
+          FROM attempts WHERE run_id = $1 GROUP BY state, disposition
          UNION ALL
-        SELECT state, disposition, count, placed, answered FROM removed_attempts WHERE run_id = $1
+        SELECT state, disposition, count, placed, answered FROM moved_attempts WHERE run_id = $1
         """,
         run_id,
     )

@@ -262,9 +262,9 @@ async def calls_completed(connection: Connection, campaign_id: str) -> int:
     """Return how many calls of the campaign have been answered and ended, over all its runs."""
     count: int = await connection.fetchval(
         """
-        SELECT (SELECT count(*) FROM runs r JOIN all_attempts a ON a.run_id = r.id
+        SELECT (SELECT count(*) FROM runs r JOIN attempts a ON a.run_id = r.id
                  WHERE r.campaign_id = $1 AND a.state = 'ended' AND a.answered_at IS NOT NULL)
-             + (SELECT coalesce(sum(m.answered), 0)::bigint FROM runs r JOIN removed_attempts m ON m.run_id = r.id
+             + (SELECT coalesce(sum(m.answered), 0)::bigint FROM runs r JOIN moved_attempts m ON m.run_id = r.id
                  WHERE r.campaign_id = $1 AND m.state = 'ended')
         """,
         campaign_id,

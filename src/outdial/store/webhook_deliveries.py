@@ -294,9 +294,10 @@ async def next_ones(connection: Connection, lane: Lane, *, limit: int) -> list[W
     rows = await connection.fetch(
         """
         SELECT d.id AS delivery_id, d.event, d.tries, d.waiting_since, d.history_id, h.at, h.from_state, h.to_state,
-               h.actor, h.reason, h.detail, r.iid, coalesce(h.campaign_id, r.campaign_id) AS campaign_id, r.instance_id,
-               a.id, a.contact_id, a.phone, a.caller_id, a.number, a.disposition, a.cause, a.sip_code, a.reserved_at,
-               a.dialed_at, a.ringing_at, a.answered_at, a.ended_at, a.detection
+               h.actor, h.reason, h.detail, h.attempt_id, r.iid, r.instance_id,
+               coalesce(h.campaign_id, r.campaign_id) AS campaign_id, a.id, a.contact_id, a.phone, a.caller_id,
+               a.number, a.disposition, a.cause, a.sip_code, a.reserved_at, a.dialed_at, a.ringing_at, a.answered_at,
+               a.ended_at, a.detection
           FROM (SELECT * FROM webhook_deliveries
                  WHERE webhook_id = $1 AND lane = $2 AND state = 'waiting' ORDER BY id LIMIT $3) d
           JOIN history h ON h.id = d.history_id
@@ -325,6 +326,7 @@ def _waiting_of(row: asyncpg.Record) -> Waiting:
         reason=row["reason"],
         detail=row["detail"] or {},
         attempt={} if row["id"] is None else dict(row),
+        attempt_id=row["attempt_id"],
     )
     return Waiting(row["delivery_id"], row["tries"], row["waiting_since"], happening)
 

@@ -25,8 +25,9 @@ CREATE VIEW all_attempts AS SELECT * FROM attempts UNION ALL SELECT * FROM old_a
 ALTER TABLE runs ADD COLUMN attempts_moved_at timestamptz;
 CREATE INDEX runs_unmoved ON runs (ended_at) WHERE attempts_moved_at IS NULL AND ended_at IS NOT NULL;
 
--- How many attempts of a run are not kept any more, so that what it came to still adds up.
-CREATE TABLE removed_attempts (
+-- How many attempts of a run are not in `attempts` any more, moved or gone: what it came to adds up with these, and
+-- nobody has to look into every month for it.
+CREATE TABLE moved_attempts (
     run_id bigint NOT NULL REFERENCES runs,
     state text NOT NULL,
     disposition text NOT NULL,
@@ -77,19 +78,22 @@ END $$;
 CREATE FUNCTION outdial_old_count(
     p_limit attempt_limits, p_account_id text, p_phones text[], p_matters jsonb
 ) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_count bigint;
 BEGIN
-    RETURN (
+    -- with the instant in its text, so that only the months behind it are planned for and locked
+    EXECUTE format($query$
         SELECT count(*) FROM old_attempts a
-         WHERE a.account_id = p_account_id AND a.phone = ANY (p_phones)
-           AND a.ended_at > now() - p_limit.window_seconds * interval '1 second'
+         WHERE a.account_id = $1 AND a.phone = ANY ($2) AND a.ended_at > %1$L::timestamptz
            AND (a.dialed_at IS NOT NULL OR a.disposition <> 'cancelled')
-           AND CASE p_limit.counts
-                   WHEN 'attempts' THEN
-                       coalesce(a.dialed_at, a.reserved_at) > now() - p_limit.window_seconds * interval '1 second'
+           AND CASE $3
+                   WHEN 'attempts' THEN coalesce(a.dialed_at, a.reserved_at) > %1$L::timestamptz
                    WHEN 'conversations' THEN a.disposition IN ('answered_human', 'unknown')
                    ELSE a.disposition IN ('abandoned', 'unknown') END
-           AND (p_limit.matter IS NULL OR a.matters ->> p_limit.matter IS NULL OR p_matters ->> p_limit.matter IS NULL
-                OR a.matters ->> p_limit.matter = p_matters ->> p_limit.matter));
+           AND ($4 IS NULL OR a.matters ->> $4 IS NULL OR $5 ->> $4 IS NULL OR a.matters ->> $4 = $5 ->> $4)
+        $query$, now() - p_limit.window_seconds * interval '1 second')
+       INTO v_count USING p_account_id, p_phones, p_limit.counts, p_limit.matter, p_matters;
+    RETURN v_count;
 END $$;
 
 -- As before, and where a limit looks back to before the last that was moved, what is old counts too.
