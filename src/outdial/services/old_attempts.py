@@ -48,7 +48,6 @@ async def _move(database: Database) -> bool:
     """Return whether there may be more."""
     until = clock.boottime() + SECONDS
     async with database.connection() as connection:
-        marked = await store.mark_moved(connection, limit=RUNS_AT_ONCE)
         runs = await store.runs_to_move(connection, limit=RUNS_AT_ONCE)
     for run_id in runs:
         moved = AT_ONCE
@@ -59,6 +58,8 @@ async def _move(database: Database) -> bool:
                 moved = await store.move(connection, run_id, limit=AT_ONCE)
             if clock.boottime() > until:
                 return True
+    async with database.connection() as connection:
+        marked = await store.mark_moved(connection, limit=RUNS_AT_ONCE)
     return RUNS_AT_ONCE in (marked, len(runs))
 
 
