@@ -136,17 +136,10 @@ def place(attempt: Attempt) -> Place:
     return attempt.reserved_at, attempt.id
 
 
-def _attempts_of(run: Run) -> str:
-    """Return where a run's attempts are: of one that is live none is old, and no month is looked into."""
-    return "attempts" if run.ended_at is None else "all_attempts"
-
-
 async def place_of(connection: Connection, run: Run, attempt_id: str) -> Place | None:
     """Return where an attempt of a run stands; None when the run has none of that id, or none any more."""
     row = await connection.fetchrow(
-        f"SELECT reserved_at, id FROM {_attempts_of(run)} WHERE run_id = $1 AND id = $2",  # noqa: S608 - two names
-        run.id,
-        attempt_id,
+        "SELECT reserved_at, id FROM all_attempts WHERE run_id = $1 AND id = $2", run.id, attempt_id
     )
     return None if row is None else (row["reserved_at"], row["id"])
 
@@ -154,16 +147,25 @@ async def place_of(connection: Connection, run: Run, attempt_id: str) -> Place |
 async def page(connection: Connection, run: Run, *, after: Place | None, limit: int) -> list[Attempt]:
     """Return some attempts of a run in the order they were reserved, from the first after ``after`` on."""
     rows = await connection.fetch(
-        f"""
-        SELECT * FROM {_attempts_of(run)}
-         WHERE run_id = $1 AND ($2::timestamptz IS NULL OR (reserved_at, id) > ($2, $3::text))
-         ORDER BY reserved_at, id LIMIT $4
-        """,  # noqa: S608 - two names
+        _PAGE if run.ended_at is None else _PAGE_OF_ALL,
         run.id,
         *(after or (None, None)),
         limit,
     )
     return [attempt_of(row) for row in rows]
+
+
+_PAGE: Final = """
+SELECT * FROM attempts
+ WHERE run_id = $1 AND ($2::timestamptz IS NULL OR (reserved_at, id) > ($2, $3::text))
+ ORDER BY reserved_at, id LIMIT $4
+"""
+
+_PAGE_OF_ALL: Final = f"""
+SELECT * FROM (({_PAGE}) UNION ALL ({_PAGE.replace("attempts", "old_attempts")})) t
+ ORDER BY reserved_at, id LIMIT $4
+"""  # noqa: S608 - a constant of this module
+"""Of a run that may be over. Each of the two walks its index to the end of the page."""
 
 
 async def latest_endings(connection: Connection, run_id: int, epoch: int, limit: int) -> list[Disposition]:

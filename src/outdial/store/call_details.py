@@ -10,21 +10,27 @@ from outdial.core.model import Attempt
 from outdial.store.attempts import attempt_of
 from outdial.store.database import Connection
 
-PAGE: Final = """
+_CALLS: Final = """
+           (SELECT t.*, r.instance_id, r.started_at AS run_started_at FROM {attempts} t JOIN runs r ON r.id = t.run_id
+             WHERE t.account_id = $1 AND r.iid = $2 AND t.dialed_at >= $3 AND t.dialed_at < $4
+               AND t.dialed_at IS NOT NULL AND t.ended_at IS NOT NULL
+             ORDER BY t.dialed_at, t.id LIMIT $5::bigint + $6::bigint)"""
+
+PAGE: Final = f"""
 SELECT a.*, c.name AS campaign_name, p.attributes,
        ARRAY (SELECT l.name FROM campaign_lists cl JOIN contact_lists l ON l.id = cl.list_id
                WHERE cl.campaign_id = a.campaign_id ORDER BY cl.position) AS list_names
-  FROM (SELECT t.*, r.instance_id, r.started_at AS run_started_at
-          FROM all_attempts t JOIN runs r ON r.id = t.run_id
-         WHERE t.account_id = $1 AND r.iid = $2 AND dialed_at >= $3 AND dialed_at < $4
-           AND dialed_at IS NOT NULL AND t.ended_at IS NOT NULL
-         ORDER BY dialed_at, t.id OFFSET $5 LIMIT $6) a
+  FROM (SELECT * FROM (
+           {_CALLS.format(attempts="attempts")}
+           UNION ALL
+           {_CALLS.format(attempts="old_attempts")}) t
+         ORDER BY t.dialed_at, t.id OFFSET $5 LIMIT $6) a
   JOIN campaigns c ON c.id = a.campaign_id
   LEFT JOIN contacts p ON p.id = a.contact_id
  ORDER BY a.dialed_at, a.id
-"""
-"""Account, application, from, before, offset, limit. The inner query walks the indexes ``attempts_calls`` and
-``old_attempts_calls`` and stops at the end of the page."""
+"""  # noqa: S608 - two names
+"""Account, application, from, before, offset, limit. The inner queries walk the indexes ``attempts_calls`` and
+``old_attempts_calls`` and stop at the end of the page."""
 
 
 @dataclass(frozen=True, slots=True)
