@@ -266,13 +266,13 @@ async def prove_stop(
 ) -> StoppedRun:
     """Take a run that is ``stopping`` to ``stopped``. Raises StopNotProvenError."""
 
-    async def read() -> tuple[barrier.Target, Any]:
+    async def read() -> tuple[barrier.Target, store.ToProve]:
         async with database.connection() as connection:
             target = await barrier.target_of(connection, run, engines)
-            return target, await store.read_options(connection, run.id)
+            return target, await store.to_prove(connection, run.id)
 
-    target, stored = await insisting(read)
-    wishes = StopOptions() if stored is None else msgspec.convert(stored, StopOptions)
+    target, asked = await insisting(read)
+    wishes = StopOptions() if asked.options is None else msgspec.convert(asked.options, StopOptions)
     deadline = target.settled_at + PATIENCE_SECONDS
     early = EarlyBooks(
         database,
@@ -280,7 +280,11 @@ async def prove_stop(
         begins=target.committed + barrier.GRACE_SECONDS,
         news_of=lambda attempt_id, fenced_at: _cancelled(attempt_id, actor, fenced_at),
     )
-    beside = [asyncio.create_task(_drop_retries(database, run.id, actor))]
+    beside: list[asyncio.Task[None]] = []
+    if asked.has_waiting:
+        # where none does, a task that finds nothing would be broken off in the middle of its statement now and then, and
+        # to take that back at the server needs a connection of its own
+        beside.append(asyncio.create_task(_drop_retries(database, run.id, actor)))
     if target.permits:
         # where no engine ever held a permit there is no call to be booked
         beside.append(asyncio.create_task(early.run()))
