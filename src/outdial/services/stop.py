@@ -282,8 +282,8 @@ async def prove_stop(
     )
     beside: list[asyncio.Task[None]] = []
     if asked.has_waiting:
-        # where none does, a task that finds nothing would be broken off in the middle of its statement now and then, and
-        # to take that back at the server needs a connection of its own
+        # where none does, a task that finds nothing would be broken off in the middle of its statement now and then,
+        # and to take that back at the server needs a connection of its own
         beside.append(asyncio.create_task(_drop_retries(database, run.id, actor)))
     if target.permits:
         # where no engine ever held a permit there is no call to be booked
@@ -367,7 +367,7 @@ async def _commit_stopped(
         )
         if legs := [id_ for id_ in ended if attempt_of_leg(id_) is not None]:
             await transfers_store.end_all(connection, legs, outcome=Disposition.CANCELLED)
-        present = await runs_store.by_id(connection, run.id)
+        present = (await runs_store.present(connection, run.id)).of(run)
         if present.state is RunState.STOPPED:
             return StoppedRun(present, await _recounted(connection, run.id, silences, actor=actor))
         await store.release_lists(connection, run.id)
