@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -37,6 +37,7 @@ from outdial.core.model import (
     RunState,
 )
 from outdial.core.transfer import attempt_of_leg
+from outdial.logs import log_often
 from outdial.services import barrier, runs
 from outdial.services.barrier import NodeOutcome, Silence, Wishes
 from outdial.services.early_books import EarlyBooks
@@ -257,7 +258,7 @@ async def commit_stopping(
     if run.state is RunState.STOPPING:
         return run
     moved = await runs.move_locked(connection, run, RunAction.STOP, actor)
-    await store.remember_options(connection, run.id, {**asdict(options), "keep_schedule": keep_schedule})
+    await store.remember_options(connection, run.id, {**msgspec.to_builtins(options), "keep_schedule": keep_schedule})
     return moved
 
 
@@ -398,7 +399,7 @@ async def _commit_stopped(
             connected_count=numbers.connected_count,
         )
         await store.store_report(connection, run.id, report)
-    _log.info("run_stopped", run_id=run.id, latency_seconds=round(report.latency_seconds, 3), by=actor)
+    log_often("run_stopped", run_id=run.id, latency_seconds=round(report.latency_seconds, 3), by=actor)
     return StoppedRun(moved, report)
 
 
