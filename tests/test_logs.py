@@ -141,9 +141,26 @@ def test_the_line_of_a_request_is_what_structlog_would_write(capsys, as_json):
         assert timedelta(0) <= instants[1] - instants[0] < timedelta(minutes=1)
 
 
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_line_that_is_written_often_is_what_structlog_would_write(capsys, as_json):
+    log = configured(as_json=as_json)
+    told = {"run_id": 7, "seconds": 0.5, "by": 'Anna "A" +15550100001', "nobody": None, "reason": ValueError("a\nb")}
+    with structlog.contextvars.bound_contextvars(request_id="a-1", by="overridden"):
+        logs.log_often("run_stopped", **told)
+        log.info("run_stopped", **told)
+    short, long = capsys.readouterr().err.splitlines()
+    assert "+*******0001" in short
+    if as_json:
+        short, long = ({**json.loads(line), "timestamp": ""} for line in (short, long))
+        assert short == long
+    else:
+        assert short.partition(" ")[2] == long.partition(" ")[2]
+
+
 def test_the_line_of_a_request_obeys_the_level(capsys):
     configured(level="warning", as_json=False)
     logs.log_request(*REQUEST.values())
+    logs.log_often("event")
     assert capsys.readouterr().err == ""
 
 
@@ -151,7 +168,11 @@ def test_the_line_of_a_request_is_heard_by_who_listens_in(capsys):
     configured(as_json=False)
     with structlog.testing.capture_logs() as heard:
         logs.log_request(*REQUEST.values())
-    assert heard == [{"event": "request", "log_level": "info", **REQUEST}]
+        logs.log_often("event", number=1)
+    assert heard == [
+        {"event": "request", "log_level": "info", **REQUEST},
+        {"event": "event", "log_level": "info", "number": 1},
+    ]
     assert capsys.readouterr().err == ""
     structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
     logs.log_request(*REQUEST.values())

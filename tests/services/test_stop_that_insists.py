@@ -53,7 +53,7 @@ class TestBrokenOff:
             (stops.schedules_store, "switch_off"),
             (stops.runs, "move_locked"),
             (barrier, "target_of"),
-            (stops.store, "read_options"),
+            (stops.store, "to_prove"),
             (barrier.nodes_store, "serving"),
             (stops.store, "release_lists"),
             (stops.store, "counts"),

@@ -173,6 +173,8 @@ async def silence(
     An engine that cannot be reached is tried again until then. One that lives inside another process is silent once
     its nodes say so or their leases have run out for as long as a permit lives.
     """
+    if not target.permits:
+        return []
     rows = await engines.rows(list(target.permits))
     return list(
         await asyncio.gather(

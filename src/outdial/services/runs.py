@@ -373,7 +373,8 @@ async def locked_latest(connection: Connection, iid: str, campaign_id: str) -> R
 async def move_locked(
     connection: Connection, run: Run, action: RunAction, actor: str, *, reason: str | None = None
 ) -> Run:
-    """Do something to a run whose lock is held, and wake every node. Raises ConflictError when its state forbids it.
+    """Do something to a run that was read under its lock, which is held, and wake every node; return it as it is then.
+    Raises ConflictError when its state forbids it.
 
     ``reason`` is what the history says, the action itself unless told.
     """
@@ -389,7 +390,7 @@ async def move_locked(
     if moved is None:
         raise ConflictError(f"The run {run.instance_id} has just changed: ask again.")
     await store.announce(connection, run.id)
-    return moved
+    return moved.of(run)
 
 
 async def run_contacts(database: Database, *, iid: str, campaign_id: str, page: int, limit: int) -> RunContactPage:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -37,6 +37,7 @@ from outdial.core.model import (
     RunState,
 )
 from outdial.core.transfer import attempt_of_leg
+from outdial.logs import log_often
 from outdial.services import barrier, runs
 from outdial.services.barrier import NodeOutcome, Silence, Wishes
 from outdial.services.early_books import EarlyBooks
@@ -257,7 +258,7 @@ async def commit_stopping(
     if run.state is RunState.STOPPING:
         return run
     moved = await runs.move_locked(connection, run, RunAction.STOP, actor)
-    await store.remember_options(connection, run.id, {**asdict(options), "keep_schedule": keep_schedule})
+    await store.remember_options(connection, run.id, {**msgspec.to_builtins(options), "keep_schedule": keep_schedule})
     return moved
 
 
@@ -266,13 +267,13 @@ async def prove_stop(
 ) -> StoppedRun:
     """Take a run that is ``stopping`` to ``stopped``. Raises StopNotProvenError."""
 
-    async def read() -> tuple[barrier.Target, Any]:
+    async def read() -> tuple[barrier.Target, store.ToProve]:
         async with database.connection() as connection:
             target = await barrier.target_of(connection, run, engines)
-            return target, await store.read_options(connection, run.id)
+            return target, await store.to_prove(connection, run.id)
 
-    target, stored = await insisting(read)
-    wishes = StopOptions() if stored is None else msgspec.convert(stored, StopOptions)
+    target, asked = await insisting(read)
+    wishes = StopOptions() if asked.options is None else msgspec.convert(asked.options, StopOptions)
     deadline = target.settled_at + PATIENCE_SECONDS
     early = EarlyBooks(
         database,
@@ -280,7 +281,11 @@ async def prove_stop(
         begins=target.committed + barrier.GRACE_SECONDS,
         news_of=lambda attempt_id, fenced_at: _cancelled(attempt_id, actor, fenced_at),
     )
-    beside = [asyncio.create_task(_drop_retries(database, run.id, actor))]
+    beside: list[asyncio.Task[None]] = []
+    if asked.has_waiting:
+        # where none does, a task that finds nothing would be broken off in the middle of its statement now and then,
+        # and to take that back at the server needs a connection of its own
+        beside.append(asyncio.create_task(_drop_retries(database, run.id, actor)))
     if target.permits:
         # where no engine ever held a permit there is no call to be booked
         beside.append(asyncio.create_task(early.run()))
@@ -363,7 +368,7 @@ async def _commit_stopped(
         )
         if legs := [id_ for id_ in ended if attempt_of_leg(id_) is not None]:
             await transfers_store.end_all(connection, legs, outcome=Disposition.CANCELLED)
-        present = await runs_store.by_id(connection, run.id)
+        present = (await runs_store.present(connection, run.id)).of(run)
         if present.state is RunState.STOPPED:
             return StoppedRun(present, await _recounted(connection, run.id, silences, actor=actor))
         await store.release_lists(connection, run.id)
@@ -394,7 +399,7 @@ async def _commit_stopped(
             connected_count=numbers.connected_count,
         )
         await store.store_report(connection, run.id, report)
-    _log.info("run_stopped", run_id=run.id, latency_seconds=round(report.latency_seconds, 3), by=actor)
+    log_often("run_stopped", run_id=run.id, latency_seconds=round(report.latency_seconds, 3), by=actor)
     return StoppedRun(moved, report)
 
 

@@ -106,6 +106,8 @@ async def book(connection: Connection, news: Iterable[AttemptNews]) -> frozenset
     """
     # sorted, so that two who book the same attempts wait for each other instead of deadlocking
     documents: list[Any] = sorted(news, key=lambda one: one.id)
+    if not documents:
+        return frozenset()
     flows = any(one.flow is not None for one in documents)
     rows = await connection.fetch(_BOOK_FLOWS if flows else "SELECT outdial_book($1) AS id", documents)
     return frozenset(row["id"] for row in rows)

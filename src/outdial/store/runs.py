@@ -8,6 +8,8 @@ may be older than the wait.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Final
 
 import asyncpg
@@ -26,6 +28,32 @@ _IN_EMERGENCY: Final = "OD001"
 _RAISES_EPOCH: Final = frozenset(
     (before, after) for (before, action), after in RUN_MOVES.items() if action in RAISES_EPOCH
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What of a run changes once it has begun. All else of it, its rules above all, stays as it was read before."""
+
+    state: RunState
+    epoch: int
+    updated_at: datetime
+    ended_at: datetime | None
+    loaded: bool
+
+    def of(self, run: Run) -> Run:
+        """Return the run as it is now."""
+        return replace(
+            run,
+            state=self.state,
+            epoch=self.epoch,
+            updated_at=self.updated_at,
+            ended_at=self.ended_at,
+            loaded=self.loaded,
+        )
+
+
+def _present(row: asyncpg.Record) -> Present:
+    return Present(RunState(row["state"]), row["epoch"], row["updated_at"], row["ended_at"], row["loaded"])
 
 
 def rules_from(document: Any) -> DialingRules:
@@ -142,6 +170,15 @@ async def by_id(connection: Connection, run_id: int) -> Run:
     return run_of(row)
 
 
+async def present(connection: Connection, run_id: int) -> Present:
+    """Return how a run that exists stands now."""
+    row = await connection.fetchrow(
+        "SELECT state, epoch, updated_at, ended_at, loaded_at IS NOT NULL AS loaded FROM runs WHERE id = $1", run_id
+    )
+    assert row is not None  # noqa: S101 - runs are never deleted
+    return _present(row)
+
+
 async def latest_run(connection: Connection, campaign_id: str) -> Run | None:
     """Return a campaign's latest run, None when it never ran."""
     row = await connection.fetchrow("SELECT * FROM runs WHERE campaign_id = $1 ORDER BY id DESC LIMIT 1", campaign_id)
@@ -204,7 +241,7 @@ async def move_run(
     after: RunState,
     actor: str,
     reason: str,
-) -> Run | None:
+) -> Present | None:
     """Move a run, if it still is in that state at that epoch; None when somebody else was faster."""
     row = await connection.fetchrow(
         """
@@ -214,7 +251,7 @@ async def move_run(
                ended_at = CASE WHEN $4 IN ('stopped', 'completed') THEN clock_timestamp() END,
                changed_by = $6, change_reason = $7
          WHERE id = $1 AND state = $2 AND epoch = $3
-        RETURNING *
+        RETURNING state, epoch, updated_at, ended_at, loaded_at IS NOT NULL AS loaded
         """,
         run_id,
         before,
@@ -224,7 +261,7 @@ async def move_run(
         actor,
         reason,
     )
-    return None if row is None else run_of(row)
+    return None if row is None else _present(row)
 
 
 async def take_lists(connection: Connection, run_id: int, list_ids: Sequence[str]) -> dict[str, str]:

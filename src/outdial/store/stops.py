@@ -38,6 +38,34 @@ async def read_options(connection: Connection, run_id: int) -> Any:
     return await connection.fetchval("SELECT stop_options FROM runs WHERE id = $1", run_id)
 
 
+@dataclass(frozen=True, slots=True)
+class ToProve:
+    """What a stop that is committed sets out with."""
+
+    options: Any
+    """As stored when it was asked for; None when nothing was."""
+    has_waiting: bool
+    """Whether a contact waits: for a retry, a call-back or its calling hours."""
+
+
+async def to_prove(connection: Connection, run_id: int) -> ToProve:
+    """Return what is to be done for a run that is stopping.
+
+    From then on no contact of it begins to wait: reservations and call-backs need a run that is active or paused, under
+    its lock, and what is booked looks at the run's state (``outdial_book``).
+    """
+    row = await connection.fetchrow(
+        """
+        SELECT stop_options AS options,
+               EXISTS (SELECT FROM run_contacts c WHERE c.run_id = r.id AND c.state = 'waiting') AS has_waiting
+          FROM runs r WHERE r.id = $1
+        """,
+        run_id,
+    )
+    assert row is not None  # noqa: S101 - runs are never deleted
+    return ToProve(row["options"], row["has_waiting"])
+
+
 async def options_of(connection: Connection, run_ids: Collection[int]) -> dict[int, Any]:
     """Return what was stored of those runs that are stopping or stopped, by run."""
     rows = await connection.fetch(

@@ -73,7 +73,7 @@ def page_shape(page: Page[Any], results: list[Item]) -> PageShape[Item]:
 
 def timestamp(at: datetime) -> str:
     """Return ``2026-03-01T10:00:00.000Z``."""
-    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03}Z"
+    return f"{at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def user_id(actor: str) -> str:
