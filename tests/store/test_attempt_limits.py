@@ -333,7 +333,7 @@ async def test_looking_up_a_number_reads_its_own_attempts_only(stage, two):
             [f"+1{2000000000 + n}" for n in range(16)],
         )
         plan = (json.loads(text) if isinstance(text, str) else text)[0]["Plan"]
-        # twenty thousand rows are some 500 pages, for each number; until when attempts were moved is one of those it reads
+        # twenty thousand rows are some 500 pages, for each number; one it reads says until when attempts were moved
         assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 16 * 18
         found = await reserve.candidates(connection, run, 16, (await reserve.facts(connection, run)).limits)
     assert len(found) == 6
