@@ -113,3 +113,14 @@ def test_a_key_can_be_kept_elsewhere_and_put_back(tmp_path):
     with pytest.raises(StartupError, match="The secret key is not valid"):
         keep_key(settings(tmp_path / "third"), "half a key")
     assert not (tmp_path / "third").exists()
+
+
+def test_what_is_remembered_is_this_boxs_own_and_bounded(secret_box, monkeypatch):
+    tokens = [secret_box.encrypt(f"secret {number}") for number in range(4)]
+    monkeypatch.setattr("outdial.secretbox.MOST_OPENED", 2)
+    for _ in range(2):
+        assert [secret_box.opened(token) for token in tokens] == [f"secret {number}" for number in range(4)]
+        assert len(secret_box._opened) == 2
+    for _ in range(2):
+        with pytest.raises(WrongSecretKeyError):
+            SecretBox(KEY).opened(tokens[0])

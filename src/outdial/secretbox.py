@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import os
 from pathlib import Path
+from typing import Final
 
 from cryptography.fernet import Fernet, InvalidToken
 
@@ -21,6 +22,9 @@ from outdial.core.errors import OutdialError, StartupError
 
 KEY_FILE = "secret.key"
 """Name of the key's file in the data folder, mode 0600."""
+
+MOST_OPENED: Final = 1024
+"""Secrets that are remembered in clear; each takes some 400 bytes."""
 
 
 class WrongSecretKeyError(OutdialError):
@@ -32,12 +36,13 @@ class WrongSecretKeyError(OutdialError):
 class SecretBox:
     """Fernet (AES-128-CBC + HMAC-SHA256) with one key."""
 
-    __slots__ = ("_fernet", "_key")
+    __slots__ = ("_fernet", "_key", "_opened")
 
     def __init__(self, key: str) -> None:
         try:
             self._fernet = Fernet(key)
             self._key = base64.urlsafe_b64decode(key)
+            self._opened: dict[bytes, str] = {}
         except (ValueError, binascii.Error):
             raise StartupError(
                 "The secret key is not valid: it must be 32 bytes in URL-safe base64. Make one with: "
@@ -50,6 +55,19 @@ class SecretBox:
 
     def encrypt(self, text: str) -> bytes:
         return self._fernet.encrypt(text.encode())
+
+    def opened(self, token: bytes) -> str:
+        """The same as :meth:`decrypt`, remembered: for secrets that are needed again with nearly each request.
+
+        What comes out of a token never changes, and whoever can read this process's memory finds the key there.
+        """
+        text = self._opened.get(token)
+        if text is None:
+            text = self.decrypt(token)
+            if len(self._opened) >= MOST_OPENED:
+                del self._opened[next(iter(self._opened))]
+            self._opened[token] = text
+        return text
 
     def decrypt(self, token: bytes) -> str:
         """Return the text; raise :class:`WrongSecretKeyError` when it was encrypted with another key."""

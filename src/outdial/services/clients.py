@@ -50,7 +50,7 @@ class ClientAccess:
     @property
     def secrets(self) -> tuple[str, ...]:
         """The same in clear; raises WrongSecretKeyError when one was stored under another key."""
-        return tuple(self.box.decrypt(one) for one in self.encrypted)
+        return tuple([self.box.opened(one) for one in self.encrypted])
 
 
 @dataclass(frozen=True, slots=True)
