@@ -57,7 +57,10 @@ async def to_prove(connection: Connection, run_id: int) -> ToProve:
     row = await connection.fetchrow(
         """
         SELECT stop_options AS options,
-               EXISTS (SELECT FROM run_contacts c WHERE c.run_id = r.id AND c.state = 'waiting') AS has_waiting
+               -- by the index of those who wait: for EXISTS the planner may read the table until it finds one, and
+               -- no engine is fenced before this answers. Whoever waits has a `not_before`
+               (SELECT min(c.not_before) FROM run_contacts c WHERE c.run_id = r.id AND c.state = 'waiting')
+                   IS NOT NULL AS has_waiting
           FROM runs r WHERE r.id = $1
         """,
         run_id,
