@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from outdial import clock
+from outdial.core.errors import DatabaseUnavailableError
 from outdial.store import history
 from outdial.store import old_attempts as store
-from outdial.store.database import Database
+from outdial.store.database import Database, server_time
 from outdial.store.old_attempts import Month
 
 AT_ONCE: Final = 500
@@ -36,11 +37,24 @@ class Looked:
 
 async def look(database: Database) -> Looked:
     """Move and remove some of what there is to; nothing before the database's clock has gone on steadily for a day. Any
-    number of processes may, in turns. Raises DatabaseUnavailableError, also for what the database refuses."""
-    with store.refusals():
-        moving = await _move(database)
-        removed, removing, waiting = await _remove(database)
-        await _drop(database)
+    number of processes may, in turns. Raises DatabaseUnavailableError, also for what the database refuses, once all
+    that can be done is."""
+    troubles: list[DatabaseUnavailableError] = []
+    moving, removed, removing = False, 0, False
+    waiting: tuple[str, ...] = ()
+    try:
+        with store.refusals():
+            moving = await _move(database)
+    except DatabaseUnavailableError as error:
+        troubles.append(error)
+    try:
+        with store.refusals():
+            removed, removing, waiting = await _remove(database)
+    except DatabaseUnavailableError as error:
+        troubles.append(error)
+    troubles += await _drop(database)
+    if troubles:
+        raise troubles[0]
     return Looked(removed, more=moving or removing, waiting=waiting)
 
 
@@ -64,33 +78,38 @@ async def _move(database: Database) -> bool:
 
 
 async def _remove(database: Database) -> tuple[int, bool, tuple[str, ...]]:
-    """Return how many attempts are removed, whether there may be more, and which accounts wait for a webhook."""
+    """Return how many attempts are removed, whether there are more, and which accounts wait for a webhook."""
     until = clock.boottime() + SECONDS
-    count = 0
-    waiting = []
     async with database.connection() as connection:
         months = await store.months(connection)
-        accounts = await store.accounts(connection)
-    for account_id, before in accounts.items():
-        async with database.connection() as connection:
+        pairs = await store.with_attempts(connection, await store.accounts(connection), months)
+        # from another one each time: of some nothing may go for years, and the time of a look is short
+        first = int((await server_time(connection)).timestamp()) % max(len(pairs), 1)
+        spared: dict[str, list[str]] = {}
+        waiting = []
+        for account_id in dict.fromkeys(account_id for account_id, _ in pairs):
             if await store.webhooks_are_behind(connection, account_id):
                 waiting.append(account_id)
-                continue
-            spared = await store.told_of(connection, account_id)
-        for month in (each for each in months if each.end <= before):
-            removed = AT_ONCE
-            while removed == AT_ONCE:
-                removed = await _remove_lot(database, account_id, month, spared)
-                count += removed
-                if removed and clock.boottime() > until:
-                    return count, True, tuple(waiting)
+            else:
+                spared[account_id] = await store.told_of(connection, account_id)
+    count = 0
+    for account_id, month in (*pairs[first:], *pairs[:first]):
+        removed: int | None = AT_ONCE if account_id in spared else 0
+        while removed == AT_ONCE:
+            removed = await _remove_lot(database, account_id, month, spared[account_id])
+            if removed is None:
+                return count, False, tuple(waiting)
+            count += removed
+            if clock.boottime() > until:
+                return count, count > 0, tuple(waiting)
     return count, False, tuple(waiting)
 
 
-async def _remove_lot(database: Database, account_id: str, month: Month, spared: list[str]) -> int:
+async def _remove_lot(database: Database, account_id: str, month: Month, spared: list[str]) -> int | None:
+    """Return how many are removed; None: somebody else is at it, or the clock is not to be trusted."""
     async with database.transaction() as connection:
         if not await store.hold(connection):
-            return 0
+            return None
         found = await store.removable(connection, account_id, month, spared=spared, limit=AT_ONCE)
         # once more: somebody may have chosen to keep them
         days = await store.due(connection, account_id, month) if found else None
@@ -113,12 +132,24 @@ async def _remove_lot(database: Database, account_id: str, month: Month, spared:
     return removed.attempts
 
 
-async def _drop(database: Database) -> None:
-    async with database.connection() as connection:
-        months = await store.months(connection)
+async def _drop(database: Database) -> list[DatabaseUnavailableError]:
+    """Return what was refused: one month does not hold up the others."""
+    troubles = []
+    months: list[Month] = []
+    try:
+        async with database.connection() as connection:
+            months = await store.months(connection)
+    except DatabaseUnavailableError as error:
+        troubles.append(error)
     for month in months:
-        async with database.transaction() as connection:
-            # another process may have done away with it
-            there = await store.hold(connection) and month in await store.months(connection)
-            if there and await store.is_empty(connection, month):
-                await store.drop(connection, month)
+        try:
+            with store.refusals():
+                async with database.transaction() as connection:
+                    if not await store.hold(connection):
+                        break
+                    # another process may have done away with it
+                    if month in await store.months(connection) and await store.is_empty(connection, month):
+                        await store.drop(connection, month)
+        except DatabaseUnavailableError as error:
+            troubles.append(error)
+    return troubles

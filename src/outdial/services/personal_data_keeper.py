@@ -79,13 +79,15 @@ class PersonalDataKeeper:
     async def _old_attempts(self) -> int:
         if clock.boottime() < self._old_attempts_at:
             return 0
+        # also when this one fails
+        self._old_attempts_at = clock.boottime() + OLD_ATTEMPTS_SECONDS
         looked = await old_attempts.look(self._database)
         if looked.waiting:
             self._tell("attempts_of", "old_attempts_wait_for_a_webhook", ", ".join(looked.waiting))
         else:
             self._troubles.pop("attempts_of", None)
-        if not looked.more:
-            self._old_attempts_at = clock.boottime() + OLD_ATTEMPTS_SECONDS
+        if looked.more:
+            self._old_attempts_at = 0.0
         return looked.removed
 
     def _tell(self, what: str, event: str, reason: str) -> None:

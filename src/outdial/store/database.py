@@ -58,6 +58,8 @@ _LOST = (
     asyncpg.TooManyConnectionsError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.DiskFullError,
+    # no room for more locks: who looks back into many months takes many
+    asyncpg.OutOfMemoryError,
     # a server that has become a standby: the writable one is elsewhere now
     asyncpg.ReadOnlySQLTransactionError,
 )

@@ -8,7 +8,7 @@ whoever has to change one all the same looks in ``attempts`` first and in ``old_
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -66,7 +66,9 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except asyncpg.PostgresError as error:
-        raise DatabaseUnavailableError(f"The database refuses to move or remove old attempts: {error}") from error
+        # the first line only: what follows may be a row with its values
+        why = str(error).partition("\n")[0]
+        raise DatabaseUnavailableError(f"The database refuses to move or remove old attempts: {why}") from error
 
 
 async def hold(connection: Connection) -> bool:
@@ -124,12 +126,12 @@ async def runs_to_move(connection: Connection, *, limit: int) -> list[int]:
 
 
 async def move(connection: Connection, run_id: int, *, limit: int) -> int:
-    """Move some of a run's attempts that ended long ago, within the caller's transaction, which holds; return how
-    many."""
+    """Move some of a run's attempts that ended long ago, the earlier first, within the caller's transaction, which
+    holds; return how many."""
     rows = await connection.fetch(
         """
         SELECT id, ended_at FROM attempts WHERE run_id = $1 AND ended_at < clock_timestamp() - $2::interval
-         LIMIT $3 FOR UPDATE SKIP LOCKED
+         ORDER BY reserved_at LIMIT $3 FOR UPDATE SKIP LOCKED
         """,
         run_id,
         MOVES_AFTER,
@@ -196,6 +198,28 @@ async def accounts(connection: Connection) -> dict[str, datetime]:
     return {row["account_id"]: row["before"] for row in rows}
 
 
+async def with_attempts(
+    connection: Connection, accounts: Mapping[str, datetime], months: Sequence[Month]
+) -> list[tuple[str, Month]]:
+    """Return the accounts, each with before when it does not keep attempts, that have some of a month before that."""
+    rows = await connection.fetch(
+        """
+        SELECT a.account_id, m.place
+          FROM unnest($1::text[], $2::timestamptz[]) AS a (account_id, before)
+          JOIN unnest($3::timestamptz[], $4::timestamptz[]) WITH ORDINALITY AS m (begin_at, end_at, place)
+            ON m.end_at <= a.before
+         WHERE EXISTS (SELECT FROM old_attempts o WHERE o.account_id = a.account_id
+                          AND o.ended_at >= m.begin_at AND o.ended_at < m.end_at)
+         ORDER BY a.account_id, m.place
+        """,
+        list(accounts),
+        list(accounts.values()),
+        [month.begin for month in months],
+        [month.end for month in months],
+    )
+    return [(row["account_id"], months[row["place"] - 1]) for row in rows]
+
+
 async def due(connection: Connection, account_id: str, month: Month) -> int | None:
     """Return for how many days an account keeps attempts where it does not keep those of a month any more, else None.
     Until commit it does not choose otherwise."""
@@ -228,12 +252,16 @@ async def webhooks_are_behind(connection: Connection, account_id: str) -> bool:
 
 
 async def told_of(connection: Connection, account_id: str) -> list[str]:
-    """Return the attempts that are old enough to move and of which messages to the account's webhooks are kept."""
+    """Return the attempts that are old enough to move and of which messages to the account's webhooks are kept; of one
+    whose rows were sealed much later, none: its message tells what the history has."""
     rows = await connection.fetch(
         """
         SELECT DISTINCT h.attempt_id FROM webhooks w
           JOIN webhook_deliveries d ON d.webhook_id = w.id JOIN history h ON h.id = d.history_id
          WHERE w.account_id = $1 AND h.attempt_id IS NOT NULL AND h.at < clock_timestamp() - $2::interval
+           -- most messages are of lately: without this, the row of each would be read
+           AND d.history_id <= (SELECT max(s.to_id) FROM history_seals s
+                                 WHERE s.account_id = $1 AND s.sealed_at < clock_timestamp() - $2::interval)
         """,
         account_id,
         MOVES_AFTER,

@@ -141,6 +141,8 @@ async def to_erase(connection: Connection, *, limit: int) -> list[Recording]:
 
 async def erased_attempts(connection: Connection, attempt_ids: Sequence[str]) -> frozenset[str]:
     """Return those of the attempts whose person was erased."""
+    if not attempt_ids:
+        return frozenset()
     rows = await connection.fetch("SELECT id FROM all_attempts WHERE id = ANY ($1) AND phone = ''", list(attempt_ids))
     return frozenset(row["id"] for row in rows)
 

@@ -212,10 +212,10 @@ _LAST_ATTEMPT: Final = """coalesce(
     (SELECT a.id FROM attempts a WHERE a.run_id = rc.run_id AND a.contact_id = rc.contact_id
       ORDER BY a.reserved_at DESC LIMIT 1),
     -- of a run that is live none is old
-    CASE WHEN EXISTS (SELECT FROM runs r WHERE r.id = $1 AND r.ended_at IS NOT NULL) THEN
+    CASE WHEN rc.attempts_count > 0 AND EXISTS (SELECT FROM runs r WHERE r.id = $1 AND r.ended_at IS NOT NULL) THEN
         (SELECT a.id FROM old_attempts a WHERE a.run_id = rc.run_id AND a.contact_id = rc.contact_id
           ORDER BY a.reserved_at DESC LIMIT 1) END)"""
-"""Id of the last attempt of a contact ``rc`` of run $1; of one contact the later ones move later."""
+"""Id of the last attempt of a contact ``rc`` of run $1: of each contact the later ones move later."""
 
 
 async def page(connection: Connection, run_id: int, *, offset: int, limit: int) -> tuple[list[RunContactRow], int]:

@@ -1,6 +1,9 @@
 -- Old attempts: out of the way of dialing once their run is long over, and gone a month at a time where an account does
 -- not keep them.
 
+-- whoever erases takes this one first, too
+LOCK TABLE attempts;
+
 -- What tells more of an attempt refers to it by its id, in whichever of the two tables it is.
 ALTER TABLE flow_outcomes DROP CONSTRAINT flow_outcomes_attempt_id_fkey;
 ALTER TABLE recordings DROP CONSTRAINT recordings_attempt_id_fkey;
