@@ -350,8 +350,8 @@ async def test_pages_that_are_none(native, campaign_id, instance_id):
     path = f"/runs/{instance_id}/attempts"
     for params in ({"limit": "0"}, {"limit": "-1"}, {"limit": "1001"}, {"after": "a\0"}, {"after": "'"}):
         await native.refused(400, "GET", path, params=params)
-    page = await native.done("GET", path, params={"after": "0123456789abcdef0123456789abcdef"})
-    assert page == {"results": [], "next": None}
+    # an empty page would be taken for the end
+    await native.refused(404, "GET", path, params={"after": "0123456789abcdef0123456789abcdef"})
     for params in ({"skip": "x"}, {"limit": "1001"}):
         await native.refused(400, "GET", f"/campaigns/{campaign_id}/runs", params=params)
 
