@@ -317,7 +317,7 @@ async def test_who_has_a_number_among_others_is_found_by_its_index(scene_of, dat
         asked = [
             (said, values)
             for said, values in noting.said
-            if ("rc.phones @>" in said or "rc.phones &&" in said) and "JOIN attempts" not in said
+            if ("rc.phones @>" in said or "rc.phones &&" in said) and "JOIN all_attempts" not in said
         ]
         assert len(asked) == 2
         for statement, values in asked:
