@@ -219,10 +219,10 @@ async def test_the_carrier_notes_when_the_first_of_two_cancels_came_however_late
         caller.send(request_of("CANCEL"))
         caller.send(request_of("CANCEL"))
         await peer.until(lambda: [method for _, method, _ in peer.requests].count("CANCEL") == 2)
+    await peer.close()
     call = peer.calls["one"]
     # when the kernel had each, which on a busy machine may be after what sent it has gone on
     first, second = (at for at, method, _ in peer.requests if method == "CANCEL")
     assert call.responded_at < call.cancelled_at == first < second
     assert first < call.ended_at
     assert call.status == 487
-    await peer.close()
