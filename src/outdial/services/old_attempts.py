@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,20 +44,25 @@ async def look(database: Database) -> Looked:
     troubles: list[DatabaseUnavailableError] = []
     moving, removed, removing = False, 0, False
     waiting: tuple[str, ...] = ()
-    try:
-        with store.refusals():
-            moving = await _move(database)
-    except DatabaseUnavailableError as error:
-        troubles.append(error)
-    try:
-        with store.refusals():
-            removed, removing, waiting = await _remove(database)
-    except DatabaseUnavailableError as error:
-        troubles.append(error)
-    troubles += await _drop(database)
+    with _told(troubles):
+        moving = await _move(database)
+    with _told(troubles):
+        removed, removing, waiting = await _remove(database)
+    with _told(troubles):
+        await _drop(database, troubles)
     if troubles:
         raise troubles[0]
     return Looked(removed, more=moving or removing, waiting=waiting)
+
+
+@contextlib.contextmanager
+def _told(troubles: list[DatabaseUnavailableError]) -> Iterator[None]:
+    """Note what goes wrong: it is told once the rest is done, and holds up none of it."""
+    try:
+        with store.refusals():
+            yield
+    except DatabaseUnavailableError as error:
+        troubles.append(error)
 
 
 async def _move(database: Database) -> bool:
@@ -132,24 +139,14 @@ async def _remove_lot(database: Database, account_id: str, month: Month, spared:
     return removed.attempts
 
 
-async def _drop(database: Database) -> list[DatabaseUnavailableError]:
-    """Return what was refused: one month does not hold up the others."""
-    troubles = []
-    months: list[Month] = []
-    try:
-        async with database.connection() as connection:
-            months = await store.months(connection)
-    except DatabaseUnavailableError as error:
-        troubles.append(error)
+async def _drop(database: Database, troubles: list[DatabaseUnavailableError]) -> None:
+    async with database.connection() as connection:
+        months = await store.months(connection)
     for month in months:
-        try:
-            with store.refusals():
-                async with database.transaction() as connection:
-                    if not await store.hold(connection):
-                        break
-                    # another process may have done away with it
-                    if month in await store.months(connection) and await store.is_empty(connection, month):
-                        await store.drop(connection, month)
-        except DatabaseUnavailableError as error:
-            troubles.append(error)
-    return troubles
+        with _told(troubles):
+            async with database.transaction() as connection:
+                if not await store.hold(connection):
+                    return
+                # another process may have done away with it
+                if month in await store.months(connection) and await store.is_empty(connection, month):
+                    await store.drop(connection, month)

@@ -23,7 +23,7 @@ __all__ = ["Retention"]
 MOST_DAYS: Final = 36_500
 
 LEAST_ATTEMPTS_DAYS: Final = 31
-"""Attempts are in the way of dialing for longer than that."""
+"""Dialing itself looks at the attempts of so many days (``store.old_attempts.NEAR``)."""
 
 CONTACTS_AT_ONCE: Final = 2000
 """Looked through in one transaction; those that are to lose something are locked for some milliseconds."""
@@ -53,7 +53,7 @@ async def set_days(
     actor: str,
 ) -> Retention:
     """Set how many days an account keeps recordings, contacts' attributes and attempts (None: for ever); what is older
-    goes within the hour, of attempts by whole months of runs that ended a month ago. Raises InvalidInputError, also
+    goes by and by, of attempts by whole months of runs that ended a month ago. Raises InvalidInputError, also
     where an attempt limit looks back further than attempts would be kept, and NotFoundError."""
     require(
         [
