@@ -24,7 +24,7 @@ from outdial.services.stop import stop
 ROUNDS = int(os.environ.get("ROUNDS", "10"))
 """Each takes some ten seconds."""
 
-BOUND_SECONDS = TTL_SECONDS + 2.1
+BOUND_SECONDS = TTL_SECONDS + 0.5
 
 
 async def unreachable(found: Place) -> list[Row]:

@@ -23,7 +23,7 @@ from outdial.core.model import ConnectedCalls, EngineKind, RingingCalls, RunStat
 from outdial.services import barrier, runs
 from outdial.services.barrier import NodeOutcome, Target, Wishes
 from outdial.services.engines import Engines, list_engines, retire_engine
-from outdial.services.stop import StopReport, stop
+from outdial.services.stop import StopReport, prove_stop, stop
 from outdial.store import engines as engines_store
 from outdial.store import nodes, stops
 from outdial.store import runs as runs_store
@@ -139,6 +139,128 @@ async def test_one_engine_that_does_not_answer_is_enough_to_prove_nothing(databa
     assert {found.engine_id: found.fenced_at is None for found in report.engines} == {"e1": False, "e2": True}
     (gone,) = [found for found in await list_engines(database) if found.id == "e2"]
     assert gone.retired_by == "ben"
+
+
+class TestAnEngineThatSaysNothing:
+    """It takes requests and answers none, as a process that is stopped does."""
+
+    @pytest.fixture
+    async def engine(self, database, secret_box, run, engines):
+        async with simulated("e1", speed=1.0) as one:
+            with engines.own(one):
+                await serve(database, secret_box, run, "e1")
+                yield one
+
+    @staticmethod
+    def slow(engine, monkeypatch, *, seconds: float) -> None:
+        fence = engine.fence
+
+        async def slowly(*given) -> None:
+            await asyncio.sleep(seconds)
+            await fence(*given)
+
+        monkeypatch.setattr(engine, "fence", slowly)
+
+    @pytest.mark.parametrize("ask", ["stop", "pause"])
+    async def test_is_told_when_its_permits_have_run_out(self, engine, stage, engines, monkeypatch, ask):
+        monkeypatch.setattr("outdial.services.stop.PATIENCE_SECONDS", 3600.0)
+        monkeypatch.setattr(runs, "PATIENCE_SECONDS", 3600.0)
+        self.slow(engine, monkeypatch, seconds=3600.0)
+        began = clock.boottime()
+        with pytest.raises((StopNotProvenError, PauseNotProvenError), match=r"e1: .*does not answer"):
+            if ask == "stop":
+                await press(stage, engines)
+            else:
+                await runs.pause(
+                    stage.database, engines, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="anna"
+                )
+        assert clock.boottime() - began >= TTL
+
+    async def test_is_waited_for_where_nobody_waits_for_the_answer(
+        self, engine, database, stage, run, engines, monkeypatch
+    ):
+        monkeypatch.setattr(barrier, "ANSWER_SECONDS", 0.0)
+        monkeypatch.setattr(barrier, "UNHEARD_SECONDS", -TTL)
+        self.slow(engine, monkeypatch, seconds=0.3)
+        with pytest.raises(StopNotProvenError):
+            await press(stage, engines)
+        async with database.connection() as connection:
+            present = await runs_store.by_id(connection, run.id)
+        assert present.state is RunState.STOPPING
+        stopped = await prove_stop(database, engines, present, actor="outdial", tell=lambda *_: None, patient=True)
+        assert stopped.run.state is RunState.STOPPED
+
+    async def test_what_it_said_is_told(self, engine, stage, engines, monkeypatch):
+        said = []
+
+        async def fence(*_given) -> None:
+            if said:
+                await asyncio.sleep(3600.0)
+            said.append("refused")
+            raise EngineUnavailableError("Asterisk refuses the password.")
+
+        monkeypatch.setattr(engine, "fence", fence)
+        with pytest.raises(StopNotProvenError, match=r"e1: Asterisk refuses the password\."):
+            await press(stage, engines)
+
+    async def test_however_late_it_is_asked_it_gets_time_to_answer(self, engine, stage, engines, monkeypatch):
+        monkeypatch.setattr(barrier, "ANSWER_SECONDS", 30.0)
+        monkeypatch.setattr(Target, "unheard_until", property(lambda target: target.committed))
+        self.slow(engine, monkeypatch, seconds=0.3)
+        assert (await press(stage, engines)).run.state is RunState.STOPPED
+
+
+class TestAnEngineThatHasAnswered:
+    """Is given its time, and tried again, though an engine that says nothing would have been given up by then."""
+
+    @pytest.fixture
+    async def engine(self, database, secret_box, run, engines, monkeypatch):
+        monkeypatch.setattr(Target, "unheard_until", property(lambda target: target.committed))
+        async with simulated("e1", speed=1.0) as one:
+            with engines.own(one):
+                await serve(database, secret_box, run, "e1")
+                yield one
+
+    async def test_to_become_quiet(self, engine, stage, run, engines, monkeypatch):
+        await ring(engine, stage, run)
+        listed, answers = engine.calls, iter([EngineUnavailableError("It hiccups."), None])
+
+        async def calls(run_id=None):
+            if (trouble := next(answers, None)) is not None:
+                raise trouble
+            return await listed(run_id)
+
+        monkeypatch.setattr(engine, "calls", calls)
+        (found,) = (await press(stage, engines)).report.engines
+        assert (found.cancelled, await engine.calls(run.id)) == (1, [])
+
+    async def test_to_be_fenced_once_more_after_a_permit_was_being_put(
+        self, engine, database, stage, run, engines, monkeypatch
+    ):
+        await note(database, run, seconds=0.4)
+        fence, times = engine.fence, []
+
+        async def later_slowly(*given) -> None:
+            times.append(clock.boottime())
+            await asyncio.sleep(0.0 if len(times) == 1 else 0.2)
+            await fence(*given)
+
+        monkeypatch.setattr(engine, "fence", later_slowly)
+        assert (await press(stage, engines)).run.state is RunState.STOPPED
+        assert len(times) == 2
+
+
+@pytest.mark.parametrize("kind", [EngineKind.ASTERISK, EngineKind.SIMULATED])
+async def test_the_end_of_permits_is_waited_for_where_nobody_answers_any_more(
+    database, secret_box, stage, run, engines, monkeypatch, kind
+):
+    monkeypatch.setattr(Target, "unheard_until", property(lambda target: target.committed))
+    await serve(database, secret_box, run, "far", kind=kind, url="http://127.0.0.1:9", lease=0.0)
+    if kind is EngineKind.ASTERISK:
+        await retire_engine(database, "far", actor="ben")
+    began = clock.boottime()
+    (found,) = (await press(stage, engines)).report.engines
+    assert (found.engine_id, clock.boottime() - began >= TTL) == ("far", True)
 
 
 async def test_an_engine_inside_another_process_is_silent_when_its_node_says_so(

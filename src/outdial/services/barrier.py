@@ -32,6 +32,13 @@ from the listing (measured), and an originate that passed before the fence shows
 RETRY_SECONDS: Final = 0.05
 """Between two tries to reach an engine that does not answer."""
 
+UNHEARD_SECONDS: Final = 0.4
+"""How much longer than a permit lives somebody who asked waits for an engine that says nothing from then on. The answer
+itself takes less than the tenth that is left of the half second a stop may take beyond that time."""
+
+ANSWER_SECONDS: Final = 1.0
+"""How long an engine gets to answer at first, however late it is asked; any later try is as long as time is left."""
+
 LINE_PATIENCE_SECONDS: Final = 1.0
 """How long the lines get to be found up, once what is known of them is new enough."""
 
@@ -130,6 +137,11 @@ class Target:
         line = 0.0 if self.transport is Transport.UDP else LINE_SECONDS
         return max(self.expired_at, self.committed + line)
 
+    @property
+    def unheard_until(self) -> float:
+        """Boot time until which somebody who asked waits for an engine that says nothing."""
+        return self.committed + max(self.ttl_seconds, ANSWER_SECONDS) + UNHEARD_SECONDS
+
     def is_older_than(self, seconds: float) -> bool:
         """Whether no call can have been placed for the last so many seconds: none is once the permits have run out."""
         return clock.boottime() - self.expired_at + self.age_seconds >= seconds
@@ -167,18 +179,23 @@ async def silence(
     deadline: float,
     database: Database,
     on_gone: OnGone | None = None,
+    unheard_until: float | None = None,
 ) -> list[Silence]:
     """Fence and quiesce the run at each of its engines, side by side, until boot time ``deadline``.
 
-    An engine that cannot be reached is tried again until then. One that lives inside another process is silent once
-    its nodes say so or their leases have run out for as long as a permit lives.
+    An engine that cannot be reached is tried again until then, and one that was not heard at all until
+    ``unheard_until``, where that is given and comes first. One that lives inside another process is silent once its
+    nodes say so or their leases have run out for as long as a permit lives.
     """
     if not target.permits:
         return []
     rows = await engines.rows(list(target.permits))
     return list(
         await asyncio.gather(
-            *(_Engine(engines, row, target, wishes, deadline, database, on_gone).silence() for row in rows.values())
+            *(
+                _Engine(engines, row, target, wishes, deadline, database, on_gone, unheard_until).silence()
+                for row in rows.values()
+            )
         )
     )
 
@@ -215,11 +232,17 @@ class _Engine:
         deadline: float,
         database: Database,
         on_gone: OnGone | None = None,
+        unheard_until: float | None = None,
     ) -> None:
         self._engines = engines
         self._row = row
         self._target = target
         self._deadline = deadline
+        # of one that is retired, or in another process, the end of its permits and leases is waited for
+        waits_for_answer = row.retired_at is None and reachable_from_anywhere(row)
+        self._unheard_until = unheard_until if waits_for_answer else None
+        """None: it has been heard, or is waited for until the deadline."""
+        self._problem = ""
         self._database = database
         self._on_gone = on_gone
         self._quiesce = _Quiesce(target.run, wishes, ttl_seconds=target.ttl_seconds, on_gone=self._tell_gone)
@@ -230,7 +253,7 @@ class _Engine:
             try:
                 return await self._ask(await self._engines.control(self._row.id))
             except EngineUnavailableError as error:
-                problem = error.message
+                self._problem = error.message
             expired = clock.boottime() >= self._target.expired_at
             if expired and self._row.retired_at is not None:
                 return self._found(silent=True, problem="retired")
@@ -238,16 +261,18 @@ class _Engine:
             if foreign and await _nodes_are_done(self._database, self._target, self._row.id, expired=expired):
                 self._fenced_at = clock.now()
                 return self._found(silent=True, quiesced_at=clock.now())
-            if clock.boottime() >= self._deadline:
-                return self._found(silent=False, problem=problem)
-            await asyncio.sleep(LOOK_SECONDS if foreign else RETRY_SECONDS)
+            pause = LOOK_SECONDS if foreign else RETRY_SECONDS
+            unheard = self._unheard_until is not None and clock.boottime() + pause >= self._unheard_until
+            if unheard or clock.boottime() >= self._deadline:
+                return self._found(silent=False, problem=self._problem)
+            await asyncio.sleep(pause)
 
     async def _ask(self, control: EngineControl) -> Silence:
         """Fence and quiesce at an engine that answers. Raises EngineUnavailableError."""
         while True:
             # asked before the fence: a permit that is put after it is noted until then, and nobody notes one any more
             being_made = await self._is_being_made()
-            await control.fence(self._target.run.id, self._target.permits.get(control.id, ()))
+            await self._fence(control)
             self._fenced_at = clock.now()
             if not await self._quiesce.until_quiet(control, self._deadline):
                 return self._found(silent=False, problem=f"Calls of the run still show at the engine {control.id}.")
@@ -266,6 +291,21 @@ class _Engine:
                 "ring yet would leave when it comes up.",
             )
         return self._found(silent=True, quiesced_at=clock.now())
+
+    async def _fence(self, control: EngineControl) -> None:
+        """Fence, unless the engine says nothing for as long as it is waited for. Raises EngineUnavailableError."""
+        left = None
+        if self._unheard_until is not None:
+            left = self._unheard_until - clock.boottime()
+            left = left if self._problem else max(left, ANSWER_SECONDS)
+        try:
+            async with asyncio.timeout(left):
+                await control.fence(self._target.run.id, self._target.permits.get(control.id, ()))
+        except TimeoutError as error:
+            # what it said before tells more
+            problem = self._problem or f"The engine {control.id} does not answer."
+            raise EngineUnavailableError(problem) from error
+        self._unheard_until = None
 
     async def nothing_waits_for_the_line(self, control: EngineControl) -> bool:
         """Whether no INVITE can be waiting for a TCP or TLS connection any more, asked until the deadline.

@@ -275,7 +275,7 @@ async def pause(database: Database, engines: Engines, *, iid: str, campaign_id: 
         run = await locked_latest(connection, iid, campaign_id)
         if run.state is not RunState.PAUSED:
             run = await move_locked(connection, run, RunAction.PAUSE, actor)
-    if problems := await _silence(database, engines, run):
+    if problems := await _silence(database, engines, run, patient=False):
         raise PauseNotProvenError(
             "The run is paused and no new call is claimed, but it is not shown yet that no call which was under way "
             f"before can leave: {problems} Ask again; or stop the campaign, which goes on trying by itself. If an "
@@ -318,15 +318,20 @@ async def prove_pause(database: Database, engines: Engines, paused: Run) -> str:
     return problems
 
 
-async def _silence(database: Database, engines: Engines, run: Run) -> str:
-    """Let no new call of a paused run leave; what rings or is connected goes on. Return what could not be shown."""
+async def _silence(database: Database, engines: Engines, run: Run, *, patient: bool = True) -> str:
+    """Let no new call of a paused run leave; what rings or is connected goes on. Return what could not be shown;
+    ``patient`` where nobody waits for the answer."""
     async with database.connection() as connection:
         target = await barrier.target_of(connection, run, engines)
     wishes = barrier.Wishes(ringing=RingingCalls.LET_RING)
     # an engine that does not answer fences itself when its permits run out; but a call it has let through by then, and
     # was frozen before it could send it, leaves as it thaws (seen by the nemesis suite)
     deadline = target.settled_at + PATIENCE_SECONDS
-    return barrier.problems(await barrier.silence(engines, target, wishes, deadline=deadline, database=database))
+    unheard_until = None if patient else target.unheard_until
+    found = await barrier.silence(
+        engines, target, wishes, deadline=deadline, database=database, unheard_until=unheard_until
+    )
+    return barrier.problems(found)
 
 
 async def resume(database: Database, *, iid: str, campaign_id: str, actor: str) -> Run:

@@ -72,7 +72,8 @@ __all__ = [
 StopOptions = Wishes
 
 PATIENCE_SECONDS: Final = 1.5
-"""How long an engine gets to answer after the instant at which its permits must have expired."""
+"""How long an engine that answers gets to become quiet after the instant at which its permits must have expired; also
+one that does not answer, where nobody waits for what the stop says."""
 
 RETRIES_LOT: Final = 500
 """Contacts per statement when retries are dropped: some 10 ms."""
@@ -263,9 +264,16 @@ async def commit_stopping(
 
 
 async def prove_stop(
-    database: Database, engines: Engines, run: Run, *, actor: str, tell: Callable[[str, str], None]
+    database: Database,
+    engines: Engines,
+    run: Run,
+    *,
+    actor: str,
+    tell: Callable[[str, str], None],
+    patient: bool = False,
 ) -> StoppedRun:
-    """Take a run that is ``stopping`` to ``stopped``. Raises StopNotProvenError."""
+    """Take a run that is ``stopping`` to ``stopped``; ``patient`` where nobody waits for the answer. Raises
+    StopNotProvenError: of an engine that says nothing after a permit's time to live and half a second."""
 
     async def read() -> tuple[barrier.Target, store.ToProve]:
         async with database.connection() as connection:
@@ -291,7 +299,13 @@ async def prove_stop(
         beside.append(asyncio.create_task(early.run()))
     try:
         silences = await barrier.silence(
-            engines, target, wishes, deadline=deadline, database=database, on_gone=early.gone
+            engines,
+            target,
+            wishes,
+            deadline=deadline,
+            database=database,
+            on_gone=early.gone,
+            unheard_until=None if patient else target.unheard_until,
         )
         early.close()
         _require_silence(silences)
@@ -508,7 +522,9 @@ class _Resuming:
 
     async def _resume(self, run: Run, actor: str) -> None:
         try:
-            await prove_stop(self._database, self._engines, run, actor=actor, tell=lambda _step, _sentence: None)
+            await prove_stop(
+                self._database, self._engines, run, actor=actor, tell=lambda _step, _sentence: None, patient=True
+            )
         except OutdialError as error:
             if run.id not in self._complained:
                 self._complained.add(run.id)
