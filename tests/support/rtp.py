@@ -121,6 +121,15 @@ class Handset:
         """Wait until that tone has been heard for a moment."""
         await until(lambda: self.loudness(frequency, seconds=0.2) > 1000, seconds=seconds)
 
+    async def hears_well(self, frequency: float, number: str | None = None, *, seconds: float = 60.0) -> None:
+        """Wait until the last half second that was heard was most of it that tone."""
+
+        def well() -> bool:
+            last = (self.of(number) if number else self.heard)[-RATE // 2 :]
+            return len(last) == RATE // 2 and _amplitude(last, frequency) > _LOUD
+
+        await until(well, seconds=seconds)
+
     async def say(self, frequency: float, seconds: float, number: str | None = None) -> None:
         """Send a tone, packet by packet as a phone does, once a call is answered."""
         await self.send(tone(frequency, rate=RATE, seconds=seconds), number)
