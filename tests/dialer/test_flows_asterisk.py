@@ -5,6 +5,7 @@ Each sound is a tone of its own, and the voice is a program that speaks tones, o
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import sys
@@ -277,8 +278,11 @@ class TestRecording:
             await until(lambda: is_recording(line))
             await line.phones.say(PERSON_SAYS, 2.0)
             await line.phones.press("#")
+            talking = asyncio.create_task(line.phones.say(PERSON_SAYS, 15.0))
             row = await line.one("SELECT * FROM recordings")
             outcome = await line.outcome()
+            talking.cancel()
+            await asyncio.gather(talking, return_exceptions=True)
             line.phones.listen()
         assert (row["attempt_id"], row["step"]) == (outcome["attempt_id"], "voice")
         assert list(outcome["path"]) == ["voice", "yes"]
@@ -286,7 +290,7 @@ class TestRecording:
         with wave.open(str(tmp_path / recordings.FOLDER / row["file"])) as file:
             assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (RATE, 1, 2)
             samples = array("h", file.readframes(file.getnframes()))
-        assert 1.0 < len(samples) / RATE < 10.0
+        assert 1.0 < len(samples) / RATE < 10.0, "what was said after the key is not in it"
         assert amplitude(samples[RATE // 2 : RATE], PERSON_SAYS) > 5000
         assert amplitude(samples, ASK) < 300, "the person alone"
 
