@@ -11,7 +11,7 @@ help: ## list these words
 .venv/dev: requirements/dev.lock
 	$(PYTHON) scripts/install.py dev
 
-install: .venv/dev ## create .venv, install everything, obtain Asterisk, sipp and spin without root
+install: .venv/dev ## create .venv, install everything, obtain Asterisk, sipp, spin and espeak-ng without root
 
 run: .venv/run ## try it: dial 300 loopback phones, watch, stop
 	@$(BIN)/outdial demo
