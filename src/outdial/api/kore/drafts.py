@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from outdial.api.kore.campaign_shapes import MODES, SECONDS_PER_MINUTE
 from outdial.api.kore.door import no_sms
-from outdial.api.kore.hours import DAYS
 from outdial.api.kore.requests import (
     AddContactsBody,
     AgentlessV1,
@@ -32,7 +31,7 @@ from outdial.api.problems import parse
 from outdial.core.campaign import shown_as
 from outdial.core.errors import InvalidInputError
 from outdial.core.machine import MachineDetection
-from outdial.core.model import CallingHours, CallingWindow, DialingOrder, DialingRules
+from outdial.core.model import CallingHours, DialingOrder, DialingRules
 from outdial.services.campaigns import CampaignDraft, CampaignOrder, CampaignSearch
 from outdial.services.contact_lists import ContactDraft, checked
 
@@ -130,13 +129,11 @@ def _detection(body: CampaignBody) -> MachineDetection:
 
 
 def _rules(strategy: Strategy, detection: MachineDetection) -> DialingRules:
-    windows = tuple(
-        CallingWindow(weekday=DAYS.index(day.day), start=day.start, end=day.end) for day in strategy.calling_hours.days
-    )
+    hours = strategy.calling_hours
     return DialingRules(
         caller_id=strategy.caller_id.phone_number,
         calling_hours=CallingHours(
-            windows=windows, zone=strategy.calling_hours.timezone, frequency=strategy.calling_hours.frequency
+            windows=tuple(day.window for day in hours.days), zone=hours.timezone, frequency=hours.frequency
         ),
         order=DialingOrder(strategy.dialing_order.lower()),
         max_attempts=strategy.max_attempts_per_record,
