@@ -25,11 +25,12 @@ from outdial.api.kore.campaign_shapes import (
     listed_campaign,
     updated_campaign,
 )
-from outdial.api.kore.door import Door, is_stop, require_voice
-from outdial.api.kore.drafts import campaign_draft, campaign_search
+from outdial.api.kore.door import KINDS, Door, is_stop, require_voice
+from outdial.api.kore.drafts import campaign_draft, campaign_search, updated_draft
 from outdial.api.kore.endpoints import Endpoints, Operation
 from outdial.api.kore.next_requests import AFTER_CREATION, AFTER_TRIGGER, SAME_CAMPAIGN
 from outdial.api.kore.requests import (
+    AgentlessUpdateV2,
     AgentlessV1,
     AgentlessV2,
     CampaignBody,
@@ -99,6 +100,7 @@ class CampaignRoutes:
             answers,
             both,
             bodies,
+        updates = bodies if version == 1 else (AgentlessUpdateV2, ProgressiveV2, PreviewV2)
             must_have_body=True,
             query=_TYPE,
             refused=frozenset({501}),
@@ -114,6 +116,7 @@ class CampaignRoutes:
         )
         trigger = Operation(
             "Start or stop a campaign",
+            bodies=updates,
             (StartedShape, StoppedShape),
             {"started": examples.STARTED, "stopped": examples.STOPPED},
             (StopBody,),
@@ -197,16 +200,17 @@ class CampaignRoutes:
 
     async def update(self, request: Request) -> Response:
         """Give a campaign another definition, whole, while no run of it is live; its dialing mode may change too. Its
-        schedule stays as it is."""
+        schedule stays as it is, and so, in v2, does what is done about answering machines where `enableMachineDetect`
+        is left out."""
         caller = await self._door.admit(request)
         # the documented address of v2 says sms for voice campaigns too; the body says which is meant
         if self._version == 1:
             require_voice(request)
         else:
-            query_choice(request, "campaignType", ("voice", "sms"))
+            query_choice(request, "campaignType", KINDS)
         document, campaign_id = await read_json(request), request.path_params["campaignId"]
         present = await campaigns.get_campaign(self._parts.database, caller.iid, campaign_id)
-        draft = campaign_draft(
+        draft = updated_draft(
             document,
             version=self._version,
             region=self._parts.settings.default_region,

@@ -19,6 +19,9 @@ from outdial.core.model import Scope
 from outdial.secretbox import SecretBox
 from outdial.store.database import Database
 
+KINDS: Final = ("voice", "sms")
+"""What ``campaignType`` may be."""
+
 _CALLER: Final = "outdial.caller"
 """In a request's scope, who was let in."""
 
@@ -76,7 +79,7 @@ def is_stop(request: Request) -> bool:
 
 def require_voice(request: Request) -> None:
     """Refuse what is not a voice campaign: NotBuiltError for SMS, BadRequestError for anything else."""
-    if query_choice(request, "campaignType", ("voice", "sms")) == "sms":
+    if query_choice(request, "campaignType", KINDS) == "sms":
         raise no_sms()
 
 

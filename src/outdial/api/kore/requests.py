@@ -335,11 +335,17 @@ class CampaignBodyV2(CampaignBody):
     dnc_lists: NamedList
 
 
-class AgentlessV2(CampaignBodyV2):
-    """Create an agentless campaign, v2."""
+class AgentlessUpdateV2(CampaignBodyV2):
+    """Update an agentless campaign, v2: its sample leaves machine detection out, which then stays as it is."""
 
     dialing_mode: Literal["Agentless"]
     experience_flow_name: NotBlank
+    enable_machine_detect: Literal["no", "detect", "disconnect"] | None = None
+
+
+class AgentlessV2(AgentlessUpdateV2):
+    """Create an agentless campaign, v2."""
+
     enable_machine_detect: Literal["no", "detect", "disconnect"]
 
 
