@@ -70,7 +70,12 @@ _UPDATE_TYPE: Final = {
     )
 }
 _TRIGGER: Final = {
-    **_TYPE,
+    "campaignType": choice(
+        "`voice`; a stop takes `sms` too, as v2's table of it has it, a start answers 501.",
+        "voice",
+        "sms",
+        required=True,
+    ),
     "trigger": choice("`play` starts the campaign, `stop` stops it.", "play", "stop", required=True),
 }
 _VIEW: Final = {"view": choice("`status` (also when left out) or `contacts`.", "status", "contacts")}
@@ -95,12 +100,12 @@ class CampaignRoutes:
             both = {**both, "preview": examples.CREATED_PREVIEW_V1}
         else:
             bodies, answers = (AgentlessV2, ProgressiveV2, PreviewV2), (Success[CreatedCampaign],)
+        updates = bodies if version == 1 else (AgentlessUpdateV2, ProgressiveV2, PreviewV2)
         create = Operation(
             "Create a voice campaign",
             answers,
             both,
             bodies,
-        updates = bodies if version == 1 else (AgentlessUpdateV2, ProgressiveV2, PreviewV2)
             must_have_body=True,
             query=_TYPE,
             refused=frozenset({501}),
@@ -111,12 +116,12 @@ class CampaignRoutes:
             summary="Update a campaign",
             answers=(UpdatedAnswer[UpdatedCampaign] if version == 1 else UpdatedAnswer[CampaignShape],),
             examples={"updated": examples.updated_campaign(version)},
+            bodies=updates,
             query=_UPDATE_TYPE,
             links=SAME_CAMPAIGN,
         )
         trigger = Operation(
             "Start or stop a campaign",
-            bodies=updates,
             (StartedShape, StoppedShape),
             {"started": examples.STARTED, "stopped": examples.STOPPED},
             (StopBody,),
@@ -249,9 +254,12 @@ class CampaignRoutes:
         ringing calls are cancelled, connected ones go on, and the campaign's schedule is switched off with its run.
         """
         caller = await self._door.admit(request, limited=not is_stop(request))
-        require_voice(request)
-        if query_choice(request, "trigger", ("play", "stop")) == "stop":
+        if is_stop(request):
+            # the documented table of v2 says sms for voice campaigns too: whoever follows it must be able to stop
+            query_choice(request, "campaignType", KINDS)
             return await self._stop(request, caller)
+        require_voice(request)
+        query_choice(request, "trigger", ("play", "stop"))
         return await self._start(request, caller)
 
     async def _start(self, request: Request, caller: Caller) -> Response:
