@@ -7,7 +7,7 @@ import asyncio
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 
@@ -26,6 +26,9 @@ BROKEN_OFF: Final = timedelta(seconds=60)
 
 OLD_ATTEMPTS_SECONDS: Final = 600.0
 """Between two looks for old attempts when the one before has found no more."""
+
+_Trouble: TypeAlias = tuple[str, str]
+"""The log's event, and the reason."""
 
 _log = structlog.get_logger()
 
@@ -46,7 +49,8 @@ class PersonalDataKeeper:
         self._secrets = secrets
         self._engines = engines
         self._folder = folder
-        self._troubles: dict[str, str] = {}
+        self._told: dict[str, list[_Trouble]] = {}
+        """What was wrong with each thing when it was last looked at."""
         self._old_attempts_at = 0.0
 
     async def look(self) -> None:
@@ -57,18 +61,16 @@ class PersonalDataKeeper:
             ("erased_recordings", partial(erasures.clear_files, database, folder)),
             ("recordings", partial(retention.sweep_recordings, database, folder)),
             ("attributes", partial(retention.sweep_contacts, database)),
-            ("attempts", self._old_attempts),
         ):
             try:
                 count = await work()
-            except DatabaseUnavailableError as error:
-                self._tell(name, "personal_data_waits_for_database", error.message)
             except OutdialError as error:
-                self._tell(name, "personal_data_not_removed", error.message)
+                self._tell(name, [_trouble(error)])
             else:
-                self._troubles.pop(name, None)
-                if count:
-                    _log.info("personal_data_removed", what=name, count=count)
+                self._tell(name, [])
+                self._log_removed(name, count)
+        if clock.boottime() >= self._old_attempts_at:
+            await self._old_attempts()
 
     async def _erasures(self) -> int:
         through = await erasures.go_on(
@@ -76,21 +78,43 @@ class PersonalDataKeeper:
         )
         return len(through)
 
-    async def _old_attempts(self) -> int:
-        if clock.boottime() < self._old_attempts_at:
-            return 0
+    async def _old_attempts(self) -> None:
         # also when this one fails
         self._old_attempts_at = clock.boottime() + OLD_ATTEMPTS_SECONDS
-        looked = await old_attempts.look(self._database)
+        try:
+            looked = await old_attempts.look(self._database)
+        except OutdialError as error:
+            self._tell("attempts", [_trouble(error)])
+            return
+        found = [_trouble(error) for error in looked.troubles]
         if looked.waiting:
-            self._tell("attempts_of", "old_attempts_wait_for_a_webhook", ", ".join(looked.waiting))
-        else:
-            self._troubles.pop("attempts_of", None)
+            found.append(("old_attempts_wait_for_a_webhook", ", ".join(looked.waiting)))
+        if looked.trusted_from is not None:
+            reason = (
+                f"The database's clock leapt, or is watched since lately; trusted from {looked.trusted_from:%FT%RZ}."
+            )
+            found.append(("old_attempts_wait_for_the_clock", reason))
+        if not looked.whole:
+            # it says nothing of where it did not get
+            found += [one for one in self._told.get("attempts", []) if one not in found]
+        self._tell("attempts", found)
+        self._log_removed("attempts", looked.removed)
         if looked.more:
             self._old_attempts_at = 0.0
-        return looked.removed
 
-    def _tell(self, what: str, event: str, reason: str) -> None:
-        if reason != self._troubles.get(what):
-            self._troubles[what] = reason
-            _log.warning(event, what=what, reason=reason)
+    def _log_removed(self, what: str, count: int) -> None:
+        if count:
+            _log.info("personal_data_removed", what=what, count=count)
+
+    def _tell(self, what: str, found: list[_Trouble]) -> None:
+        """Log what is wrong with something and was not at the look before."""
+        for event, reason in found:
+            if (event, reason) not in self._told.get(what, []):
+                _log.warning(event, what=what, reason=reason)
+        self._told[what] = found
+
+
+def _trouble(error: OutdialError) -> _Trouble:
+    # the one passes, the other needs somebody
+    waits = isinstance(error, DatabaseUnavailableError)
+    return "personal_data_waits_for_database" if waits else "personal_data_not_removed", error.message
