@@ -131,6 +131,48 @@ class TestDropping:
         assert await connection.fetch("SELECT FROM pg_class WHERE relname = $1", month.table) == []
         await backup.__aexit__(None, None, None)
 
+    async def test_whoever_looks_back_over_all_months_is_waited_for_once(self, past, monkeypatch):
+        """As a backup does for as long as it takes: each try would have others wait behind it."""
+        await past.do("SELECT outdial_make_month(month) FROM unnest('{2020-03-01,2020-04-01}'::date[]) month")
+        await past.look()
+        drop, tried = store.drop, []
+
+        async def counting(connection, month):
+            tried.append(month.table)
+            return await drop(connection, month)
+
+        monkeypatch.setattr(store, "drop", counting)
+        async with past.database.transaction() as looking:
+            await looking.execute("LOCK TABLE ONLY old_attempts IN ACCESS SHARE MODE")
+            looked = await past.look()
+            assert (tried, looked.whole, looked.troubles) == (["old_attempts_2020_03"], False, ())
+        await past.look()
+        assert await past.do(TABLES) == []
+
+    async def test_a_month_that_is_not_attached_any_more_is_left_alone(self, past):
+        month = await empty(past)
+        await past.do(f"ALTER TABLE old_attempts DETACH PARTITION {month.table}")
+        async with past.database.connection() as dropping:
+            assert await store.drop(dropping, month) is False
+        assert [row["relname"] for row in await past.do(TABLES)] == [month.table]
+
+    async def test_of_a_month_with_attempts_nobody_asks_the_clock(self, past, monkeypatch):
+        attempt_id = await over(past, days=90)
+        await past.look()
+        asked, hold = 0, store.hold
+
+        async def counting(connection):
+            nonlocal asked
+            asked += 1
+            return await hold(connection)
+
+        monkeypatch.setattr(store, "hold", counting)
+        await past.clock_is(steady=timedelta(hours=3))
+        looked = await past.look()
+        # what the clock says is noted, and nothing waits for it
+        assert (asked, looked) == (1, old_attempts.Looked(0, more=False))
+        assert await past.where() == {attempt_id: month_of(90)}
+
     async def test_names_that_are_no_months_are_left_alone(self, past):
         for name in ("2020_00", "2020_13", "0000_05", "9999_12"):
             await past.do(f"CREATE TABLE old_attempts_{name} (LIKE old_attempts INCLUDING ALL)")
@@ -210,6 +252,44 @@ class TestTroubles:
         assert (await past.look()).troubles == ()
         assert await past.where() == {first: table, stuck: table, free: month_of(90)}
 
+    async def test_of_a_month_whose_detaching_was_broken_off_says_how_it_ends(self, past):
+        first = await over(past, days=200)
+        await past.look()
+        table = month_of(200)
+        async with past.database.transaction() as looking:
+            await looking.fetch("SELECT FROM old_attempts")
+            detaching = asyncio.create_task(past.do(f"ALTER TABLE old_attempts DETACH PARTITION {table} CONCURRENTLY"))
+            await until(lambda: waits_for_a_lock(past.database))
+            detaching.cancel()
+            await asyncio.gather(detaching, return_exceptions=True)
+        assert await past.where() == {}
+        second = await over(past, days=200)
+        (trouble,) = (await past.look()).troubles
+        assert f"detaching the month {table} from old_attempts was broken off" in trouble.message
+        # as the sentence says
+        _, end, _, again = trouble.message.rstrip(".").replace("; then", ": ").split(": ")[-4:]
+        await past.do(end)
+        await past.do(again)
+        assert (await past.look()).troubles == ()
+        assert await past.where() == {first: table, second: table}
+
+    async def test_a_month_that_goes_before_it_is_filled_passes(self, past, monkeypatch):
+        """A process froze between the two, for so long that others have seen the month to be empty."""
+        attempt_id = await over(past, days=90)
+        move = store.move
+
+        async def late(connection, *arguments, **options):
+            monkeypatch.setattr(store, "move", move)
+            await connection.execute(f"DROP TABLE {month_of(90)}")
+            return await move(connection, *arguments, **options)
+
+        monkeypatch.setattr(store, "move", late)
+        (trouble,) = (await past.look()).troubles
+        assert isinstance(trouble, DatabaseUnavailableError)
+        assert "no partition of relation" in trouble.message
+        await past.look()
+        assert await past.where() == {attempt_id: month_of(90)}
+
     async def test_many_runs_that_are_refused_keep_none_of_the_others_waiting_for_ever(self, past, monkeypatch):
         monkeypatch.setattr(old_attempts, "RUNS_AT_ONCE", 1)
         stuck, free = await over(past, days=200), await over(past, days=90)
@@ -257,6 +337,22 @@ class TestTroubles:
         assert asked == 1
         assert [event for event, _ in await told(keeper)] == ["personal_data_waits_for_database"]
 
+    async def test_each_outage_is_told_and_no_refusal_again(self, viewed, keeper, monkeypatch):
+        """Though no look gets everywhere meanwhile."""
+        monkeypatch.setattr(old_attempts, "SECONDS", 0.0)
+        assert [event for event, _ in await told(keeper)] == ["personal_data_not_removed"]
+        look = old_attempts.look
+
+        async def away(_database):
+            raise DatabaseUnavailableError("The database is away.")
+
+        for _ in range(2):
+            monkeypatch.setattr(old_attempts, "look", away)
+            assert await told(keeper) == [("personal_data_waits_for_database", "The database is away.")]
+            assert await told(keeper) == []
+            monkeypatch.setattr(old_attempts, "look", look)
+            assert await told(keeper) == []
+
     async def test_what_the_database_says_is_told_apart(self):
         def told_of(error: BaseException) -> list[type]:
             found = {}
@@ -271,6 +367,9 @@ class TestTroubles:
 
         assert told_of(asyncpg.InsufficientPrivilegeError("no")) == [DatabaseRefusesError]
         assert told_of(seen(asyncpg.OutOfMemoryError("no room"))) == [DatabaseRefusesError]
+        broken = asyncpg.CheckViolationError("no")
+        broken.constraint_name = "theirs"
+        assert told_of(broken) == [DatabaseRefusesError]
         assert told_of(asyncpg.LockNotAvailableError("no")) == [DatabaseUnavailableError]
         assert told_of(seen(asyncpg.DeadlockDetectedError("crossed"))) == [DatabaseUnavailableError]
         for away in (seen(None), seen(asyncpg.AdminShutdownError("bye")), seen(OSError())):
@@ -295,6 +394,24 @@ class TestClock:
             assert (await past.look()).trusted_from is None
         await past.clock_is()
         assert (await past.look()).trusted_from is None
+
+    async def test_one_that_leaps_each_time_is_told_of_its_last_leap_alone(self, past, keeper):
+        await over(past, days=90)
+        for hours in (3, 2, 1):
+            await past.clock_is(steady=timedelta(hours=hours))
+            assert [event for event, _ in await told(keeper)] == ["old_attempts_wait_for_the_clock"]
+        assert sum(len(one) for one in keeper._told.values()) == 1
+        # somebody else is at it: that says nothing of the clock
+        async with past.database.transaction() as holding:
+            await store.hold(holding)
+            assert await told(keeper) == []
+        assert await told(keeper) == []
+
+    async def test_is_noted_where_there_is_nothing_to_do(self, past):
+        await past.clock_is(seen=6 * DAY)
+        await past.look()
+        (row,) = await past.do("SELECT seen_at > now() - interval '1 day' AS lately FROM attempt_moves")
+        assert row["lately"]
 
     async def test_a_leap_that_is_trusted_removes_nothing_that_a_limit_counts(self, past):
         """However long ago its month is over: it stays for as long as the leap may be."""

@@ -44,7 +44,8 @@ class Looked:
     troubles: tuple[OutdialError, ...] = ()
     """What could not be done; the rest was."""
     whole: bool = True
-    """It got everywhere: neither was its time up, nor somebody else at it, nor the clock not to be trusted."""
+    """It got everywhere: neither was its time up, nor somebody else at it or looking back over all months, nor was the
+    clock not to be trusted."""
 
 
 async def look(database: Database) -> Looked:
@@ -52,6 +53,7 @@ async def look(database: Database) -> Looked:
     number of processes may, in turns. Raises DatabaseUnavailableError where the database is away; what it refuses is
     told beside what was done."""
     one = _Look(database)
+    await one.watch()
     await one.move()
     await one.remove()
     await one.drop()
@@ -71,6 +73,12 @@ class _Look:
         self.troubles: dict[str, OutdialError] = {}
         self.whole = True
         self._until = 0.0
+
+    async def watch(self) -> None:
+        """Note what the database's clock says: it has not leapt only because there was nothing to do for a while."""
+        with store.troubles(self.troubles):
+            async with self._database.transaction() as connection:
+                await store.hold(connection)
 
     async def move(self) -> None:
         self._begin()
@@ -183,24 +191,30 @@ class _Look:
             async with self._database.connection() as connection:
                 months = await store.months(connection)
         for month in months:
-            held = True
+            others = True
             with store.troubles(self.troubles):
-                held = await self._drop(month)
-            if not held or self._time_is_up():
+                others = await self._drop(month)
+            if not others or self._time_is_up():
                 return
 
     async def _drop(self, month: Month) -> bool:
-        """Do away with a month that has been empty for a while; False: somebody else is at it, or the clock is not to
-        be trusted."""
+        """Do away with a month that has been empty for a while. False: nor would others go, since somebody else is at
+        it or looks back over them all, as a backup does, or the clock is not to be trusted."""
+        async with self._database.connection() as connection:
+            if await store.is_filled(connection, month):
+                return True
         async with self._database.transaction() as connection:
             if not await self._holds(connection):
                 return False
             # another process may have done away with it
             empty = month in await store.months(connection) and await store.is_known_empty(connection, month)
-        if empty:
-            async with self._database.connection() as connection:
-                await store.drop(connection, month)
-        return True
+        if not empty:
+            return True
+        async with self._database.connection() as connection:
+            dropped = await store.drop(connection, month)
+        # each try has others wait behind it
+        self.whole &= dropped is not None
+        return dropped is not None
 
     async def _holds(self, connection: Connection) -> bool:
         hold = await store.hold(connection)

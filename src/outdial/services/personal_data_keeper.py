@@ -30,6 +30,12 @@ OLD_ATTEMPTS_SECONDS: Final = 600.0
 _Trouble: TypeAlias = tuple[str, str]
 """The log's event, and the reason."""
 
+_WAITS: Final = "personal_data_waits_for_database"
+"""It passes."""
+
+_REFUSED: Final = "personal_data_not_removed"
+"""It needs somebody."""
+
 _log = structlog.get_logger()
 
 
@@ -49,8 +55,9 @@ class PersonalDataKeeper:
         self._secrets = secrets
         self._engines = engines
         self._folder = folder
-        self._told: dict[str, list[_Trouble]] = {}
-        """What was wrong with each thing when it was last looked at."""
+        self._told: dict[tuple[str, str], list[_Trouble]] = {}
+        """What was wrong with each thing when it was last looked at; of old attempts by kind, since a look may say
+        nothing of one."""
         self._old_attempts_at = 0.0
 
     async def look(self) -> None:
@@ -84,20 +91,24 @@ class PersonalDataKeeper:
         try:
             looked = await old_attempts.look(self._database)
         except OutdialError as error:
-            self._tell("attempts", [_trouble(error)])
+            # of what the database refuses it says nothing
+            self._tell("attempts", [_trouble(error)], kind="waits")
             return
         found = [_trouble(error) for error in looked.troubles]
-        if looked.waiting:
-            found.append(("old_attempts_wait_for_a_webhook", ", ".join(looked.waiting)))
+        self._tell("attempts", [one for one in found if one[0] == _WAITS], kind="waits")
+        refused = [one for one in found if one[0] != _WAITS]
+        if not looked.whole:
+            # it says nothing of where it did not get
+            refused += [one for one in self._told.get(("attempts", "refused"), []) if one not in refused]
+        self._tell("attempts", refused, kind="refused")
+        webhooks = [("old_attempts_wait_for_a_webhook", ", ".join(looked.waiting))] if looked.waiting else []
+        self._tell("attempts", webhooks, kind="webhooks")
         if looked.trusted_from is not None:
+            # the last alone: another leap has another instant, and one that was waited for does not come back
             reason = (
                 f"The database's clock leapt, or is watched since lately; trusted from {looked.trusted_from:%FT%RZ}."
             )
-            found.append(("old_attempts_wait_for_the_clock", reason))
-        if not looked.whole:
-            # it says nothing of where it did not get
-            found += [one for one in self._told.get("attempts", []) if one not in found]
-        self._tell("attempts", found)
+            self._tell("attempts", [("old_attempts_wait_for_the_clock", reason)], kind="clock")
         self._log_removed("attempts", looked.removed)
         if looked.more:
             self._old_attempts_at = 0.0
@@ -106,15 +117,13 @@ class PersonalDataKeeper:
         if count:
             _log.info("personal_data_removed", what=what, count=count)
 
-    def _tell(self, what: str, found: list[_Trouble]) -> None:
-        """Log what is wrong with something and was not at the look before."""
+    def _tell(self, what: str, found: list[_Trouble], *, kind: str = "") -> None:
+        """Log what is wrong with something and was not when it was last looked at."""
         for event, reason in found:
-            if (event, reason) not in self._told.get(what, []):
+            if (event, reason) not in self._told.get((what, kind), []):
                 _log.warning(event, what=what, reason=reason)
-        self._told[what] = found
+        self._told[what, kind] = found
 
 
 def _trouble(error: OutdialError) -> _Trouble:
-    # the one passes, the other needs somebody
-    waits = isinstance(error, DatabaseUnavailableError)
-    return "personal_data_waits_for_database" if waits else "personal_data_not_removed", error.message
+    return _WAITS if isinstance(error, DatabaseUnavailableError) else _REFUSED, error.message

@@ -101,7 +101,9 @@ def _trouble(error: BaseException) -> OutdialError | None:
     said = error.__cause__ if isinstance(error, DatabaseUnavailableError) else error
     # the first line only: what follows may be a row with its values
     why = str(said).partition("\n")[0]
-    if isinstance(said, _PASSES):
+    # without a name it is none of a table's: the month was empty, and somebody did away with it just now
+    month_is_gone = isinstance(said, asyncpg.CheckViolationError) and said.constraint_name is None
+    if isinstance(said, _PASSES) or month_is_gone:
         return DatabaseUnavailableError(f"Old attempts wait, since somebody is in the way: {why}.")
     if said is error or isinstance(said, _ROOM):
         return DatabaseRefusesError(f"The database refuses to move or remove old attempts: {why}.")
@@ -185,7 +187,8 @@ async def runs_to_move(connection: Connection, *, begin: float, limit: int) -> l
 
 async def make_months(connection: Connection, run_id: int, *, limit: int) -> list[date]:
     """Make the partitions of those of a run's attempts that move next, within a transaction which holds, and does
-    nothing else: others wait for what it locks. Return of which months they are."""
+    nothing else: others wait for what it locks. Return of which months they are. A month that cannot be made stops all
+    of these."""
     await _limit_wait(connection)
     rows = await connection.fetch(
         f"""
@@ -420,6 +423,14 @@ async def remove(connection: Connection, account_id: str, month: Month, attempt_
     return Removed(**row)
 
 
+async def is_filled(connection: Connection, month: Month) -> bool:
+    """Whether a month has attempts. False also where somebody has done away with it."""
+    filled: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM old_attempts WHERE ended_at >= $1 AND ended_at < $2)", month.begin, month.end
+    )
+    return filled
+
+
 async def is_known_empty(connection: Connection, month: Month) -> bool:
     """Whether a month has no attempt, and had none when somebody asked before. It is noted with the first question;
     within the caller's transaction, which holds."""
@@ -431,11 +442,11 @@ async def is_known_empty(connection: Connection, month: Month) -> bool:
     return not noted
 
 
-async def drop(connection: Connection, month: Month) -> bool:
+async def drop(connection: Connection, month: Month) -> bool | None:
     """Do away with a month that is known to be empty, in no transaction: with the statement its locks are gone, also
-    should this process freeze. False when somebody looks back just now, or may still see some attempt there, or
-    moves, removes or drops. For each of its locks they wait no longer than ``DROP_SECONDS``."""
-    dropped: bool = await connection.fetchval(
+    should this process freeze. False when somebody may still see some attempt there, or moves, removes or drops; None
+    when somebody looks back just now. For each of its locks they wait no longer than ``DROP_SECONDS``."""
+    dropped: bool | None = await connection.fetchval(
         "SELECT outdial_drop_month($1, $2)", month.table, round(DROP_SECONDS * 1000)
     )
     return dropped
