@@ -91,6 +91,14 @@ WRONG = [
         f"`{DAYS}` overlap: MO 5:00 PM–8:00 PM and MO 7:59 PM–9:00 PM; SA 12:00 AM–2:00 AM and SA 1:00 AM–9:00 AM; ",
     ),
     (
+        DAYS,
+        [LATE, *({**LATE, "end": f"9:{minute:02} PM"} for minute in range(60))],
+        (
+            f"`{DAYS}` overlap: MO 5:00 PM–8:00 PM and MO 5:00 PM–9:00 PM; MO 5:00 PM–9:00 PM and MO 5:00 PM–9:01 PM; "
+            "MO 5:00 PM–9:01 PM and MO 5:00 PM–9:02 PM; and 57 more; make one of them."
+        ),
+    ),
+    (
         "dialingStrategy.dialingOrder",
         "RANDOM",
         "`dialingStrategy.dialingOrder` must be 'FIFO' or 'LIFO', not 'RANDOM'.",
@@ -136,6 +144,7 @@ def test_each_wrong_field_is_named(path, value, sentence):
         sentences = problems(changed(agentless(version), path, value), version=version)
         assert len(sentences) == 1
         assert sentences[0].startswith(sentence)
+        assert len(sentences[0]) < 300
 
 
 def test_windows_that_touch_are_taken_in_any_order():
@@ -225,7 +234,7 @@ async def test_sms_is_not_offered(tenant):
     (sentence,) = await refused(tenant, {"campaignType": "sms", "name": 5}, version=1, status=501)
     assert "SMS campaigns are not offered" in sentence
     for method, path in (("POST", ""), ("POST", "/cd-1"), ("POST", "/trigger/cd-1"), ("DELETE", "/cd-1")):
-        answer = await tenant.ask(method, path, {}, campaignType="sms", trigger="stop")
+        answer = await tenant.ask(method, path, {}, campaignType="sms", trigger="play")
         assert answer.status_code == 501
         assert "SMS campaigns are not offered" in errors(answer)[0]
 

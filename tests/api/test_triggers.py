@@ -118,6 +118,14 @@ async def test_wrong_queries(tenant, running):
         ),
         ({"trigger": "stop"}, "`campaignType` is missing from the query; it must be `voice` or `sms`."),
         ({"campaignType": "Voice", "trigger": "stop"}, "`campaignType` must be `voice` or `sms`, not 'Voice'."),
+        (
+            {"campaignType": ["voice", "Voice"], "trigger": "stop"},
+            "`campaignType` must be `voice` or `sms`, not 'Voice'.",
+        ),
+        (
+            {"campaignType": ["voice", "sms"], "trigger": "play"},
+            "`campaignType` is given more than once, with different values.",
+        ),
         ({}, "`campaignType` is missing from the query; it must be `voice` or `sms`."),
     ):
         for path in (f"/{running}", f"/trigger/{running}"):

@@ -19,7 +19,9 @@ from schemathesis.generation.meta import StatefulPhaseData
 
 from generated.server import DNC_LIST
 from generated.things import LIST, RECORDING, Things
-from outdial.api.kore.hours import parse_end, parse_start
+from outdial.api.kore.hours import DAYS, parse_end, parse_start
+from outdial.core.calling_hours import overlaps
+from outdial.core.model import CallingWindow
 from outdial.core.retry import ELSEWHERE_DISPOSITIONS, FINAL_DISPOSITIONS
 from support.wire import CALLER_ID, FLOW
 
@@ -270,10 +272,15 @@ def _campaign(body: dict[str, Any], *, voice: bool) -> None:
         body["schedule"] = {"isSchedulingEnabled": False}
     strategy = {**body["dialingStrategy"], "callerId": {"phoneNumber": CALLER_ID}}
     hours = strategy["callingHours"]
-    days = [
-        day if parse_start(day["start"]) < parse_end(day["end"]) else {**day, "start": "9:00 AM", "end": "6:00 PM"}
-        for day in hours["days"]
-    ]
-    # several windows of one day overlap by chance
-    strategy["callingHours"] = {**hours, "days": list({day["day"]: day for day in days}.values())}
+    days: list[dict[str, Any]] = []
+    for day in hours["days"]:
+        ordered = parse_start(day["start"]) < parse_end(day["end"])
+        more = [*days, day if ordered else {**day, "start": "9:00 AM", "end": "6:00 PM"}]
+        # windows overlap by chance: the first one stays
+        days = days if overlaps(map(_window, more)) else more
+    strategy["callingHours"] = {**hours, "days": days}
     body["dialingStrategy"] = strategy
+
+
+def _window(day: dict[str, Any]) -> CallingWindow:
+    return CallingWindow(DAYS.index(day["day"]), parse_start(day["start"]), parse_end(day["end"]))

@@ -161,7 +161,7 @@ async def test_an_update_by_the_vendors_wire_takes_no_law_away(stage):
         api_version=2,
     )
     made = await campaigns.update_campaign(
-        stage.database, iid=stage.owner.iid, campaign_id=stage.campaign_id, draft=draft, actor="test"
+        stage.database, iid=stage.owner.iid, campaign_id=stage.campaign_id, read=lambda _: draft, actor="test"
     )
     assert made.rules.calling_hours == replace(LAWFUL, windows=narrowed.windows)
 

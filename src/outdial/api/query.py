@@ -41,13 +41,21 @@ def query_value(request: Request, name: str) -> str | None:
 
 def query_choice(request: Request, name: str, choices: tuple[str, ...]) -> str:
     """Return a query parameter that must be one of the choices, spelled exactly; raise BadRequestError."""
-    value = query_value(request, name)
+    query_value(request, name)
+    return query_choices(request, name, choices)[0]
+
+
+def query_choices(request: Request, name: str, choices: tuple[str, ...]) -> list[str]:
+    """The same where it may be given with different values, since nothing hangs on which; return them all, at least
+    one."""
+    values = query_values(request, name)
     allowed = " or ".join(f"`{choice}`" for choice in choices)
-    if value is None:
+    if not values:
         raise BadRequestError(f"`{name}` is missing from the query; it must be {allowed}.")
-    if value not in choices:
-        raise BadRequestError(f"`{name}` must be {allowed}, not {value[:60]!r}.")
-    return value
+    for value in values:
+        if value not in choices:
+            raise BadRequestError(f"`{name}` must be {allowed}, not {value[:60]!r}.")
+    return values
 
 
 def query_number(request: Request, name: str, *, default: int, least: int, most: int) -> int:

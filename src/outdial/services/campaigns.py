@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Final
 from uuid import uuid4
 
 from outdial.core import ids
-from outdial.core.calling_hours import apart_at_midnight
 from outdial.core.errors import BadReferenceError, ConflictError, NotFoundError
 from outdial.core.model import LIVE_RUN_STATES, Campaign, DialingMode, DialingRules
 from outdial.core.paging import Page
@@ -73,15 +73,18 @@ async def create_campaign(
 
 
 async def update_campaign(
-    database: Database, *, iid: str, campaign_id: str, draft: CampaignDraft, actor: str
+    database: Database, *, iid: str, campaign_id: str, read: Callable[[Campaign], CampaignDraft], actor: str
 ) -> Campaign:
-    """Give a campaign another definition, whole, and return it; what its runs did stays as it was.
+    """Give a campaign another definition, whole, and return it; what its runs did stays as it was. ``read`` says which,
+    of the campaign as it is.
 
-    Raises NotFoundError, ConflictError while a run of it is live, BadReferenceError as :func:`create_campaign`.
+    Raises NotFoundError, ConflictError while a run of it is live, BadReferenceError as :func:`create_campaign`, and
+    what ``read`` raises.
     """
     async with database.transaction() as connection:
         # a start locks the row too: it dials either the old definition or the new one
         present = await _campaign(connection, iid, campaign_id, lock=True)
+        draft = read(present)
         if present.run is not None and present.run.state in LIVE_RUN_STATES:
             raise ConflictError(
                 f"The campaign {present.name!r} cannot be changed while its run is {present.run.state}; stop it first."
@@ -98,11 +101,8 @@ def _with_kept(present: DialingRules, wanted: DialingRules) -> DialingRules:
     """Return the new rules with what the vendor's wire cannot say as it was: else an update by somebody who does not
     know of a rule pack would take the law away."""
     old = present.calling_hours
-    # the wire splits what goes across midnight: sent back as it was read, it is what it was
-    as_read = set(apart_at_midnight(old.windows)) == set(wanted.calling_hours.windows)
     hours = replace(
         wanted.calling_hours,
-        windows=old.windows if as_read else wanted.calling_hours.windows,
         exceptions=old.exceptions,
         holidays=old.holidays,
         rule_pack=old.rule_pack,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -57,7 +58,7 @@ from outdial.api.kore.wire import Found, PageShape, Success, found, page_shape, 
 from outdial.api.parameters import choice
 from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
-from outdial.api.query import query_choice, query_value
+from outdial.api.query import query_choice, query_choices, query_value
 from outdial.api.stops import Stops
 from outdial.core.model import ConnectedCalls, DialingMode, RingingCalls
 from outdial.services import campaigns, runs
@@ -213,19 +214,17 @@ class CampaignRoutes:
             require_voice(request)
         else:
             query_choice(request, "campaignType", KINDS)
-        document, campaign_id = await read_json(request), request.path_params["campaignId"]
-        present = await campaigns.get_campaign(self._parts.database, caller.iid, campaign_id)
-        draft = updated_draft(
-            document,
+        read = partial(
+            updated_draft,
+            await read_json(request),
             version=self._version,
             region=self._parts.settings.default_region,
-            scheduled=present.schedule is not None and present.schedule.upcoming,
         )
         campaign = await campaigns.update_campaign(
             self._parts.database,
             iid=caller.iid,
-            campaign_id=campaign_id,
-            draft=draft,
+            campaign_id=request.path_params["campaignId"],
+            read=lambda present: read(present=present),
             actor=caller.client_id,
         )
         return JsonReply(updated_campaign(campaign, self._version))
@@ -256,7 +255,7 @@ class CampaignRoutes:
         caller = await self._door.admit(request, limited=not is_stop(request))
         if is_stop(request):
             # the documented table of v2 says sms for voice campaigns too: whoever follows it must be able to stop
-            query_choice(request, "campaignType", KINDS)
+            query_choices(request, "campaignType", KINDS)
             return await self._stop(request, caller)
         require_voice(request)
         query_choice(request, "trigger", ("play", "stop"))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from outdial.api.kore import hours
 from outdial.api.kore.campaign_shapes import MODES, SECONDS_PER_MINUTE
 from outdial.api.kore.door import no_sms
 from outdial.api.kore.requests import (
@@ -32,7 +33,7 @@ from outdial.api.problems import parse
 from outdial.core.campaign import shown_as
 from outdial.core.errors import InvalidInputError
 from outdial.core.machine import MachineDetection
-from outdial.core.model import CallingHours, DialingOrder, DialingRules
+from outdial.core.model import CallingHours, CallingWindow, Campaign, DialingOrder, DialingRules
 from outdial.services.campaigns import CampaignDraft, CampaignOrder, CampaignSearch
 from outdial.services.contact_lists import ContactDraft, checked
 
@@ -64,13 +65,16 @@ def campaign_draft(document: Any, *, version: int, region: str | None) -> Campai
     Raises InvalidInputError, also for a campaign that wants to be scheduled and does not say when; NotBuiltError for
     SMS.
     """
-    return _draft(document, _BODIES, version=version, region=region, scheduled=False)
+    return _draft(document, _BODIES, version=version, region=region, present=None)
 
 
-def updated_draft(document: Any, *, version: int, region: str | None, scheduled: bool) -> CampaignDraft:
-    """Return what an update makes of a campaign; ``scheduled``: it has a schedule already. Raises as
-    :func:`campaign_draft`."""
-    return _draft(document, _UPDATES, version=version, region=region, scheduled=scheduled)
+def updated_draft(document: Any, *, version: int, region: str | None, present: Campaign) -> CampaignDraft:
+    """Return what an update makes of a campaign.
+
+    Raises as :func:`campaign_draft`, but a campaign that has a schedule may want one, and calling hours that are sent
+    back as they were shown stay what they are, overlaps included.
+    """
+    return _draft(document, _UPDATES, version=version, region=region, present=present)
 
 
 def _draft(
@@ -79,11 +83,13 @@ def _draft(
     *,
     version: int,
     region: str | None,
-    scheduled: bool,
+    present: Campaign | None,
 ) -> CampaignDraft:
     if isinstance(document, dict) and document.get("campaignType") == "sms":
         raise no_sms()
-    body = parse(_body_of(document, bodies, version), document, context={"region": region})
+    stored = () if present is None else present.rules.calling_hours.windows
+    body = parse(_body_of(document, bodies, version), document, context={"region": region, "windows": stored})
+    scheduled = present is not None and present.schedule is not None and present.schedule.upcoming
     if body.schedule is not None and body.schedule.is_scheduling_enabled and not scheduled:
         raise InvalidInputError([_SAY_WHEN])
     return CampaignDraft(
@@ -93,7 +99,7 @@ def _draft(
         dnc_list_name=None if body.dnc_lists is None else body.dnc_lists.name,
         priority=int(body.priority),
         mode=MODES[body.dialing_mode],
-        rules=_rules(body.dialing_strategy, _detection(body)),
+        rules=_rules(body.dialing_strategy, _detection(body), stored),
         flow_name=body.experience_flow_name if isinstance(body, AgentlessV1 | AgentlessUpdateV2) else None,
         queue_name=body.queue_name if isinstance(body, QueuedV1 | QueuedV2) else None,
         max_skips=body.max_skips if isinstance(body, PreviewV1 | PreviewV2) else None,
@@ -148,12 +154,15 @@ def _detection(body: CampaignBody) -> MachineDetection:
     return MachineDetection.NO
 
 
-def _rules(strategy: Strategy, detection: MachineDetection) -> DialingRules:
-    hours = strategy.calling_hours
+def _rules(strategy: Strategy, detection: MachineDetection, stored: tuple[CallingWindow, ...]) -> DialingRules:
+    wanted = strategy.calling_hours
+    windows = tuple(day.window for day in wanted.days)
     return DialingRules(
         caller_id=strategy.caller_id.phone_number,
         calling_hours=CallingHours(
-            windows=tuple(day.window for day in hours.days), zone=hours.timezone, frequency=hours.frequency
+            windows=stored if hours.sent_back(windows, stored) else windows,
+            zone=wanted.timezone,
+            frequency=wanted.frequency,
         ),
         order=DialingOrder(strategy.dialing_order.lower()),
         max_attempts=strategy.max_attempts_per_record,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import time
 from typing import Any, Final
 
+from outdial.core.calling_hours import apart_at_midnight
 from outdial.core.model import CallingWindow
 
 DAYS: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
@@ -39,6 +43,14 @@ def write_time(value: time) -> str:
     """Return a time of day as the wire writes it; the end of the day is ``11:59 PM``."""
     hour = value.hour % _NOON_HOUR or _NOON_HOUR
     return f"{hour}:{value.minute:02} {'AM' if value.hour < _NOON_HOUR else 'PM'}"
+
+
+def sent_back(windows: Iterable[CallingWindow], stored: Iterable[CallingWindow]) -> bool:
+    """Whether windows are, in any order, the stored ones as an answer shows them and is read again: what goes on after
+    midnight is two there, and an end at 23:59 is midnight."""
+    shown = (replace(window, end=parse_end(write_time(window.end))) for window in apart_at_midnight(stored))
+    # counted: whoever leaves out one of two that are the same has changed them
+    return Counter(windows) == Counter(shown)
 
 
 def write_window(window: CallingWindow) -> str:
