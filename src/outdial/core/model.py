@@ -455,7 +455,7 @@ class DncSource(StrEnum):
     KEY = "key"
     """The called person pressed a key."""
     AGENT = "agent"
-    """The called person told an agent."""
+    """The called person told an agent: a person, a program on the line, or whoever writes it down."""
     STOP = "stop"
     """Somebody stopped the number."""
     ERASURE = "erasure"
@@ -463,6 +463,13 @@ class DncSource(StrEnum):
     that it is never called."""
     UNKNOWN = "unknown"
     """It was there before sources were written down."""
+
+
+class GivenSource(StrEnum):
+    """Of those sources, what somebody who puts numbers on a list may name: the others are outdial's own to say."""
+
+    OPERATOR = DncSource.OPERATOR
+    AGENT = DncSource.AGENT
 
 
 OPT_OUTS = frozenset({DncSource.KEY, DncSource.AGENT})

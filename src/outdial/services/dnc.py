@@ -352,12 +352,13 @@ async def _check_owner(connection: Connection, account_id: str, iid: str | None)
 
 def _lots(phones: Iterable[str], region: str | None, problems: list[str]) -> Iterator[Sequence[str]]:
     """Yield the numbers in E.164, some thousands at a time; tell those that cannot be read."""
-    numbers = _read(phones, region, problems)
+    numbers = read_numbers(phones, region, problems)
     while lot := list(islice(numbers, LOT)):
         yield lot
 
 
-def _read(phones: Iterable[str], region: str | None, problems: list[str]) -> Iterator[str]:
+def read_numbers(phones: Iterable[str], region: str | None, problems: list[str]) -> Iterator[str]:
+    """Yield the numbers in E.164; tell those that cannot be read, each in a sentence that begins with its index."""
     for index, text in enumerate(phones):
         try:
             yield parse_phone(text, region)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -269,6 +269,37 @@ async def stop_number(
     call to it may still ring.
     """
     numbers = [parse_phone(one, default_region) for one in (phone, *others)]
+    stop_ids, change = await stop_numbers(
+        database,
+        engines,
+        account_id=account_id,
+        numbers=numbers,
+        actor=actor,
+        reason=reason,
+        source=source,
+        connected=connected,
+    )
+    if change.problems:
+        raise StopNotProvenError(change.problems[0])
+    return await wide_stop(database, stop_ids[0])
+
+
+async def stop_numbers(
+    database: Database,
+    engines: Engines,
+    *,
+    account_id: str,
+    numbers: Sequence[str],
+    actor: str,
+    reason: str,
+    source: DncSource,
+    connected: ConnectedCalls = ConnectedCalls.KEEP,
+) -> tuple[tuple[str, ...], DncChange]:
+    """Stop numbers in E.164 as :func:`stop_number` does, listed in one transaction; return their stops, in order, and
+    what became of the list, with a sentence for each number to which a call may still ring: its stop goes on by itself.
+
+    Raises InvalidInputError for what is no reason, NotFoundError for an unknown account.
+    """
     stops = {number: new_id() for number in numbers}
     options = StopOptions(connected=connected)
     async with database.transaction() as connection:
@@ -278,25 +309,24 @@ async def stop_number(
             target, asked = StopTarget(StopScope.NUMBER, number, account_id), {"reason": reason, "source": source}
             await store.insert(connection, stop_id, target, actor=actor, options=asdict(options) | asked)
     # all of them at once, before anything else: else whoever has one would be called at another meanwhile
-    await _list_numbers(database, stops, account_id, reason=reason, source=source, actor=actor)
-    problem: StopNotProvenError | None = None
+    change = await _list_numbers(database, stops, account_id, reason=reason, source=source, actor=actor)
+    if change.problems:
+        return tuple(stops.values()), replace(change, problems=(not_left(numbers[0]),))
+    problems = []
     for number, stop_id in stops.items():
         try:
             await _end_number(
                 database, engines, stop_id, account_id, number, connected=connected, source=source, actor=actor
             )
         except StopNotProvenError as error:
-            problem = problem or error
-    if problem is not None:
-        raise problem
-    return await wide_stop(database, stops[numbers[0]])
+            problems.append(error.message)
+    return tuple(stops.values()), replace(change, problems=tuple(problems))
 
 
 async def _list_numbers(
     database: Database, stops: Mapping[str, str], account_id: str, *, reason: str, source: DncSource, actor: str
-) -> None:
-    """Put the numbers, each with its stop, on the account's do-not-call list, for good, in one transaction. Raises
-    StopNotProvenError."""
+) -> DncChange:
+    """Put the numbers, each with its stop, on the account's do-not-call list, for good, in one transaction."""
     change = await dnc.add_numbers(
         # their lines are asked about once their calls are cancelled
         database,
@@ -310,7 +340,7 @@ async def _list_numbers(
     async with database.connection() as connection:
         for stop_id in stops.values():
             await store.committed(connection, stop_id)
-    require_left(next(iter(stops)), change)
+    return change
 
 
 async def _end_number(
@@ -360,9 +390,10 @@ async def _go_on_with_number(database: Database, engines: Engines, row: WideStop
     assert account_id is not None and number is not None  # noqa: S101, PT018 - of every number's stop
     source = DncSource(row.options.get("source", DncSource.STOP))
     if row.committed_at is None:
-        await _list_numbers(
+        change = await _list_numbers(
             database, {number: row.id}, account_id, reason=row.options["reason"], source=source, actor=actor
         )
+        require_left(number, change)
     async with database.connection() as connection:
         listed = await dnc_store.listed_count(connection, account_id, [number])
     if not listed:
@@ -375,10 +406,15 @@ async def _go_on_with_number(database: Database, engines: Engines, row: WideStop
 def require_left(number: str, change: DncChange) -> None:
     """Raise StopNotProvenError unless each call to a listed number that was being placed has left or was given back."""
     if change.problems:
-        raise StopNotProvenError(
-            f"{mask(number)} is on the do-not-call list, but whether a call to it that was being placed has left is "
-            "not known yet. Ask again."
-        )
+        raise StopNotProvenError(not_left(number))
+
+
+def not_left(number: str) -> str:
+    """Return the sentence for a listed number to which a call may be on its way."""
+    return (
+        f"{mask(number)} is on the do-not-call list, but whether a call to it that was being placed has left is not "
+        "known yet. Ask again."
+    )
 
 
 async def wide_stop(

@@ -16,6 +16,7 @@ from outdial.core.model import (
     Breaker,
     ConnectedCalls,
     Disposition,
+    GivenSource,
     NumberFormat,
     RetryOrder,
     RingingCalls,
@@ -318,6 +319,8 @@ class DncNumbersBody(Body):
     reason: Reason = ""
     expires_at: Instant | None = None
     """null: never."""
+    source: Annotated[GivenSource, Field(strict=False)] = GivenSource.OPERATOR
+    """`agent`: the called person has told an agent, a person or a program, to be called no more."""
 
 
 class DncRemovalBody(Body):

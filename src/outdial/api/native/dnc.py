@@ -28,9 +28,10 @@ from outdial.api.parameters import free_text, number
 from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
 from outdial.api.query import query_number, query_value
-from outdial.core.errors import BadRequestError
-from outdial.core.model import Scope
-from outdial.services import dnc
+from outdial.core.errors import BadRequestError, InvalidInputError
+from outdial.core.model import GivenSource, Scope
+from outdial.services import dnc, opt_out
+from outdial.services.dnc import DncChange
 from outdial.services.fields import is_storable
 
 DEFAULT_PAGE: Final = 100
@@ -174,8 +175,15 @@ class DncRoutes:
         Numbers that cannot be read are named in `problems`, the others added. So is a call to one of them that was
         placed before and waits for the broken connection of its trunk: it may leave yet. A number that is on the list
         longer stays so: adding never shortens.
+
+        With the source `agent` they are the numbers of one person, at most 5, who has told an agent to be called no
+        more: for good, as by a key of a flow. The webhook event `opt_out.listed` follows. The person is meant: whoever
+        has one of the numbers is called at no other either. On the account's own list a call to them that rings is
+        cancelled, and one that cannot be shown to be is named in `problems`; conversations go on.
         """
         body = parse(DncNumbersBody, await read_json(request))
+        if body.source is GivenSource.AGENT:
+            return JsonReply(dnc_change_view(await self._told(request, caller, body)))
         change = await dnc.add_to_list(
             self._database,
             account_id=caller.account_id,
@@ -189,6 +197,21 @@ class DncRoutes:
             engines=self._engines,
         )
         return JsonReply(dnc_change_view(change))
+
+    async def _told(self, request: Request, caller: Caller, body: DncNumbersBody) -> DncChange:
+        if body.expires_at is not None:
+            raise InvalidInputError(["`expiresAt` goes with no `source` agent: an opt-out is for good. Leave it out."])
+        return await opt_out.told_of_list(
+            self._database,
+            self._engines,
+            account_id=caller.account_id,
+            iid=caller.iid,
+            list_id=request.path_params["dncListId"],
+            phones=body.phone_numbers,
+            actor=caller.client_id,
+            reason=body.reason,
+            default_region=self._region,
+        )
 
     async def remove(self, request: Request, caller: Caller) -> Response:
         """Take up to 5000 numbers off a list: they may be called again. History keeps what was said about each."""
