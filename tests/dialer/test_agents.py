@@ -20,8 +20,11 @@ from dialer.test_calls_asterisk import ANSWERS, asterisk, phone  # noqa: F401 - 
 from dialer.test_flow_player import HANGS_UP, LISTENS, phones  # noqa: F401 - a fixture
 from flows import steps
 from outdial.core.errors import EngineUnavailableError
+from outdial.core.flow import OptOutScope
+from outdial.core.model import DncSource
 from outdial.dialer import agents as module
 from outdial.dialer.agents import Agents
+from outdial.telephony.simulated import SimulatedStream
 from support.rtp import amplitude, handset
 from waiting import until
 
@@ -129,6 +132,103 @@ class TestTalking:
         agent.behave = listens
         assert not (await phones.call(HANGS_UP, talks(agent.url))).flow.finished
         await until(lambda: agent.open == 0)
+
+
+class TestOptingOut:
+    """Whoever says to an agent that they want no more calls is taken at their word, whatever becomes of the talk."""
+
+    async def test_it_is_taken_while_the_talk_goes_on(self, phones, agent):  # noqa: F811
+        async def is_told(call, one):
+            await call.send_str('{"event": "opt_out"}')
+            # the talk ends only because of it
+            await until(lambda: bool(phones.opt_outs.asked))
+            await call.send_bytes(b"\x01\x02" * 800)
+            await call.close()
+
+        agent.behave = is_told
+        news = await phones.call(LISTENS, talks(agent.url))
+        assert phones.opt_outs.asked == [(news.id, OptOutScope.ACCOUNT, DncSource.AGENT)]
+        assert (news.flow.result, news.flow.opted_out) == ("talked", True)
+        (stream,) = phones.engine.streams.values()
+        assert bytes(stream.heard) == b"\x01\x02" * 800
+
+    @pytest.mark.parametrize(
+        ("text", "scope"),
+        [
+            ('{"event": "opt_out", "scope": "account"}', OptOutScope.ACCOUNT),
+            ('{"event": "opt_out", "scope": "campaign", "said": "stop calling"}', OptOutScope.CAMPAIGN),
+            # nobody is called for a slip
+            ('{"event": "opt_out", "scope": "Campaign"}', OptOutScope.ACCOUNT),
+            ('{"event": "opt_out", "scope": ["campaign"]}', OptOutScope.ACCOUNT),
+            # no event that anybody knows
+            ("opt_out", None),
+            ('["opt_out"]', None),
+            ('{"event": ["opt_out"]}', None),
+            ('{"event": "opt_out"', None),
+            ('{"opt_out": "account"}', None),
+        ],
+    )
+    async def test_whose_calls_are_meant(self, phones, agent, text, scope):  # noqa: F811
+        async def says(call, _one):
+            await call.send_str(text)
+            await call.send_str(text)
+            await call.close()
+
+        agent.behave = says
+        news = await phones.call(LISTENS, talks(agent.url))
+        assert news.flow.result == "talked"
+        # once, however often it is said
+        assert phones.opt_outs.asked == ([] if scope is None else [(news.id, scope, DncSource.AGENT)])
+        assert news.flow.opted_out is (scope is not None)
+
+    async def test_one_that_drops_the_call_is_believed_all_the_same(self, phones, agent):  # noqa: F811
+        async def says_and_drops(call, _one):
+            await call.send_str('{"event": "opt_out"}')
+            await call.close(code=WSCloseCode.INTERNAL_ERROR)
+
+        agent.behave = says_and_drops
+        news = await phones.call(LISTENS, talks(agent.url))
+        assert (news.flow.result, news.flow.opted_out) == ("sorry", True)
+        assert [source for _, _, source in phones.opt_outs.asked] == [DncSource.AGENT]
+
+    async def test_it_is_taken_from_whoever_understands_it_once_the_person_has_hung_up(
+        self,
+        phones,  # noqa: F811
+        agent,
+        monkeypatch,
+    ):
+        monkeypatch.setattr(module, "LAST_WORDS_SECONDS", 30.0)
+
+        async def understands_late(call, one):
+            await until(lambda: one.starts[0]["attempt_id"] not in phones.calls)
+            await call.send_bytes(b"\x01\x02" * 800)
+            await call.send_str('{"event": "opt_out"}')
+            await call.close()
+
+        agent.behave = understands_late
+        news = await phones.call(HANGS_UP, talks(agent.url))
+        assert not news.flow.opted_out
+        await until(lambda: phones.opt_outs.asked == [(news.id, OptOutScope.ACCOUNT, DncSource.AGENT)])
+
+    async def test_what_it_said_behind_sound_that_was_not_heard_any_more_counts(
+        self,
+        phones,  # noqa: F811
+        agent,
+        monkeypatch,
+    ):
+        async def has_enough(*_args):
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(SimulatedStream, "send", has_enough)
+
+        async def says_goodbye_first(call, one):
+            await call.send_bytes(b"\x01\x02" * 800)
+            await call.send_str('{"event": "opt_out", "scope": "campaign"}')
+            await listens(call, one)
+
+        agent.behave = says_goodbye_first
+        news = await phones.call(HANGS_UP, talks(agent.url))
+        await until(lambda: phones.opt_outs.asked == [(news.id, OptOutScope.CAMPAIGN, DncSource.AGENT)])
 
 
 class TestFaults:
@@ -256,6 +356,32 @@ async def test_over_real_sip_both_hear_each_other(phone, agent, rate):  # noqa: 
     assert not phone.engine._media
     bridges = await phone.engine._request("GET", "bridges")
     assert bridges.text == "[]"
+
+
+async def test_over_real_sip_who_opts_out_is_taken_at_their_word_and_goes_on_talking(phone, agent):  # noqa: F811
+    opt_outs = phone.calls._opt_outs
+
+    async def understands(call, one):
+        async for message in call:
+            one.heard += message.data
+            if amplitude(array("h", bytes(one.heard[-3200:])), SAID, rate=8000) > 1000:
+                break
+        await call.send_str('{"event": "opt_out", "scope": "campaign"}')
+        await until(lambda: bool(opt_outs.asked))
+        # who says so is still there
+        heard = len(one.heard)
+        while len(one.heard) < heard + 3200:
+            one.heard += (await call.receive()).data
+        await call.close()
+
+    agent.behave = understands
+    async with handset(phone.peer) as said:
+        attempt_id = await phone.place(ANSWERS, talks(agent.url, rate=8000))
+        await until(lambda: bool(agent.starts))
+        await said.say(SAID, 3.0)
+        news = await phone.ended(attempt_id)
+    assert opt_outs.asked == [(attempt_id, OptOutScope.CAMPAIGN, DncSource.AGENT)]
+    assert (news.flow.result, news.flow.opted_out) == ("talked", True)
 
 
 async def test_over_real_sip_who_hangs_up_ends_it(phone, agent):  # noqa: F811

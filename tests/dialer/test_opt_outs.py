@@ -11,6 +11,7 @@ from dialer.test_node import register
 from dialing import phones, set_stage
 from outdial.core.errors import DatabaseUnavailableError, NotFoundError
 from outdial.core.flow import OptOutScope
+from outdial.core.model import DncSource
 from outdial.dialer import opt_outs as module
 from outdial.dialer.opt_outs import OptOuts
 from outdial.services import dnc, runs
@@ -39,6 +40,17 @@ async def attempt_of(stage) -> str:
     )
     await register(stage.database, stage.secrets, "engine", "n1")
     return await reserved(stage.database, begun.run)
+
+
+async def sources(stage) -> list[tuple[str, str]]:
+    """Return from where the entries come, and how often the history says that somebody opted out so."""
+    async with stage.database.connection() as connection:
+        rows = await connection.fetch(
+            "SELECT source, (SELECT count(*) FROM history WHERE action = 'opt_out' AND detail ->> 'source' = e.source)"
+            "  FROM dnc_entries e WHERE reason = $1",
+            module.REASON,
+        )
+    return [tuple(row) for row in rows]
 
 
 async def listed(stage) -> list[tuple[str, str]]:
@@ -82,6 +94,15 @@ async def test_a_campaign_without_a_list_uses_the_accounts(stage, opt_outs):
     assert len(await listed(stage)) == 1
 
 
+@pytest.mark.parametrize("scope", OptOutScope)
+@pytest.mark.parametrize("source", [DncSource.KEY, DncSource.AGENT])
+async def test_it_says_whether_a_key_or_an_agent_told(stage, opt_outs, scope, source):
+    await give_list(stage, "Spring refusals")
+    opt_outs.put(await attempt_of(stage), scope, source)
+    await opt_outs.flush()
+    assert await sources(stage) == [(source, 1)]
+
+
 async def test_a_database_that_is_away_is_waited_for(stage, opt_outs, monkeypatch):
     attempt_id = await attempt_of(stage)
     tried = asyncio.Event()
@@ -120,16 +141,20 @@ async def _is_on_two(stage) -> bool:
     return len(await listed(stage)) == 2
 
 
-async def test_one_that_was_not_written_before_its_process_ended_is_written_by_the_next(stage, engines, tmp_path):
+@pytest.mark.parametrize(("source", "name"), [(DncSource.KEY, "account"), (DncSource.AGENT, "account.agent")])
+async def test_one_that_was_not_written_before_its_process_ended_is_written_by_the_next(
+    stage, engines, tmp_path, source, name
+):
     folder = tmp_path / "opt-outs"
     attempt_id = await attempt_of(stage)
     # it never runs: killed right after the key
-    OptOuts(stage.database, engines, folder).put(attempt_id, OptOutScope.ACCOUNT)
-    assert [path.name for path in folder.iterdir()] == [f"{attempt_id}.account"]
+    OptOuts(stage.database, engines, folder).put(attempt_id, OptOutScope.ACCOUNT, source)
+    assert [path.name for path in folder.iterdir()] == [f"{attempt_id}.{name}"]
     next_one = OptOuts(stage.database, engines, folder)
     task = asyncio.create_task(next_one.run())
     await until(lambda: _is_listed(stage))
     await until(lambda: list(folder.iterdir()) == [])
+    assert await sources(stage) == [(source, 1)]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
@@ -138,9 +163,10 @@ async def test_a_file_of_another_database_ends_nothing(stage, engines, tmp_path)
     folder = tmp_path / "opt-outs"
     OptOuts(stage.database, engines, folder).put("0" * 32, OptOutScope.ACCOUNT)
     (folder / "README").write_text("not ours")
+    (folder / f"{'0' * 32}.account.operator").touch()
     opt_outs = OptOuts(stage.database, engines, folder)
     task = asyncio.create_task(opt_outs.run())
-    await until(lambda: [path.name for path in folder.iterdir()] == ["README"])
+    await until(lambda: {path.name for path in folder.iterdir()} == {"README", f"{'0' * 32}.account.operator"})
     opt_outs.put(await attempt_of(stage), OptOutScope.ACCOUNT)
     await opt_outs.flush()
     assert len(await listed(stage)) == 1
