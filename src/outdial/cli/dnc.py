@@ -13,9 +13,8 @@ from outdial.cli import output
 from outdial.cli.options import Account, Iid, Json, account_id, application
 from outdial.cli.running import FAILED, actor, in_context
 from outdial.context import Context
-from outdial.core.model import GivenSource
 from outdial.services import dnc, opt_out
-from outdial.services.dnc import DncChange, DncEntry
+from outdial.services.dnc import DncChange, DncEntry, GivenSource
 from outdial.services.engines import Engines
 
 app = typer.Typer(

@@ -465,13 +465,6 @@ class DncSource(StrEnum):
     """It was there before sources were written down."""
 
 
-class GivenSource(StrEnum):
-    """Of those sources, what somebody who puts numbers on a list may name: the others are outdial's own to say."""
-
-    OPERATOR = DncSource.OPERATOR
-    AGENT = DncSource.AGENT
-
-
 OPT_OUTS = frozenset({DncSource.KEY, DncSource.AGENT})
 """Sources that are the called person's own word."""
 

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from itertools import islice
 from typing import Final
 
@@ -40,6 +41,13 @@ SETTLE_SECONDS: Final = 5.0
 """How long an addition waits for calls that were being placed already; one takes milliseconds."""
 
 _LOOK_EVERY_SECONDS: Final = 0.02
+
+
+class GivenSource(StrEnum):
+    """What somebody who puts numbers on a list may name as their source; the others are outdial's own to say."""
+
+    OPERATOR = DncSource.OPERATOR
+    AGENT = DncSource.AGENT
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from outdial.core.model import (
     Breaker,
     ConnectedCalls,
     Disposition,
-    GivenSource,
     NumberFormat,
     RetryOrder,
     RingingCalls,
@@ -28,6 +27,7 @@ from outdial.services import caller_ids, dialing_rules, pre_calls, trunks
 from outdial.services.access import LARGEST_CONCURRENCY
 from outdial.services.clients import LONGEST_OVERLAP_SECONDS
 from outdial.services.contact_columns import LONGEST_CELL, MOST_COLUMNS
+from outdial.services.dnc import GivenSource
 from outdial.services.fields import LONGEST_DESCRIPTION, LONGEST_URL
 from outdial.services.imports import LONGEST_FILE_NAME, LONGEST_SHEET_NAME
 

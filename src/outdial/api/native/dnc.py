@@ -29,9 +29,9 @@ from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
 from outdial.api.query import query_number, query_value
 from outdial.core.errors import BadRequestError, InvalidInputError
-from outdial.core.model import GivenSource, Scope
+from outdial.core.model import Scope
 from outdial.services import dnc, opt_out
-from outdial.services.dnc import DncChange
+from outdial.services.dnc import DncChange, GivenSource
 from outdial.services.fields import is_storable
 
 DEFAULT_PAGE: Final = 100
