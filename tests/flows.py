@@ -39,8 +39,9 @@ class OptOutsAsked(OptOuts):
     def __init__(self) -> None:
         self.asked: list[tuple[str, OptOutScope, DncSource]] = []
 
-    def put(self, attempt_id: str, scope: OptOutScope, source: DncSource = DncSource.KEY) -> None:
+    def put(self, attempt_id: str, scope: OptOutScope, source: DncSource = DncSource.KEY) -> bool:
         self.asked.append((attempt_id, scope, source))
+        return True
 
 
 nobody_opts_out = OptOutsAsked

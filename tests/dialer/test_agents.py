@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from aiohttp import WSCloseCode, WSMsgType, web
+from structlog.testing import capture_logs
 
 from dialer.test_calls_asterisk import ANSWERS, asterisk, phone  # noqa: F401 - fixtures
 from dialer.test_flow_player import HANGS_UP, LISTENS, phones  # noqa: F401 - a fixture
@@ -166,6 +167,8 @@ class TestOptingOut:
             ('{"event": ["opt_out"]}', None),
             ('{"event": "opt_out"', None),
             ('{"opt_out": "account"}', None),
+            # nested deeper than it can be read
+            pytest.param('{"event":' + "[" * 100_000 + "]" * 100_000 + "}", None, id="deep"),
         ],
     )
     async def test_whose_calls_are_meant(self, phones, agent, text, scope):  # noqa: F811
@@ -229,6 +232,76 @@ class TestOptingOut:
         agent.behave = says_goodbye_first
         news = await phones.call(HANGS_UP, talks(agent.url))
         await until(lambda: phones.opt_outs.asked == [(news.id, OptOutScope.CAMPAIGN, DncSource.AGENT)])
+
+    async def test_the_agent_is_told_once_it_is_on_disk(self, phones, agent, monkeypatch):  # noqa: F811
+        disks, answers = iter((False, True)), []
+        puts = phones.opt_outs.put
+
+        def put(*asked):
+            puts(*asked)
+            return next(disks)
+
+        async def says(call, _one):
+            # the disk is full the first time, and only then is it asked again
+            for text in ('{"event": "opt_out"}',) * 3:
+                await call.send_str(text)
+            while len(answers) < 2:
+                message = await call.receive()
+                if message.type is WSMsgType.TEXT:
+                    answers.append((json.loads(message.data), len(phones.opt_outs.asked)))
+            await call.close()
+
+        monkeypatch.setattr(phones.opt_outs, "put", put)
+        agent.behave = says
+        news = await phones.call(LISTENS, talks(agent.url))
+        assert answers == [({"event": "opted_out", "scope": "account"}, 2)] * 2
+        assert (news.flow.result, news.flow.opted_out) == ("talked", True)
+
+    async def test_it_is_told_after_the_end_of_the_call_too(self, phones, agent, monkeypatch):  # noqa: F811
+        monkeypatch.setattr(module, "LAST_WORDS_SECONDS", 30.0)
+        answers = []
+
+        async def understands_late(call, one):
+            await until(lambda: one.starts[0]["attempt_id"] not in phones.calls)
+            await call.send_str('{"event": "opt_out", "scope": "campaign"}')
+            async for message in call:
+                if message.type is WSMsgType.TEXT:
+                    answers.append(json.loads(message.data))
+                    await call.close()
+
+        agent.behave = understands_late
+        await phones.call(HANGS_UP, talks(agent.url))
+        await until(lambda: answers == [{"event": "opted_out", "scope": "campaign"}])
+
+    async def test_the_end_of_the_node_waits_for_no_last_words(self, phones, agent, monkeypatch):  # noqa: F811
+        monkeypatch.setattr(module, "LAST_WORDS_SECONDS", 3600.0)
+        agents = phones.calls._agents
+        agent.behave = listens
+        await phones.call(HANGS_UP, talks(agent.url))
+        await until(lambda: len(agents._leaving) == 1)
+        assert agent.open == 1
+        await agents.close()
+        await until(lambda: agent.open == 0 and not agents._leaving)
+        assert phones.opt_outs.asked == []
+
+    async def test_last_words_that_break_something_are_logged(self, phones, agent, monkeypatch):  # noqa: F811
+        monkeypatch.setattr(module, "LAST_WORDS_SECONDS", 30.0)
+
+        def breaks(*_asked):
+            raise ZeroDivisionError
+
+        async def understands_late(call, one):
+            await until(lambda: one.starts[0]["attempt_id"] not in phones.calls)
+            await call.send_str('{"event": "opt_out"}')
+            await listens(call, one)
+
+        monkeypatch.setattr(phones.opt_outs, "put", breaks)
+        agent.behave = understands_late
+        with capture_logs() as lines:
+            await phones.call(HANGS_UP, talks(agent.url))
+            await until(lambda: agent.open == 0 and not phones.calls._agents._leaving)
+        (line,) = [line for line in lines if line["event"] == "agent_not_left_in_order"]
+        assert isinstance(line["exc_info"], ZeroDivisionError)
 
 
 class TestFaults:

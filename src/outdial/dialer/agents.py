@@ -45,7 +45,7 @@ _GOOD_ORDER: Final = 1000
 
 _log = structlog.get_logger()
 
-_OptsOut: TypeAlias = Callable[[OptOutScope], None]
+_OptsOut: TypeAlias = Callable[[OptOutScope], bool]
 
 
 class Agents:
@@ -61,12 +61,13 @@ class Agents:
         """Talks that are over, until their connections are closed."""
 
     async def talk(
-        self, action: StartAgent, *, attempt_id: str, about: Mapping[str, Any], opts_out: Callable[[OptOutScope], None]
+        self, action: StartAgent, *, attempt_id: str, about: Mapping[str, Any], opts_out: Callable[[OptOutScope], bool]
     ) -> Done | Failed:
         """Let an agent talk with whoever is at an answered call; ``about`` is what it is told first.
 
-        ``opts_out`` is called in the instant in which the agent says that the person wants no more calls, once for each
-        scope, for some seconds after the talk too.
+        ``opts_out`` is called in the instant in which the agent says that the person wants no more calls, for some
+        seconds after the talk too, and returns whether that is on disk: then the agent is told, and it is not called
+        for the scope again.
         """
         over = self._over.setdefault(attempt_id, asyncio.Event())
         start = {"event": "start", "rate": action.rate, **about}
@@ -85,7 +86,7 @@ class Agents:
             self._over[attempt_id].set()
 
     async def close(self) -> None:
-        """Release the connections."""
+        """Release the connections, without waiting for last words."""
         for leaving in self._leaving:
             leaving.cancel()
         await asyncio.gather(*self._leaving, return_exceptions=True)
@@ -129,7 +130,12 @@ class Agents:
             # beside what comes next in the flow
             leaving = asyncio.create_task(_leave(agent, opts_out))
             self._leaving.add(leaving)
-            leaving.add_done_callback(self._leaving.discard)
+            leaving.add_done_callback(self._left)
+
+    def _left(self, leaving: asyncio.Task[None]) -> None:
+        self._leaving.discard(leaving)
+        if not leaving.cancelled() and (error := leaving.exception()) is not None:
+            _log.error("agent_not_left_in_order", exc_info=error)
 
 
 async def _relay(
@@ -177,7 +183,7 @@ async def _talks(agent: aiohttp.ClientWebSocketResponse[bool], stream: MediaStre
             await stream.send(message.data)
         elif message.type is aiohttp.WSMsgType.TEXT:
             event = _read(message.data)
-            _hear(event, opts_out)
+            await _hear(agent, event, opts_out)
             if event.get("event") == "clear":
                 await stream.clear()
     return "" if agent.close_code == _GOOD_ORDER else f"it dropped the call (close code {agent.close_code})"
@@ -191,33 +197,41 @@ async def _leave(agent: aiohttp.ClientWebSocketResponse[bool], opts_out: _OptsOu
                 # ends at once where the agent has closed it
                 async for message in agent:
                     if message.type is aiohttp.WSMsgType.TEXT:
-                        _hear(_read(message.data), opts_out)
+                        await _hear(agent, _read(message.data), opts_out)
     finally:
         await agent.close()
 
 
 def _read(text: str) -> Mapping[str, Any]:
     """Return the event that a text message is, empty for what is none."""
-    with contextlib.suppress(msgspec.DecodeError):
+    # of one that is nested deeper than anybody means, too
+    with contextlib.suppress(msgspec.DecodeError, RecursionError):
         document = msgspec.json.decode(text)
         return document if isinstance(document, dict) else {}
     return {}
 
 
-def _hear(event: Mapping[str, Any], opts_out: _OptsOut) -> None:
-    """Take an opt-out, if it is one. One whose scope nobody knows is of the account: nobody is called for a slip."""
-    if event.get("event") == "opt_out":
-        is_of_campaign = event.get("scope") == OptOutScope.CAMPAIGN
-        opts_out(OptOutScope.CAMPAIGN if is_of_campaign else OptOutScope.ACCOUNT)
+async def _hear(agent: aiohttp.ClientWebSocketResponse[bool], event: Mapping[str, Any], opts_out: _OptsOut) -> None:
+    """Take an opt-out, if it is one, and tell the agent once that is on disk. One whose scope nobody knows is of the
+    account: nobody is called for a slip."""
+    if event.get("event") != "opt_out":
+        return
+    scope = OptOutScope.CAMPAIGN if event.get("scope") == OptOutScope.CAMPAIGN else OptOutScope.ACCOUNT
+    if not opts_out(scope):
+        return
+    # it is taken whether or not the agent is there to be told; how the connection ended shows elsewhere
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(STALL_SECONDS):
+            await agent.send_str(msgspec.json.encode({"event": "opted_out", "scope": scope}).decode())
 
 
 def _once_each(opts_out: _OptsOut) -> _OptsOut:
-    """Return what hears each scope once: an agent may say it again and again."""
-    heard = set[OptOutScope]()
+    """Return what takes each scope once, but for one that was not to be kept: an agent may say it again and again."""
+    kept = set[OptOutScope]()
 
-    def hear(scope: OptOutScope) -> None:
-        if scope not in heard:
-            heard.add(scope)
-            opts_out(scope)
+    def hear(scope: OptOutScope) -> bool:
+        if scope not in kept and opts_out(scope):
+            kept.add(scope)
+        return scope in kept
 
     return hear

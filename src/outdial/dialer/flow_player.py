@@ -92,14 +92,14 @@ class Desk:
     engine: Engine
     voice: Voice
     spawn: Callable[[Coroutine[Any, Any, None]], None]
-    opt_out: Callable[[OptOutScope, DncSource], None]
+    opt_out: Callable[[OptOutScope, DncSource], bool]
     """The person wants no more calls, by a key or by what an agent says: make that true, whatever becomes of this
-    one."""
+    one; return whether that is on disk."""
     ask: Callable[[Ask, str], Awaitable[Answered | Failed]]
     """Ask another system, for the step of that name."""
     keep: Callable[[str], Awaitable[float]]
     """Have a recording that has ended, by its name, on disk; return its seconds. Raises where there is none."""
-    talk: Callable[[StartAgent, str, Callable[[OptOutScope], None]], Awaitable[Done | Failed]]
+    talk: Callable[[StartAgent, str, Callable[[OptOutScope], bool]], Awaitable[Done | Failed]]
     """Let an agent talk, for the step of that name, and hear from it who opts out."""
     transfer: Callable[[StartTransfer], Awaitable[Done | Failed]]
     """Connect whoever is on the line with somebody else; return when they have talked, or could not."""
@@ -261,10 +261,11 @@ class FlowPlayer:
             happened = Failed(action.turn, f"the agent failed: {error}")
         self.tell(happened)
 
-    def _opted_out(self, scope: OptOutScope) -> None:
-        """An agent says that the person wants no more calls; that counts after the end of the call too."""
-        self._desk.opt_out(scope, DncSource.AGENT)
+    def _opted_out(self, scope: OptOutScope) -> bool:
+        """An agent says that the person wants no more calls; that counts after the end of the call too. Return whether
+        it is on disk."""
         self._turn = replace(self._turn, state=replace(self._turn.state, opted_out=True))
+        return self._desk.opt_out(scope, DncSource.AGENT)
 
     async def _record(self, action: StartRecording, step: str) -> None:
         name = name_of(self._attempt_id, action.turn, step)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from outdial.core.errors import InvalidInputError, StopNotProvenError
 from outdial.core.model import DncSource
 from outdial.core.numbers import MOST_NUMBERS
 from outdial.core.phone import parse_phone
 from outdial.services import dnc, wide_stops
-from outdial.services.dnc import DncChange
+from outdial.services.dnc import DncChange, Listed
 from outdial.services.engines import Engines
 from outdial.store.database import Database
 
 __all__ = ["opt_out", "told_by_agent", "told_of_list"]
+
+GOES_ON: Final = " outdial goes on with that by itself: there is nothing to ask again."
+"""Of the account's list: the stop of the number is written down, and finished by whoever lives."""
 
 
 async def opt_out(
@@ -29,6 +33,7 @@ async def opt_out(
     iid: str | None = None,
     list_name: str | None = None,
     default_region: str | None = None,
+    listed: Listed | None = None,
 ) -> None:
     """Let no campaign call the number again, or none that names this list of the application.
 
@@ -40,7 +45,7 @@ async def opt_out(
     back when this returns.
 
     Raises InvalidInputError for what is no number, NotFoundError for an unknown account or another account's
-    application, StopNotProvenError while a call to it may still ring: call again.
+    application, StopNotProvenError while a call to it may still ring: account-wide that stop goes on by itself.
     """
     numbers = [parse_phone(one, default_region) for one in (phone, *others)]
     change = await _opt_out(
@@ -53,9 +58,10 @@ async def opt_out(
         reason=reason,
         iid=iid,
         list_name=list_name,
+        listed=listed,
     )
     if change.problems:
-        raise StopNotProvenError(change.problems[0])
+        raise StopNotProvenError(" ".join(change.problems))
 
 
 async def told_by_agent(
@@ -102,7 +108,7 @@ async def told_by_agent(
     return DncChange(
         changed=change.changed,
         unchanged=len(numbers) - change.changed,
-        problems=(*problems, *change.problems),
+        problems=(*problems, *(f"{problem}{'' if list_name else GOES_ON}" for problem in change.problems)),
     )
 
 
@@ -145,11 +151,19 @@ async def _opt_out(
     reason: str,
     iid: str | None,
     list_name: str | None,
+    listed: Listed | None = None,
 ) -> DncChange:
     """Put a person's numbers in E.164 on the list; tell in ``problems`` which calls to them may still ring."""
     if list_name is None:
         _, change = await wide_stops.stop_numbers(
-            database, engines, account_id=account_id, numbers=numbers, actor=actor, reason=reason, source=source
+            database,
+            engines,
+            account_id=account_id,
+            numbers=numbers,
+            actor=actor,
+            reason=reason,
+            source=source,
+            listed=listed,
         )
         return change
     return await dnc.add_numbers(
@@ -162,4 +176,5 @@ async def _opt_out(
         source=source,
         actor=actor,
         engines=engines,
+        listed=listed,
     )

@@ -22,12 +22,12 @@ from outdial.core.model import (
     Scope,
     Transport,
 )
+from outdial.core.numbers import MOST_NUMBERS
 from outdial.core.webhook import WebhookEvent
 from outdial.services import caller_ids, dialing_rules, pre_calls, trunks
 from outdial.services.access import LARGEST_CONCURRENCY
 from outdial.services.clients import LONGEST_OVERLAP_SECONDS
 from outdial.services.contact_columns import LONGEST_CELL, MOST_COLUMNS
-from outdial.services.dnc import GivenSource
 from outdial.services.fields import LONGEST_DESCRIPTION, LONGEST_URL
 from outdial.services.imports import LONGEST_FILE_NAME, LONGEST_SHEET_NAME
 
@@ -319,8 +319,15 @@ class DncNumbersBody(Body):
     reason: Reason = ""
     expires_at: Instant | None = None
     """null: never."""
-    source: Annotated[GivenSource, Field(strict=False)] = GivenSource.OPERATOR
-    """`agent`: the called person has told an agent, a person or a program, to be called no more."""
+
+
+class OptOutBody(Body):
+    """Put the numbers of one person on a list who wants no more calls."""
+
+    model_config = example(phoneNumbers=["+15550100001"], reason="told Ann on the phone")
+
+    phone_numbers: Annotated[list[str], Field(min_length=1, max_length=MOST_NUMBERS)]
+    reason: Reason = ""
 
 
 class DncRemovalBody(Body):

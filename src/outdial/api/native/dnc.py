@@ -12,7 +12,7 @@ from outdial.api.auth import Caller
 from outdial.api.body import read_json
 from outdial.api.json_reply import JsonReply
 from outdial.api.links import Link
-from outdial.api.native.bodies import DncNumbersBody, DncRemovalBody, NewDncListBody
+from outdial.api.native.bodies import DncNumbersBody, DncRemovalBody, NewDncListBody, OptOutBody
 from outdial.api.native.routes import Operation, Routes
 from outdial.api.native.views import (
     All,
@@ -28,10 +28,10 @@ from outdial.api.parameters import free_text, number
 from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
 from outdial.api.query import query_number, query_value
-from outdial.core.errors import BadRequestError, InvalidInputError
+from outdial.api.stops import Stops
+from outdial.core.errors import BadRequestError
 from outdial.core.model import Scope
 from outdial.services import dnc, opt_out
-from outdial.services.dnc import DncChange, GivenSource
 from outdial.services.fields import is_storable
 
 DEFAULT_PAGE: Final = 100
@@ -58,6 +58,7 @@ _NUMBER: Final = DncNumberView(
     expires_at=None,
 )
 _CHANGE: Final = DncChangeView(changed_count=2, unchanged_count=0, problems=[])
+_TOLD: Final = DncChangeView(changed_count=1, unchanged_count=0, problems=[])
 
 
 _NEW_LIST: Final = {"path.dncListId": "$response.body#/id"}
@@ -72,7 +73,8 @@ _AFTER_LIST: Final = (
 class DncRoutes:
     """Do-not-call lists."""
 
-    def __init__(self, parts: ApiParts) -> None:
+    def __init__(self, parts: ApiParts, stops: Stops) -> None:
+        self._stops = stops
         self._database = parts.database
         self._region = parts.settings.default_region
         self._engines = parts.engines
@@ -118,6 +120,12 @@ class DncRoutes:
                 numbers,
                 self.add,
                 Operation("Add numbers to a do-not-call list", scope, DncChangeView, _CHANGE, DncNumbersBody),
+            ),
+            (
+                "POST",
+                "/dnc-lists/{dncListId}/opt-outs",
+                self.opt_out,
+                Operation("Let a person opt out", scope, DncChangeView, _TOLD, OptOutBody, stops=True),
             ),
             (
                 "POST",
@@ -175,15 +183,8 @@ class DncRoutes:
         Numbers that cannot be read are named in `problems`, the others added. So is a call to one of them that was
         placed before and waits for the broken connection of its trunk: it may leave yet. A number that is on the list
         longer stays so: adding never shortens.
-
-        With the source `agent` they are the numbers of one person, at most 5, who has told an agent to be called no
-        more: for good, as by a key of a flow. The webhook event `opt_out.listed` follows. The person is meant: whoever
-        has one of the numbers is called at no other either. On the account's own list a call to them that rings is
-        cancelled, and one that cannot be shown to be is named in `problems`; conversations go on.
         """
         body = parse(DncNumbersBody, await read_json(request))
-        if body.source is GivenSource.AGENT:
-            return JsonReply(dnc_change_view(await self._told(request, caller, body)))
         change = await dnc.add_to_list(
             self._database,
             account_id=caller.account_id,
@@ -198,10 +199,18 @@ class DncRoutes:
         )
         return JsonReply(dnc_change_view(change))
 
-    async def _told(self, request: Request, caller: Caller, body: DncNumbersBody) -> DncChange:
-        if body.expires_at is not None:
-            raise InvalidInputError(["`expiresAt` goes with no `source` agent: an opt-out is for good. Leave it out."])
-        return await opt_out.told_of_list(
+    async def opt_out(self, request: Request, caller: Caller) -> Response:
+        """Take the word of an agent, a person or a program, that a person wants no further call: put their numbers on a
+        list for good, with the source `agent`, as by a key of a flow.
+
+        When this answers none of them will be called any more, nor any other number of whoever has one. On the
+        account's own list a call to them that rings is cancelled; conversations go on. Numbers that cannot be read are
+        named in `problems`, the others listed; so are calls that cannot be shown to be over yet. The webhook event
+        `opt_out.listed` follows. Said again it changes nothing. As a stop it is never refused by the rate limit, and
+        goes on when its client hangs up.
+        """
+        body = parse(OptOutBody, await read_json(request))
+        told = opt_out.told_of_list(
             self._database,
             self._engines,
             account_id=caller.account_id,
@@ -212,6 +221,7 @@ class DncRoutes:
             reason=body.reason,
             default_region=self._region,
         )
+        return JsonReply(dnc_change_view(await self._stops.run(told, campaign_id="opt-out")))
 
     async def remove(self, request: Request, caller: Caller) -> Response:
         """Take up to 5000 numbers off a list: they may be called again. History keeps what was said about each."""
