@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from dialer.test_node import register
 from engines import simulated
 from outdial.services import dnc, number_calls, opt_out, sealing
 from outdial.store import runs as runs_store
@@ -176,7 +177,9 @@ async def test_a_call_that_rings_is_cancelled_and_webhooks_are_told(native, list
         ]
 
 
-async def test_a_call_that_may_still_ring_is_told_and_the_number_listed(native, lists, database, monkeypatch):
+async def test_a_call_that_may_still_ring_is_told_and_the_number_listed(
+    native, lists, database, secret_box, monkeypatch
+):
     monkeypatch.setattr(dnc, "SETTLE_SECONDS", 0.1)
     monkeypatch.setattr(number_calls, "NUMBER_SECONDS", 0.1)
     tenant = native.tenant
@@ -184,6 +187,7 @@ async def test_a_call_that_may_still_ring_is_told_and_the_number_listed(native, 
     await tenant.add_contacts(RINGS, name="Slow")
     campaign_id = await tenant.create_campaign(ever_open(1, contactLists=["Slow"]))
     started = (await tenant.trigger(campaign_id, "play")).json()["campaignInstanceId"]
+    await register(database, secret_box, "engine", "n1")
     async with database.connection() as connection:
         ((run_id,),) = await connection.fetch("SELECT id FROM runs WHERE instance_id = $1", started)
         # its dialer has stopped between the reservation and the call

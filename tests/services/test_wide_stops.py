@@ -340,18 +340,13 @@ class TestNumbers:
         assert await dnc.list_numbers(stage.database, account_id=stage.owner.account_id)
 
     async def test_a_call_that_is_slow_to_leave_lets_no_other_ring_on(
-        self, database, secret_box, engine, engines, tmp_path, monkeypatch
+        self, database, secret_box, engines, tmp_path, monkeypatch
     ):
         monkeypatch.setattr(dnc, "SETTLE_SECONDS", 0.1)
         monkeypatch.setattr(number_calls, "NUMBER_SECONDS", 1.0)
         rings, slow = phones(2, last="80")
         stage = await set_stage(database, secret_box, [rings, slow], seconds=60)
-        leaves, originate = asyncio.Event(), engine.originate
-
-        async def slowly(call):
-            if call.number == slow:
-                await leaves.wait()
-            return await originate(call)
+        leaves = asyncio.Event()
 
         async def states():
             async with database.connection() as connection:
@@ -361,8 +356,16 @@ class TestNumbers:
         async def is_reserved() -> bool:
             return await states() == {rings: ("ringing", None), slow: ("reserved", None)}
 
-        monkeypatch.setattr(engine, "originate", slowly)
-        async with dialing(stage, engine, tmp_path, engines=engines):
+        # slow enough that nobody has let it ring for long when it is cancelled
+        async with simulated(speed=1.0) as engine, dialing(stage, engine, tmp_path, engines=engines):
+            originate = engine.originate
+
+            async def slowly(call):
+                if call.number == slow:
+                    await leaves.wait()
+                return await originate(call)
+
+            monkeypatch.setattr(engine, "originate", slowly)
             await start(stage)
             await until(is_reserved)
             with pytest.raises(StopNotProvenError) as told:
