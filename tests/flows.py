@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from outdial.core.flow import OptOutScope
 from outdial.core.flow_document import read_flow
+from outdial.core.model import DncSource
 from outdial.dialer.flow_player import PlayableFlow, PlayableSound
 from outdial.dialer.legs import Leg
 from outdial.dialer.opt_outs import OptOuts
@@ -36,10 +37,11 @@ class OptOutsAsked(OptOuts):
     """Only notes what was asked for."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, OptOutScope]] = []
+        self.asked: list[tuple[str, OptOutScope, DncSource]] = []
 
-    def put(self, attempt_id: str, scope: OptOutScope) -> None:
-        self.asked.append((attempt_id, scope))
+    def put(self, attempt_id: str, scope: OptOutScope, source: DncSource = DncSource.KEY) -> bool:
+        self.asked.append((attempt_id, scope, source))
+        return True
 
 
 nobody_opts_out = OptOutsAsked

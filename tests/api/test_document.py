@@ -79,6 +79,7 @@ async def test_every_endpoint_has_an_example_a_tag_and_a_scope(document):
             assert shape.get("examples") or not shape["properties"], where
         keyed = "Idempotency-Key" in {one["name"] for one in operation["parameters"]}
         stops = path.endswith(("/stop", "/pause")) or "/stops/" in path or "/emergency-stop" in path
+        stops |= path.endswith("/opt-outs")
         # what would be kept of the answer is what goes; whoever asks again has the same one finished
         erases = path.endswith("/erasures")
         assert keyed == (method != "get" and not stops and not erases), where

@@ -11,6 +11,7 @@ import pytest
 from outdial.api import ratelimit
 from outdial.api.app import create_app
 from outdial.store.database import Database
+from support.native import Native
 from support.wire import errors, ever_open
 from waiting import until
 
@@ -53,6 +54,19 @@ async def test_stop_is_never_limited(tenant):
     for version in (1, 2):
         assert (await tenant.trigger(campaign_id, "stop", version=version)).status_code == 200
     assert (await tenant.trigger(campaign_id, "pause")).status_code == 429
+
+
+async def test_an_opt_out_is_neither_counted_nor_limited(tenant, database):
+    native = Native(tenant)
+    (account, _) = (await native.done("GET", "/dnc-lists"))["results"]
+    path, body = f"/dnc-lists/{account['id']}/opt-outs", {"phoneNumbers": ["+15550100180"]}
+    await until_limited(tenant)
+    await native.refused(429, "POST", f"/dnc-lists/{account['id']}/numbers", body)
+    async with database.connection() as connection:
+        before = await connection.fetch("SELECT * FROM request_counts")
+    assert (await native.done("POST", path, body))["changedCount"] == 1
+    async with database.connection() as connection:
+        assert await connection.fetch("SELECT * FROM request_counts") == before
 
 
 async def test_stops_do_not_use_the_limit_up(bare):

@@ -54,3 +54,24 @@ def test_nothing_yet_is_said(outdial):
     done = outdial("dnc", "list")
     assert done.code == 1
     assert "outdial app create" in done.stderr
+
+
+def test_what_an_agent_was_told_is_for_good_and_says_so(outdial, created):
+    done = outdial("dnc", "add", PHONE, "nonsense", PHONE, "--source", "agent", "--reason", "told Ann", "--json")
+    assert done.code == 1
+    assert (done.json["changed"], done.json["unchanged"]) == (1, 1)
+    assert done.stderr.startswith("'nonsense': ")
+    outdial("dnc", "add", OTHER, "--source", "agent", "--list", "Complaints")
+    (entry,) = outdial("dnc", "list", "--json").json
+    assert (entry["phone"], entry["source"], entry["reason"]) == (PHONE, "agent", "told Ann")
+    assert [
+        (each["phone"], each["source"]) for each in outdial("dnc", "list", "--list", "Complaints", "--json").json
+    ] == [(OTHER, "agent")]
+
+
+def test_an_agent_tells_of_one_person_at_a_time_and_nobody_of_a_key(outdial, created):
+    refused = outdial("dnc", "add", *(f"+1555010000{last}" for last in range(6)), "--source", "agent")
+    assert refused.code == 1
+    assert "at most 5 are allowed" in refused.stderr
+    assert outdial("dnc", "add", PHONE, "--source", "key").code == 2
+    assert outdial("dnc", "list", "--json").json == []

@@ -14,13 +14,17 @@ from typing import Any
 
 import pytest
 from aiohttp import WSCloseCode, WSMsgType, web
+from structlog.testing import capture_logs
 
 from dialer.test_calls_asterisk import ANSWERS, asterisk, phone  # noqa: F401 - fixtures
 from dialer.test_flow_player import HANGS_UP, LISTENS, phones  # noqa: F401 - a fixture
 from flows import steps
 from outdial.core.errors import EngineUnavailableError
+from outdial.core.flow import OptOutScope
+from outdial.core.model import DncSource
 from outdial.dialer import agents as module
 from outdial.dialer.agents import Agents
+from outdial.telephony.simulated import SimulatedStream
 from sounds import tone, wav
 from support.rtp import amplitude, handset
 from waiting import until
@@ -129,6 +133,175 @@ class TestTalking:
         agent.behave = listens
         assert not (await phones.call(HANGS_UP, talks(agent.url))).flow.finished
         await until(lambda: agent.open == 0)
+
+
+class TestOptingOut:
+    """Whoever says to an agent that they want no more calls is taken at their word, whatever becomes of the talk."""
+
+    async def test_it_is_taken_while_the_talk_goes_on(self, phones, agent):  # noqa: F811
+        async def is_told(call, one):
+            await call.send_str('{"event": "opt_out"}')
+            # the talk ends only because of it
+            await until(lambda: bool(phones.opt_outs.asked))
+            await call.send_bytes(b"\x01\x02" * 800)
+            await call.close()
+
+        agent.behave = is_told
+        news = await phones.call(LISTENS, talks(agent.url))
+        assert phones.opt_outs.asked == [(news.id, OptOutScope.ACCOUNT, DncSource.AGENT)]
+        assert (news.flow.result, news.flow.opted_out) == ("talked", True)
+        (stream,) = phones.engine.streams.values()
+        assert bytes(stream.heard) == b"\x01\x02" * 800
+
+    @pytest.mark.parametrize(
+        ("text", "scope"),
+        [
+            ('{"event": "opt_out", "scope": "account"}', OptOutScope.ACCOUNT),
+            ('{"event": "opt_out", "scope": "campaign", "said": "stop calling"}', OptOutScope.CAMPAIGN),
+            # nobody is called for a slip
+            ('{"event": "opt_out", "scope": "Campaign"}', OptOutScope.ACCOUNT),
+            ('{"event": "opt_out", "scope": ["campaign"]}', OptOutScope.ACCOUNT),
+            # no event that anybody knows
+            ("opt_out", None),
+            ('["opt_out"]', None),
+            ('{"event": ["opt_out"]}', None),
+            ('{"event": "opt_out"', None),
+            ('{"opt_out": "account"}', None),
+            # nested deeper than it can be read
+            pytest.param('{"event":' + "[" * 100_000 + "]" * 100_000 + "}", None, id="deep"),
+        ],
+    )
+    async def test_whose_calls_are_meant(self, phones, agent, text, scope):  # noqa: F811
+        async def says(call, _one):
+            await call.send_str(text)
+            await call.send_str(text)
+            await call.close()
+
+        agent.behave = says
+        news = await phones.call(LISTENS, talks(agent.url))
+        assert news.flow.result == "talked"
+        # once, however often it is said
+        assert phones.opt_outs.asked == ([] if scope is None else [(news.id, scope, DncSource.AGENT)])
+        assert news.flow.opted_out is (scope is not None)
+
+    async def test_one_that_drops_the_call_is_believed_all_the_same(self, phones, agent):  # noqa: F811
+        async def says_and_drops(call, _one):
+            await call.send_str('{"event": "opt_out"}')
+            await call.close(code=WSCloseCode.INTERNAL_ERROR)
+
+        agent.behave = says_and_drops
+        news = await phones.call(LISTENS, talks(agent.url))
+        assert (news.flow.result, news.flow.opted_out) == ("sorry", True)
+        assert [source for _, _, source in phones.opt_outs.asked] == [DncSource.AGENT]
+
+    async def test_it_is_taken_from_whoever_understands_it_once_the_person_has_hung_up(
+        self,
+        phones,  # noqa: F811
+        agent,
+        monkeypatch,
+    ):
+        monkeypatch.setattr(module, "LAST_WORDS_SECONDS", 30.0)
+
+        async def understands_late(call, one):
+            await until(lambda: one.starts[0]["attempt_id"] not in phones.calls)
+            await call.send_bytes(b"\x01\x02" * 800)
+            await call.send_str('{"event": "opt_out"}')
+            await call.close()
+
+        agent.behave = understands_late
+        news = await phones.call(HANGS_UP, talks(agent.url))
+        assert not news.flow.opted_out
+        await until(lambda: phones.opt_outs.asked == [(news.id, OptOutScope.ACCOUNT, DncSource.AGENT)])
+
+    async def test_what_it_said_behind_sound_that_was_not_heard_any_more_counts(
+        self,
+        phones,  # noqa: F811
+        agent,
+        monkeypatch,
+    ):
+        async def has_enough(*_args):
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(SimulatedStream, "send", has_enough)
+
+        async def says_goodbye_first(call, one):
+            await call.send_bytes(b"\x01\x02" * 800)
+            await call.send_str('{"event": "opt_out", "scope": "campaign"}')
+            await listens(call, one)
+
+        agent.behave = says_goodbye_first
+        news = await phones.call(HANGS_UP, talks(agent.url))
+        await until(lambda: phones.opt_outs.asked == [(news.id, OptOutScope.CAMPAIGN, DncSource.AGENT)])
+
+    async def test_the_agent_is_told_once_it_is_on_disk(self, phones, agent, monkeypatch):  # noqa: F811
+        disks, answers = iter((False, True)), []
+        puts = phones.opt_outs.put
+
+        def put(*asked):
+            puts(*asked)
+            return next(disks)
+
+        async def says(call, _one):
+            # the disk is full the first time, and only then is it asked again
+            for text in ('{"event": "opt_out"}',) * 3:
+                await call.send_str(text)
+            while len(answers) < 2:
+                message = await call.receive()
+                if message.type is WSMsgType.TEXT:
+                    answers.append((json.loads(message.data), len(phones.opt_outs.asked)))
+            await call.close()
+
+        monkeypatch.setattr(phones.opt_outs, "put", put)
+        agent.behave = says
+        news = await phones.call(LISTENS, talks(agent.url))
+        assert answers == [({"event": "opted_out", "scope": "account"}, 2)] * 2
+        assert (news.flow.result, news.flow.opted_out) == ("talked", True)
+
+    async def test_it_is_told_after_the_end_of_the_call_too(self, phones, agent, monkeypatch):  # noqa: F811
+        monkeypatch.setattr(module, "LAST_WORDS_SECONDS", 30.0)
+        answers = []
+
+        async def understands_late(call, one):
+            await until(lambda: one.starts[0]["attempt_id"] not in phones.calls)
+            await call.send_str('{"event": "opt_out", "scope": "campaign"}')
+            async for message in call:
+                if message.type is WSMsgType.TEXT:
+                    answers.append(json.loads(message.data))
+                    await call.close()
+
+        agent.behave = understands_late
+        await phones.call(HANGS_UP, talks(agent.url))
+        await until(lambda: answers == [{"event": "opted_out", "scope": "campaign"}])
+
+    async def test_the_end_of_the_node_waits_for_no_last_words(self, phones, agent, monkeypatch):  # noqa: F811
+        monkeypatch.setattr(module, "LAST_WORDS_SECONDS", 3600.0)
+        agents = phones.calls._agents
+        agent.behave = listens
+        await phones.call(HANGS_UP, talks(agent.url))
+        await until(lambda: len(agents._leaving) == 1)
+        assert agent.open == 1
+        await agents.close()
+        await until(lambda: agent.open == 0 and not agents._leaving)
+        assert phones.opt_outs.asked == []
+
+    async def test_last_words_that_break_something_are_logged(self, phones, agent, monkeypatch):  # noqa: F811
+        monkeypatch.setattr(module, "LAST_WORDS_SECONDS", 30.0)
+
+        def breaks(*_asked):
+            raise ZeroDivisionError
+
+        async def understands_late(call, one):
+            await until(lambda: one.starts[0]["attempt_id"] not in phones.calls)
+            await call.send_str('{"event": "opt_out"}')
+            await listens(call, one)
+
+        monkeypatch.setattr(phones.opt_outs, "put", breaks)
+        agent.behave = understands_late
+        with capture_logs() as lines:
+            await phones.call(HANGS_UP, talks(agent.url))
+            await until(lambda: agent.open == 0 and not phones.calls._agents._leaving)
+        (line,) = [line for line in lines if line["event"] == "agent_not_left_in_order"]
+        assert isinstance(line["exc_info"], ZeroDivisionError)
 
 
 class TestFaults:
@@ -250,6 +423,32 @@ async def test_over_real_sip_both_hear_each_other(phone, agent, rate):  # noqa: 
     assert not phone.engine._media
     bridges = await phone.engine._request("GET", "bridges")
     assert bridges.text == "[]"
+
+
+async def test_over_real_sip_who_opts_out_is_taken_at_their_word_and_goes_on_talking(phone, agent):  # noqa: F811
+    opt_outs = phone.calls._opt_outs
+
+    async def understands(call, one):
+        async for message in call:
+            one.heard += message.data
+            if amplitude(array("h", bytes(one.heard[-3200:])), SAID, rate=8000) > 1000:
+                break
+        await call.send_str('{"event": "opt_out", "scope": "campaign"}')
+        await until(lambda: bool(opt_outs.asked))
+        # who says so is still there
+        heard = len(one.heard)
+        while len(one.heard) < heard + 3200:
+            one.heard += (await call.receive()).data
+        await call.close()
+
+    agent.behave = understands
+    async with handset(phone.peer) as said:
+        attempt_id = await phone.place(ANSWERS, talks(agent.url, rate=8000))
+        await until(lambda: bool(agent.starts))
+        await said.say(SAID, 3.0)
+        news = await phone.ended(attempt_id)
+    assert opt_outs.asked == [(attempt_id, OptOutScope.CAMPAIGN, DncSource.AGENT)]
+    assert (news.flow.result, news.flow.opted_out) == ("talked", True)
 
 
 @pytest.mark.parametrize("code", [WSCloseCode.INTERNAL_ERROR, None], ids=["closes", "breaks off"])

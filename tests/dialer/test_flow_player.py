@@ -17,7 +17,7 @@ from flows import OptOutsAsked, kept_in, steps, unnoted
 from outdial import clock
 from outdial.core.errors import EngineUnavailableError
 from outdial.core.flow import OptOutScope
-from outdial.core.model import Disposition
+from outdial.core.model import Disposition, DncSource
 from outdial.dialer import flow_player as module
 from outdial.dialer.calls import Calls, Messages
 from outdial.dialer.flow_player import PlayableFlow
@@ -112,7 +112,7 @@ async def test_a_key_leads_where_it_should(phones):
 async def test_who_wants_no_more_calls_is_told_to_whoever_keeps_the_lists(phones):
     news = await phones.call(PRESSES_9, phones.menu())
     assert news.flow.opted_out
-    assert phones.opt_outs.asked == [(news.id, OptOutScope.CAMPAIGN)]
+    assert phones.opt_outs.asked == [(news.id, OptOutScope.CAMPAIGN, DncSource.KEY)]
 
 
 async def test_who_presses_nothing_is_asked_again_and_then_let_go(phones, monkeypatch):

@@ -154,8 +154,9 @@ async def is_ringing(stage, phone) -> bool:
     return [row["phone"] for row in rows] == [phone]
 
 
-async def test_a_key_at_one_number_cancels_what_rings_at_another(staged, engine, engines, tmp_path):
-    """It is the same person who is called: by another campaign, say, at the moment in which they press it."""
+@pytest.mark.parametrize("source", [DncSource.KEY, DncSource.AGENT])
+async def test_who_opts_out_at_one_number_is_not_rung_at_another(staged, engine, engines, tmp_path, source):
+    """It is the same person who is called: by another campaign, say, at the moment in which they say so."""
     stage = await staged((BUSY, RINGS, ANSWERS), retry_seconds=0)
     async with dialing(stage, engine, tmp_path, engines=engines):
         run = await start(stage)
@@ -164,7 +165,7 @@ async def test_a_key_at_one_number_cancels_what_rings_at_another(staged, engine,
             *(stage.database, engines),
             account_id=stage.owner.account_id,
             phone=BUSY,
-            source=DncSource.KEY,
+            source=source,
             actor="test",
         )
         await until(lambda: is_over(stage, run))

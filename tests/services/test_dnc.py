@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from datetime import timedelta
 
 import pytest
 
+from outdial import clock
 from outdial.core.errors import InvalidInputError, NotFoundError
 from outdial.core.model import DncSource
 from outdial.services import dnc
@@ -262,6 +264,39 @@ async def test_a_reservation_waits_for_an_addition_under_way(database, tenants):
         reserving = asyncio.create_task(reservation())
         await until(lambda: waits_for_a_lock(database))
     assert await reserving == 1
+
+
+@pytest.mark.parametrize("first", [DncSource.OPERATOR, DncSource.STOP, DncSource.UNKNOWN])
+@pytest.mark.parametrize("lasts", [timedelta(hours=1), None])
+async def test_the_persons_own_word_takes_the_place_of_what_is_none_and_nothing_takes_its(
+    database, tenants, first, lasts
+):
+    async def put(source, *, actor, lasts=None):
+        async with database.connection() as connection:
+            list_id = await store.account_list(connection, tenants.one.account_id, new_id="cl-new")
+            expires_at = None if lasts is None else clock.now() + lasts
+            changed = await store.add(
+                connection, list_id, [phone(1)], reason="", source=source, actor=actor, expires_at=expires_at
+            )
+            row = await connection.fetchrow("SELECT source, added_by, expires_at, of_person FROM dnc_entries")
+        return changed, tuple(row)
+
+    await put(first, actor="anna", lasts=lasts)
+    own = (DncSource.AGENT, "bert", None, True)
+    assert await put(DncSource.AGENT, actor="bert") == ([phone(1)], own)
+    for source in (DncSource.AGENT, DncSource.KEY, first):
+        assert await put(source, actor="carl") == ([], own)
+
+
+async def test_an_entry_for_good_is_not_shortened_by_a_word_that_is_not(database, tenants):
+    async with database.connection() as connection:
+        list_id = await store.account_list(connection, tenants.one.account_id, new_id="cl-new")
+        for source, expires_at in ((DncSource.OPERATOR, None), (DncSource.AGENT, clock.now() + timedelta(hours=1))):
+            await store.add(
+                connection, list_id, [phone(1)], reason="", source=source, actor="anna", expires_at=expires_at
+            )
+        row = await connection.fetchrow("SELECT source, expires_at FROM dnc_entries")
+    assert tuple(row) == (DncSource.OPERATOR, None)
 
 
 async def test_every_account_has_its_list_before_the_first_number(database, tenants):

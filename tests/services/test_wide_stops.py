@@ -10,7 +10,8 @@ import pytest
 from dialing import CALLER_ID, add_campaign, dialing, phones, set_stage, with_rules
 from engines import TTL_SECONDS, simulated
 from outdial.core.errors import InvalidInputError, NotFoundError, StopNotProvenError
-from outdial.core.model import ConnectedCalls, DoneReason, EngineKind, RunContactState, RunState
+from outdial.core.model import ConnectedCalls, DncSource, DoneReason, EngineKind, RunContactState, RunState
+from outdial.core.phone import mask
 from outdial.core.wide_stop import StopScope
 from outdial.services import campaigns, dnc, number_calls, runs, trunks, wide_stops
 from outdial.services.engines import Engines
@@ -337,6 +338,50 @@ class TestNumbers:
                 )
             assert tuple(found) == ("ended", "cancelled")
         assert await dnc.list_numbers(stage.database, account_id=stage.owner.account_id)
+
+    async def test_a_call_that_is_slow_to_leave_lets_no_other_ring_on(
+        self, database, secret_box, engines, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(dnc, "SETTLE_SECONDS", 0.1)
+        monkeypatch.setattr(number_calls, "NUMBER_SECONDS", 1.0)
+        rings, slow = phones(2, last="80")
+        stage = await set_stage(database, secret_box, [rings, slow], seconds=60)
+        leaves = asyncio.Event()
+
+        async def states():
+            async with database.connection() as connection:
+                rows = await connection.fetch("SELECT phone, state, disposition FROM attempts")
+            return {phone: (state, disposition) for phone, state, disposition in rows}
+
+        async def is_reserved() -> bool:
+            return await states() == {rings: ("ringing", None), slow: ("reserved", None)}
+
+        # slow enough that nobody has let it ring for long when it is cancelled
+        async with simulated(speed=1.0) as engine, dialing(stage, engine, tmp_path, engines=engines):
+            originate = engine.originate
+
+            async def slowly(call):
+                if call.number == slow:
+                    await leaves.wait()
+                return await originate(call)
+
+            monkeypatch.setattr(engine, "originate", slowly)
+            await start(stage)
+            await until(is_reserved)
+            with pytest.raises(StopNotProvenError) as told:
+                await self.press(stage, engines, rings, others=[slow], source=DncSource.KEY)
+            assert (await states())[rings] == ("ended", "cancelled")
+            # which one it is nobody knew at first; then it was the one that is slow
+            first, second = told.value.message.removesuffix(" Ask again.").split(" yet. ")
+            assert first.startswith(f"{mask(rings)}, {mask(slow)} are on the do-not-call list")
+            assert "a call to one of the numbers that was being placed" in first
+            assert second.startswith(f"{mask(slow)} is on the do-not-call list")
+            assert mask(rings) not in second
+            found = await wide_stops.list_wide_stops(database, account_id=stage.owner.account_id, skip=0, limit=10)
+            assert {each.target.value: each.stopped_at is None for each in found.items} == {rings: False, slow: True}
+            leaves.set()
+            await self.press(stage, engines, rings, others=[slow], source=DncSource.KEY)
+        assert {state for state, _ in (await states()).values()} == {"ended"}
 
     async def test_it_is_taken_out_of_everything_pending(self, stage, engines, database):
         numbers = phones(40, last="80")

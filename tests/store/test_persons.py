@@ -29,7 +29,7 @@ from outdial.store.reserve import Verdict
 from several_numbers import AGAIN, ELSEWHERE, OTHER_RULES, STATE, A, B, C, D, second_run
 
 E, F = "+15550100005", "+15550100006"
-OF_PERSON = (DncSource.KEY, DncSource.ERASURE)
+OF_PERSON = (DncSource.KEY, DncSource.AGENT, DncSource.ERASURE)
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from outdial.cli import output
 from outdial.cli.options import Account, Iid, Json, account_id, application
 from outdial.cli.running import FAILED, actor, in_context
 from outdial.context import Context
-from outdial.services import dnc
-from outdial.services.dnc import DncChange, DncEntry
+from outdial.services import dnc, opt_out
+from outdial.services.dnc import DncChange, DncEntry, GivenSource
 from outdial.services.engines import Engines
 
 app = typer.Typer(
@@ -38,7 +38,7 @@ PhonesFile: TypeAlias = Annotated[
 ]
 
 
-@app.command(epilog="Example: outdial dnc add +15550100001 +15550100002 --reason 'asked by phone'")
+@app.command(epilog="Example: outdial dnc add +15550100001 --source agent --reason 'told Ann on the phone'")
 def add(
     phones: Phones = None,
     *,
@@ -47,11 +47,17 @@ def add(
     account: Account = None,
     iid: Iid = None,
     list_name: ListName = None,
+    source: Annotated[
+        GivenSource, typer.Option(help="Who says so; agent: the called person, to an agent (at most 5 numbers).")
+    ] = GivenSource.OPERATOR,
     as_json: Json = False,
 ) -> None:
     """Add numbers. When the command returns, none of them will be called any more.
 
     A number that cannot be read is told and left out; the others are added. Exit code 1 when one was left out.
+
+    With --source agent they are the numbers of one person who wants no more calls, and whoever has one of them is
+    called at no other either. On the account's own list a call to them that rings is cancelled. Webhooks are told.
     """
     numbers = _numbers(phones, file)
 
@@ -59,6 +65,18 @@ def add(
         owner, of_iid = await _owner(context, account, iid, list_name)
         engines = Engines(context.database, context.secrets, ttl_seconds=context.settings.permit_ttl_seconds)
         try:
+            if source is GivenSource.AGENT:
+                return await opt_out.told_by_agent(
+                    context.database,
+                    engines,
+                    account_id=owner,
+                    iid=of_iid,
+                    list_name=list_name,
+                    phones=numbers,
+                    reason=reason,
+                    actor=actor(),
+                    default_region=context.settings.default_region,
+                )
             return await dnc.add_numbers(
                 context.database,
                 account_id=owner,

@@ -455,7 +455,7 @@ class DncSource(StrEnum):
     KEY = "key"
     """The called person pressed a key."""
     AGENT = "agent"
-    """The called person told an agent."""
+    """The called person told an agent: a person, a program on the line, or whoever writes it down."""
     STOP = "stop"
     """Somebody stopped the number."""
     ERASURE = "erasure"

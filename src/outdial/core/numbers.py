@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
-from outdial.core.model import DncSource
+from outdial.core.model import OPT_OUTS, DncSource
 
 MOST_NUMBERS: Final = 5
 """Of one contact, its first among them."""
 
-OF_PERSON: Final = frozenset({DncSource.KEY, DncSource.ERASURE})
+OF_PERSON: Final = OPT_OUTS | {DncSource.ERASURE}
 """Sources of entries by which a person is meant, and not a telephone: whoever has the number is called at none of
 theirs."""
 

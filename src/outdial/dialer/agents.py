@@ -1,15 +1,16 @@
 """The ``agent`` steps of this node's calls: programs that listen to and talk with whoever is on the line.
 
 The node itself connects to the agent, by the rules of every address that a flow names, and hands sound to and fro
-between it and the engine; no SIP leaves by it. A talk never outlives its call.
+between it and the engine; no SIP leaves by it. A talk never outlives its call; that the person wants no more calls is
+heard from the agent for a moment longer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeAlias
 
 import aiohttp
 import msgspec
@@ -17,6 +18,7 @@ import structlog
 from yarl import URL
 
 from outdial.core.errors import EngineUnavailableError
+from outdial.core.flow import OptOutScope
 from outdial.core.flow_play import Done, Failed, StartAgent
 from outdial.dialer.outside import Outside
 from outdial.public_hosts import private_address
@@ -34,10 +36,16 @@ STALL_SECONDS: Final = 2.0
 LARGEST_MESSAGE: Final = 1024 * 1024
 """Bytes: half a minute at 16 kHz."""
 
+LAST_WORDS_SECONDS: Final = 2.0
+"""For which an opt-out is still taken once the talk is over: people say so and hang up, and their agent needs a moment
+to understand them."""
+
 _GOOD_ORDER: Final = 1000
 """RFC 6455 §7.4.1: the purpose for which the connection was established has been fulfilled."""
 
 _log = structlog.get_logger()
+
+_OptsOut: TypeAlias = Callable[[OptOutScope], bool]
 
 
 class Agents:
@@ -49,12 +57,22 @@ class Agents:
         self._outside: Outside | None = None
         self._over: dict[str, asyncio.Event] = {}
         """Attempt → set once its call is over."""
+        self._leaving: set[asyncio.Task[None]] = set()
+        """Talks that are over, until their connections are closed."""
 
-    async def talk(self, action: StartAgent, *, attempt_id: str, about: Mapping[str, Any]) -> Done | Failed:
-        """Let an agent talk with whoever is at an answered call; ``about`` is what it is told first."""
+    async def talk(
+        self, action: StartAgent, *, attempt_id: str, about: Mapping[str, Any], opts_out: Callable[[OptOutScope], bool]
+    ) -> Done | Failed:
+        """Let an agent talk with whoever is at an answered call; ``about`` is what it is told first.
+
+        ``opts_out`` is called in the instant in which the agent says that the person wants no more calls, for some
+        seconds after the talk too, and returns whether that is on disk: then the agent is told, and it is not called
+        for the scope again.
+        """
         over = self._over.setdefault(attempt_id, asyncio.Event())
+        start = {"event": "start", "rate": action.rate, **about}
         try:
-            reason = await self._talk(action, attempt_id, {"event": "start", "rate": action.rate, **about}, over)
+            reason = await self._talk(action, attempt_id, start, over, _once_each(opts_out))
         finally:
             self._over.pop(attempt_id, None)
         if not reason:
@@ -68,11 +86,21 @@ class Agents:
             self._over[attempt_id].set()
 
     async def close(self) -> None:
-        """Release the connections."""
+        """Release the connections, without waiting for last words."""
+        for leaving in self._leaving:
+            leaving.cancel()
+        await asyncio.gather(*self._leaving, return_exceptions=True)
         if self._outside is not None:
             await self._outside.close()
 
-    async def _talk(self, action: StartAgent, attempt_id: str, start: Mapping[str, Any], over: asyncio.Event) -> str:
+    async def _talk(
+        self,
+        action: StartAgent,
+        attempt_id: str,
+        start: Mapping[str, Any],
+        over: asyncio.Event,
+        opts_out: _OptsOut,
+    ) -> str:
         """Return why it was no talk in good order, empty when it was."""
         if self._outside is None:
             self._outside = Outside(self._private_hosts)
@@ -91,7 +119,7 @@ class Agents:
             await agent.send_str(msgspec.json.encode(start).decode())
             stream = await self._engine.open_media(attempt_id, f"{attempt_id}-m{action.turn}", action.rate)
             try:
-                return await _relay(agent, stream, over, action.longest_seconds)
+                return await _relay(agent, stream, over, action.longest_seconds, opts_out)
             finally:
                 await stream.close()
         except EngineUnavailableError as error:
@@ -99,14 +127,27 @@ class Agents:
         except ConnectionError as error:
             return f"it dropped the call ({error})"
         finally:
-            await agent.close()
+            # beside what comes next in the flow
+            leaving = asyncio.create_task(_leave(agent, opts_out))
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._left)
+
+    def _left(self, leaving: asyncio.Task[None]) -> None:
+        self._leaving.discard(leaving)
+        if not leaving.cancelled() and (error := leaving.exception()) is not None:
+            _log.error("agent_not_left_in_order", exc_info=error)
 
 
 async def _relay(
-    agent: aiohttp.ClientWebSocketResponse[bool], stream: MediaStream, over: asyncio.Event, longest_seconds: float
+    agent: aiohttp.ClientWebSocketResponse[bool],
+    stream: MediaStream,
+    over: asyncio.Event,
+    longest_seconds: float,
+    opts_out: _OptsOut,
 ) -> str:
     """Hand sound to and fro until one side ends, the call is over, or it has lasted long enough."""
-    ways = [asyncio.ensure_future(way) for way in (_listens(agent, stream), _talks(agent, stream), _ended(over))]
+    each = (_listens(agent, stream), _talks(agent, stream, opts_out), _ended(over))
+    ways = [asyncio.ensure_future(way) for way in each]
     try:
         done, _ = await asyncio.wait(ways, timeout=longest_seconds, return_when=asyncio.FIRST_COMPLETED)
         return next((way.result() for way in ways if way in done), "")
@@ -135,19 +176,62 @@ async def _listens(agent: aiohttp.ClientWebSocketResponse[bool], stream: MediaSt
     return "the engine ended the stream"
 
 
-async def _talks(agent: aiohttp.ClientWebSocketResponse[bool], stream: MediaStream) -> str:
+async def _talks(agent: aiohttp.ClientWebSocketResponse[bool], stream: MediaStream, opts_out: _OptsOut) -> str:
     """Hand what the agent says to the person."""
     async for message in agent:
         if message.type is aiohttp.WSMsgType.BINARY:
             await stream.send(message.data)
-        elif message.type is aiohttp.WSMsgType.TEXT and _event(message.data) == "clear":
-            await stream.clear()
+        elif message.type is aiohttp.WSMsgType.TEXT:
+            event = _read(message.data)
+            await _hear(agent, event, opts_out)
+            if event.get("event") == "clear":
+                await stream.clear()
     return "" if agent.close_code == _GOOD_ORDER else f"it dropped the call (close code {agent.close_code})"
 
 
-def _event(text: str) -> str:
-    """Return which event a text message is, empty for one nobody knows."""
-    with contextlib.suppress(msgspec.DecodeError):
+async def _leave(agent: aiohttp.ClientWebSocketResponse[bool], opts_out: _OptsOut) -> None:
+    """Hear what the agent says last, and close the connection."""
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                # ends at once where the agent has closed it
+                async for message in agent:
+                    if message.type is aiohttp.WSMsgType.TEXT:
+                        await _hear(agent, _read(message.data), opts_out)
+    finally:
+        await agent.close()
+
+
+def _read(text: str) -> Mapping[str, Any]:
+    """Return the event that a text message is, empty for what is none."""
+    # of one that is nested deeper than anybody means, too
+    with contextlib.suppress(msgspec.DecodeError, RecursionError):
         document = msgspec.json.decode(text)
-        return str(document.get("event", "")) if isinstance(document, dict) else ""
-    return ""
+        return document if isinstance(document, dict) else {}
+    return {}
+
+
+async def _hear(agent: aiohttp.ClientWebSocketResponse[bool], event: Mapping[str, Any], opts_out: _OptsOut) -> None:
+    """Take an opt-out, if it is one, and tell the agent once that is on disk. One whose scope nobody knows is of the
+    account: nobody is called for a slip."""
+    if event.get("event") != "opt_out":
+        return
+    scope = OptOutScope.CAMPAIGN if event.get("scope") == OptOutScope.CAMPAIGN else OptOutScope.ACCOUNT
+    if not opts_out(scope):
+        return
+    # it is taken whether or not the agent is there to be told; how the connection ended shows elsewhere
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(STALL_SECONDS):
+            await agent.send_str(msgspec.json.encode({"event": "opted_out", "scope": scope}).decode())
+
+
+def _once_each(opts_out: _OptsOut) -> _OptsOut:
+    """Return what takes each scope once, but for one that was not to be kept: an agent may say it again and again."""
+    kept = set[OptOutScope]()
+
+    def hear(scope: OptOutScope) -> bool:
+        if scope not in kept and opts_out(scope):
+            kept.add(scope)
+        return scope in kept
+
+    return hear

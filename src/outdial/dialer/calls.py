@@ -402,15 +402,16 @@ class Calls:
             engine=self._engine,
             voice=self._voice,
             spawn=self._spawn,
-            opt_out=lambda scope: self._opt_outs.put(call.known.attempt_id, scope),
+            opt_out=lambda scope, source: self._opt_outs.put(call.known.attempt_id, scope, source),
             ask=lambda action, step: self._webhooks.ask(
                 action, attempt_id=call.known.attempt_id, flow_id=flow.id, step=step
             ),
             keep=self._recordings.keep,
-            talk=lambda action, step: self._agents.talk(
+            talk=lambda action, step, opts_out: self._agents.talk(
                 action,
                 attempt_id=call.known.attempt_id,
                 about={"attempt_id": call.known.attempt_id, "flow_id": flow.id, "step": step},
+                opts_out=opts_out,
             ),
             transfer=lambda action: self._legs.transfer(
                 call.known.attempt_id, action, self._placing.get(call.run_id or 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, assert_never
 
@@ -37,6 +37,7 @@ from outdial.core.flow_play import (
     Unheard,
     Wait,
 )
+from outdial.core.model import DncSource
 from outdial.core.recording import NoRecordingError, name_of
 from outdial.store.attempts import FlowOutcome
 from outdial.telephony.engine import Engine
@@ -91,14 +92,15 @@ class Desk:
     engine: Engine
     voice: Voice
     spawn: Callable[[Coroutine[Any, Any, None]], None]
-    opt_out: Callable[[OptOutScope], None]
-    """The person wants no more calls: make that true, whatever becomes of this one."""
+    opt_out: Callable[[OptOutScope, DncSource], bool]
+    """The person wants no more calls, by a key or by what an agent says: make that true, whatever becomes of this
+    one; return whether that is on disk."""
     ask: Callable[[Ask, str], Awaitable[Answered | Failed]]
     """Ask another system, for the step of that name."""
     keep: Callable[[str], Awaitable[float]]
     """Have a recording that has ended, by its name, on disk; return its seconds. Raises where there is none."""
-    talk: Callable[[StartAgent, str], Awaitable[Done | Failed]]
-    """Let an agent talk, for the step of that name."""
+    talk: Callable[[StartAgent, str, Callable[[OptOutScope], bool]], Awaitable[Done | Failed]]
+    """Let an agent talk, for the step of that name, and hear from it who opts out."""
     transfer: Callable[[StartTransfer], Awaitable[Done | Failed]]
     """Connect whoever is on the line with somebody else; return when they have talked, or could not."""
     end: Callable[[str], None]
@@ -184,7 +186,7 @@ class FlowPlayer:
             case Wait(turn=turn, seconds=seconds):
                 self._after(seconds, TimeUp(turn))
             case Refuse(scope=scope):
-                self._desk.opt_out(scope)
+                self._desk.opt_out(scope, DncSource.KEY)
             case End(unheard=unheard):
                 self._disarm()
                 self._desk.end(unheard)
@@ -253,11 +255,17 @@ class FlowPlayer:
     async def _talk(self, action: StartAgent, step: str) -> None:
         happened: Done | Failed
         try:
-            happened = await self._desk.talk(action, step)
+            happened = await self._desk.talk(action, step, self._opted_out)
         except Exception as error:  # noqa: BLE001 - as above
             _log.exception("flow_step_failed", attempt_id=self._attempt_id)
             happened = Failed(action.turn, f"the agent failed: {error}")
         self.tell(happened)
+
+    def _opted_out(self, scope: OptOutScope) -> bool:
+        """An agent says that the person wants no more calls; that counts after the end of the call too. Return whether
+        it is on disk."""
+        self._turn = replace(self._turn, state=replace(self._turn.state, opted_out=True))
+        return self._desk.opt_out(scope, DncSource.AGENT)
 
     async def _record(self, action: StartRecording, step: str) -> None:
         name = name_of(self._attempt_id, action.turn, step)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from itertools import islice
-from typing import Final
+from typing import Final, TypeAlias
 
 from outdial import clock
 from outdial.core import ids
@@ -42,6 +43,17 @@ SETTLE_SECONDS: Final = 5.0
 _LOOK_EVERY_SECONDS: Final = 0.02
 
 
+Listed: TypeAlias = Callable[[], Awaitable[None]]
+"""Awaited once numbers are on their list, before the calls are waited for that were being placed."""
+
+
+class GivenSource(StrEnum):
+    """What somebody who puts numbers on a list may name as their source; the others are outdial's own to say."""
+
+    OPERATOR = DncSource.OPERATOR
+    AGENT = DncSource.AGENT
+
+
 @dataclass(frozen=True, slots=True)
 class DncChange:
     """What became of the numbers."""
@@ -66,6 +78,7 @@ async def add_numbers(
     default_region: str | None = None,
     engines: Engines | None = None,
     lines_later: bool = False,
+    listed: Listed | None = None,
 ) -> DncChange:
     """Put numbers on the account-wide list (``iid`` None) or on a named one of the application, made on first use.
 
@@ -91,6 +104,7 @@ async def add_numbers(
         region=default_region,
         engines=engines,
         lines_later=lines_later,
+        listed=listed,
     )
 
 
@@ -107,6 +121,7 @@ async def _add(
     region: str | None,
     engines: Engines | None,
     lines_later: bool = False,
+    listed: Listed | None = None,
 ) -> DncChange:
     problems: list[str] = []
     changed = unchanged = 0
@@ -119,7 +134,8 @@ async def _add(
             added = await store.add(
                 connection, list_id, distinct, reason=reason, actor=actor, source=source, expires_at=expires_at
             )
-            for phone in distinct if source in OPT_OUTS else ():
+            # said again it is no other opt-out, and no other evidence
+            for phone in added if source in OPT_OUTS else ():
                 await history.append(
                     connection,
                     account_id,
@@ -131,8 +147,10 @@ async def _add(
                     source=source,
                     reason=reason,
                 )
-        changed += added
-        unchanged += len(lot) - added
+        changed += len(added)
+        unchanged += len(lot) - len(added)
+        if listed is not None:
+            await listed()
         concerned = distinct
         if source in OF_PERSON:
             # none of whoever has one of these is called any more
@@ -352,12 +370,13 @@ async def _check_owner(connection: Connection, account_id: str, iid: str | None)
 
 def _lots(phones: Iterable[str], region: str | None, problems: list[str]) -> Iterator[Sequence[str]]:
     """Yield the numbers in E.164, some thousands at a time; tell those that cannot be read."""
-    numbers = _read(phones, region, problems)
+    numbers = read_numbers(phones, region, problems)
     while lot := list(islice(numbers, LOT)):
         yield lot
 
 
-def _read(phones: Iterable[str], region: str | None, problems: list[str]) -> Iterator[str]:
+def read_numbers(phones: Iterable[str], region: str | None, problems: list[str]) -> Iterator[str]:
+    """Yield the numbers in E.164; tell those that cannot be read, each in a sentence that begins with its index."""
     for index, text in enumerate(phones):
         try:
             yield parse_phone(text, region)

@@ -74,8 +74,7 @@ class NumberCalls:
                 return len(cancelled), len(hung_up), kept
             if clock.boottime() > deadline:
                 raise StopNotProvenError(
-                    f"{mask(self.phone)} is on the do-not-call list and will not be called again, but {problem}. "
-                    "Ask again."
+                    f"{mask(self.phone)} is on the do-not-call list and will not be called again, but {problem}."
                 )
             await asyncio.sleep(_LOOK_SECONDS)
 
@@ -89,7 +88,7 @@ class NumberCalls:
         if problem:
             raise StopNotProvenError(
                 f"{mask(self.phone)} is on the do-not-call list, but a call to it that was cancelled before it rang "
-                f"may leave yet: {problem}. Ask again."
+                f"may leave yet: {problem}."
             )
 
     async def _live(self) -> Sequence[NumberCall]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -32,7 +32,7 @@ from outdial.core.phone import mask, parse_phone
 from outdial.core.wide_stop import StopScope, StopTarget
 from outdial.services import dnc
 from outdial.services import stop as stops
-from outdial.services.dnc import DncChange
+from outdial.services.dnc import DncChange, Listed
 from outdial.services.engines import Engines
 from outdial.services.fields import is_storable
 from outdial.services.number_calls import NumberCalls
@@ -47,7 +47,7 @@ from outdial.store.database import Database
 from outdial.store.wide_stops import ToStop, WideStopRow
 
 AT_ONCE: Final = 4
-"""Runs whose stops are committed or proven at the same time: each takes a database connection or two."""
+"""Runs, or numbers, whose stops are committed or proven at the same time: each takes a database connection or two."""
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -269,6 +269,39 @@ async def stop_number(
     call to it may still ring.
     """
     numbers = [parse_phone(one, default_region) for one in (phone, *others)]
+    stop_ids, change = await stop_numbers(
+        database,
+        engines,
+        account_id=account_id,
+        numbers=numbers,
+        actor=actor,
+        reason=reason,
+        source=source,
+        connected=connected,
+    )
+    if change.problems:
+        raise StopNotProvenError(f"{' '.join(change.problems)} Ask again.")
+    return await wide_stop(database, stop_ids[0])
+
+
+async def stop_numbers(
+    database: Database,
+    engines: Engines,
+    *,
+    account_id: str,
+    numbers: Sequence[str],
+    actor: str,
+    reason: str,
+    source: DncSource,
+    connected: ConnectedCalls = ConnectedCalls.KEEP,
+    listed: Listed | None = None,
+) -> tuple[tuple[str, ...], DncChange]:
+    """Stop numbers in E.164 as :func:`stop_number` does, listed in one transaction; return their stops, in order, and
+    what became of the list, with a sentence for each number to which a call may still ring: its stop goes on by itself.
+    A call that is slow to leave keeps none of the others from being cancelled.
+
+    Raises InvalidInputError for what is no reason, NotFoundError for an unknown account.
+    """
     stops = {number: new_id() for number in numbers}
     options = StopOptions(connected=connected)
     async with database.transaction() as connection:
@@ -278,25 +311,33 @@ async def stop_number(
             target, asked = StopTarget(StopScope.NUMBER, number, account_id), {"reason": reason, "source": source}
             await store.insert(connection, stop_id, target, actor=actor, options=asdict(options) | asked)
     # all of them at once, before anything else: else whoever has one would be called at another meanwhile
-    await _list_numbers(database, stops, account_id, reason=reason, source=source, actor=actor)
-    problem: StopNotProvenError | None = None
-    for number, stop_id in stops.items():
+    change = await _list_numbers(database, stops, account_id, reason=reason, source=source, actor=actor, listed=listed)
+
+    async def end(number: str) -> str | None:
         try:
             await _end_number(
-                database, engines, stop_id, account_id, number, connected=connected, source=source, actor=actor
+                database, engines, stops[number], account_id, number, connected=connected, source=source, actor=actor
             )
         except StopNotProvenError as error:
-            problem = problem or error
-    if problem is not None:
-        raise problem
-    return await wide_stop(database, stops[numbers[0]])
+            return error.message
+        return None
+
+    problems = [not_left(list(stops))] if change.problems else []
+    problems += [problem for problem in await _at_once(list(stops), end) if problem is not None]
+    return tuple(stops.values()), replace(change, problems=tuple(problems))
 
 
 async def _list_numbers(
-    database: Database, stops: Mapping[str, str], account_id: str, *, reason: str, source: DncSource, actor: str
-) -> None:
-    """Put the numbers, each with its stop, on the account's do-not-call list, for good, in one transaction. Raises
-    StopNotProvenError."""
+    database: Database,
+    stops: Mapping[str, str],
+    account_id: str,
+    *,
+    reason: str,
+    source: DncSource,
+    actor: str,
+    listed: Listed | None = None,
+) -> DncChange:
+    """Put the numbers, each with its stop, on the account's do-not-call list, for good, in one transaction."""
     change = await dnc.add_numbers(
         # their lines are asked about once their calls are cancelled
         database,
@@ -306,11 +347,12 @@ async def _list_numbers(
         source=source,
         actor=actor,
         lines_later=True,
+        listed=listed,
     )
     async with database.connection() as connection:
         for stop_id in stops.values():
             await store.committed(connection, stop_id)
-    require_left(next(iter(stops)), change)
+    return change
 
 
 async def _end_number(
@@ -360,9 +402,10 @@ async def _go_on_with_number(database: Database, engines: Engines, row: WideStop
     assert account_id is not None and number is not None  # noqa: S101, PT018 - of every number's stop
     source = DncSource(row.options.get("source", DncSource.STOP))
     if row.committed_at is None:
-        await _list_numbers(
+        change = await _list_numbers(
             database, {number: row.id}, account_id, reason=row.options["reason"], source=source, actor=actor
         )
+        require_left(number, change)
     async with database.connection() as connection:
         listed = await dnc_store.listed_count(connection, account_id, [number])
     if not listed:
@@ -375,10 +418,19 @@ async def _go_on_with_number(database: Database, engines: Engines, row: WideStop
 def require_left(number: str, change: DncChange) -> None:
     """Raise StopNotProvenError unless each call to a listed number that was being placed has left or was given back."""
     if change.problems:
-        raise StopNotProvenError(
-            f"{mask(number)} is on the do-not-call list, but whether a call to it that was being placed has left is "
-            "not known yet. Ask again."
-        )
+        raise StopNotProvenError(not_left([number]))
+
+
+def not_left(numbers: Sequence[str]) -> str:
+    """Return the sentence for listed numbers to one of which a call may be on its way."""
+    if len(numbers) == 1:
+        listed, called = f"{mask(numbers[0])} is", "it"
+    else:
+        listed, called = f"{', '.join(mask(number) for number in numbers)} are", "one of the numbers"
+    return (
+        f"{listed} on the do-not-call list, but whether a call to {called} that was being placed has left is not "
+        "known yet."
+    )
 
 
 async def wide_stop(

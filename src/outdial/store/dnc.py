@@ -16,7 +16,7 @@ from typing import Final
 
 import asyncpg
 
-from outdial.core.model import DncEntry, DncList, DncSource
+from outdial.core.model import OPT_OUTS, DncEntry, DncList, DncSource
 from outdial.core.numbers import OF_PERSON
 from outdial.store.database import Connection
 
@@ -131,10 +131,11 @@ async def add(
     actor: str,
     source: DncSource,
     expires_at: datetime | None = None,
-) -> int:
-    """Put distinct numbers on a list, for good or until an instant; return how many were not on it that long. By some
-    sources the person is meant (``core.numbers.OF_PERSON``), whoever else has put the number there."""
-    added = await connection.fetch(
+) -> list[str]:
+    """Put distinct numbers on a list, for good or until an instant; return those whose entry is new or another than
+    before, sorted. By some sources the person is meant (``core.numbers.OF_PERSON``), whoever else has put the number
+    there; a person's own word, for good, takes the place of what is none."""
+    changed = await connection.fetch(
         """
         INSERT INTO dnc_entries (dnc_list_id, phone, reason, added_by, expires_at, source)
         SELECT $1, phone, $3, $4, $5, $6 FROM unnest($2::text[]) AS given (phone)
@@ -145,8 +146,10 @@ async def add(
              -- is erased would go with it, so it gives way to others and takes the place of none that lasts
              WHERE CASE WHEN excluded.source = 'erasure' THEN dnc_entries.expires_at < now() + interval '1 hour'
                    ELSE dnc_entries.expires_at < coalesce(excluded.expires_at, 'infinity')
-                        OR dnc_entries.source = 'erasure' END
-        RETURNING 1
+                        OR dnc_entries.source = 'erasure'
+                        OR (excluded.source = ANY ($7::text[]) AND excluded.expires_at IS NULL
+                            AND dnc_entries.source <> ALL ($7::text[])) END
+        RETURNING phone
         """,
         list_id,
         phones,
@@ -154,15 +157,20 @@ async def add(
         actor,
         expires_at,
         source,
+        sorted(OPT_OUTS),
     )
     if source in OF_PERSON:
         # an entry that was there, and lasts, becomes theirs too
-        await connection.execute(
-            "UPDATE dnc_entries SET of_person = true WHERE dnc_list_id = $1 AND phone = ANY ($2::text[])",
+        changed += await connection.fetch(
+            """
+            UPDATE dnc_entries SET of_person = true
+             WHERE dnc_list_id = $1 AND phone = ANY ($2::text[]) AND NOT of_person
+            RETURNING phone
+            """,
             list_id,
             phones,
         )
-    return len(added)
+    return sorted({row["phone"] for row in changed})
 
 
 async def remove(connection: Connection, list_id: str, phones: Sequence[str], *, actor: str) -> int:

@@ -22,6 +22,7 @@ from outdial.core.model import (
     Scope,
     Transport,
 )
+from outdial.core.numbers import MOST_NUMBERS
 from outdial.core.webhook import WebhookEvent
 from outdial.services import caller_ids, dialing_rules, pre_calls, trunks
 from outdial.services.access import LARGEST_CONCURRENCY
@@ -318,6 +319,15 @@ class DncNumbersBody(Body):
     reason: Reason = ""
     expires_at: Instant | None = None
     """null: never."""
+
+
+class OptOutBody(Body):
+    """Put the numbers of one person on a list who wants no more calls."""
+
+    model_config = example(phoneNumbers=["+15550100001"], reason="told Ann on the phone")
+
+    phone_numbers: Annotated[list[str], Field(min_length=1, max_length=MOST_NUMBERS)]
+    reason: Reason = ""
 
 
 class DncRemovalBody(Body):

@@ -12,7 +12,7 @@ from outdial.api.auth import Caller
 from outdial.api.body import read_json
 from outdial.api.json_reply import JsonReply
 from outdial.api.links import Link
-from outdial.api.native.bodies import DncNumbersBody, DncRemovalBody, NewDncListBody
+from outdial.api.native.bodies import DncNumbersBody, DncRemovalBody, NewDncListBody, OptOutBody
 from outdial.api.native.routes import Operation, Routes
 from outdial.api.native.views import (
     All,
@@ -28,9 +28,10 @@ from outdial.api.parameters import free_text, number
 from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
 from outdial.api.query import query_number, query_value
+from outdial.api.stops import Stops
 from outdial.core.errors import BadRequestError
 from outdial.core.model import Scope
-from outdial.services import dnc
+from outdial.services import dnc, opt_out
 from outdial.services.fields import is_storable
 
 DEFAULT_PAGE: Final = 100
@@ -57,6 +58,7 @@ _NUMBER: Final = DncNumberView(
     expires_at=None,
 )
 _CHANGE: Final = DncChangeView(changed_count=2, unchanged_count=0, problems=[])
+_TOLD: Final = DncChangeView(changed_count=1, unchanged_count=0, problems=[])
 
 
 _NEW_LIST: Final = {"path.dncListId": "$response.body#/id"}
@@ -71,7 +73,8 @@ _AFTER_LIST: Final = (
 class DncRoutes:
     """Do-not-call lists."""
 
-    def __init__(self, parts: ApiParts) -> None:
+    def __init__(self, parts: ApiParts, stops: Stops) -> None:
+        self._stops = stops
         self._database = parts.database
         self._region = parts.settings.default_region
         self._engines = parts.engines
@@ -117,6 +120,12 @@ class DncRoutes:
                 numbers,
                 self.add,
                 Operation("Add numbers to a do-not-call list", scope, DncChangeView, _CHANGE, DncNumbersBody),
+            ),
+            (
+                "POST",
+                "/dnc-lists/{dncListId}/opt-outs",
+                self.opt_out,
+                Operation("Let a person opt out", scope, DncChangeView, _TOLD, OptOutBody, stops=True),
             ),
             (
                 "POST",
@@ -189,6 +198,30 @@ class DncRoutes:
             engines=self._engines,
         )
         return JsonReply(dnc_change_view(change))
+
+    async def opt_out(self, request: Request, caller: Caller) -> Response:
+        """Take the word of an agent, a person or a program, that a person wants no further call: put their numbers on a
+        list for good, with the source `agent`, as by a key of a flow.
+
+        When this answers none of them will be called any more, nor any other number of whoever has one. On the
+        account's own list a call to them that rings is cancelled; conversations go on. Numbers that cannot be read are
+        named in `problems`, the others listed; so are calls that cannot be shown to be over yet. The webhook event
+        `opt_out.listed` follows. Said again it changes nothing. As a stop it is never refused by the rate limit, and
+        goes on when its client hangs up.
+        """
+        body = parse(OptOutBody, await read_json(request))
+        told = opt_out.told_of_list(
+            self._database,
+            self._engines,
+            account_id=caller.account_id,
+            iid=caller.iid,
+            list_id=request.path_params["dncListId"],
+            phones=body.phone_numbers,
+            actor=caller.client_id,
+            reason=body.reason,
+            default_region=self._region,
+        )
+        return JsonReply(dnc_change_view(await self._stops.run(told, campaign_id="opt-out")))
 
     async def remove(self, request: Request, caller: Caller) -> Response:
         """Take up to 5000 numbers off a list: they may be called again. History keeps what was said about each."""

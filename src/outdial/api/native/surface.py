@@ -59,7 +59,7 @@ def routers(
         ("Machine reviews", MachineReviewRoutes(parts), door),
         ("Evidence", EvidenceRoutes(parts), door),
         ("Imports", ImportRoutes(parts), door),
-        ("Do-not-call lists", DncRoutes(parts), door),
+        ("Do-not-call lists", DncRoutes(parts, stops), door),
         ("Attempt limits", AttemptLimitRoutes(parts), door),
         ("Personal data", PersonalDataRoutes(parts, stops), door),
         ("Flows", FlowRoutes(parts), door),
