@@ -22,6 +22,7 @@ from outdial.core.recompute import Case, NotTheSameError, check, numbers_of
 from outdial.core.screening import CHECKS, Allow, Candidate, Deny, Rule, at_number, screen
 
 CONTACT, PHONE = "cc-1", "+13125550101"
+OTHERS = ("+13125550102", "+4930123456")
 HELD = {name: held for name, held in POLICIES.items() if name != "all day"}
 
 
@@ -43,11 +44,14 @@ def call(place, how, ago, *, own):
 
 @st.composite
 def looks(draw):
-    """Somebody, the policy and the instant at which the gate is asked about them, and the attempts before."""
+    """Somebody with one number or several, the policy and the instant at which the gate is asked about them, and the
+    attempts before."""
     how = st.sampled_from([Disposition.BUSY, Disposition.NO_ANSWER, Disposition.ANSWERED_HUMAN, Disposition.UNKNOWN])
     drawn = draw(st.lists(st.tuples(how, st.integers(60, 4 * 86400), st.booleans()), max_size=4))
     drawn.sort(key=lambda one: -one[1])
     calls = [call(place, how, ago, own=own) for place, (how, ago, own) in enumerate(drawn)]
+    phones = (PHONE, *OTHERS[: draw(st.integers(0, len(OTHERS)))])
+    calls = [replace(one, phone=draw(st.sampled_from(phones))) for one in calls]
     own = [one for one in calls if one.run_id == 1]
     policy = HELD[draw(st.sampled_from(sorted(HELD)))]
     at = NOON + timedelta(seconds=draw(st.integers(-3 * 86400, 3 * 86400)))
@@ -65,6 +69,10 @@ def looks(draw):
         tried=tuple((one.disposition, one.ended_at) for one in own),
         past=tuple(one.past for one in calls),
     )
+    if len(phones) > 1:
+        tenth = st.integers(0, 9).map(lambda drawn: drawn == 0)
+        numbers = tuple(Number(one, on_account_dnc=draw(tenth), on_campaign_dnc=draw(tenth)) for one in phones)
+        candidate = at_number(candidate, numbers, draw(st.sampled_from(phones)))
     return candidate, policy, at, calls
 
 
@@ -81,7 +89,11 @@ def case_of(candidate, policy, decision, calls, *, whole=True):
     allowed, attempt = decision.rule is None, None
     if allowed:
         attempt = replace(
-            call(90, None, 0, own=True), number=candidate.attempts_count + 1, ended_at=None, booked_at=None
+            call(90, None, 0, own=True),
+            phone=candidate.phone,
+            number=candidate.attempts_count + 1,
+            ended_at=None,
+            booked_at=None,
         )
     decided = Decided(
         row_id=7,
@@ -280,6 +292,10 @@ BESIDE = {
 }
 
 
+OUTSIDE = {"not read yet", "not in the run"}
+"""The contact is none of the run, and has no attempts in it."""
+
+
 def beside(name):
     changes, living = BESIDE[name]
     somebody = None if "loaded" in changes or changes.get("contact_state", True) is None else SOMEBODY
@@ -300,6 +316,7 @@ class TestByHand:
             return
         check(case)
         assert case.decided.decision == json.loads(canonical(decision.document()))
+        assert ("phone" in case.decided.decision) == bool(candidate.numbers)
         assert case.decided.by_hand == ("denied" if isinstance(decision.verdict, Deny) else "put_off")
 
     @settings(deadline=None)
@@ -378,6 +395,22 @@ class TestByHand:
         busy = replace(CLEAR, contact_state=RunContactState.DIALING)
         case = by_hand(at_number(SOMEBODY, numbers, "+13125550102"), POLICIES["nine to six"], busy, [LIVING])
         assert "phone" not in case.decided.decision
+
+    @pytest.mark.parametrize("name", sorted(BESIDE.keys() - OUTSIDE))
+    def test_whoever_was_called_at_two_numbers_is_refused_as_anybody(self, name):
+        case = beside(name)
+        called = [
+            call(0, Disposition.BUSY, 60, own=True),
+            replace(call(1, Disposition.BUSY, 9, own=True), phone=OTHERS[0]),
+        ]
+        own, number = [*called, *case.own], [*called, *case.number]
+        case = replace(case, own=own, number=number, calls={one.id: one for one in number})
+        check(case)
+        # none of them is what was asked about
+        for phone in (PHONE, OTHERS[0]):
+            decision = {**case.decided.decision, "phone": phone}
+            with pytest.raises(NotTheSameError, match="a number is said to have been asked about"):
+                check(replace(case, decided=replace(case.decided, decision=decision)))
 
     def test_an_archive_says_of_it_that_it_was_by_hand_and_of_no_other_decision(self):
         document = beside("done").decided.document()

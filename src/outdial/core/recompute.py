@@ -88,12 +88,13 @@ def check(case: Case) -> None:
     """Make a decision again. Raises NotTheSameError that says what differs."""
     decision = case.decided.decision
     try:
-        _numbers(case)
-        found = _remade(case)
         inputs, versions = decision["inputs"], decision.get("versions", {})
         if case.decided.by_hand is not None and decision["rule"] in _BESIDE:
             _refused_beside(case, Beside(decision["rule"]), inputs)
-        elif "rule" in decision:
+            return
+        _numbers(case)
+        found = _remade(case)
+        if "rule" in decision:
             _refused(case, Rule(decision["rule"]), found, inputs, versions)
         else:
             _allowed(case, found, inputs, versions)
@@ -193,6 +194,8 @@ def _refused_beside(case: Case, code: Beside, inputs: Mapping[str, Json]) -> Non
     decision = case.decided.decision
     if case.decided.attempt_id is not None:
         raise NotTheSameError(f"an attempt was made though {code} did not allow it")
+    if "phone" in decision:
+        raise NotTheSameError(f"{code} is asked of the contact, and a number is said to have been asked about")
     found = [
         step
         for situation in _situations(code, inputs)
