@@ -271,6 +271,7 @@ def by_hand(candidate, held, situation, calls, *, at=NOON):
         number=calls,
         whole=True,
         calls={one.id: one for one in calls},
+        complete=True,
     )
 
 
@@ -348,7 +349,7 @@ class TestByHand:
         check(beside(name))
 
     @pytest.mark.parametrize("name", BESIDE)
-    @pytest.mark.parametrize("what", ["sentence", "answer", "until", "state", "allow", "attempt", "versions"])
+    @pytest.mark.parametrize("what", ["sentence", "answer", "until", "allow", "attempt", "versions", "instant"])
     def test_and_what_was_changed_of_that_is_found(self, name, what):
         case = beside(name)
         decided, decision = case.decided, copy.deepcopy(case.decided.decision)
@@ -359,16 +360,78 @@ class TestByHand:
                 decided = replace(decided, by_hand="put_off" if decided.by_hand == "denied" else "denied")
             case "until":
                 decision["until"] = "2027-05-05T00:00:00.000000Z"
-            case "state":
-                decision["inputs"] |= {"state": "pending", "inForce": False}
             case "allow":
                 decision["rule"] = "caller_id"
             case "attempt":
                 decided = replace(decided, attempt_id="0" * 32)
             case "versions":
                 decision["versions"] = {"tzdata": "2026b"}
+            case "instant":
+                del decision["decidedAt"]
         with pytest.raises(NotTheSameError):
             check(replace(case, decided=replace(decided, decision=decision)))
+
+    @pytest.mark.parametrize("name", BESIDE)
+    def test_so_is_each_value_of_it_that_was_another(self, name):
+        case = beside(name)
+        inputs, rule = case.decided.decision["inputs"], case.decided.decision["rule"]
+        others = {
+            "state": AttemptState if rule == "live_call" else [*RunContactState, None],
+            "doneReason": [*DoneReason, None],
+            "inForce": [False],
+            "reason": ["another recording"],
+            "attemptId": [LIVING.id, ELSEWHERE.id, f"{99:032x}", None],
+            # what the campaign of its own call is called is in no row
+            "campaign": [] if name == "its own call" else ["Winter", None],
+        }
+        for what in inputs:
+            for value in others[what]:
+                if value == inputs[what]:
+                    continue
+                decision = {**case.decided.decision, "inputs": {**inputs, what: value}}
+                with pytest.raises(NotTheSameError):
+                    check(replace(case, decided=replace(case.decided, decision=decision)))
+
+    @pytest.mark.parametrize("name", ["done", "its own call"])
+    @pytest.mark.parametrize(
+        ("what", "sentence"),
+        [
+            ({"decidedAt": NOON + timedelta(seconds=1)}, "is said to be decided at 2026-11-25T12:00:01"),
+            ({"decidedAt": NOON - timedelta(minutes=1)}, "is said to be decided at 2026-11-25T11:59:00"),
+            ({"leavesBy": NOON - timedelta(seconds=1)}, "said to leave before"),
+        ],
+    )
+    def test_it_was_decided_just_before_its_row(self, name, what, sentence):
+        case = beside(name)
+        decision = case.decided.decision | {key: instant(at) for key, at in what.items()}
+        with pytest.raises(NotTheSameError, match=sentence):
+            check(replace(case, decided=replace(case.decided, decision=decision)))
+        # and by the gate no other than beside it
+        case = by_hand(replace(SOMEBODY, on_account_dnc=True), POLICIES["nine to six"], CLEAR, [])
+        decision = case.decided.decision | {key: instant(at) for key, at in what.items()}
+        with pytest.raises(NotTheSameError, match=sentence):
+            check(replace(case, decided=replace(case.decided, decision=decision)))
+
+    def test_the_call_that_is_waited_for_is_the_one_that_is_said(self):
+        case = beside("its own call")
+        with pytest.raises(NotTheSameError, match="another contact's"):
+            check(replace(case, own=[]))
+        case = beside("called by another")
+        with pytest.raises(NotTheSameError, match="another contact's"):
+            check(replace(case, own=[ELSEWHERE]))
+        # one that nobody knows can have been none where all are known
+        nowhere = replace(case, calls={}, number=[])
+        with pytest.raises(NotTheSameError, match="no such call"):
+            check(nowhere)
+        check(replace(nowhere, complete=False))
+
+    @pytest.mark.parametrize("name", sorted(OUTSIDE))
+    def test_whoever_is_none_of_the_run_was_not_called_in_it(self, name):
+        case, before = beside(name), call(0, Disposition.BUSY, 60, own=True)
+        with pytest.raises(NotTheSameError, match="had been called in it"):
+            check(replace(case, own=[before]))
+        # it may have been read into the run since
+        check(replace(case, own=[replace(before, reserved_at=NOON + timedelta(milliseconds=1))]))
 
     @pytest.mark.parametrize("name", UNDER_WAY)
     def test_a_call_that_is_waited_for_must_have_lived(self, name):
