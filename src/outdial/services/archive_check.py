@@ -184,8 +184,9 @@ class _Checking:
                 raise _Differs(where, "it is not in canonical form")
         except (NotJsonError, ShapeError) as error:
             raise _Differs(where, str(error)) from error
-        if document["version"] != archive.VERSION:
-            raise _Differs(f"{where} version", f"this outdial reads version {archive.VERSION}")
+        if document["version"] not in archive.READ:
+            versions = " and ".join(map(str, sorted(archive.READ)))
+            raise _Differs(f"{where} version", f"this outdial reads versions {versions}")
         if [one["name"] for one in document["members"]] != list(archive.MEMBERS):
             raise _Differs(f"{where} members", "they are not the members of an archive, each once, in order")
         for finding in signature_findings(document, public):
