@@ -22,6 +22,7 @@ from outdial.core.recompute import Case, NotTheSameError, check, numbers_of
 from outdial.core.screening import CHECKS, Allow, Candidate, Deny, Rule, at_number, screen
 
 CONTACT, PHONE = "cc-1", "+13125550101"
+OTHERS = ("+13125550102", "+4930123456")
 HELD = {name: held for name, held in POLICIES.items() if name != "all day"}
 
 
@@ -43,11 +44,14 @@ def call(place, how, ago, *, own):
 
 @st.composite
 def looks(draw):
-    """Somebody, the policy and the instant at which the gate is asked about them, and the attempts before."""
+    """Somebody with one number or several, the policy and the instant at which the gate is asked about them, and the
+    attempts before."""
     how = st.sampled_from([Disposition.BUSY, Disposition.NO_ANSWER, Disposition.ANSWERED_HUMAN, Disposition.UNKNOWN])
     drawn = draw(st.lists(st.tuples(how, st.integers(60, 4 * 86400), st.booleans()), max_size=4))
     drawn.sort(key=lambda one: -one[1])
     calls = [call(place, how, ago, own=own) for place, (how, ago, own) in enumerate(drawn)]
+    phones = (PHONE, *OTHERS[: draw(st.integers(0, len(OTHERS)))])
+    calls = [replace(one, phone=draw(st.sampled_from(phones))) for one in calls]
     own = [one for one in calls if one.run_id == 1]
     policy = HELD[draw(st.sampled_from(sorted(HELD)))]
     at = NOON + timedelta(seconds=draw(st.integers(-3 * 86400, 3 * 86400)))
@@ -65,6 +69,10 @@ def looks(draw):
         tried=tuple((one.disposition, one.ended_at) for one in own),
         past=tuple(one.past for one in calls),
     )
+    if len(phones) > 1:
+        tenth = st.integers(0, 9).map(lambda drawn: drawn == 0)
+        numbers = tuple(Number(one, on_account_dnc=draw(tenth), on_campaign_dnc=draw(tenth)) for one in phones)
+        candidate = at_number(candidate, numbers, draw(st.sampled_from(phones)))
     return candidate, policy, at, calls
 
 
@@ -81,7 +89,11 @@ def case_of(candidate, policy, decision, calls, *, whole=True):
     allowed, attempt = decision.rule is None, None
     if allowed:
         attempt = replace(
-            call(90, None, 0, own=True), number=candidate.attempts_count + 1, ended_at=None, booked_at=None
+            call(90, None, 0, own=True),
+            phone=candidate.phone,
+            number=candidate.attempts_count + 1,
+            ended_at=None,
+            booked_at=None,
         )
     decided = Decided(
         row_id=7,
@@ -259,6 +271,7 @@ def by_hand(candidate, held, situation, calls, *, at=NOON):
         number=calls,
         whole=True,
         calls={one.id: one for one in calls},
+        complete=True,
     )
 
 
@@ -278,6 +291,10 @@ BESIDE = {
     "its own call": ({"live_call": LiveCall(LIVING.id, "Spring", AttemptState.RINGING, True)}, LIVING),
     **UNDER_WAY,
 }
+
+
+OUTSIDE = {"not read yet", "not in the run"}
+"""The contact is none of the run, and has no attempts in it."""
 
 
 def beside(name):
@@ -300,6 +317,7 @@ class TestByHand:
             return
         check(case)
         assert case.decided.decision == json.loads(canonical(decision.document()))
+        assert ("phone" in case.decided.decision) == bool(candidate.numbers)
         assert case.decided.by_hand == ("denied" if isinstance(decision.verdict, Deny) else "put_off")
 
     @settings(deadline=None)
@@ -331,7 +349,7 @@ class TestByHand:
         check(beside(name))
 
     @pytest.mark.parametrize("name", BESIDE)
-    @pytest.mark.parametrize("what", ["sentence", "answer", "until", "state", "allow", "attempt", "versions"])
+    @pytest.mark.parametrize("what", ["sentence", "answer", "until", "allow", "attempt", "versions", "instant"])
     def test_and_what_was_changed_of_that_is_found(self, name, what):
         case = beside(name)
         decided, decision = case.decided, copy.deepcopy(case.decided.decision)
@@ -342,16 +360,78 @@ class TestByHand:
                 decided = replace(decided, by_hand="put_off" if decided.by_hand == "denied" else "denied")
             case "until":
                 decision["until"] = "2027-05-05T00:00:00.000000Z"
-            case "state":
-                decision["inputs"] |= {"state": "pending", "inForce": False}
             case "allow":
                 decision["rule"] = "caller_id"
             case "attempt":
                 decided = replace(decided, attempt_id="0" * 32)
             case "versions":
                 decision["versions"] = {"tzdata": "2026b"}
+            case "instant":
+                del decision["decidedAt"]
         with pytest.raises(NotTheSameError):
             check(replace(case, decided=replace(decided, decision=decision)))
+
+    @pytest.mark.parametrize("name", BESIDE)
+    def test_so_is_each_value_of_it_that_was_another(self, name):
+        case = beside(name)
+        inputs, rule = case.decided.decision["inputs"], case.decided.decision["rule"]
+        others = {
+            "state": AttemptState if rule == "live_call" else [*RunContactState, None],
+            "doneReason": [*DoneReason, None],
+            "inForce": [False],
+            "reason": ["another recording"],
+            "attemptId": [LIVING.id, ELSEWHERE.id, f"{99:032x}", None],
+            # what the campaign of its own call is called is in no row
+            "campaign": [] if name == "its own call" else ["Winter", None],
+        }
+        for what in inputs:
+            for value in others[what]:
+                if value == inputs[what]:
+                    continue
+                decision = {**case.decided.decision, "inputs": {**inputs, what: value}}
+                with pytest.raises(NotTheSameError):
+                    check(replace(case, decided=replace(case.decided, decision=decision)))
+
+    @pytest.mark.parametrize("name", ["done", "its own call"])
+    @pytest.mark.parametrize(
+        ("what", "sentence"),
+        [
+            ({"decidedAt": NOON + timedelta(seconds=1)}, "is said to be decided at 2026-11-25T12:00:01"),
+            ({"decidedAt": NOON - timedelta(minutes=1)}, "is said to be decided at 2026-11-25T11:59:00"),
+            ({"leavesBy": NOON - timedelta(seconds=1)}, "said to leave before"),
+        ],
+    )
+    def test_it_was_decided_just_before_its_row(self, name, what, sentence):
+        case = beside(name)
+        decision = case.decided.decision | {key: instant(at) for key, at in what.items()}
+        with pytest.raises(NotTheSameError, match=sentence):
+            check(replace(case, decided=replace(case.decided, decision=decision)))
+        # and by the gate no other than beside it
+        case = by_hand(replace(SOMEBODY, on_account_dnc=True), POLICIES["nine to six"], CLEAR, [])
+        decision = case.decided.decision | {key: instant(at) for key, at in what.items()}
+        with pytest.raises(NotTheSameError, match=sentence):
+            check(replace(case, decided=replace(case.decided, decision=decision)))
+
+    def test_the_call_that_is_waited_for_is_the_one_that_is_said(self):
+        case = beside("its own call")
+        with pytest.raises(NotTheSameError, match="another contact's"):
+            check(replace(case, own=[]))
+        case = beside("called by another")
+        with pytest.raises(NotTheSameError, match="another contact's"):
+            check(replace(case, own=[ELSEWHERE]))
+        # one that nobody knows can have been none where all are known
+        nowhere = replace(case, calls={}, number=[])
+        with pytest.raises(NotTheSameError, match="no such call"):
+            check(nowhere)
+        check(replace(nowhere, complete=False))
+
+    @pytest.mark.parametrize("name", sorted(OUTSIDE))
+    def test_whoever_is_none_of_the_run_was_not_called_in_it(self, name):
+        case, before = beside(name), call(0, Disposition.BUSY, 60, own=True)
+        with pytest.raises(NotTheSameError, match="had been called in it"):
+            check(replace(case, own=[before]))
+        # it may have been read into the run since
+        check(replace(case, own=[replace(before, reserved_at=NOON + timedelta(milliseconds=1))]))
 
     @pytest.mark.parametrize("name", UNDER_WAY)
     def test_a_call_that_is_waited_for_must_have_lived(self, name):
@@ -378,6 +458,22 @@ class TestByHand:
         busy = replace(CLEAR, contact_state=RunContactState.DIALING)
         case = by_hand(at_number(SOMEBODY, numbers, "+13125550102"), POLICIES["nine to six"], busy, [LIVING])
         assert "phone" not in case.decided.decision
+
+    @pytest.mark.parametrize("name", sorted(BESIDE.keys() - OUTSIDE))
+    def test_whoever_was_called_at_two_numbers_is_refused_as_anybody(self, name):
+        case = beside(name)
+        called = [
+            call(0, Disposition.BUSY, 60, own=True),
+            replace(call(1, Disposition.BUSY, 9, own=True), phone=OTHERS[0]),
+        ]
+        own, number = [*called, *case.own], [*called, *case.number]
+        case = replace(case, own=own, number=number, calls={one.id: one for one in number})
+        check(case)
+        # none of them is what was asked about
+        for phone in (PHONE, OTHERS[0]):
+            decision = {**case.decided.decision, "phone": phone}
+            with pytest.raises(NotTheSameError, match="a number is said to have been asked about"):
+                check(replace(case, decided=replace(case.decided, decision=decision)))
 
     def test_an_archive_says_of_it_that_it_was_by_hand_and_of_no_other_decision(self):
         document = beside("done").decided.document()

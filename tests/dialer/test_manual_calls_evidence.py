@@ -10,9 +10,10 @@ import pytest
 from dialer.test_evidence_archive import check, members, rechained, rederived, resealed, run, written  # noqa: F401
 from dialing import phones, set_stage
 from outdial.core import archive
+from outdial.core.canonical import canonical
 from outdial.core.history_file import Asked
 from outdial.core.ids import dialing_list_id
-from outdial.services import dnc, evidence_archive, history_export, manual_calls
+from outdial.services import dnc, erasures, evidence_archive, history_export, manual_calls
 from outdial.services.archive_check import verify_archive
 from services.test_erasures import engines, erase, run_of  # noqa: F401 - fixtures
 
@@ -76,9 +77,69 @@ async def test_who_writes_the_whole_chain_anew_must_have_refused_by_the_rules(
     assert "contact_state gives the answer" in milder.sentence
     other = forged("contact_state", lambda row: row["detail"].update(sentence="It was late."))
     assert "contact_state gives the sentence" in other.sentence
+    # each has its instant and no rule data but what it was made with: what is left out of it does not keep it unchecked
+    timeless = forged("contact_state", lambda row: row["detail"].pop("decidedAt"))
+    assert "cannot be read: KeyError('decidedAt')" in timeless.sentence
+    assert "decidedAt" in forged("retry_period", lambda row: row["detail"].pop("decidedAt")).sentence
+    older = forged("contact_state", lambda row: row["detail"].update(versions={"tzdata": "1999a"}))
+    assert "contact_state gives the versions" in older.sentence
+    # a call that no row tells of
+    lived = {"attemptId": "f" * 32, "campaign": "Autumn", "state": "ringing"}
+    waited = {
+        "rule": "live_call",
+        "inputs": lived,
+        "sentence": "A call of the campaign Autumn to the number is ringing.",
+    }
+
+    def elsewhere(row):
+        row.update(to="put_off")
+        row["detail"].update(waited)
+
+    assert "no such call" in forged("contact_state", elsewhere).sentence
     # and by somebody who cannot: one row, in a chain that is as it was
     history = found[archive.HISTORY].replace(b'"actor":"cs-eve"', b'"actor":"cs-mal"', 1)
     assert check(resealed({**found, archive.HISTORY: history})).difference.where.startswith("history.jsonl")
+
+
+async def test_which_versions_of_archives_are_read(database, secret_box, run):  # noqa: F811 - the fixture
+    found = members(await written(database, secret_box, Asked(run.account_id)))
+    manifest = json.loads(found[archive.MANIFEST])
+    assert manifest["version"] == 2, "one that knows no refusals by hand says that it is too new for it"
+
+    def of(version):
+        return check(resealed({**found, archive.MANIFEST: canonical({**manifest, "version": version})}))
+
+    assert of(1).valid, "from before there were any"
+    assert of(3).difference.sentence == "this outdial reads versions 1 and 2"
+
+
+async def test_one_that_is_refused_while_its_person_is_erased_goes_too(
+    database,
+    secret_box,
+    erase,  # noqa: F811 - the fixture
+    monkeypatch,
+):
+    """Between the look for what there is of the person and the seals of that."""
+    (person,) = phones(1)
+    stage = await set_stage(database, secret_box, [person, *phones(2, area=556)])
+    begun = await run_of(stage)
+    digests, refused = erasures._digests, []
+
+    async def and_somebody_asks(*arguments):
+        if not refused:
+            asked = {"iid": stage.owner.iid, "instance_id": begun.instance_id, "contact": person, "actor": "cs-eve"}
+            refused.append(await manual_calls.call_now(database, **asked))
+        return await digests(*arguments)
+
+    monkeypatch.setattr(erasures, "_digests", and_somebody_asks)
+    await erase(stage.owner.account_id, person)
+    assert refused[0].decided_by is not None
+    async with database.connection() as connection:
+        left = await connection.fetch("SELECT action FROM history WHERE contact_id = $1", refused[0].contact_id)
+        rows = await connection.fetch("SELECT contact_id, detail FROM history WHERE action = 'manual_call'")
+    assert [(row["contact_id"], row["detail"]) for row in rows] == [(None, None)]
+    # but what the erasure itself wrote of it
+    assert {row["action"] for row in left} <= {"run_contact"}
 
 
 async def test_it_goes_with_a_person_who_is_erased(

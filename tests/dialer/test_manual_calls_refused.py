@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from dialer.test_manual_calls import LATER, NUMBERS, made_scene
 from outdial.core.canonical import read_instant
-from outdial.core.errors import ConflictError
+from outdial.core.errors import BusyError, ConflictError, KeyBusyError
 from outdial.core.ids import dialing_list_id
 from outdial.core.manual_call import ManualAnswer
 from outdial.core.model import CallingHours, RunState
@@ -17,6 +18,7 @@ from outdial.services import dnc, explanations, manual_calls
 from outdial.services.explanation_text import explained_document, explained_text, waterfall_document
 from outdial.store import manual_calls as store
 from outdial.store import runs as runs_store
+from outdial.store.database import before_commit
 from runs import waits_for_a_lock
 from waiting import until
 
@@ -39,6 +41,19 @@ async def listed(scene):
 async def told(scene):
     rows = await scene.fetch("SELECT * FROM history WHERE action = 'manual_call' ORDER BY id")
     return [row for row in rows if row["to_state"] in REFUSED]
+
+
+async def another(scene, phone):
+    """One more contact of the campaign's list, which allows duplicates, and not of the run."""
+    (row,) = await scene.fetch(
+        """
+        INSERT INTO contacts (list_id, phone) SELECT list_id, $2 FROM campaign_lists WHERE campaign_id = $1
+        RETURNING id
+        """,
+        scene.run.campaign_id,
+        phone,
+    )
+    return row["id"]
 
 
 class TestWhatIsWritten:
@@ -88,17 +103,14 @@ class TestWhatIsWritten:
         assert (await told(scene))[0]["detail"]["inputs"] == {"state": "claimed", "doneReason": None}
 
     async def test_one_that_is_in_a_list_and_not_in_the_run(self, scene):
-        rows = await scene.fetch(
-            """
-            INSERT INTO contacts (list_id, phone, dedupe_phone)
-            SELECT l.list_id, '+15550100777', '+15550100777' FROM campaign_lists l WHERE l.campaign_id = $1
-            RETURNING id
-            """,
-            scene.run.campaign_id,
-        )
+        contact_id = await another(scene, "+15550100777")
         await scene.refused(ManualAnswer.DENIED, "contact_state", "+15550100777")
         (row,) = await told(scene)
-        assert (row["contact_id"], row["detail"]["inputs"]["state"]) == (rows[0]["id"], None)
+        assert (row["contact_id"], row["detail"]["inputs"]["state"]) == (contact_id, None)
+        # of those who have a number it is none that the run has
+        same = await another(scene, PERSON)
+        async with scene.database.snapshot() as connection:
+            assert (await store.seen(connection, scene.run.id, None, phone=PERSON)).contact_id == same
 
     async def test_what_is_allowed_has_no_decision_of_its_own(self, scene):
         await scene.allowed()
@@ -122,6 +134,14 @@ class TestRepeats:
         monkeypatch.setattr(manual_calls, "REPEATED", timedelta(0))
         await listed.ask()
         assert len(await told(listed)) == 3
+
+    async def test_in_other_words_it_is_another(self, scene):
+        await scene.take((await scene.rows())[-1]["contact_id"])
+        await scene.refused(ManualAnswer.PUT_OFF, "contact_state")
+        await scene.fetch("UPDATE run_contacts SET state = 'dialing' WHERE state = 'claimed'")
+        for _ in range(2):
+            await scene.refused(ManualAnswer.PUT_OFF, "contact_state")
+        assert [row["detail"]["inputs"]["state"] for row in await told(scene)] == ["claimed", "dialing"]
 
     async def test_another_rule_or_another_contact_is_another_refusal(self, listed):
         await listed.refused(ManualAnswer.DENIED, "account_dnc")
@@ -149,8 +169,8 @@ class TestMeanwhile:
         async def and_it_changes(connection, seen, **more):
             tries.append(more["decision"]["rule"])
             if len(tries) == 1:
-                await connection.execute("DELETE FROM dnc_entries")
-                await connection.execute(
+                await listed.fetch("DELETE FROM dnc_entries")
+                await listed.fetch(
                     "UPDATE run_contacts SET state = 'waiting', not_before = now() + interval '1 hour' "
                     "WHERE contact_id = $1",
                     contact_id,
@@ -166,13 +186,56 @@ class TestMeanwhile:
         writes = store.refused
 
         async def and_it_changes(connection, seen, **more):
-            await connection.execute("UPDATE run_contacts SET updated_at = clock_timestamp()")
+            await listed.fetch("UPDATE run_contacts SET updated_at = clock_timestamp()")
             return await writes(connection, seen, **more)
 
         monkeypatch.setattr(store, "refused", and_it_changes)
         with pytest.raises(ConflictError, match="keeps changing"):
             await listed.ask()
         assert await told(listed) == []
+
+    async def test_one_that_comes_into_the_run_is_none_that_is_not_in_it(self, scene, monkeypatch):
+        number, writes = "+15550100777", store.refused
+        await another(scene, number)
+
+        async def and_it_is_read(connection, seen, **more):
+            await scene.fetch(
+                """
+                INSERT INTO run_contacts (run_id, contact_id, phone, dedupe_key, sort_key)
+                SELECT $1, id, phone, phone, 10 FROM contacts WHERE id = $2
+                """,
+                seen.run_id,
+                seen.contact_id,
+            )
+            return await writes(connection, seen, **more)
+
+        monkeypatch.setattr(store, "refused", and_it_is_read)
+        await scene.allowed(number)
+        assert await told(scene) == []
+
+    async def test_a_look_that_is_old_is_not_written(self, listed, monkeypatch):
+        """As by a process that was frozen in between."""
+        writes = store.refused
+        for late in (timedelta(seconds=31), -timedelta(seconds=60)):
+
+            async def later(connection, seen, *, at, late=late, **more):
+                return await writes(connection, seen, at=at - late, **more)
+
+            monkeypatch.setattr(store, "refused", later)
+            with pytest.raises(ConflictError, match="keeps changing"):
+                await listed.ask()
+        assert await told(listed) == []
+
+    async def test_whoever_holds_the_contact_for_long_is_not_waited_for(self, listed, monkeypatch):
+        monkeypatch.setattr(store, "WAIT_SECONDS", 0.1)
+        async with listed.database.transaction() as connection:
+            await connection.execute("SELECT FROM run_contacts WHERE phone = $1 FOR UPDATE", PERSON)
+            with pytest.raises(BusyError, match="ask again"):
+                await listed.ask()
+        assert await told(listed) == []
+        # and nothing of that is left to the next who has the connection
+        await listed.refused(ManualAnswer.DENIED, "account_dnc")
+        assert await listed.fetch("SHOW lock_timeout") == [{"lock_timeout": "0"}]
 
     async def test_what_is_refused_while_the_run_is_held_is_written_too(self, scene):
         """It was allowed at the first look, and is not when the run is had."""
@@ -193,8 +256,9 @@ class TestMeanwhile:
         assert row["detail"]["rule"] == "retry_period"
         assert await scene.asked() == {}
 
-    async def test_it_waits_for_whoever_writes_the_contact_and_is_not_written_beside_them(self, listed):
+    async def test_it_waits_for_whoever_writes_the_contact_and_is_not_written_beside_them(self, listed, monkeypatch):
         """A reservation that has the contact's row and is not committed yet has no place in what was decided."""
+        monkeypatch.setattr(store, "WAIT_SECONDS", 60.0)
         asking = None
         async with listed.database.transaction() as connection:
             await connection.execute(
@@ -222,7 +286,86 @@ class TestMeanwhile:
         assert found.explanation.steps[3].inputs["state"] == "waiting"
 
 
+class TestOnce:
+    """What is noted of a request that is sent again: in the transaction that does what it asks for, and in no other."""
+
+    async def ask(self, scene, notes):
+        async def note(connection):
+            notes.append(await connection.fetchval("SELECT count(*) FROM history WHERE action = 'manual_call'"))
+
+        token = before_commit.set(note)
+        try:
+            return await scene.ask()
+        finally:
+            before_commit.reset(token)
+
+    async def test_a_refusal_is_written_with_the_note(self, listed):
+        notes = []
+        await self.ask(listed, notes)
+        assert notes == [1]
+
+    async def test_and_not_where_it_cannot_be_noted(self, listed):
+        async def taken_over(_connection):
+            raise KeyBusyError("Another has taken over.")
+
+        token = before_commit.set(taken_over)
+        try:
+            with pytest.raises(KeyBusyError):
+                await listed.ask()
+        finally:
+            before_commit.reset(token)
+        assert await told(listed) == []
+
+    async def test_nothing_is_noted_where_nothing_was_done(self, listed, monkeypatch):
+        looks, looked, notes = manual_calls._look, [], []
+
+        async def allowed_at_first(*arguments):
+            found = await looks(*arguments)
+            looked.append(found.answer)
+            return replace(found, answer=ManualAnswer.ALLOWED, decided_by=None) if len(looked) == 1 else found
+
+        monkeypatch.setattr(manual_calls, "_look", allowed_at_first)
+        found = await self.ask(listed, notes)
+        assert found.decided_by.code == "account_dnc"
+        assert len(looked) == 3
+        assert notes == [1], "the run was had, the contact was refused: that did nothing"
+        # nor where the row was not written
+        writes = store.refused
+
+        async def and_it_changes(connection, seen, **more):
+            if not changed:
+                changed.append(True)
+                await listed.fetch("UPDATE run_contacts SET updated_at = clock_timestamp()")
+            return await writes(connection, seen, **more)
+
+        changed = []
+        monkeypatch.setattr(store, "refused", and_it_changes)
+        monkeypatch.setattr(manual_calls, "REPEATED", timedelta(0))
+        notes.clear()
+        await self.ask(listed, notes)
+        assert (changed, notes) == ([True], [2])
+
+
 class TestWhoReads:
+    async def test_whoever_asks_again_and_again_hides_nothing_else(self, scene, monkeypatch):
+        (attempt_id,) = await scene.take((await scene.rows())[-1]["contact_id"])
+        await scene.book(attempt_id, LATER)
+        monkeypatch.setattr(manual_calls, "REPEATED", timedelta(0))
+        for name, most in (("MOST_PAST", 8), ("MOST_REFUSALS", 3)):
+            monkeypatch.setattr(explanations, name, most)
+
+        async def past():
+            found = await explanations.explain_in_run(
+                scene.database, iid=scene.stage.owner.iid, instance_id=scene.run.instance_id, contact=PERSON
+            )
+            return [one.action for one in found.past], [one.by for one in found.past if one.action == "manual_call"]
+
+        before, _ = await past()
+        assert 0 < len(before) <= 5
+        for number in range(9):
+            await scene.ask(actor=f"cs-{number}")
+        assert await past() == ([*before, *["manual_call"] * 3], ["cs-6", "cs-7", "cs-8"])
+
     async def test_an_explanation_tells_it_and_says_what_it_said_before(self, listed):
         async def explained():
             found = await explanations.explain_in_run(

@@ -25,7 +25,12 @@ from outdial.core.evidence import Evidence, rates
 from outdial.core.shapes import fields, many, maybe, one_of, sha256, text, whole
 
 KIND: Final = "outdial evidence archive"
-VERSION: Final = 1
+VERSION: Final = 2
+"""Since 2 refused calls by hand are among the decisions: whoever knows 1 alone would say that nothing in the history
+tells of them."""
+
+READ: Final = frozenset({1, VERSION})
+"""Versions that are read: what 1 has, 2 has in the same form."""
 
 HISTORY: Final = "history.jsonl"
 RUNS: Final = "runs.jsonl"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -20,6 +21,10 @@ class ManualAnswer(StrEnum):
     DENIED = "denied"
     """Not in this run; the contact stays as it is."""
 
+
+AT_ONCE: Final = timedelta(minutes=1)
+"""Within that time after it was decided, a refusal is written down, or not at all: an archive in which one is later was
+not written by outdial. Who writes allows itself half of it."""
 
 _LINES: Final = frozenset({Beside.DIALER_NODES, Beside.FREE_LINES, Beside.RATE})
 """What the call waits for by itself: whoever is asked for takes the next line there is."""

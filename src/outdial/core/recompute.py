@@ -18,7 +18,7 @@ from outdial.core.calling_hours import Timetable
 from outdial.core.canonical import Json, NotJsonError, canonical, instant, read_instant
 from outdial.core.evidence import Call, Decided
 from outdial.core.explanation import Beside, LiveCall, Says, Situation, before_gate
-from outdial.core.manual_call import ManualAnswer
+from outdial.core.manual_call import AT_ONCE, ManualAnswer
 from outdial.core.model import AttemptState, DialingRules, Disposition, DoneReason, RunContactState, RunState
 from outdial.core.numbers import Number
 from outdial.core.screening import (
@@ -68,6 +68,8 @@ class Case:
     """The evidence is of the whole account, so those are all there are."""
     calls: Mapping[str, Call] = field(default_factory=dict)
     """Every attempt that the evidence has, by its id."""
+    complete: bool = False
+    """Those are all of the account: nobody was erased."""
 
     @property
     def moment(self) -> Moment:
@@ -88,12 +90,15 @@ def check(case: Case) -> None:
     """Make a decision again. Raises NotTheSameError that says what differs."""
     decision = case.decided.decision
     try:
+        inputs, versions = decision["inputs"], decision.get("versions", {})
+        if case.decided.by_hand is not None:
+            _at_once(case)
+        if is_beside(case.decided):
+            _refused_beside(case, Beside(decision["rule"]), inputs)
+            return
         _numbers(case)
         found = _remade(case)
-        inputs, versions = decision["inputs"], decision.get("versions", {})
-        if case.decided.by_hand is not None and decision["rule"] in _BESIDE:
-            _refused_beside(case, Beside(decision["rule"]), inputs)
-        elif "rule" in decision:
+        if "rule" in decision:
             _refused(case, Rule(decision["rule"]), found, inputs, versions)
         else:
             _allowed(case, found, inputs, versions)
@@ -185,16 +190,35 @@ def _short(value: Json) -> str:
 
 # What decides beside the gate: it is stored of calls by hand alone
 
-_BESIDE: Final = frozenset({Beside.EMERGENCY_STOP, Beside.CONTACT_STATE, Beside.LIVE_CALL})
+BESIDE: Final = frozenset({Beside.EMERGENCY_STOP, Beside.CONTACT_STATE, Beside.LIVE_CALL})
 """What may refuse a call by hand beside the gate: its run is active, and so has a caller ID with a trunk."""
+
+_CALLED: Final = frozenset({RunContactState.CLAIMED, RunContactState.DIALING})
+
+
+def is_beside(decided: Decided) -> bool:
+    """Whether a decision is the refusal of a call by hand by something beside the gate."""
+    rule = decided.decision.get("rule")
+    return decided.by_hand is not None and isinstance(rule, str) and rule in BESIDE
+
+
+def _at_once(case: Case) -> None:
+    """Check that a refusal was decided when its row says, and of a call that would have left after that."""
+    now, row = case.moment.now, case.decided.at
+    if not now <= row <= now + AT_ONCE:
+        raise NotTheSameError(f"it is said to be decided at {instant(now)}, and was written at {instant(row)}")
+    if case.moment.until < now:
+        raise NotTheSameError("the call is said to leave before it was decided about")
 
 
 def _refused_beside(case: Case, code: Beside, inputs: Mapping[str, Json]) -> None:
     decision = case.decided.decision
     if case.decided.attempt_id is not None:
         raise NotTheSameError(f"an attempt was made though {code} did not allow it")
+    if "phone" in decision:
+        raise NotTheSameError(f"{code} is asked of the contact, and a number is said to have been asked about")
     found = [
-        step
+        (situation, step)
         for situation in _situations(code, inputs)
         for step in before_gate(situation)
         if step.code == code and step.says is not Says.ALLOWS
@@ -202,14 +226,14 @@ def _refused_beside(case: Case, code: Beside, inputs: Mapping[str, Json]) -> Non
     if not found:
         raise NotTheSameError(f"{code} allows it")
     # what is told the same way of the same inputs, but for the words
-    step = next((one for one in found if one.sentence == decision["sentence"]), found[0])
+    situation, step = next((one for one in found if one[1].sentence == decision["sentence"]), found[0])
     answer = ManualAnswer.DENIED if step.says is Says.FORBIDS else ManualAnswer.PUT_OFF
     _same(code, "answer", answer.value, case.decided.by_hand)
     _same(code, "sentence", step.sentence, decision["sentence"])
     _same(code, "inputs", step.inputs, inputs)
     _same(code, "versions", {}, decision.get("versions", {}))
     _same(code, "until", None, decision.get("until"))
-    _calls_beside(case, code, inputs)
+    _calls_beside(case, situation)
 
 
 def _situations(code: Beside, inputs: Mapping[str, Json]) -> list[Situation]:
@@ -219,6 +243,8 @@ def _situations(code: Beside, inputs: Mapping[str, Json]) -> list[Situation]:
         return [replace(clear, emergency=inputs["reason"])] if inputs["inForce"] else []
     if code is Beside.CONTACT_STATE:
         state, reason = inputs["state"], inputs["doneReason"]
+        if (reason is not None) != (state == RunContactState.DONE):
+            raise NotTheSameError("a contact has a reason that is not done, or none that is")
         known = replace(
             clear,
             contact_state=None if state is None else RunContactState(state),
@@ -229,16 +255,28 @@ def _situations(code: Beside, inputs: Mapping[str, Json]) -> list[Situation]:
     return [replace(clear, live_call=LiveCall(*call, of_contact=of_contact)) for of_contact in (True, False)]
 
 
-def _calls_beside(case: Case, code: Beside, inputs: Mapping[str, Json]) -> None:
-    """Check that there was a call then, where it is said that there was one."""
-    if code is Beside.CONTACT_STATE and inputs["state"] in {RunContactState.CLAIMED, RunContactState.DIALING}:
-        if not any(_may_live(case, one) for one in case.own):
-            raise NotTheSameError("the contact is said to be called, and none of its attempts lived then")
-    elif code is Beside.LIVE_CALL:
-        # of another application it is not told which, and of another campaign the evidence may know nothing
-        call = case.calls.get(inputs["attemptId"])
-        if call is not None and not _may_live(case, call):
-            raise NotTheSameError("the call that is waited for had not begun, or had ended")
+def _calls_beside(case: Case, situation: Situation) -> None:
+    """Check that there was a call then, where it is said that there was one, and none of a contact outside the run."""
+    if situation.live_call is not None:
+        _live_call(case, situation.live_call)
+    elif situation.contact_state is None:
+        if any(one.reserved_at <= case.moment.now for one in case.own):
+            raise NotTheSameError("the contact is said to be none of the run, and had been called in it")
+    elif situation.contact_state in _CALLED and not any(_may_live(case, one) for one in case.own):
+        raise NotTheSameError("the contact is said to be called, and none of its attempts lived then")
+
+
+def _live_call(case: Case, said: LiveCall) -> None:
+    if said.of_contact != any(one.id == said.attempt_id for one in case.own):
+        raise NotTheSameError("the call that is waited for is another contact's than is said")
+    if (said.attempt_id is None) != (said.campaign is None):
+        raise NotTheSameError("of another application's call neither its id nor its campaign is told")
+    # of another campaign the evidence may know nothing
+    call = None if said.attempt_id is None else case.calls.get(said.attempt_id)
+    if call is None and said.attempt_id is not None and case.complete:
+        raise NotTheSameError("there was no such call as is waited for")
+    if call is not None and not _may_live(case, call):
+        raise NotTheSameError("the call that is waited for had not begun, or had ended")
 
 
 def _may_live(case: Case, call: Call) -> bool:

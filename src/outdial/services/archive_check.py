@@ -33,7 +33,7 @@ from outdial.core.history import ChainError
 from outdial.core.history_file import LONGEST_LINE, Asked, FileCheck, check_file
 from outdial.core.manual_call import ManualAnswer
 from outdial.core.model import DialingRules
-from outdial.core.recompute import Case, NotTheSameError, check, numbers_of
+from outdial.core.recompute import Case, NotTheSameError, check, is_beside, numbers_of
 from outdial.core.rule_packs import RulePack, read_pack
 from outdial.core.shapes import ShapeError
 from outdial.core.zones import only_zones
@@ -184,8 +184,9 @@ class _Checking:
                 raise _Differs(where, "it is not in canonical form")
         except (NotJsonError, ShapeError) as error:
             raise _Differs(where, str(error)) from error
-        if document["version"] != archive.VERSION:
-            raise _Differs(f"{where} version", f"this outdial reads version {archive.VERSION}")
+        if document["version"] not in archive.READ:
+            versions = " and ".join(map(str, sorted(archive.READ)))
+            raise _Differs(f"{where} version", f"this outdial reads versions {versions}")
         if [one["name"] for one in document["members"]] != list(archive.MEMBERS):
             raise _Differs(f"{where} members", "they are not the members of an archive, each once, in order")
         for finding in signature_findings(document, public):
@@ -293,7 +294,7 @@ class _Checking:
         with only_zones(self._read_zones()):
             for number, decided in enumerate(self._evidence.decisions, 1):
                 where = f"{archive.DECISIONS} line {number}"
-                missing = data.missing(decided.decision)
+                missing = data.missing(decided)
                 if missing is not None:
                     self._missing[missing] += 1
                     continue
@@ -312,6 +313,7 @@ class _Checking:
                     number=calls,
                     whole=whole and (phone is not None or bool(several)),
                     calls=self._evidence.calls,
+                    complete=whole,
                 )
                 try:
                     check(case)
@@ -397,10 +399,15 @@ class _RuleData:
         self._calendars = calendars
         self._made: dict[tuple[int, DataVersions], Timetable] = {}
 
-    def missing(self, decision: Mapping[str, Json]) -> str | None:
-        """Return what is missing to make a decision again; None when nothing is."""
+    def missing(self, decided: Decided) -> str | None:
+        """Return what is missing to make a decision again; None when nothing is, or it cannot be as it is stored."""
+        decision = decided.decision
+        if is_beside(decided):
+            # it is made with no rule data
+            return None
         if "decidedAt" not in decision:
-            return "its instant"
+            # no refusal by hand was ever stored without
+            return "its instant" if decided.by_hand is None else None
         for name in ("tzdata", "holidays"):
             version = decision.get("versions", {}).get(name)
             if version is not None and version != self._versions[name]:

@@ -134,8 +134,10 @@ async def _carry_out(
     await _mend(database, secrets, erasure, number)
     for turn in range(PASSES):
         # what is in no seal yet could not be erased
+        async with database.connection() as connection:
+            since = await store.oldest_writer(connection)
         await sealing.seal_all(database)
-        if not await _pass(database, erasure, number, first=turn == 0):
+        if not await _pass(database, erasure, number, since=since, first=turn == 0):
             break
     else:
         raise BusyError(f"Something of {mask(number)} keeps being written while it is erased; ask again.")
@@ -178,8 +180,9 @@ async def _replies(database: Database, account_id: str, after: tuple[str, str]) 
         return await erased_texts.replies(connection, account_id, after=after, limit=REPLIES_AT_ONCE)
 
 
-async def _pass(database: Database, erasure: Erasure, number: str, *, first: bool) -> bool:
-    """Erase what there is now, in one transaction; return whether there was anything, or this was the first."""
+async def _pass(database: Database, erasure: Erasure, number: str, *, since: str, first: bool) -> bool:
+    """Erase what there is now, in one transaction; return whether there was anything, or this was the first. What was
+    written before ``since`` is in seals."""
     async with database.snapshot() as connection:
         found = await store.find(connection, erasure.account_id, number)
     if not (first or found.any):
@@ -191,6 +194,7 @@ async def _pass(database: Database, erasure: Erasure, number: str, *, first: boo
             await _keep_uncallable(connection, erasure, number)
             await store.hold(connection, erasure.account_id, number)
             counts = await store.erase(connection, erasure, number, found)
+            await store.check_sealed(connection, found, digests, since=since)
             counts = await store.erase_history(connection, erasure, found, digests, counts)
             await store.add_counts(connection, erasure.id, counts)
     except OnACallError as error:

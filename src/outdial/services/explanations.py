@@ -33,6 +33,9 @@ from outdial.store.reserve import Facts
 MOST_PAST: Final = 200
 """Rows of a contact's history in a run that are told: the last ones."""
 
+MOST_REFUSALS: Final = 20
+"""Of those the refused calls by hand."""
+
 MOST_ALIKE: Final = 10
 """Contacts of one number that are named."""
 
@@ -131,7 +134,9 @@ async def explain_contact(
         contact_id, phone = await _find(connection, run, contact)
         past: list[PastStep] = []
         if contact_id is not None:
-            past = await store.past_steps(connection, run.id, contact_id, until=moment, limit=MOST_PAST)
+            past = await store.past_steps(
+                connection, run.id, contact_id, until=moment, limit=MOST_PAST, refusals=MOST_REFUSALS
+            )
         found, ahead = None, None
         if moment >= now:
             found, phone = await _explained(connection, run, contact_id, phone, moment)

@@ -29,8 +29,8 @@ IDLE_SECONDS: Final = 2.0
 """How long the asking process may fall silent while it holds the run."""
 
 REPEATED: Final = timedelta(minutes=1)
-"""Who is refused the same contact by the same rule again within that time is told so, and the history has it once: as
-with put-offs by the dialer, the second row would say what the first does."""
+"""Who is refused the same contact by the same rule in the same words again within that time is told so, and the history
+has it once: as with put-offs by the dialer, the second row would say what the first does."""
 
 MOST_LOOKS: Final = 5
 """How often a contact is looked at that changes between the look and what is written of it."""
@@ -54,30 +54,36 @@ class ManualCall:
     in time, or where it is being called already."""
 
 
+class _MovedError(Exception):
+    """What was found when the contact was looked at is so no more: nothing was done, look again."""
+
+
 async def call_now(database: Database, *, iid: str, instance_id: str, contact: str, actor: str) -> ManualCall:
     """Have a contact of an active run called before all others, where the gate lets it through now; say what does not
     where it does not.
 
     ``contact`` is its number or its dialing list id. It is no further attempt: whoever asks twice has one call. A stop,
     a denial, and whatever puts the contact off end the wish. A refusal is in the history when this returns, with what
-    decided it. Raises NotFoundError, ConflictError when the run is not active, several of its contacts have the number,
-    or the contact keeps changing meanwhile, InvalidInputError for what is no number, and DatabaseUnavailableError.
+    decided it: by this call, or by one within :data:`REPEATED` before it that had the same answer by the same rule in
+    the same words. Raises NotFoundError, ConflictError when the run is not active, several of its contacts have the
+    number, or the contact keeps changing meanwhile, InvalidInputError for what is no number, BusyError when others hold
+    the contact for long, and DatabaseUnavailableError.
     """
     run = await get_run(database, iid=iid, instance_id=instance_id)
     await explanations.prepare(run)
     for _ in range(MOST_LOOKS):
-        # a refusal does not hold the run up; and what was computed for it need not be while the run is held
-        refused = await _refused(database, run.id, contact, actor)
-        if refused is not None:
-            return refused
-        allowed = await _allowed(database, run.id, contact, actor)
-        if allowed is not None:
-            return allowed
+        try:
+            # a refusal does not hold the run up; and what was computed for it need not be while the run is held
+            refused = await _refused(database, run.id, contact, actor)
+            return refused or await _allowed(database, run.id, contact, actor)
+        except _MovedError:
+            continue
     raise ConflictError("The contact keeps changing: ask again.")
 
 
 async def _refused(database: Database, run_id: int, contact: str, actor: str) -> ManualCall | None:
-    """Refuse the call and write that down, where anything refuses it; None where nothing does, or does not any more."""
+    """Refuse the call and write that down, where anything refuses it; None where nothing does. Raises _MovedError where
+    that has changed before it was written."""
     async with database.snapshot() as connection:
         found = await _look(connection, run_id, contact)
         step = found.decided_by
@@ -85,23 +91,28 @@ async def _refused(database: Database, run_id: int, contact: str, actor: str) ->
             return None
         seen = await store.seen(connection, run_id, found.contact_id, phone=found.phone)
         told = {"answer": found.answer.value, "actor": actor}
-        if await store.was_told(connection, seen, **told, rule=str(step.code), within=REPEATED):
+        said = {"rule": str(step.code), "sentence": step.sentence}
+        if await store.was_told(connection, seen, **told, **said, within=REPEATED):
             return found
-    # a statement by itself: who asks may fall silent meanwhile, and holds nobody up
-    async with database.connection() as connection:
-        written = await store.refused(connection, seen, **told, decision=refusal(found.explanation, step))
-    return found if written else None
+    async with database.transaction() as connection:
+        # who asks may fall silent meanwhile, and holds nobody up
+        await runs_store.limit_idle(connection, IDLE_SECONDS)
+        at, decision = found.explanation.at, refusal(found.explanation, step)
+        if not await store.refused(connection, seen, **told, decision=decision, at=at):
+            # and nothing is noted of a request that has done nothing
+            raise _MovedError
+    return found
 
 
-async def _allowed(database: Database, run_id: int, contact: str, actor: str) -> ManualCall | None:
-    """Let the contact come first, where nothing refuses that; None where something does."""
+async def _allowed(database: Database, run_id: int, contact: str, actor: str) -> ManualCall:
+    """Let the contact come first, where nothing refuses that. Raises _MovedError where something does."""
     async with database.transaction() as connection:
         await runs_store.limit_idle(connection, IDLE_SECONDS)
         # alone: what is looked at below is what whoever claims next finds, and a stop comes before this or after it
         await runs_store.lock_run(connection, run_id)
         found = await _look(connection, run_id, contact)
         if found.answer is not ManualAnswer.ALLOWED or found.contact_id is None:
-            return None
+            raise _MovedError
         if not await store.ask(connection, run_id, found.contact_id, actor=actor):
             raise ConflictError("The contact has just changed: ask again.")
     # counted once the run is free again: in a large one it takes its time, and claims and stops would wait for it

@@ -6,7 +6,7 @@ that merely mention the number (``store.erased_texts``), each of which is mended
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -397,6 +397,30 @@ async def erase(connection: Connection, erasure: Erasure, phone: str, found: Fou
         phone,
     )
     return counts
+
+
+async def oldest_writer(connection: Connection) -> str:
+    """Return the oldest transaction that may not be over yet: those before it have written what they do."""
+    found: str = await connection.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::text")
+    return found
+
+
+async def check_sealed(connection: Connection, found: Found, digests: Collection[int], *, since: str) -> None:
+    """Check that the history has no row of the contacts but those in ``digests``, once nobody writes of them any more
+    (:func:`erase`): no later look would find one, since they have no number then. ``since`` is the oldest transaction
+    whose rows may be in no seal. Raises MovedError."""
+    new = await connection.fetchval(
+        """
+        SELECT EXISTS (SELECT FROM history
+                        WHERE xid >= $1::text::xid8 AND xid <> pg_current_xact_id() AND contact_id = ANY ($2::bigint[])
+                          AND erased_sha256 IS NULL AND action <> 'erasure' AND id <> ALL ($3::bigint[]))
+        """,
+        since,
+        list(found.contact_ids),
+        list(digests),
+    )
+    if new:
+        raise MovedError
 
 
 async def erase_history(

@@ -8,6 +8,7 @@ from typing import Any
 
 from outdial.core.canonical import Json
 from outdial.core.changes import ListedOn
+from outdial.core.evidence import MANUAL_CALL
 from outdial.core.explanation import LiveCall
 from outdial.core.model import AttemptState, DoneReason, Run, RunContactState
 from outdial.core.waterfall import Counted, PutOff
@@ -143,18 +144,24 @@ def _listed(row: dict[str, Any]) -> ListedOn:
 
 
 async def past_steps(
-    connection: Connection, run_id: int, contact_id: int, *, until: datetime, limit: int
+    connection: Connection, run_id: int, contact_id: int, *, until: datetime, limit: int, refusals: int
 ) -> list[PastStep]:
-    """Return what the history has of a contact in a run up to an instant, the last ``limit`` rows, oldest first."""
+    """Return what the history has of a contact in a run up to an instant, the last ``limit`` rows, oldest first; of
+    refused calls by hand the last ``refusals`` among them: whoever asks again and again hides nothing else."""
     rows = await connection.fetch(
         """
-        SELECT at, action, from_state, to_state, actor, reason, attempt_id, detail FROM history
-         WHERE run_id = $1 AND contact_id = $2 AND at <= $3 ORDER BY id DESC LIMIT $4
+        SELECT at, action, from_state, to_state, actor, reason, attempt_id, detail
+          FROM (SELECT *, count(*) FILTER (WHERE action = $6 AND detail ? 'inputs') OVER (ORDER BY id DESC) AS refused
+                  FROM history WHERE run_id = $1 AND contact_id = $2 AND at <= $3) h
+         WHERE refused <= $5 OR (action = $6 AND detail ? 'inputs') IS NOT TRUE
+         ORDER BY id DESC LIMIT $4
         """,
         run_id,
         contact_id,
         until,
         limit,
+        refusals,
+        MANUAL_CALL,
     )
     return [
         PastStep(

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
+import asyncpg
+
 from outdial.core.canonical import Json
+from outdial.core.errors import BusyError
 from outdial.core.evidence import MANUAL_CALL
+from outdial.core.manual_call import AT_ONCE
 from outdial.store.database import Connection
 
 _LOOKED_BACK: Final = 1000
 """Rows of a run's history among which a refusal is looked for: the last ones, some milliseconds. A large run has
 millions, and no index of contacts."""
+
+WAIT_SECONDS: Final = 2.0
+"""How long the row of a refusal waits for whoever holds the contact: it has a connection meanwhile, and stops need one
+too."""
 
 
 async def ask(connection: Connection, run_id: int, contact_id: int, *, actor: str) -> bool:
@@ -55,8 +63,8 @@ class Seen:
 
 
 async def seen(connection: Connection, run_id: int, contact_id: int | None, *, phone: str) -> Seen:
-    """Return a contact as it is in the snapshot in which it was found; one that is not in the run, by its number in the
-    lists of the campaign."""
+    """Return a contact as it is in the snapshot in which it was found; where it is not in the run, one that has the
+    number in the lists of the campaign, and is not in the run either."""
     if contact_id is not None:
         version: str | None = await connection.fetchval(
             "SELECT xmin::text FROM run_contacts WHERE run_id = $1 AND contact_id = $2", run_id, contact_id
@@ -67,7 +75,8 @@ async def seen(connection: Connection, run_id: int, contact_id: int | None, *, p
         """
         SELECT c.id FROM runs r JOIN campaign_lists l ON l.campaign_id = r.campaign_id
           JOIN contacts c ON c.list_id = l.list_id
-         WHERE r.id = $1 AND (c.phone = $2 OR $2 = ANY (c.other_phones)) ORDER BY c.id LIMIT 1
+         WHERE r.id = $1 AND (c.phone = $2 OR $2 = ANY (c.other_phones))
+         ORDER BY EXISTS (SELECT FROM run_contacts rc WHERE rc.run_id = $1 AND rc.contact_id = c.id), c.id LIMIT 1
         """,
         run_id,
         phone,
@@ -75,14 +84,17 @@ async def seen(connection: Connection, run_id: int, contact_id: int | None, *, p
     return Seen(run_id, listed, None)
 
 
-async def was_told(connection: Connection, one: Seen, *, answer: str, rule: str, actor: str, within: timedelta) -> bool:
-    """Whether the history has it that somebody was refused that contact by that rule a short while ago."""
+async def was_told(
+    connection: Connection, one: Seen, *, answer: str, rule: str, sentence: str, actor: str, within: timedelta
+) -> bool:
+    """Whether the history has it that somebody was refused that contact by that rule, in the same words, a short while
+    ago."""
     found: bool = await connection.fetchval(
         """
         SELECT EXISTS (
             SELECT FROM (SELECT * FROM history WHERE run_id = $1 ORDER BY id DESC LIMIT $7) h
              WHERE h.action = $8 AND h.contact_id = $2 AND h.to_state = $3 AND h.detail ->> 'rule' = $4
-               AND h.actor = $5 AND h.at > clock_timestamp() - $6::interval)
+               AND h.actor = $5 AND h.at > clock_timestamp() - $6::interval AND h.detail ->> 'sentence' = $9)
         """,
         one.run_id,
         one.contact_id,
@@ -92,39 +104,57 @@ async def was_told(connection: Connection, one: Seen, *, answer: str, rule: str,
         within,
         _LOOKED_BACK,
         MANUAL_CALL,
+        sentence,
     )
     return found
 
 
-async def refused(connection: Connection, one: Seen, *, answer: str, actor: str, decision: Mapping[str, Json]) -> bool:
-    """Write down that a contact of an active run was refused a call by hand, and by what; return whether that is so
-    still: it is not written where anything of the contact or the run's state has changed since the look.
+async def refused(
+    connection: Connection, one: Seen, *, answer: str, actor: str, decision: Mapping[str, Json], at: datetime
+) -> bool:
+    """Write down that a contact of a run was refused a call by hand at an instant, and by what; return whether that is
+    so still. It is not written where the contact's row in the run has changed since the look, or it has come into the
+    run, where the run is not active any more, and where the look is half a minute old.
 
-    Beside other writers of the contact it comes before or after, and holds its row for this one statement: what the
-    history has of its attempts up to here is what the decision was made by.
+    The caller's transaction does nothing else: beside other writers of the contact it comes before or after, and holds
+    its row until commit; what the history has of its attempts up to here is what the decision was made by. Raises
+    BusyError when others hold the row for longer than ``WAIT_SECONDS``.
     """
-    written = await connection.fetchval(
-        """
-        WITH in_run AS (
-            SELECT contact_id FROM run_contacts
-             WHERE $3::text IS NOT NULL AND run_id = $1 AND contact_id = $2 AND xmin::text = $3
-               FOR NO KEY UPDATE
-        ), listed AS (
-            SELECT id FROM contacts WHERE $3::text IS NULL AND id = $2 FOR KEY SHARE
+    await connection.execute(f"SET LOCAL lock_timeout = '{round(WAIT_SECONDS * 1000)}ms'")
+    try:
+        written = await connection.fetchval(
+            """
+            WITH in_run AS (
+                SELECT contact_id FROM run_contacts
+                 WHERE $3::text IS NOT NULL AND run_id = $1 AND contact_id = $2 AND xmin::text = $3
+                   FOR NO KEY UPDATE
+            ), listed AS (
+                SELECT id FROM contacts c
+                 WHERE $3::text IS NULL AND id = $2
+                   AND NOT EXISTS (SELECT FROM run_contacts rc WHERE rc.run_id = $1 AND rc.contact_id = c.id)
+                   FOR KEY SHARE
+            )
+            INSERT INTO history (account_id, campaign_id, run_id, contact_id, action, to_state, actor, detail)
+            SELECT r.account_id, r.campaign_id, r.id, $2, $7, $4::text, $5::text, $6::jsonb
+              FROM runs r
+             WHERE r.id = $1 AND r.state = 'active'
+               AND (EXISTS (SELECT FROM in_run) OR EXISTS (SELECT FROM listed))
+               AND clock_timestamp() BETWEEN $8 AND $8 + $9::interval
+            RETURNING true
+            """,
+            one.run_id,
+            one.contact_id,
+            one.version,
+            answer,
+            actor,
+            decision,
+            MANUAL_CALL,
+            at,
+            AT_ONCE / 2,
         )
-        INSERT INTO history (account_id, campaign_id, run_id, contact_id, action, to_state, actor, detail)
-        SELECT r.account_id, r.campaign_id, r.id, $2, $7, $4::text, $5::text, $6::jsonb
-          FROM runs r
-         WHERE r.id = $1 AND r.state = 'active'
-           AND (EXISTS (SELECT FROM in_run) OR EXISTS (SELECT FROM listed))
-        RETURNING true
-        """,
-        one.run_id,
-        one.contact_id,
-        one.version,
-        answer,
-        actor,
-        decision,
-        MANUAL_CALL,
-    )
+    except asyncpg.LockNotAvailableError as error:
+        sentence = f"Others have held the contact for {WAIT_SECONDS:g} seconds; ask again later."
+        raise BusyError(sentence) from error
+    # what the caller's transaction ends with waits as ever
+    await connection.execute("SET LOCAL lock_timeout = DEFAULT")
     return written is True
