@@ -13,6 +13,7 @@ from datetime import date, datetime, time
 from enum import StrEnum
 from typing import Any
 
+from outdial.core.contact_import import ImportedFile
 from outdial.core.machine import USUAL_TIMINGS, Detection, DetectionTimings, MachineDetection
 from outdial.core.machine_review import NO_REVIEW, ReviewShares
 from outdial.core.schedule import Schedule
@@ -412,6 +413,7 @@ class ContactList:
     """Id and name of each campaign that refers to it, without deleted ones."""
     in_use: bool
     """Whether a live run dials it."""
+    files: tuple[ImportedFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

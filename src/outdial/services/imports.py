@@ -261,7 +261,13 @@ async def _add(
             )
         async with database.connection() as connection:
             if not await store.found_list(
-                connection, found.id, runner=runner, list_id=list_id, created=created, size=source.size
+                connection,
+                found.id,
+                runner=runner,
+                list_id=list_id,
+                created=created,
+                size=source.size,
+                columns=columns.uses,
             ):
                 raise _LostError
         to = Target(

@@ -8,7 +8,7 @@ from typing import Final
 
 import asyncpg
 
-from outdial.core.contact_import import Import, ImportProgress, ImportState, RowError
+from outdial.core.contact_import import ColumnUse, Import, ImportProgress, ImportState, RowError
 from outdial.store.database import Connection
 
 _IMPORTS: Final = """
@@ -172,12 +172,19 @@ async def release(connection: Connection, import_id: str, *, runner: str) -> Non
 
 
 async def found_list(
-    connection: Connection, import_id: str, *, runner: str, list_id: str, created: bool, size: int
+    connection: Connection,
+    import_id: str,
+    *,
+    runner: str,
+    list_id: str,
+    created: bool,
+    size: int,
+    columns: Sequence[ColumnUse],
 ) -> bool:
-    """Note which list an import adds to; False when it is no longer the runner's."""
+    """Note which list an import adds to, and what its file's columns hold; False when it is no longer the runner's."""
     noted = await connection.fetchval(
         """
-        UPDATE imports SET list_id = $3, list_created = list_created OR $4, size = $5
+        UPDATE imports SET list_id = $3, list_created = list_created OR $4, size = $5, columns = $6
          WHERE id = $1 AND runner = $2 RETURNING true
         """,
         import_id,
@@ -185,6 +192,7 @@ async def found_list(
         list_id,
         created,
         size,
+        [{"column": use.column, "field": use.field} for use in columns],
     )
     return noted is not None
 

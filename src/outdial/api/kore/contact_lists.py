@@ -14,6 +14,7 @@ from outdial.api.kore.contact_list_shapes import (
     AddedShape,
     ContactListShape,
     CreatedContactList,
+    ImportedListShape,
     ListedContactList,
     UpdatedContactList,
     contact_list_shape,
@@ -59,7 +60,8 @@ class ContactListRoutes:
 
     def add_to(self, endpoints: Endpoints) -> None:
         """Add them."""
-        version, whole, one = self._version, (Success[ContactListShape],), "/contactList/{contactListId}"
+        version, one = self._version, "/contactList/{contactListId}"
+        whole = (Success[ContactListShape], Success[ImportedListShape])
         create = Operation(
             "Create a contact list",
             (Success[CreatedContactList],),
@@ -83,7 +85,7 @@ class ContactListRoutes:
             (ContactListUpdateBody,),
             links=SAME_LIST,
         )
-        get = Operation("Get a contact list", whole, {"list": examples.contact_list(version, "")}, links=SAME_LIST)
+        get = Operation("Get a contact list", whole, examples.contact_list_answers(version), links=SAME_LIST)
         delete = Operation("Delete a contact list", whole, {"list": examples.deleted_contact_list(version)})
         contacts = Operation(
             "Get the contacts of a list",
