@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from outdial.services import imports
 from outdial.services.imports import FOLDER
 from outdial.store.erased_texts import VALUES, mend_values
 from support.native import Native
-from support.wire import CAMPAIGN_ID, LIST_ID, TIMESTAMP, USER_ID, agentless, differs
+from support.wire import CAMPAIGN_ID, FILE_ID, LIST_ID, TIMESTAMP, USER_ID, agentless, differs
 
-FILE_ID = re.compile("[0-9a-f]{24}")
 FILE = b"firstName,lastName,Phone,timezone,Amount due\nAda,Byron,+15550100201,Europe/London,12\nBen,,+15550100202,,\n"
 COLUMNS = ["firstName", "lastName", "Phone", "timezone", "Amount due"]
 NAMED = {"firstName": "firstName", "lastName": "lastName", "phoneNumber": "Phone", "timeZone": "timezone"}

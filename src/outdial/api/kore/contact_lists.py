@@ -24,7 +24,7 @@ from outdial.api.kore.contact_list_shapes import (
     updated_contact_list,
 )
 from outdial.api.kore.door import Door
-from outdial.api.kore.drafts import contact_batch, contact_list_body
+from outdial.api.kore.drafts import contact_batch, contact_list_body, contact_list_update_body
 from outdial.api.kore.endpoints import Endpoints, Operation
 from outdial.api.kore.next_requests import AFTER_ADDING, AFTER_LIST_CREATION, SAME_LIST
 from outdial.api.kore.requests import AddContactsBody, ContactListBody, ContactListUpdateBody, EmptyBody
@@ -174,7 +174,7 @@ class ContactListRoutes:
         """Change a list's name or description, with v1 also whether it may hold a number twice, as long as it is
         empty. Campaigns that refer to it go on doing so."""
         caller = await self._door.admit(request)
-        body = parse(ContactListUpdateBody, await read_json(request))
+        body = contact_list_update_body(await read_json(request), version=self._version)
         updated = await contact_lists.update_list(
             self._database,
             caller.iid,
