@@ -53,6 +53,13 @@ def test_the_question_is_as_documented():
     assert differs(expected, question(FETCH, ADA, "cdl-1")) == []
 
 
+def test_the_reply_is_taken_as_documented():
+    data = {"lastPaymentStatus": "Overdue", "preferredLanguage": "te-IN", "riskScore": "Medium"}
+    answer = read({"contactHandling": {"handle": "CALL"}, "detailedContactData": data})
+    assert (answer.call, answer.problem, answer.reason) == (True, None, "")
+    assert answer.data == data
+
+
 def test_secrets_do_not_print():
     assert "s3cret" not in repr(FETCH)
 

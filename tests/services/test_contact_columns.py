@@ -33,6 +33,26 @@ def test_all_fields_by_their_spellings():
     )
 
 
+def test_what_each_column_is_called_and_holds():
+    header = ["First Name", " Tel ", "", "Zone", "Id", "Contact Priority", "Mobile", "timeZone", "Amount due"]
+    mapping = ColumnMapping.of(
+        {"timeZone": "Zone", "phone": "Tel", "phone2": "Mobile", "uniqueId": "Id", "owed": "Amount due"}
+    )
+    found = columns_of(header, default_region=None, mapping=mapping).uses
+    assert [(use.column, use.field) for use in found] == [
+        ("First Name", "firstName"),
+        ("Tel", "phoneNumber"),
+        ("column 3", "column 3"),
+        ("Zone", "timeZone"),
+        ("Id", "uniqueId"),
+        ("Contact Priority", "contactPriority"),
+        ("Mobile", "phone2"),
+        # an attribute that nobody is shown, since another column is the time zone
+        ("timeZone", ""),
+        ("Amount due", "owed"),
+    ]
+
+
 def test_empty_cells_are_absent():
     found = columns("phone", "tz", "externalId", "priority", "note")
     assert found.contact(["1", " ", "", "", ""]) == ContactDraft(phone="1")
