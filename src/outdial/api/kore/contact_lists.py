@@ -85,8 +85,8 @@ class ContactListRoutes:
             (ContactListUpdateBody,),
             links=SAME_LIST,
         )
-        get = Operation("Get a contact list", whole, examples.contact_list_answers(version), links=SAME_LIST)
-        delete = Operation("Delete a contact list", whole, {"list": examples.deleted_contact_list(version)})
+        get = Operation("Get a contact list", whole, examples.contact_list(version), links=SAME_LIST)
+        delete = Operation("Delete a contact list", whole, examples.deleted_contact_list(version))
         contacts = Operation(
             "Get the contacts of a list",
             (Success[PageShape[dict[str, Any]]],),

@@ -179,19 +179,16 @@ def created_contact_list(version: int) -> Success[CreatedContactList]:
     return success(f"Contact list {_LIST_NAME} created successfully", data)
 
 
-def contact_list(version: int, message: str) -> Success[ContactListShape]:
-    """Return the answer of reading or deleting a contact list."""
-    return success(message, ContactListShape(**_contact_list(version), **_owner(version)))
+def contact_list(version: int, message: str = "") -> dict[str, Success[Any]]:
+    """Return the answers of reading or deleting a contact list, and one that was imported."""
+    return {
+        "list": success(message, ContactListShape(**_contact_list(version), **_owner(version))),
+        "imported": success(message, ImportedListShape(**_imported_list(version), **_owner(version))),
+    }
 
 
-def contact_list_answers(version: int) -> dict[str, Success[Any]]:
-    """Return the answers of reading a contact list, and one that was imported."""
-    imported = success("", ImportedListShape(**_imported_list(version), **_owner(version)))
-    return {"list": contact_list(version, ""), "imported": imported}
-
-
-def deleted_contact_list(version: int) -> Success[ContactListShape]:
-    """Return the answer of a contact list's removal."""
+def deleted_contact_list(version: int) -> dict[str, Success[Any]]:
+    """Return the answers of a contact list's removal."""
     return contact_list(version, f"Contact list {_LIST_NAME} deleted successfully")
 
 
