@@ -43,7 +43,8 @@ class Past:
             INSERT INTO attempts (id, run_id, campaign_id, account_id, contact_id, phone, caller_id, trunk_id,
                                   engine_id, node_id, epoch, number, state, disposition, reserved_at, dialed_at,
                                   answered_at, ended_at, matters, changed_by)
-            SELECT $1, r.id, r.campaign_id, r.account_id, rc.contact_id, $3, '+1', 't', 'e', 'n', 1, 1, 'ended', $4,
+            SELECT $1, r.id, r.campaign_id, r.account_id, rc.contact_id, $3, '+1', 't', 'e', 'n', 1,
+                   rc.attempts_count + 1, 'ended', $4,
                    now() - $5::interval, now() - $5::interval,
                    CASE WHEN $4 = 'answered_human' THEN now() - $5::interval END, now() - $5::interval, $6, 'test'
               FROM runs r JOIN run_contacts rc ON rc.run_id = r.id AND rc.phone = $3 WHERE r.id = $2

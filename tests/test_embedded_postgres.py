@@ -124,6 +124,7 @@ class TestStart:
                     "server_encoding",
                     "timezone",
                     "password_encryption",
+                    "max_locks_per_transaction",
                 )
             }
             assert settings == {
@@ -134,6 +135,7 @@ class TestStart:
                 "server_encoding": "UTF8",
                 "timezone": "UTC",
                 "password_encryption": "scram-sha-256",
+                "max_locks_per_transaction": "256",
             }
             methods = await admin.fetch("SELECT DISTINCT auth_method FROM pg_hba_file_rules")
             assert [row["auth_method"] for row in methods] == ["scram-sha-256"]

@@ -171,6 +171,28 @@ class TestLookingBack:
         assert {row.phone: row.last_attempt_id for row in rows} == wanted
         assert {one.contact.phone: one.contact.last_attempt_id for one in lot} == wanted
 
+    async def test_one_whose_last_attempt_is_kept_no_more_has_none(self, moved):
+        """And not the one before, which may be kept for its recording."""
+        await moved.do("DELETE FROM old_attempts WHERE id = $1", moved.ids[19])
+        async with moved.database.connection() as connection:
+            rows, _ = await run_contacts.page(connection, moved.run.id, offset=0, limit=10)
+        wanted = dict(zip(NUMBERS, [*moved.ids[16:19], None], strict=True))
+        assert {row.phone: row.last_attempt_id for row in rows} == wanted
+
+    async def test_one_that_did_not_count_is_told_before_it_moves_and_after(self, past):
+        run = await past.begin()
+        attempt_id = await past.call(run, NUMBERS[0], days=50, disposition="cancelled")
+        await past.do("UPDATE run_contacts SET attempts_count = 0")
+        await past.over(run, days=50)
+        for place in ("near", month_of(50)):
+            assert await past.where() == {attempt_id: place}
+            async with past.database.connection() as connection:
+                rows, _ = await run_contacts.page(connection, run.id, offset=0, limit=10)
+            assert {row.phone: row.last_attempt_id for row in rows} == {
+                phone: attempt_id if phone == NUMBERS[0] else None for phone in NUMBERS
+            }
+            await past.look()
+
     async def test_one_that_is_locked_is_not_moved_and_one_that_moved_is_locked(self, past):
         run = await past.begin()
         attempt_id = await past.call(run, NUMBERS[0], days=50)

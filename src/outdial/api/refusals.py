@@ -22,6 +22,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "bad_request": "`trigger` must be `play` or `stop`, not 'halt'.",
     "busy": "This server makes 2 explanations at a time, for others now; ask again.",
     "conflict": "There is already a trunk named Main; remove it first or choose another name.",
+    "database_refuses": "The database refuses to move or remove old attempts: permission denied for table "
+    "old_attempts.",
     "database_unavailable": "The database did not count this request in time; ask again.",
     "emergency_stop": "An emergency stop is in force; nothing can be started before it is lifted.",
     "engine_unavailable": "The engine asterisk does not answer.",

@@ -128,7 +128,7 @@ def set_(
     ] = None,
     attempts_days: Annotated[
         int | None,
-        typer.Option(min=0, metavar="DAYS", help="Keep attempts so long, 31 days or more; 0: for ever."),
+        typer.Option(min=0, metavar="DAYS", help="Keep attempts so long and a week, 31 days or more; 0: for ever."),
     ] = None,
     as_json: Json = False,
 ) -> None:

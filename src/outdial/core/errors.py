@@ -283,6 +283,13 @@ class DatabaseUnavailableError(OutdialError):
     retryable = True
 
 
+class DatabaseRefusesError(OutdialError):
+    """PostgreSQL is there and refuses what is asked of it: a right, a table or a partition is not as outdial needs it.
+    Somebody has to mend that; the sentence has PostgreSQL's own words."""
+
+    code = "database_refuses"
+
+
 class BusyError(OutdialError):
     """The server answers as many questions of this kind as it does at a time, or the database took too long over this
     one; calls come first. Ask again."""

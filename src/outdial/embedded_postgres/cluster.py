@@ -41,6 +41,8 @@ unix_socket_permissions = 0700
 password_encryption = 'scram-sha-256'
 max_connections = 200
 shared_buffers = {shared_buffers}
+# whoever looks back into old attempts locks every month of them, with its indexes
+max_locks_per_transaction = 256
 # files of its own: a small /dev/shm (containers) or its clearing at log-out (systemd's RemoveIPC) cannot hurt
 dynamic_shared_memory_type = mmap
 synchronous_commit = {durable}

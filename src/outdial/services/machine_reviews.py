@@ -40,9 +40,10 @@ async def list_kept(
     database: Database, *, iid: str, campaign_id: str | None, reviewed: bool | None, after: str | None, limit: int
 ) -> list[KeptVerdict]:
     """Return some verdicts of a campaign, or of all of the application's (None), that are kept for review: those that
-    were answered latest first, from the one behind the attempt ``after`` on; none behind one that is not kept.
+    were answered latest first, from the one behind the attempt ``after`` on.
 
-    ``reviewed``: those only that have been reviewed, or have not. Raises NotFoundError.
+    ``reviewed``: those only that have been reviewed, or have not. Raises NotFoundError, also when the verdict of
+    ``after`` is not kept, or not any more.
     """
     campaign_ids = await _campaign_ids(database, iid, campaign_id)
     async with database.connection() as connection:
@@ -50,7 +51,11 @@ async def list_kept(
         if after is not None:
             found = await store.one(connection, iid, after) if is_storable(after) else None
             if found is None:
-                return []
+                # an empty page would be taken for the end
+                raise NotFoundError(
+                    f"No verdict of an attempt {after[:64]} is kept for review, or none any more; begin anew without "
+                    "`after`."
+                )
             behind = found.answered_at, found.attempt_id
         return await store.page(connection, campaign_ids, reviewed=reviewed, after=behind, limit=limit)
 

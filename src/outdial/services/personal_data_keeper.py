@@ -7,7 +7,7 @@ import asyncio
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 
@@ -26,6 +26,15 @@ BROKEN_OFF: Final = timedelta(seconds=60)
 
 OLD_ATTEMPTS_SECONDS: Final = 600.0
 """Between two looks for old attempts when the one before has found no more."""
+
+_Trouble: TypeAlias = tuple[str, str]
+"""The log's event, and the reason."""
+
+_WAITS: Final = "personal_data_waits_for_database"
+"""It passes."""
+
+_REFUSED: Final = "personal_data_not_removed"
+"""It needs somebody."""
 
 _log = structlog.get_logger()
 
@@ -46,7 +55,9 @@ class PersonalDataKeeper:
         self._secrets = secrets
         self._engines = engines
         self._folder = folder
-        self._troubles: dict[str, str] = {}
+        self._told: dict[tuple[str, str], list[_Trouble]] = {}
+        """What was wrong with each thing when it was last looked at; of old attempts by kind, since a look may say
+        nothing of one."""
         self._old_attempts_at = 0.0
 
     async def look(self) -> None:
@@ -57,18 +68,16 @@ class PersonalDataKeeper:
             ("erased_recordings", partial(erasures.clear_files, database, folder)),
             ("recordings", partial(retention.sweep_recordings, database, folder)),
             ("attributes", partial(retention.sweep_contacts, database)),
-            ("attempts", self._old_attempts),
         ):
             try:
                 count = await work()
-            except DatabaseUnavailableError as error:
-                self._tell(name, "personal_data_waits_for_database", error.message)
             except OutdialError as error:
-                self._tell(name, "personal_data_not_removed", error.message)
+                self._tell(name, [_trouble(error)])
             else:
-                self._troubles.pop(name, None)
-                if count:
-                    _log.info("personal_data_removed", what=name, count=count)
+                self._tell(name, [])
+                self._log_removed(name, count)
+        if clock.boottime() >= self._old_attempts_at:
+            await self._old_attempts()
 
     async def _erasures(self) -> int:
         through = await erasures.go_on(
@@ -76,21 +85,45 @@ class PersonalDataKeeper:
         )
         return len(through)
 
-    async def _old_attempts(self) -> int:
-        if clock.boottime() < self._old_attempts_at:
-            return 0
+    async def _old_attempts(self) -> None:
         # also when this one fails
         self._old_attempts_at = clock.boottime() + OLD_ATTEMPTS_SECONDS
-        looked = await old_attempts.look(self._database)
-        if looked.waiting:
-            self._tell("attempts_of", "old_attempts_wait_for_a_webhook", ", ".join(looked.waiting))
-        else:
-            self._troubles.pop("attempts_of", None)
+        try:
+            looked = await old_attempts.look(self._database)
+        except OutdialError as error:
+            # of what the database refuses it says nothing
+            self._tell("attempts", [_trouble(error)], kind="waits")
+            return
+        found = [_trouble(error) for error in looked.troubles]
+        self._tell("attempts", [one for one in found if one[0] == _WAITS], kind="waits")
+        refused = [one for one in found if one[0] != _WAITS]
+        if not looked.whole:
+            # it says nothing of where it did not get
+            refused += [one for one in self._told.get(("attempts", "refused"), []) if one not in refused]
+        self._tell("attempts", refused, kind="refused")
+        webhooks = [("old_attempts_wait_for_a_webhook", ", ".join(looked.waiting))] if looked.waiting else []
+        self._tell("attempts", webhooks, kind="webhooks")
+        if looked.trusted_from is not None:
+            # the last alone: another leap has another instant, and one that was waited for does not come back
+            reason = (
+                f"The database's clock leapt, or is watched since lately; trusted from {looked.trusted_from:%FT%RZ}."
+            )
+            self._tell("attempts", [("old_attempts_wait_for_the_clock", reason)], kind="clock")
+        self._log_removed("attempts", looked.removed)
         if looked.more:
             self._old_attempts_at = 0.0
-        return looked.removed
 
-    def _tell(self, what: str, event: str, reason: str) -> None:
-        if reason != self._troubles.get(what):
-            self._troubles[what] = reason
-            _log.warning(event, what=what, reason=reason)
+    def _log_removed(self, what: str, count: int) -> None:
+        if count:
+            _log.info("personal_data_removed", what=what, count=count)
+
+    def _tell(self, what: str, found: list[_Trouble], *, kind: str = "") -> None:
+        """Log what is wrong with something and was not when it was last looked at."""
+        for event, reason in found:
+            if (event, reason) not in self._told.get((what, kind), []):
+                _log.warning(event, what=what, reason=reason)
+        self._told[what, kind] = found
+
+
+def _trouble(error: OutdialError) -> _Trouble:
+    return _WAITS if isinstance(error, DatabaseUnavailableError) else _REFUSED, error.message

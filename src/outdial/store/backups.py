@@ -72,6 +72,8 @@ async def snapshot(dsn: str) -> AsyncIterator[tuple[Connection, str]]:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             # it waits for pg_dump
             await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            # before the snapshot is taken: no month that it shows goes before pg_dump has locked it
+            await connection.execute("LOCK TABLE old_attempts IN ACCESS SHARE MODE")
             yield connection, await connection.fetchval("SELECT pg_export_snapshot()")
     finally:
         await connection.close()

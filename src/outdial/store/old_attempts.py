@@ -8,14 +8,15 @@ whoever has to change one all the same looks in ``attempts`` first and in ``old_
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
 from typing import Final
 
 import asyncpg
 
-from outdial.core.errors import DatabaseUnavailableError
+from outdial.core.errors import DatabaseRefusesError, DatabaseUnavailableError, OutdialError
 from outdial.store.database import Connection
 
 NEAR: Final = timedelta(days=31)
@@ -36,8 +37,17 @@ BEHIND: Final = timedelta(days=1)
 DROP_SECONDS: Final = 0.05
 """How long a partition without attempts waits for those who look back, and others for it."""
 
+MOVE_SECONDS: Final = 0.2
+"""How long whoever moves attempts waits for each lock: what it holds already others wait for."""
+
 _LOCK: Final = 4476486
-"""Of whoever moves, removes or drops, until commit."""
+"""Of whoever moves, removes or drops, until commit; also in ``outdial_drop_month``."""
+
+_PASSES: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
+"""Somebody was in the way: the same again will do."""
+
+_ROOM: Final = (asyncpg.OutOfMemoryError,)
+"""The server is there, and has no room for as many locks as there are months."""
 
 _PREFIX: Final = "old_attempts_"
 
@@ -59,24 +69,52 @@ class Removed:
     runs: int
 
 
+class Hold(StrEnum):
+    """What became of the wish to be the only one who moves, removes or drops."""
+
+    HELD = "held"
+    TAKEN = "taken"
+    """Somebody else is at it."""
+    CLOCK = "clock"
+    """The database's clock has not gone on for a day: what is moved or removed by a clock that is wrong does not come
+    back."""
+
+
 @contextlib.contextmanager
-def refusals() -> Iterator[None]:
-    """Turn whatever the database refuses into DatabaseUnavailableError: somebody's view on a month, or a right that was
-    taken away, must not end a process that dials."""
+def troubles(found: MutableMapping[str, OutdialError]) -> Iterator[None]:
+    """Note in ``found``, by its sentence, what a database that is there does not do: somebody's view on a month, or a
+    right that was taken away, must neither end a process that dials nor hold up what else there is to do.
+
+    Around whole transactions. Raises DatabaseUnavailableError where the database is away.
+    """
     try:
         yield
-    except asyncpg.PostgresError as error:
-        # the first line only: what follows may be a row with its values
-        why = str(error).partition("\n")[0]
-        raise DatabaseUnavailableError(f"The database refuses to move or remove old attempts: {why}") from error
+    except (DatabaseUnavailableError, asyncpg.PostgresError) as error:
+        trouble = _trouble(error)
+        if trouble is None:
+            raise
+        found[trouble.message] = trouble
 
 
-async def hold(connection: Connection) -> bool:
-    """Be the only one who moves, removes or drops until commit; False when somebody is already, and when the database's
-    clock has not gone on for a day from one such question to the next: what is moved or removed by a clock that is
-    wrong does not come back."""
+def _trouble(error: BaseException) -> OutdialError | None:
+    """Return what an error means for who looks after old attempts; None: the database is away."""
+    said = error.__cause__ if isinstance(error, DatabaseUnavailableError) else error
+    # the first line only: what follows may be a row with its values
+    why = str(said).partition("\n")[0]
+    # without a name it is none of a table's: the month was empty, and somebody did away with it just now
+    month_is_gone = isinstance(said, asyncpg.CheckViolationError) and said.constraint_name is None
+    if isinstance(said, _PASSES) or month_is_gone:
+        return DatabaseUnavailableError(f"Old attempts wait, since somebody is in the way: {why}.")
+    if said is error or isinstance(said, _ROOM):
+        return DatabaseRefusesError(f"The database refuses to move or remove old attempts: {why}.")
+    return None
+
+
+async def hold(connection: Connection) -> Hold:
+    """Be the only one who moves, removes or drops until commit, where the database's clock has gone on for a day from
+    one such question to the next."""
     if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCK):
-        return False
+        return Hold.TAKEN
     steady: bool = await connection.fetchval(
         """
         UPDATE attempt_moves
@@ -89,7 +127,19 @@ async def hold(connection: Connection) -> bool:
         LEAP,
         STEADY_FOR,
     )
-    return steady
+    return Hold.HELD if steady else Hold.CLOCK
+
+
+async def trusted_from(connection: Connection) -> datetime:
+    """Return from when on the database's clock is trusted, unless it leaps until then."""
+    at: datetime = await connection.fetchval("SELECT steady_since + $1::interval FROM attempt_moves", STEADY_FOR)
+    return at
+
+
+_TO_MOVE: Final = """a.ended_at < clock_timestamp() - $1::interval
+           -- whoever settles the leg looks in `attempts`
+           AND NOT EXISTS (SELECT FROM transfers t WHERE t.attempt_id = a.id AND t.ended_at IS NULL)"""
+"""Of an attempt ``a``; $1: ``MOVES_AFTER``."""
 
 
 async def mark_moved(connection: Connection, *, limit: int) -> int:
@@ -109,41 +159,74 @@ async def mark_moved(connection: Connection, *, limit: int) -> int:
     return len(rows)
 
 
-async def runs_to_move(connection: Connection, *, limit: int) -> list[int]:
-    """Return some runs that are long over and have attempts to move."""
-    rows = await connection.fetch(
-        """
+async def runs_to_move(connection: Connection, *, begin: float, limit: int) -> list[int]:
+    """Return some runs that are long over and have attempts to move, by when they ended: from a place on among all that
+    are not done with, ``begin`` of the way (0 to 1) from the first to the last, and then from the first."""
+    some = f"""
         SELECT r.id FROM runs r
          WHERE r.attempts_moved_at IS NULL AND r.ended_at < clock_timestamp() - $1::interval
-           AND EXISTS (SELECT FROM attempts a
-                        WHERE a.run_id = r.id AND a.ended_at < clock_timestamp() - $1::interval)
+           AND EXISTS (SELECT FROM attempts a WHERE a.run_id = r.id AND {_TO_MOVE})
+    """  # noqa: S608 - a constant
+    rows = await connection.fetch(
+        f"""
+        WITH place AS MATERIALIZED (
+            SELECT min(ended_at) + $3::double precision * (max(ended_at) - min(ended_at)) AS begin_at FROM runs
+             WHERE attempts_moved_at IS NULL AND ended_at < clock_timestamp() - $1::interval)
+        SELECT id FROM (
+            ({some} AND r.ended_at >= (SELECT begin_at FROM place) ORDER BY r.ended_at LIMIT $2)
+            UNION ALL
+            ({some} AND r.ended_at < (SELECT begin_at FROM place) ORDER BY r.ended_at LIMIT $2)) found
          LIMIT $2
-        """,
+        """,  # noqa: S608 - a constant
         MOVES_AFTER,
         limit,
+        begin,
     )
     return [row["id"] for row in rows]
 
 
-async def move(connection: Connection, run_id: int, *, limit: int) -> int:
-    """Move some of a run's attempts that ended long ago, the earlier first, within the caller's transaction, which
-    holds; return how many."""
+async def make_months(connection: Connection, run_id: int, *, limit: int) -> list[date]:
+    """Make the partitions of those of a run's attempts that move next, within a transaction which holds, and does
+    nothing else: others wait for what it locks. Return of which months they are. A month that cannot be made stops all
+    of these."""
+    await _limit_wait(connection)
     rows = await connection.fetch(
-        """
-        SELECT id, ended_at FROM attempts WHERE run_id = $1 AND ended_at < clock_timestamp() - $2::interval
-         ORDER BY reserved_at LIMIT $3 FOR UPDATE SKIP LOCKED
-        """,
-        run_id,
+        f"""
+        SELECT DISTINCT date_trunc('month', ended_at AT TIME ZONE 'UTC')::date AS month
+          FROM (SELECT a.ended_at FROM attempts a WHERE a.run_id = $2 AND {_TO_MOVE}
+                 ORDER BY a.reserved_at LIMIT $3) lot
+         ORDER BY month
+        """,  # noqa: S608 - a constant
         MOVES_AFTER,
+        run_id,
         limit,
+    )
+    found = [row["month"] for row in rows]
+    for month in found:
+        await connection.execute("SELECT outdial_make_month($1)", month)
+    await _forget_empty(connection, found)
+    return found
+
+
+async def move(connection: Connection, run_id: int, months: Sequence[date], *, limit: int) -> int:
+    """Move some of a run's attempts that ended long ago, in months that are there, the earlier first, within the
+    caller's transaction, which holds; return how many."""
+    await _limit_wait(connection)
+    rows = await connection.fetch(
+        f"""
+        SELECT a.id, a.ended_at FROM attempts a
+         WHERE a.run_id = $2 AND {_TO_MOVE}
+           AND date_trunc('month', a.ended_at AT TIME ZONE 'UTC')::date = ANY ($4::date[])
+         ORDER BY a.reserved_at LIMIT $3 FOR UPDATE OF a SKIP LOCKED
+        """,  # noqa: S608 - a constant
+        MOVES_AFTER,
+        run_id,
+        limit,
+        list(months),
     )
     if not rows:
         return 0
-    into = sorted({_month_of(row["ended_at"]) for row in rows})
-    for month in into:
-        await connection.execute("SELECT outdial_make_month($1)", month)
-    # what was seen of them before holds no more
-    await connection.execute("DELETE FROM empty_months WHERE name = ANY ($1)", [f"{_PREFIX}{at:%Y_%m}" for at in into])
+    await _forget_empty(connection, months)
     await connection.execute(
         """
         WITH gone AS (
@@ -165,8 +248,15 @@ async def move(connection: Connection, run_id: int, *, limit: int) -> int:
     return len(rows)
 
 
-def _month_of(instant: datetime) -> date:
-    return instant.astimezone(UTC).date().replace(day=1)
+async def _limit_wait(connection: Connection) -> None:
+    await connection.execute(f"SET LOCAL lock_timeout = '{round(MOVE_SECONDS * 1000)}ms'")
+
+
+async def _forget_empty(connection: Connection, months: Sequence[date]) -> None:
+    """What was seen of months that are to be filled holds no more."""
+    await connection.execute(
+        "DELETE FROM empty_months WHERE name = ANY ($1)", [f"{_PREFIX}{month:%Y_%m}" for month in months]
+    )
 
 
 async def months(connection: Connection) -> list[Month]:
@@ -174,7 +264,8 @@ async def months(connection: Connection) -> list[Month]:
     rows = await connection.fetch(
         """
         SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-         WHERE i.inhparent = 'old_attempts'::regclass AND c.relname ~ '^old_attempts_[0-9]{4}_[0-9]{2}$'
+         WHERE i.inhparent = 'old_attempts'::regclass AND NOT i.inhdetachpending
+           AND c.relname ~ '^old_attempts_[12][0-9]{3}_(0[1-9]|1[0-2])$'
          ORDER BY c.relname
         """
     )
@@ -188,12 +279,14 @@ def _month(table: str) -> Month:
 
 
 async def accounts(connection: Connection) -> dict[str, datetime]:
-    """Return the accounts that do not keep attempts for ever, each with before when it does not."""
+    """Return the accounts that do not keep attempts for ever, each with before when it does not: by ``LEAP`` earlier
+    than it says, since a clock that goes so far ahead is trusted, and limits count over all the days it says."""
     rows = await connection.fetch(
         """
-        SELECT account_id, clock_timestamp() - make_interval(days => attempts_days) AS before FROM account_retention
-         WHERE attempts_days IS NOT NULL ORDER BY account_id
-        """
+        SELECT account_id, clock_timestamp() - make_interval(days => attempts_days) - $1::interval AS before
+          FROM account_retention WHERE attempts_days IS NOT NULL ORDER BY account_id
+        """,
+        LEAP,
     )
     return {row["account_id"]: row["before"] for row in rows}
 
@@ -226,11 +319,13 @@ async def due(connection: Connection, account_id: str, month: Month) -> int | No
     days: int | None = await connection.fetchval(
         """
         SELECT attempts_days FROM account_retention
-         WHERE account_id = $1 AND $2::timestamptz <= clock_timestamp() - make_interval(days => attempts_days)
+         WHERE account_id = $1
+           AND $2::timestamptz <= clock_timestamp() - make_interval(days => attempts_days) - $3::interval
            FOR NO KEY UPDATE
         """,
         account_id,
         month.end,
+        LEAP,
     )
     return days
 
@@ -328,39 +423,33 @@ async def remove(connection: Connection, account_id: str, month: Month, attempt_
     return Removed(**row)
 
 
-async def is_empty(connection: Connection, month: Month) -> bool:
-    """Whether a month has no attempt, and nobody who began to look back before that was noted is still at it: they may
-    see some there. It is noted with the first question; within the caller's transaction, which holds. Sessions that
-    the database's account may not see are given a day."""
+async def is_filled(connection: Connection, month: Month) -> bool:
+    """Whether a month has attempts. False also where somebody has done away with it."""
+    filled: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM old_attempts WHERE ended_at >= $1 AND ended_at < $2)", month.begin, month.end
+    )
+    return filled
+
+
+async def is_known_empty(connection: Connection, month: Month) -> bool:
+    """Whether a month has no attempt, and had none when somebody asked before. It is noted with the first question;
+    within the caller's transaction, which holds."""
     if await connection.fetchval(f"SELECT EXISTS (SELECT FROM {month.table})"):  # noqa: S608 - a name of ours
         return False
-    await connection.execute("INSERT INTO empty_months (name) VALUES ($1) ON CONFLICT DO NOTHING", month.table)
-    return bool(
-        await connection.fetchval(
-            """
-            SELECT NOT EXISTS (SELECT FROM pg_stat_activity a
-                                WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
-                                  AND (a.xact_start < e.seen_at
-                                       -- hidden: of another account
-                                       OR (a.backend_type IS NULL AND e.seen_at > now() - interval '1 day')))
-              FROM empty_months e WHERE e.name = $1 AND e.seen_at < now()
-            """,
-            month.table,
-        )
+    noted = await connection.fetchval(
+        "INSERT INTO empty_months (name) VALUES ($1) ON CONFLICT DO NOTHING RETURNING true", month.table
     )
+    return not noted
 
 
-async def drop(connection: Connection, month: Month) -> bool:
-    """Do away with a month that is empty, within the caller's transaction, which holds, so that nothing is moved there;
-    False when somebody looks back just now. For each of its locks they wait no longer than ``DROP_SECONDS``."""
-    try:
-        async with connection.transaction():
-            await connection.execute("DELETE FROM empty_months WHERE name = $1", month.table)
-            await connection.execute(f"SET LOCAL lock_timeout = '{round(DROP_SECONDS * 1000)}ms'")
-            await connection.execute(f"DROP TABLE {month.table}")
-    except asyncpg.LockNotAvailableError:
-        return False
-    return True
+async def drop(connection: Connection, month: Month) -> bool | None:
+    """Do away with a month that is known to be empty, in no transaction: with the statement its locks are gone, also
+    should this process freeze. False when somebody may still see some attempt there, or moves, removes or drops; None
+    when somebody looks back just now. For each of its locks they wait no longer than ``DROP_SECONDS``."""
+    dropped: bool | None = await connection.fetchval(
+        "SELECT outdial_drop_month($1, $2)", month.table, round(DROP_SECONDS * 1000)
+    )
+    return dropped
 
 
 async def lock(connection: Connection, attempt_id: str) -> bool:

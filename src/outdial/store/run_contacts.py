@@ -209,13 +209,17 @@ async def dialable(connection: Connection, run: Run) -> tuple[int, int]:
 
 
 _LAST_ATTEMPT: Final = """coalesce(
-    (SELECT a.id FROM attempts a WHERE a.run_id = rc.run_id AND a.contact_id = rc.contact_id
+    (SELECT a.id FROM attempts a
+      WHERE a.run_id = rc.run_id AND a.contact_id = rc.contact_id AND a.number >= rc.attempts_count
       ORDER BY a.reserved_at DESC LIMIT 1),
-    -- of a run that is live none is old
-    CASE WHEN rc.attempts_count > 0 AND EXISTS (SELECT FROM runs r WHERE r.id = $1 AND r.ended_at IS NOT NULL) THEN
-        (SELECT a.id FROM old_attempts a WHERE a.run_id = rc.run_id AND a.contact_id = rc.contact_id
+    -- asked once: of most runs none is old
+    CASE WHEN EXISTS (SELECT FROM moved_attempts m WHERE m.run_id = $1) THEN
+        (SELECT a.id FROM old_attempts a
+          WHERE a.run_id = rc.run_id AND a.contact_id = rc.contact_id AND a.number >= rc.attempts_count
           ORDER BY a.reserved_at DESC LIMIT 1) END)"""
-"""Id of the last attempt of a contact ``rc`` of run $1: of each contact the later ones move later."""
+"""Id of the last attempt of a contact ``rc`` of run $1, NULL where it is kept no more, though an earlier one may be.
+One that did not count has a higher number than are counted; where that one is the last and is kept no more, it is the
+last that counted, since nothing says that there was another."""
 
 
 async def page(connection: Connection, run_id: int, *, offset: int, limit: int) -> tuple[list[RunContactRow], int]:

@@ -75,7 +75,7 @@ class RetentionView(View, frozen=True):
     attributes_days: int | None
     """Contacts' attributes, their names among them, and their unique ids."""
     attempts_days: int | None
-    """Attempts of runs that are over, by whole months (UTC)."""
+    """Attempts of runs that are over, by whole months (UTC) and each month a week longer."""
     updated_at: datetime | None
     updated_by: str | None
 
@@ -196,8 +196,9 @@ class PersonalDataRoutes:
     async def put(self, request: Request, caller: Caller) -> Response:
         """Set how many days the account keeps recordings, contacts' attributes and attempts; what is left out or null
         is kept for ever. What is older goes by and by. Contacts of live runs keep theirs until those are over.
-        Attempts go by whole months (UTC), of runs that have been over for a month, and are still counted for their
-        runs; no attempt limit may count over more days than attempts are kept: `attempts_kept_too_briefly`."""
+        Attempts go by whole months (UTC) once the month is so many days and a week over, of runs that have been over
+        for a month, and are still counted for their runs; no attempt limit may count over more days than attempts are
+        kept: `attempts_kept_too_briefly`."""
         body = parse(RetentionBody, await read_json(request))
         found = await retention.set_days(
             self._parts.database,

@@ -1,4 +1,6 @@
-"""Columns of imported files."""
+"""Months of old attempts."""
+
+from __future__ import annotations
 
 from outdial.store.migrations import script
 
@@ -8,4 +10,4 @@ down_revision = "0029"
 
 def upgrade() -> None:
     """Apply the script."""
-    script.run("0030_import_columns.sql")
+    script.run("0030_months.sql")
