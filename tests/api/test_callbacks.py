@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from outdial.core.ids import dialing_list_id
-from support.wire import errors, ever_open
+from support.wire import differs, errors, ever_open
 
 HOUR = timedelta(hours=1)
 NO_INSTANT = "`[0].timeToContact` must be an instant like 2026-03-01T10:00:00Z, not null."
@@ -40,7 +40,7 @@ async def test_as_documented(tenant, instance_id, people):
     ]
     answer = await tenant.ask("POST", f"/{instance_id}/callContactAt", body, version=2)
     assert answer.status_code == 200, answer.text
-    assert answer.json() == {
+    expected = {
         "status": "success",
         "data": [
             {"campaignDialingListId": people[0], "status": "failed", "reason": "time_in_past"},
@@ -48,6 +48,7 @@ async def test_as_documented(tenant, instance_id, people):
             {"campaignDialingListId": "cdl-nobody", "status": "failed", "reason": "contact_not_found"},
         ],
     }
+    assert differs(expected, answer.json()) == []
 
 
 async def test_the_older_version_has_it_too(tenant, instance_id, people):

@@ -9,7 +9,7 @@ import pytest
 
 from engines import simulated
 from support.nodes import dialer
-from support.wire import errors, ever_open
+from support.wire import SESSION_ID, differs, errors, ever_open
 from waiting import until
 
 PHONES = [f"+1555010{place:02d}{last}" for place in range(20) for last in ("01", "70")]
@@ -90,6 +90,54 @@ async def test_a_run_that_is_over_is_completed_and_its_contacts_are(tenant, dial
     }
     assert all(one["numberOfAttemptsSoFar"] == 1 for one in found["results"])
     assert (await tenant.trigger(campaign, "stop")).status_code == 409
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_contacts_of_a_run_that_is_over_as_documented(tenant, dialing, database, version):
+    """The sample's fields in its order; what it has in words of the vendor's own is in outdial's."""
+    people = [
+        {"phoneNumber": "+15550100104", "uniqueId": "A-7"},
+        {"phoneNumber": "+15550100170"},
+    ]
+    await tenant.create_list("Two")
+    await tenant.done("POST", "/contactList/addContacts", {"contact_list_name": "Two", "data": people}, version="1.1")
+    body = ever_open(version, contactLists=["Two"])
+    body["dialingStrategy"]["maxAttemptsPerRecord"] = 1
+    campaign = await tenant.create_campaign(body, version=version)
+    started = await tenant.trigger(campaign, "play", version=version)
+    assert started.status_code == 200, started.text
+
+    async def completed() -> bool:
+        return await tenant.status(campaign) == "Completed"
+
+    await until(completed, seconds=40)
+    asked = {"page": 1, "limit": 100}
+    answer = await tenant.done("POST", f"/{campaign}/status", asked, version=version, view="contacts")
+    answered, busy = (
+        {
+            "phoneNumber": phone,
+            "uniqueId": unique_id,
+            "dialerOutcome": "completed",
+            "numberOfAttemptsSoFar": 1,
+            "botSessionId": SESSION_ID,
+            "agentDispositionCodes": [],
+            "botOutboundStatus": disposition,
+            "botOutboundStatusDetail": why,
+        }
+        for phone, unique_id, disposition, why in (
+            ("15550100104", "A-7", "answered_human", "reached"),
+            ("15550100170", "", "busy", "attempts_used"),
+        )
+    )
+    expected = {
+        "status": "success",
+        "data": {"results": [answered, busy], "page": 1, "limit": 100, "totalPages": 1, "totalResults": 2},
+    }
+    assert differs(expected, answer) == []
+    shown = {one["phoneNumber"]: one["botSessionId"] for one in answer["data"]["results"]}
+    async with database.connection() as connection:
+        rows = await connection.fetch("SELECT phone, id FROM attempts")
+    assert shown == {row["phone"].removeprefix("+"): row["id"][:24] for row in rows}
 
 
 async def test_contacts_are_paged_without_one_twice_or_missing_while_they_are_dialed(tenant, campaign, dialing):

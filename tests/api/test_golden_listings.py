@@ -47,6 +47,10 @@ def listed(version: int, *, ran: bool = False, status: str = "Ready", mode: str 
     )
 
 
+def wire_time(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
 async def ids(tenant, **body) -> list[str]:
     answer = await tenant.done("POST", WHERE, {"type": "voice", **body})
     return [one["_id"] for one in answer["data"]["results"]]
@@ -76,6 +80,51 @@ class TestCampaigns:
             },
         }
         assert differs(expected, answer) == []
+
+    @pytest.mark.parametrize("version", [1, 2])
+    async def test_the_sample_of_a_search(self, tenant, version):
+        """Every field of it at once, of which each leaves out one of these campaigns."""
+        wanted = [
+            await tenant.create_campaign(with_agents(version, mode), version=version)
+            for mode in ("Progressive", "Preview")
+        ]
+        await tenant.create_campaign(with_agents(version, "Preview", priority="4"), version=version)
+        stopped = await tenant.create_campaign(ever_open(version), version=version)
+        await tenant.trigger(stopped, "play", version=version)
+        await tenant.trigger(stopped, "stop", version=version)
+        now = datetime.now(UTC)
+        sample = {
+            "limit": 50,
+            "skip": 0,
+            "page": 1,
+            "startDate": wire_time(now - timedelta(hours=1)),
+            "endDate": wire_time(now + timedelta(hours=1)),
+            "type": "voice",
+            "sortBy": {"createdAt": "desc"},
+            "filters": {"status": ["Ready", "Stopped"], "priority": [5], "dialingMode": ["Progressive", "Preview"]},
+        }
+        answer = await tenant.ask("POST", WHERE, sample, version=version)
+        assert answer.status_code == 200, answer.text
+        assert "x-outdial-ignored" not in answer.headers
+        expected = {
+            "status": "success",
+            "message": "Campaign  retrieved successfully",
+            "data": {
+                "results": [listed(version, mode="Preview"), listed(version, mode="Progressive")],
+                "skip": 0,
+                "limit": 50,
+                "hasMore": False,
+                "totalPages": 1,
+                "totalResults": 2,
+            },
+        }
+        assert differs(expected, answer.json()) == []
+        assert [one["_id"] for one in answer.json()["data"]["results"]] == wanted[::-1]
+        agentless_too = {**sample, "filters": {**sample["filters"], "dialingMode": ["Agentless"]}}
+        (found,) = (await tenant.done("POST", WHERE, agentless_too, version=version))["data"]["results"]
+        assert differs(listed(version, ran=True, status="Stopped"), found) == []
+        earlier = {**sample, "endDate": wire_time(now - timedelta(minutes=59))}
+        assert (await tenant.done("POST", WHERE, earlier, version=version))["data"]["results"] == []
 
     async def test_none(self, bare):
         answer = await bare.done("POST", WHERE, {"type": "voice"})

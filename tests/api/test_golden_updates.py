@@ -40,14 +40,16 @@ def strategy(version: int) -> dict:
     return {**answered, "useSystemMappings": False} if version == 2 else answered
 
 
-def changed_body(version: int) -> dict:
-    body = agentless(version, **NEW)
+def changed_body(version: int, mode: str = "Agentless") -> dict:
+    body = agentless(version, **NEW) if mode == "Agentless" else with_agents(version, mode, **NEW)
+    if mode == "Preview":
+        body["maxSkips"] = 4
     body["dialingStrategy"] = {**strategy(1), "callerId": {"phoneNumber": CALLER_ID}}
     return body
 
 
-def golden(version: int) -> dict:
-    second = version == 2
+def golden(version: int, mode: str = "Agentless") -> dict:
+    second, schedule = version == 2, {"isSchedulingEnabled": False, "isRecurrenceEnabled": False}
     return {
         "status": "success",
         "message": "Campaign Renewed Feedback details updated successfully",
@@ -60,18 +62,18 @@ def golden(version: int) -> dict:
                 ("description", "Asks again."),
                 *([("dncLists", {"id": LIST_ID, "name": "Never Call"})] if second else []),
                 ("priority", "2"),
-                ("dialingMode", "Agentless"),
+                ("dialingMode", mode),
                 ("dialingStrategy", strategy(version)),
-                ("experienceFlow", FLOW_ID),
+                *([("experienceFlow", FLOW_ID)] if mode == "Agentless" else []),
                 ("status", "Ready"),
+                *([("maxSkips", 4)] if mode == "Preview" else []),
                 *([("isFiltersEnabled", False)] if second else []),
                 ("createdAt", TIMESTAMP),
                 ("updatedAt", TIMESTAMP),
+                ("schedule", schedule),
                 *([] if second else [("id", CAMPAIGN_ID)]),
-                *([("schedule", {"isSchedulingEnabled": False, "isRecurrenceEnabled": False})] if second else []),
                 ("contactLists", ["Recent Buyers"]),
-                ("enableMachineDetect", False),
-                *([] if second else [("schedule", {"isSchedulingEnabled": False, "isRecurrenceEnabled": False})]),
+                *([("enableMachineDetect", False)] if mode == "Agentless" or not second else []),
             ]
         ),
     }
@@ -96,6 +98,16 @@ class TestCampaigns:
         assert after["dialingStrategy"] == answer["data"]["dialingStrategy"]
         assert after["createdAt"] == before["createdAt"]
         assert after["updatedAt"] > before["updatedAt"]
+
+    @pytest.mark.parametrize("version", [1, 2])
+    @pytest.mark.parametrize("mode", ["Progressive", "Preview"])
+    async def test_campaigns_with_agents(self, tenant, version, mode):
+        """The sample of v1 is a Preview campaign."""
+        campaign_id = await tenant.create_campaign(with_agents(version, mode), version=version)
+        body = changed_body(version, mode)
+        answer = await tenant.done("PUT", f"/{campaign_id}", body, version=version, campaignType="voice")
+        assert differs(golden(version, mode), answer) == []
+        assert answer["id"] == answer["data"]["_id" if version == 2 else "id"] == campaign_id
 
     @pytest.mark.parametrize(("before", "answered"), [("no", False), ("detect", True), ("disconnect", True)])
     async def test_the_documented_update_of_v2_leaves_machine_detection_as_it_is(
@@ -245,6 +257,44 @@ class TestContactLists:
         assert differs(expected, answer) == []
         got = (await tenant.done("GET", f"/contactList/{made['_id']}"))["data"]
         assert (got["name"], got["description"]) == ("Renewals 2026", "New." if version == 1 else "d")
+
+    async def test_the_sample_of_v1_renames(self, tenant):
+        made = await tenant.create_list("Renewals")
+        sample = {
+            "name1": "Renewals 2026",
+            "description": "New.",
+            "source": "passiveApiIntegration",
+            "allowDuplicates": True,
+        }
+        path = f"/contactList/{made['_id']}"
+        answer = await tenant.ask("PUT", path, sample)
+        assert answer.status_code == 200, answer.text
+        body = [
+            ("name", "Renewals 2026"),
+            ("description", "New."),
+            ("allowDuplicates", True),
+            ("orgId", str),
+            ("iId", tenant.iid),
+            ("listType", "call"),
+            ("accountId", tenant.account_id),
+            ("updatedBy", USER_ID),
+        ]
+        expected = {
+            "status": "success",
+            "message": "Contact list Renewals 2026 updated successfully",
+            "data": {"contactListId": made["_id"], "body": dict(body)},
+        }
+        assert differs(expected, answer.json()) == []
+        # where contacts come from is as it was
+        assert answer.headers["x-outdial-ignored"] == "source"
+        got = (await tenant.done("GET", path))["data"]
+        assert (got["name"], got["source"]) == ("Renewals 2026", "passiveApi")
+        both = await tenant.ask("PUT", path, {"name1": "One", "name": "Another"})
+        assert both.json()["data"]["body"]["name"] == "Another"
+        assert both.headers["x-outdial-ignored"] == "name1"
+        # the other version has no such word
+        second = await tenant.ask("PUT", path, {"name1": "One"}, version=2)
+        assert (second.json()["data"]["body"]["name"], second.headers["x-outdial-ignored"]) == ("Another", "name1")
 
     async def test_nothing_said_changes_nothing_but_the_time(self, tenant):
         made = await tenant.create_list("Renewals")

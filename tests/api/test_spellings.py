@@ -43,33 +43,51 @@ async def test_stop(tenant, running, address):
     assert len(answers) == 1
 
 
-async def test_everything_else(tenant):
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("version", [1, 2])
+async def test_everything_else(tenant, prefix, version):
     bodies = {
         "list": {"name": "L", "description": "", "source": "passiveApi"},
         "contacts": {"contact_list_name": "L", "data": [{"phoneNumber": "+15550100101"}]},
     }
-    for prefix in PREFIXES:
-        for version in (1, 2):
-            base = f"{prefix}/api/v{version}/public/{tenant.iid}/campaign"
+    base = f"{prefix}/api/v{version}/public/{tenant.iid}/campaign"
 
-            async def ask(method: str, path: str, body: object = None, base: str = base):
-                answer = await tenant.http.request(method, base + path, json=body, headers=tenant.headers())
-                assert answer.status_code == 200, (method, base + path, answer.text)
-                return answer.json()
+    async def ask(method: str, path: str, body: object = None):
+        answer = await tenant.http.request(method, base + path, json=body, headers=tenant.headers())
+        assert answer.status_code == 200, (method, base + path, answer.text)
+        return answer.json()
 
-            list_id = (await ask("POST", "/contactList/createContactList", bodies["list"]))["data"]["_id"]
-            await ask("POST", "/contactList/addContacts", bodies["contacts"])
-            adding = f"{prefix}/api/1.1/public/{tenant.iid}/campaign/contactList/addContacts"
-            answer = await tenant.http.post(adding, json=bodies["contacts"], headers=tenant.headers())
-            assert answer.status_code == 200
-            await ask("GET", f"/contactList/{list_id}")
-            assert (await ask("GET", f"/contactList/{list_id}/getAllContacts"))["data"]["totalResults"] == 1
-            await ask("DELETE", f"/contactList/{list_id}")
-            campaign_id = (await ask("POST", "?campaignType=voice", agentless(version)))["data"]["id"]
-            await ask("GET", f"/{campaign_id}")
-            await ask("POST", f"/{campaign_id}/status?view=status")
-            await ask("POST", f"/{campaign_id}/status?view=contacts")
-            await ask("DELETE", f"/{campaign_id}?campaignType=voice")
+    list_id = (await ask("POST", "/contactList/createContactList", bodies["list"]))["data"]["_id"]
+    await ask("POST", "/contactList/addContacts", bodies["contacts"])
+    adding = f"{prefix}/api/1.1/public/{tenant.iid}/campaign/contactList/addContacts"
+    answer = await tenant.http.post(adding, json=bodies["contacts"], headers=tenant.headers())
+    assert answer.status_code == 200
+    updated = await ask("PUT", f"/contactList/{list_id}", {"name": "M"})
+    assert updated["data"]["contactListId"] == list_id
+    lists = await ask("POST", "/contactList/getAllListDetails?type=call")
+    assert list_id in {one["_id"] for one in lists["data"]}
+    await ask("GET", f"/contactList/{list_id}")
+    assert (await ask("GET", f"/contactList/{list_id}/getAllContacts"))["data"]["totalResults"] == 1
+    await ask("DELETE", f"/contactList/{list_id}")
+    campaign_id = (await ask("POST", "?campaignType=voice", agentless(version)))["data"]["id"]
+    await ask("GET", f"/{campaign_id}")
+    assert (await ask("PUT", f"/{campaign_id}?campaignType=voice", ever_open(version)))["id"] == campaign_id
+    listed = await ask("POST", "/getAllCampaignDetails", {"type": "voice"})
+    assert [one["_id"] for one in listed["data"]["results"]] == [campaign_id]
+    await ask("POST", f"/{campaign_id}/status?view=status")
+    await ask("POST", f"/{campaign_id}/status?view=contacts")
+    when = {"startDateTime": "2100-01-15 10:00:00", "endDateTime": "2100-02-15 18:00:00"}
+    for enable, body in (("true", when), ("false", {})):
+        schedule = f"/schedule?enableSchedule={enable}&campaignName=Product%20Feedback"
+        assert (await ask("POST", schedule, body))["id"] == campaign_id
+    for start in (f"/{campaign_id}", f"/trigger/{campaign_id}"):
+        started = await ask("POST", f"{start}?campaignType=voice&trigger=play", {})
+        assert started["status"] == "Active"
+        wish = {"campaignDialingListId": "cdl-1", "timeToContact": "2026-06-18T17:55:00Z"}
+        called_back = await ask("POST", f"/{started['campaignInstanceId']}/callContactAt", [wish])
+        assert called_back["data"][0]["reason"] == "contact_not_found"
+        await ask("POST", f"{start}?campaignType=voice&trigger=stop", {})
+    await ask("DELETE", f"/{campaign_id}?campaignType=voice")
 
 
 async def test_wrong_verbs(tenant):

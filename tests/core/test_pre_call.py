@@ -19,6 +19,7 @@ from outdial.core.pre_call import (
     read_reply,
     skip_reason,
 )
+from support.wire import differs
 
 FETCH = PreCallFetch("https://crm.example.net/", {"x-key": "s3cret"}, "cd-1", "Spring")
 ADA = PreCallContact(
@@ -36,7 +37,7 @@ def handling(handle: Any = "CALL", **more: Any) -> dict[str, Any]:
 
 
 def test_the_question_is_as_documented():
-    assert question(FETCH, ADA, "cdl-1") == {
+    expected = {
         "CampaignName": "Spring",
         "CampaignId": "cd-1",
         "DialingId": "cdl-1",
@@ -49,6 +50,14 @@ def test_the_question_is_as_documented():
             "n": None,
         },
     }
+    assert differs(expected, question(FETCH, ADA, "cdl-1")) == []
+
+
+def test_the_reply_is_taken_as_documented():
+    data = {"lastPaymentStatus": "Overdue", "preferredLanguage": "te-IN", "riskScore": "Medium"}
+    answer = read({"contactHandling": {"handle": "CALL"}, "detailedContactData": data})
+    assert (answer.call, answer.problem, answer.reason) == (True, None, "")
+    assert answer.data == data
 
 
 def test_secrets_do_not_print():

@@ -33,6 +33,26 @@ def test_all_fields_by_their_spellings():
     )
 
 
+def test_what_each_column_is_called_and_holds():
+    header = ["First Name", " Tel ", "", "Zone", "Id", "Contact Priority", "Mobile", "timeZone", "Amount due"]
+    mapping = ColumnMapping.of(
+        {"timeZone": "Zone", "phone": "Tel", "phone2": "Mobile", "uniqueId": "Id", "owed": "Amount due"}
+    )
+    found = columns_of(header, default_region=None, mapping=mapping).uses
+    assert [(use.column, use.field) for use in found] == [
+        ("First Name", "firstName"),
+        ("Tel", "phoneNumber"),
+        ("column 3", "column 3"),
+        ("Zone", "timeZone"),
+        ("Id", "uniqueId"),
+        ("Contact Priority", "contactPriority"),
+        ("Mobile", "phone2"),
+        # an attribute that nobody is shown, since another column is the time zone
+        ("timeZone", ""),
+        ("Amount due", "owed"),
+    ]
+
+
 def test_empty_cells_are_absent():
     found = columns("phone", "tz", "externalId", "priority", "note")
     assert found.contact(["1", " ", "", "", ""]) == ContactDraft(phone="1")
@@ -163,6 +183,14 @@ def test_too_many_columns_and_too_long_names():
         columns("phone", "x" * 301)
     with pytest.raises(InvalidInputError, match="151 columns are mapped"):
         ColumnMapping.of({str(n): f"c{n}" for n in range(MOST_COLUMNS + 1)})
+
+
+def test_names_that_cannot_be_stored_are_told_by_their_places_alone():
+    with pytest.raises(InvalidInputError) as refused:
+        columns("phone", "a\x00b", "\ud800", "a\x00b", attributes=(("note", "nowhere"),))
+    assert refused.value.problems == tuple(
+        f"The name of column {place} contains a character that cannot be stored." for place in (2, 3, 4)
+    )
 
 
 def test_cells_that_are_too_long_are_all_told():

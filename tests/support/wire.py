@@ -27,6 +27,7 @@ LIST_ID = re.compile(f"cl-{_UUID7}")
 CONTACT_ID = re.compile("cc-[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 FLOW_ID = re.compile("cf-[0-9a-f-]{36}")
 USER_ID = re.compile("u-[0-9a-f-]{36}")
+SESSION_ID = FILE_ID = re.compile("[0-9a-f]{24}")
 
 ALL_DAY = [{"day": day, "start": "12:00 AM", "end": "11:59 PM"} for day in ("MO", "TU", "WE", "TH", "FR", "SA", "SU")]
 

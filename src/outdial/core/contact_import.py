@@ -22,7 +22,7 @@ class ImportState(StrEnum):
     DONE = "done"
     """Every row is added or told."""
     FAILED = "failed"
-    """Its file is no table, or its contact list is gone; rows added before stay."""
+    """Its file is no table, its contact list is gone, or outdial met what it does not know; rows added before stay."""
     CANCELLED = "cancelled"
     """Somebody cancelled it; rows added before stay."""
 

@@ -13,6 +13,8 @@ from uuid import UUID, uuid5
 _CONTACT_NAMESPACE = UUID("6b8f6f0e-6d0e-5d43-9f65-0d1f0f1d5a11")
 _PERMIT = re.compile(r"run([0-9]{1,19})e([0-9]{1,10})k([0-9a-f]{32})")
 _DIALING_LIST_ID: Final = re.compile(r"cdl-([0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})")
+FILE_ID_DIGITS: Final = 24
+"""Hex digits of the wire's file ids; an import's id has 32."""
 _CONTACT_BYTES: Final = 8
 _CHECK_BITS: Final = 58
 """What a UUID leaves free beside the contact: 128 bits less four of version, two of variant and 64 of contact."""
@@ -56,6 +58,11 @@ def application_id(value: UUID) -> str:
 def import_id(value: UUID) -> str:
     """Id of an import."""
     return f"im-{value}"
+
+
+def file_id(import_id: str) -> str:
+    """Return the wire id of the file of an import: 24 hex digits, as the vendor's, and always the same ones."""
+    return import_id.removeprefix("im-").replace("-", "")[:FILE_ID_DIGITS]
 
 
 def attempt_limit_id(value: UUID) -> str:

@@ -390,52 +390,6 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True)
-class ContactList:
-    """A list of people to call."""
-
-    id: str
-    iid: str
-    account_id: str
-    name: str
-    description: str
-    source: str
-    """Where its contacts come from, in the wire's words (``passiveApi``, ``localDrive``)."""
-    allow_duplicates: bool
-    """Whether one number may be in it more than once."""
-    api_version: int
-    created_by: str
-    updated_by: str
-    created_at: datetime
-    updated_at: datetime
-    contacts_count: int
-    campaigns: tuple[tuple[str, str], ...]
-    """Id and name of each campaign that refers to it, without deleted ones."""
-    in_use: bool
-    """Whether a live run dials it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Contact:
-    """A person in a contact list."""
-
-    id: int
-    list_id: str
-    phone: str
-    time_zone: str | None
-    """IANA zone, wins over what the number says."""
-    unique_id: str | None
-    """The importer's own name for this person."""
-    priority: int
-    """0–32767, higher comes first."""
-    attributes: dict[str, Any]
-    """Everything else that came with the contact."""
-    created_at: datetime
-    updated_at: datetime
-    other_phones: tuple[str, ...] = ()
-    """Where it may be called beside ``phone``, in the order in which they are tried."""
-
-
-@dataclass(frozen=True, slots=True)
 class DncList:
     """A do-not-call list."""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from outdial.core.contact_list import ColumnUse
 from outdial.core.errors import InvalidInputError
 from outdial.core.numbers import MOST_NUMBERS
 from outdial.core.phone import parse_phone
@@ -60,6 +61,11 @@ _FIELDS: Final = MappingProxyType(
 OTHER_WORDS: Final = tuple(f"phone{place}" for place in range(2, MOST_NUMBERS + 1))
 """So are other numbers of a contact named, in the order in which they are tried. They are never found by a column's
 name: a table may well have a second number that nobody wants called."""
+
+_WIRE_FIELDS: Final = MappingProxyType(
+    {"phone": "phoneNumber", "timeZone": "timeZone", "uniqueId": "uniqueId", "priority": "contactPriority"}
+)
+"""What the wire calls them."""
 
 _NOISE: Final = re.compile(r"[^a-z0-9]")
 
@@ -148,6 +154,8 @@ class Columns:
     """Place and name of every other column."""
     others: tuple[tuple[int, str], ...] = ()
     """Place of each other number, in the order in which they are tried, and the word that a mapping has for it."""
+    uses: tuple[ColumnUse, ...] = ()
+    """Of every column what it is called and what it holds, by place."""
 
     def contact(self, cells: Sequence[str]) -> ContactDraft:
         """Return the contact in a row, without its other numbers, which are read for many rows at once; raise
@@ -200,6 +208,12 @@ def columns_of(header: Sequence[str], *, default_region: str | None, mapping: Co
     names = [name.strip() for name in header]
     if len(names) > MOST_COLUMNS:
         raise InvalidInputError([f"The first line names {len(names)} columns; at most {MOST_COLUMNS} can be imported."])
+    unstorable = [place for place, name in enumerate(names, 1) if not is_storable(name)]
+    if unstorable:
+        # alone: what else is wrong would be told with the names, and what is told is stored
+        raise InvalidInputError(
+            [f"The name of column {place} contains a character that cannot be stored." for place in unstorable]
+        )
     problems = [
         f"The name of column {place} has {len(name)} characters; at most {LONGEST_CELL} are allowed."
         for place, name in enumerate(names, 1)
@@ -229,6 +243,9 @@ def columns_of(header: Sequence[str], *, default_region: str | None, mapping: Co
     ]
     if problems or phone is None:
         raise InvalidInputError(problems)
+    fields = {place: _WIRE_FIELDS[word] for word, place in places.items() if place is not None}
+    # an attribute called like a field that another column holds is shown by nobody
+    fields |= {place: "" if name in fields.values() else name for place, name in attributes} | dict(others)
     return Columns(
         count=len(names),
         phone=phone,
@@ -237,6 +254,7 @@ def columns_of(header: Sequence[str], *, default_region: str | None, mapping: Co
         priority=places["priority"],
         attributes=attributes,
         others=others,
+        uses=tuple(ColumnUse(name or _nameless(place), fields[place]) for place, name in enumerate(names)),
     )
 
 

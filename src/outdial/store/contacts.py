@@ -10,7 +10,7 @@ from typing import Final
 
 import asyncpg
 
-from outdial.core.model import Contact, ContactList
+from outdial.core.contact_list import Contact, ContactList
 from outdial.store.contact_text import COLUMNS, OTHERS, ContactRow, contact_line, others_text, without_dedupe
 from outdial.store.database import Connection
 
@@ -109,7 +109,8 @@ class Picked:
 
 
 def _list(row: asyncpg.Record) -> ContactList:
-    return ContactList(**{**row, "campaigns": tuple((campaign[0], campaign[1]) for campaign in row["campaigns"])})
+    campaigns = tuple((campaign[0], campaign[1]) for campaign in row["campaigns"])
+    return ContactList(**{**row, "campaigns": campaigns})
 
 
 async def insert_list(

@@ -62,6 +62,7 @@ VALUES: Final = (
     Mention("run_contacts", "screening", _RUN, "run_id, contact_id"),
     Mention("runs", "stop_options", _ACCOUNT, "id"),
     Mention("imports", "mapping", _ACCOUNT, "id"),
+    Mention("imports", "columns", _ACCOUNT, "id"),
     Mention("wide_stops", "options", _ACCOUNT, "id"),
 )
 

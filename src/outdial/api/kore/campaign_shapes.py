@@ -118,10 +118,26 @@ class CampaignShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     enable_machine_detect: bool | UnsetType = UNSET
 
 
-class UpdatedCampaign(CreatedCampaign, frozen=True, kw_only=True):
+class UpdatedCampaign(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A campaign in the answer of its update, v1."""
 
+    name: str
+    lname: str
+    description: str
+    dnc_lists: DncListShape | UnsetType = UNSET
+    priority: str
+    dialing_mode: str
+    dialing_strategy: StrategyShape
+    experience_flow: str | UnsetType = UNSET
+    status: str
+    max_skips: int | UnsetType = UNSET
+    is_filters_enabled: bool | UnsetType = UNSET
+    created_at: str
+    updated_at: str
     schedule: ScheduleShape
+    id: str
+    contact_lists: list[str]
+    enable_machine_detect: bool | UnsetType = UNSET
 
 
 class UpdatedAnswer(msgspec.Struct, Generic[Data], frozen=True):

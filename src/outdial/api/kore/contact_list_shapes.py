@@ -7,21 +7,21 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from outdial.api.kore.contact_list_files import (
+    READY,
+    FileShape,
+    MappingShape,
+    is_imported,
+    list_columns,
+    list_files,
+    list_mapping,
+    list_status,
+)
 from outdial.api.kore.requests import ContactListUpdateBody
 from outdial.api.kore.wire import organization_id, timestamp, user_id
 from outdial.core import ids
-from outdial.core.model import Contact, ContactList, Scope
-
-
-class MappingShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Which field of a contact is what; each is itself."""
-
-    first_name: str = "firstName"
-    last_name: str = "lastName"
-    phone_number: str = "phoneNumber"
-    time_zone: str = "timeZone"
-    unique_id: str = "uniqueId"
-    contact_priority: str | UnsetType = UNSET
+from outdial.core.contact_list import NO_FILES, Contact, ContactList, ListFiles
+from outdial.core.model import Scope
 
 
 class UsedBy(msgspec.Struct, frozen=True):
@@ -47,7 +47,7 @@ class ContactListShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     lname: str | UnsetType = UNSET
     description: str
     total_record_count: int
-    status: str = "Ready"
+    status: str = READY
     created_by: str
     updated_by: str
     mapping: MappingShape
@@ -61,28 +61,75 @@ class ContactListShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     source: str
     api_configurations: SyncShape
     columns: list[str] | UnsetType = UNSET
-    files: list[str] = []
+    files: list[FileShape] = []
+    created_at: str
+    updated_at: str
+    allow_duplicates: bool | UnsetType = UNSET
+
+
+class ImportedListShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The same of a list that was imported: its files stand further up, and it has no ``apiConfigurations``."""
+
+    id: str = msgspec.field(name="_id")
+    is_active: bool = True
+    org_id: str | UnsetType = UNSET
+    name: str
+    lname: str | UnsetType = UNSET
+    description: str
+    files: list[FileShape]
+    total_record_count: int
+    status: str
+    created_by: str
+    updated_by: str
+    mapping: MappingShape
+    is_list_in_use: bool
+    iid: str | UnsetType = msgspec.field(name="iId", default=UNSET)
+    list_type: str = "call"
+    is_global_dnc: bool | UnsetType = msgspec.field(name="isGlobalDNC", default=UNSET)
+    is_default: bool | UnsetType = UNSET
+    campaign_in_use: list[UsedBy]
+    account_id: str | UnsetType = UNSET
+    source: str
+    columns: list[str] | UnsetType = UNSET
     created_at: str
     updated_at: str
     allow_duplicates: bool | UnsetType = UNSET
 
 
 class ListedContactList(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A contact list among others."""
+    """A contact list among others; one that was imported has no ``apiConfigurations``."""
 
     id: str = msgspec.field(name="_id")
     name: str
     description: str
     total_record_count: int
-    status: str = "Ready"
+    status: str = READY
     mapping: MappingShape
     is_list_in_use: bool
     list_type: str = "call"
     campaign_in_use: list[UsedBy]
     source: str
-    api_configurations: SyncShape
+    api_configurations: SyncShape | UnsetType = UNSET
     columns: list[str] | UnsetType = UNSET
-    files: list[str] = []
+    files: list[FileShape] = []
+    updated_at: str
+
+
+class ListedImportedList(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The same of a list that was imported, in the order of its own sample."""
+
+    id: str = msgspec.field(name="_id")
+    name: str
+    description: str
+    files: list[FileShape]
+    total_record_count: int
+    status: str
+    mapping: MappingShape
+    is_list_in_use: bool
+    list_type: str = "call"
+    campaign_in_use: list[UsedBy]
+    source: str
+    columns: list[str] | UnsetType = UNSET
     updated_at: str
 
 
@@ -114,7 +161,7 @@ class CreatedContactList(msgspec.Struct, frozen=True, kw_only=True, rename="came
     name: str
     description: str
     total_record_count: int
-    status: str = "Ready"
+    status: str = READY
     created_by: str
     updated_by: str
     mapping: MappingShape
@@ -126,7 +173,7 @@ class CreatedContactList(msgspec.Struct, frozen=True, kw_only=True, rename="came
     source: str
     api_configurations: SyncShape
     columns: list[str] | UnsetType = UNSET
-    files: list[str] = []
+    files: list[FileShape] = []
     created_at: str
     updated_at: str
     id: str = msgspec.field(name="_id")
@@ -143,16 +190,17 @@ class AddedShape(msgspec.Struct, frozen=True, omit_defaults=True):
 def created_contact_list(contact_list: ContactList, version: int) -> CreatedContactList:
     """Return a new contact list."""
     return CreatedContactList(
-        **_fields(contact_list, second=version > 1), allow_duplicates=contact_list.allow_duplicates
+        **_fields(contact_list, NO_FILES, second=version > 1), allow_duplicates=contact_list.allow_duplicates
     )
 
 
-def listed_contact_list(contact_list: ContactList, version: int) -> ListedContactList:
+def listed_contact_list(
+    contact_list: ContactList, told: ListFiles, version: int
+) -> ListedContactList | ListedImportedList:
     """Return a contact list as one of many."""
-    shared = _fields(contact_list, second=version > 1)
-    return ListedContactList(
-        **{name: value for name, value in shared.items() if name in ListedContactList.__struct_fields__}
-    )
+    shared = _fields(contact_list, told, second=version > 1)
+    shape = ListedImportedList if is_imported(contact_list) else ListedContactList
+    return shape(**{name: value for name, value in shared.items() if name in shape.__struct_fields__})
 
 
 def updated_contact_list(contact_list: ContactList, said: ContactListUpdateBody, version: int) -> UpdatedContactList:
@@ -172,37 +220,45 @@ def updated_contact_list(contact_list: ContactList, said: ContactListUpdateBody,
     )
 
 
-def contact_list_shape(contact_list: ContactList, version: int) -> ContactListShape:
+def contact_list_shape(
+    contact_list: ContactList, told: ListFiles, version: int
+) -> ContactListShape | ImportedListShape:
     """Return a contact list."""
-    fields = _fields(contact_list, second=version > 1)
+    fields = _fields(contact_list, told, second=version > 1)
     if version > 1:
-        return ContactListShape(**fields, allow_duplicates=contact_list.allow_duplicates)
-    return ContactListShape(
-        **fields,
-        org_id=organization_id(contact_list.account_id),
-        lname=contact_list.name.lower(),
-        iid=contact_list.iid,
-        account_id=contact_list.account_id,
-    )
+        fields |= {"allow_duplicates": contact_list.allow_duplicates}
+    else:
+        fields |= {
+            "org_id": organization_id(contact_list.account_id),
+            "lname": contact_list.name.lower(),
+            "iid": contact_list.iid,
+            "account_id": contact_list.account_id,
+        }
+    if is_imported(contact_list):
+        del fields["api_configurations"]
+        return ImportedListShape(**fields)
+    return ContactListShape(**fields)
 
 
-def _fields(contact_list: ContactList, *, second: bool) -> dict[str, Any]:
+def _fields(contact_list: ContactList, told: ListFiles, *, second: bool) -> dict[str, Any]:
     """Return what every answer about a list holds."""
     return {
         "id": contact_list.id,
         "name": contact_list.name,
         "description": contact_list.description,
         "total_record_count": contact_list.contacts_count,
+        "status": list_status(contact_list, told),
         "created_by": user_id(contact_list.created_by),
         "updated_by": user_id(contact_list.updated_by),
-        "mapping": MappingShape(contact_priority="contactPriority" if second else UNSET),
+        "mapping": list_mapping(contact_list, told, second=second),
         "is_list_in_use": contact_list.in_use,
         "is_global_dnc": False if second else UNSET,
         "is_default": False if second else UNSET,
         "campaign_in_use": [UsedBy(campaign_id, name) for campaign_id, name in contact_list.campaigns],
         "source": contact_list.source,
         "api_configurations": SyncShape("allowDuplicates" if contact_list.allow_duplicates else "dontAllowDuplicates"),
-        "columns": [] if second else UNSET,
+        "columns": list_columns(told) if second else UNSET,
+        "files": list_files(told),
         "created_at": timestamp(contact_list.created_at),
         "updated_at": timestamp(contact_list.updated_at),
     }

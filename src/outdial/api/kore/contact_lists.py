@@ -14,6 +14,7 @@ from outdial.api.kore.contact_list_shapes import (
     AddedShape,
     ContactListShape,
     CreatedContactList,
+    ImportedListShape,
     ListedContactList,
     UpdatedContactList,
     contact_list_shape,
@@ -23,7 +24,7 @@ from outdial.api.kore.contact_list_shapes import (
     updated_contact_list,
 )
 from outdial.api.kore.door import Door
-from outdial.api.kore.drafts import contact_batch, contact_list_body
+from outdial.api.kore.drafts import contact_batch, contact_list_body, contact_list_update_body
 from outdial.api.kore.endpoints import Endpoints, Operation
 from outdial.api.kore.next_requests import AFTER_ADDING, AFTER_LIST_CREATION, SAME_LIST
 from outdial.api.kore.requests import AddContactsBody, ContactListBody, ContactListUpdateBody, EmptyBody
@@ -59,7 +60,8 @@ class ContactListRoutes:
 
     def add_to(self, endpoints: Endpoints) -> None:
         """Add them."""
-        version, whole, one = self._version, (Success[ContactListShape],), "/contactList/{contactListId}"
+        version, one = self._version, "/contactList/{contactListId}"
+        whole = (Success[ContactListShape], Success[ImportedListShape])
         create = Operation(
             "Create a contact list",
             (Success[CreatedContactList],),
@@ -83,8 +85,8 @@ class ContactListRoutes:
             (ContactListUpdateBody,),
             links=SAME_LIST,
         )
-        get = Operation("Get a contact list", whole, {"list": examples.contact_list(version, "")}, links=SAME_LIST)
-        delete = Operation("Delete a contact list", whole, {"list": examples.deleted_contact_list(version)})
+        get = Operation("Get a contact list", whole, examples.contact_list(version), links=SAME_LIST)
+        delete = Operation("Delete a contact list", whole, examples.deleted_contact_list(version))
         contacts = Operation(
             "Get the contacts of a list",
             (Success[PageShape[dict[str, Any]]],),
@@ -157,7 +159,8 @@ class ContactListRoutes:
         """Return a contact list and the campaigns that refer to it."""
         caller = await self._door.admit(request)
         found = await contact_lists.get_list(self._database, caller.iid, request.path_params["contactListId"])
-        return JsonReply(success("", contact_list_shape(found, self._version)))
+        (told,) = await contact_lists.files_of(self._database, caller.iid, [found.id])
+        return JsonReply(success("", contact_list_shape(found, told, self._version)))
 
     async def get_all(self, request: Request) -> Response:
         """Return all contact lists of the application, newest first."""
@@ -165,14 +168,17 @@ class ContactListRoutes:
         if query_value(request, "type") is not None:
             query_choice(request, "type", ("call",))
         parse(EmptyBody, await read_json(request))
-        found = await contact_lists.list_lists(self._database, caller.iid)
-        return JsonReply(success("", [listed_contact_list(one, self._version) for one in reversed(found)]))
+        found = (await contact_lists.list_lists(self._database, caller.iid))[::-1]
+        told = await contact_lists.files_of(self._database, caller.iid, [one.id for one in found])
+        return JsonReply(
+            success("", [listed_contact_list(one, of, self._version) for one, of in zip(found, told, strict=True)])
+        )
 
     async def update(self, request: Request) -> Response:
         """Change a list's name or description, with v1 also whether it may hold a number twice, as long as it is
         empty. Campaigns that refer to it go on doing so."""
         caller = await self._door.admit(request)
-        body = parse(ContactListUpdateBody, await read_json(request))
+        body = contact_list_update_body(await read_json(request), version=self._version)
         updated = await contact_lists.update_list(
             self._database,
             caller.iid,
@@ -208,7 +214,12 @@ class ContactListRoutes:
     async def delete(self, request: Request) -> Response:
         """Delete a contact list that no campaign refers to, and its contacts."""
         caller = await self._door.admit(request)
-        deleted = await contact_lists.delete_list(self._database, caller.iid, request.path_params["contactListId"])
+        list_id = request.path_params["contactListId"]
+        deleted = await contact_lists.delete_list(self._database, caller.iid, list_id)
+        # imports are kept when their list is not
+        (told,) = await contact_lists.files_of(self._database, caller.iid, [list_id])
         return JsonReply(
-            success(f"Contact list {deleted.name} deleted successfully", contact_list_shape(deleted, self._version))
+            success(
+                f"Contact list {deleted.name} deleted successfully", contact_list_shape(deleted, told, self._version)
+            )
         )

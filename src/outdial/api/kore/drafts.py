@@ -19,6 +19,7 @@ from outdial.api.kore.requests import (
     CampaignsBody,
     ContactBody,
     ContactListBody,
+    ContactListUpdateBody,
     Filters,
     PreviewV1,
     PreviewV2,
@@ -177,9 +178,18 @@ def contact_list_body(document: Any, *, version: int) -> ContactListBody:
 
     The sample of v1 writes ``name1`` where its table says ``name``: v1 takes either.
     """
-    if version == 1 and isinstance(document, dict) and "name" not in document and "name1" in document:
-        document = {**document, "name": document["name1"]}
-    return parse(ContactListBody, document)
+    return parse(ContactListBody, _named(document, version))
+
+
+def contact_list_update_body(document: Any, *, version: int) -> ContactListUpdateBody:
+    """Return what a contact list's update asks for, which is named as in its creation; raise InvalidInputError."""
+    return parse(ContactListUpdateBody, _named(document, version))
+
+
+def _named(document: Any, version: int) -> Any:
+    if version > 1 or not isinstance(document, dict) or "name" in document:
+        return document
+    return {"name" if key == "name1" else key: value for key, value in document.items()}
 
 
 @dataclass(frozen=True, slots=True)

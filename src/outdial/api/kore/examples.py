@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import msgspec
 from msgspec import UNSET
 
 from outdial.api.kore.call_detail_shapes import CallShape, CallsShape, CampaignInfo, CustomerInfo, MetaInfo
@@ -23,12 +24,14 @@ from outdial.api.kore.campaign_shapes import (
     UpdatedAnswer,
     UpdatedCampaign,
 )
+from outdial.api.kore.contact_list_files import FileShape, MappingShape
 from outdial.api.kore.contact_list_shapes import (
     AddedShape,
     ContactListShape,
     CreatedContactList,
+    ImportedListShape,
     ListedContactList,
-    MappingShape,
+    ListedImportedList,
     SyncShape,
     UpdatedContactList,
     UpdatedFields,
@@ -176,30 +179,38 @@ def created_contact_list(version: int) -> Success[CreatedContactList]:
     return success(f"Contact list {_LIST_NAME} created successfully", data)
 
 
-def contact_list(version: int, message: str) -> Success[ContactListShape]:
-    """Return the answer of reading or deleting a contact list."""
-    fields = _contact_list(version)
-    if version > 1:
-        return success(message, ContactListShape(**fields, allow_duplicates=False))
-    owned: dict[str, Any] = {
-        "org_id": _ORGANIZATION_ID,
-        "lname": _LIST_NAME.lower(),
-        "iid": _IID,
-        "account_id": _ACCOUNT_ID,
+def contact_list(version: int, message: str = "") -> dict[str, Success[Any]]:
+    """Return the answers of reading or deleting a contact list, and one that was imported."""
+    return {
+        "list": success(message, ContactListShape(**_contact_list(version), **_owner(version))),
+        "imported": success(message, ImportedListShape(**_imported_list(version), **_owner(version))),
     }
-    return success(message, ContactListShape(**fields, **owned))
 
 
-def deleted_contact_list(version: int) -> Success[ContactListShape]:
-    """Return the answer of a contact list's removal."""
+def deleted_contact_list(version: int) -> dict[str, Success[Any]]:
+    """Return the answers of a contact list's removal."""
     return contact_list(version, f"Contact list {_LIST_NAME} deleted successfully")
 
 
-def contact_lists(version: int) -> Success[list[ListedContactList]]:
+def contact_lists(version: int) -> Success[list[ListedContactList | ListedImportedList]]:
     """Return the answer of listing contact lists."""
-    fields = _contact_list(version)
-    listed = {name: value for name, value in fields.items() if name in ListedContactList.__struct_fields__}
-    return success("", [ListedContactList(**listed)])
+    return success(
+        "",
+        [
+            ListedContactList(**_named(ListedContactList, _contact_list(version))),
+            ListedImportedList(**_named(ListedImportedList, _imported_list(version))),
+        ],
+    )
+
+
+def _named(shape: type[msgspec.Struct], fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name in shape.__struct_fields__}
+
+
+def _owner(version: int) -> dict[str, Any]:
+    if version > 1:
+        return {"allow_duplicates": False}
+    return {"org_id": _ORGANIZATION_ID, "lname": _LIST_NAME.lower(), "iid": _IID, "account_id": _ACCOUNT_ID}
 
 
 def updated_contact_list(version: int) -> Success[UpdatedContactList]:
@@ -271,4 +282,24 @@ def _contact_list(version: int) -> dict[str, Any]:
         "columns": [] if second else UNSET,
         "created_at": _AT,
         "updated_at": _AT,
+    }
+
+
+def _imported_list(version: int) -> dict[str, Any]:
+    fields, second = _contact_list(version), version > 1
+    del fields["api_configurations"]
+    return {
+        **fields,
+        "files": [FileShape("0123456789abcdef01234567", "march.csv")],
+        "total_record_count": 2,
+        "status": "Validated",
+        "mapping": MappingShape(
+            last_name="",
+            phone_number="Phone",
+            time_zone="",
+            unique_id="",
+            contact_priority="" if second else UNSET,
+        ),
+        "source": "localDrive",
+        "columns": ["Phone", "firstName"] if second else UNSET,
     }
