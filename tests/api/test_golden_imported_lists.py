@@ -212,6 +212,7 @@ async def test_an_import_from_before_columns_were_noted(desk, database):
 
 async def test_files_of_others_are_not_shown(desk, other, sibling):
     await desk.read(await desk.upload())
+    assert [file["fileName"] for file in (await desk.listed())["files"]] == ["people.csv"]
     for stranger in (other, sibling):
         answer = await stranger.done("POST", "/contactList/getAllListDetails", version=2)
         assert "people.csv" not in str(answer)
