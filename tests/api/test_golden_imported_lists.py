@@ -271,6 +271,7 @@ async def test_a_stop_and_whoever_asks_for_a_list_alone_read_no_imports(desk, da
 
 async def test_files_of_others_are_not_shown(desk, other, sibling):
     await desk.read(await desk.upload())
+    assert [file["fileName"] for file in (await desk.listed())["files"]] == ["people.csv"]
     for stranger in (other, sibling):
         answer = await stranger.done("POST", "/contactList/getAllListDetails", version=2)
         assert "people.csv" not in str(answer)
