@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from outdial.services import imports
+from outdial.services import contact_lists, imports
 from outdial.services.imports import FOLDER
+from outdial.store import contacts as contacts_store
 from outdial.store.erased_texts import VALUES, mend_values
 from support.native import Native
 from support.wire import CAMPAIGN_ID, FILE_ID, LIST_ID, TIMESTAMP, USER_ID, agentless, differs
@@ -210,6 +211,64 @@ async def test_an_import_from_before_columns_were_noted(desk, database):
     assert (found["status"], found["columns"], found["mapping"]["phoneNumber"]) == ("Validated", [], "phoneNumber")
 
 
+async def test_a_file_from_before_columns_were_noted_beside_one_from_after(desk, database):
+    await desk.read(await desk.upload())
+    async with database.connection() as connection:
+        await connection.execute("UPDATE imports SET columns = NULL")
+    await desk.read(await desk.upload(b"Mobile\n+15550100203\n", name="more.csv"))
+    found = await desk.listed()
+    assert found["columns"] == ["Mobile"]
+    # the first may have had any of the others
+    assert found["mapping"] == {
+        "firstName": "firstName",
+        "lastName": "lastName",
+        "phoneNumber": "Mobile",
+        "timeZone": "timeZone",
+        "uniqueId": "uniqueId",
+        "contactPriority": "contactPriority",
+    }
+
+
+async def test_a_list_from_a_file_without_an_import_is_not_waited_for(desk, database):
+    await desk.read(await desk.upload())
+    async with database.connection() as connection:
+        await connection.execute("DELETE FROM imports")
+        await connection.execute(
+            "DELETE FROM contacts WHERE list_id IN (SELECT id FROM contact_lists WHERE name = 'March')"
+        )
+    found = await desk.listed()
+    assert (found["totalRecordCount"], found["files"], found["status"]) == (0, [], "Validated")
+
+
+async def test_the_newest_files_are_told_and_all_count_for_the_status(desk, monkeypatch):
+    monkeypatch.setattr(contact_lists, "MOST_FILES", 2)
+    await desk.read(await desk.upload())
+    for name in ("second.csv", "third.csv"):
+        later = await desk.upload(b"Mobile\n+15550100203\n", name=name)
+        await desk.break_off(later)
+        assert (await desk.listed())["status"] == "Validating"
+        await desk.cancel(later)
+    found = await desk.listed()
+    assert [file["fileName"] for file in found["files"]] == ["second.csv", "third.csv"]
+    assert (found["columns"], found["status"]) == (["Mobile"], "Validated")
+
+
+async def test_a_stop_and_whoever_asks_for_a_list_alone_read_no_imports(desk, database):
+    await desk.read(await desk.upload())
+    found = await desk.listed()
+    iid = desk.tenant.iid
+    async with database.connection() as connection:
+        await connection.execute("ALTER TABLE imports RENAME TO imports_away")
+        try:
+            by_id = await contacts_store.list_by_id(connection, iid, found["_id"])
+            named = await contacts_store.list_named(connection, iid, "March")
+            assert by_id in await contacts_store.lists_of(connection, iid)
+        finally:
+            await connection.execute("ALTER TABLE imports_away RENAME TO imports")
+    assert by_id == named
+    assert (by_id.name, by_id.contacts_count) == ("March", 2)
+
+
 async def test_files_of_others_are_not_shown(desk, other, sibling):
     await desk.read(await desk.upload())
     for stranger in (other, sibling):
@@ -218,9 +277,14 @@ async def test_files_of_others_are_not_shown(desk, other, sibling):
 
 
 async def test_an_erasure_takes_a_number_out_of_the_names_of_columns(desk, database):
-    await desk.read(await desk.upload(b"phone,+15550100201\n+15550100202,x\n"))
+    import_id = await desk.upload(b"phone,+15550100201\n+15550100202,x\n")
+    await desk.break_off(import_id)
     assert (await desk.listed())["columns"] == ["phone", "+15550100201"]
     (columns,) = (mention for mention in VALUES if (mention.table, mention.column) == ("imports", "columns"))
     async with database.transaction() as connection:
         assert await mend_values(connection, columns, desk.tenant.account_id, "+15550100201") == 1
     assert (await desk.listed())["columns"] == ["phone"]
+    # whoever goes on with the file reads its first line again
+    await desk.read(import_id)
+    found = await desk.listed()
+    assert (found["status"], found["columns"]) == ("Validated", ["phone"])

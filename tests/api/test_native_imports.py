@@ -6,6 +6,7 @@ import asyncio
 import json
 
 import pytest
+from structlog.testing import capture_logs
 
 from outdial.services import import_keeper
 from outdial.services.import_keeper import ImportKeeper
@@ -178,6 +179,61 @@ class TestKeeper:
         await keeper.look()
         assert (await native.done("GET", f"/imports/{import_id}"))["state"] == "cancelled"
         assert not (parts.settings.data_dir / FOLDER / import_id).exists()
+
+    @pytest.mark.parametrize("header", [b"phone,a\0b", b"name,a\0b", b"phone,a\0b,a\0b"])
+    async def test_a_column_whose_name_cannot_be_stored_fails_its_import_alone(self, native, keeper, header):
+        bad = await uploaded(native, header + b"\n+15550100201,x,y\n", {**DRAFT, "mapping": {}})
+        good = await uploaded(native)
+        for import_id in (bad, good):
+            await native.done("POST", f"/imports/{import_id}/finish")
+        await keeper.look()
+        failed = await native.done("GET", f"/imports/{bad}")
+        assert (failed["state"], failed["listId"]) == ("failed", None)
+        assert "contains a character that cannot be stored." in failed["failure"]
+        assert (await native.done("GET", f"/imports/{good}"))["state"] == "done"
+
+    async def test_cells_that_cannot_be_stored_are_told(self, native, keeper):
+        rows = b"phone,tz,uniqueId,priority,note\n\0,,,,\n" + b"".join(
+            b"+1555010020%d," % n + b",".join(b"\0" if n == at else b"" for at in range(4)) + b"\n" for n in range(5)
+        )
+        import_id = await uploaded(native, rows, {**DRAFT, "mapping": {}})
+        await native.done("POST", f"/imports/{import_id}/finish")
+        await keeper.look()
+        done = await native.done("GET", f"/imports/{import_id}")
+        assert (done["state"], done["added"], done["bad"]) == ("done", 1, 5)
+        assert (await native.done("GET", f"/imports/{import_id}/errors"))["total"] == 5
+
+    async def test_what_nobody_foresaw_fails_one_import_and_is_told_with_its_traceback(
+        self, native, keeper, database, parts
+    ):
+        bad, good = await uploaded(native), await uploaded(native, draft={**DRAFT, "listName": "April callers"})
+        for import_id in (bad, good):
+            await native.done("POST", f"/imports/{import_id}/finish")
+        async with database.connection() as connection:
+            await connection.execute(
+                """
+                CREATE FUNCTION refuse_march() RETURNS trigger LANGUAGE plpgsql AS $$
+                BEGIN
+                    IF (SELECT name FROM contact_lists WHERE id = NEW.list_id) = 'March callers' THEN
+                        RAISE EXCEPTION 'no such thing';
+                    END IF;
+                    RETURN NEW;
+                END $$;
+                CREATE TRIGGER refuse_march BEFORE INSERT ON contacts FOR EACH ROW EXECUTE FUNCTION refuse_march()
+                """
+            )
+        try:
+            with capture_logs() as logs:
+                await keeper.look()
+        finally:
+            async with database.connection() as connection:
+                await connection.execute("DROP FUNCTION refuse_march CASCADE")
+        told = [log for log in logs if log["event"] == "import_failed"]
+        assert [(log["import_id"], log["log_level"], log["exc_info"]) for log in told] == [(bad, "error", True)]
+        failed = await native.done("GET", f"/imports/{bad}")
+        assert (failed["state"], failed["failure"], failed["rows"]) == ("failed", import_keeper.UNKNOWN, 0)
+        assert not (parts.settings.data_dir.resolve() / FOLDER / bad).exists()
+        assert (await native.done("GET", f"/imports/{good}"))["state"] == "done"
 
     async def test_keep_does_so_by_itself(self, native, keeper, parts, database):
         import_id = await uploaded(native)

@@ -185,6 +185,14 @@ def test_too_many_columns_and_too_long_names():
         ColumnMapping.of({str(n): f"c{n}" for n in range(MOST_COLUMNS + 1)})
 
 
+def test_names_that_cannot_be_stored_are_told_by_their_places_alone():
+    with pytest.raises(InvalidInputError) as refused:
+        columns("phone", "a\x00b", "\ud800", "a\x00b", attributes=(("note", "nowhere"),))
+    assert refused.value.problems == tuple(
+        f"The name of column {place} contains a character that cannot be stored." for place in (2, 3, 4)
+    )
+
+
 def test_cells_that_are_too_long_are_all_told():
     found = columns("phone", "a", "b")
     assert found.contact(["1", "x" * LONGEST_CELL, ""]).attributes == {"a": "x" * LONGEST_CELL}

@@ -22,7 +22,7 @@ class ImportState(StrEnum):
     DONE = "done"
     """Every row is added or told."""
     FAILED = "failed"
-    """Its file is no table, or its contact list is gone; rows added before stay."""
+    """Its file is no table, its contact list is gone, or outdial met what it does not know; rows added before stay."""
     CANCELLED = "cancelled"
     """Somebody cancelled it; rows added before stay."""
 
@@ -157,27 +157,3 @@ class RowError:
     line: int
     """Where it starts in the file, or its row in the sheet, from 1."""
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnUse:
-    """A column of a file that was imported."""
-
-    column: str
-    """As the file's first line names it, or ``column 3`` where that says nothing."""
-    field: str
-    """What it holds of a contact: ``phoneNumber``, ``timeZone``, ``uniqueId``, ``contactPriority``, ``phone2`` and so
-    on for other numbers, else the name of an attribute; empty where another column holds the field of that name."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImportedFile:
-    """A file whose rows are, or are being, added to a contact list; files of one list are in the order in which their
-    imports were made."""
-
-    import_id: str
-    name: str
-    """As its owner calls it."""
-    state: ImportState
-    columns: tuple[ColumnUse, ...]
-    """In the order of the file; none of an import that was begun before they were noted."""

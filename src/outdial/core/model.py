@@ -13,7 +13,6 @@ from datetime import date, datetime, time
 from enum import StrEnum
 from typing import Any
 
-from outdial.core.contact_import import ImportedFile
 from outdial.core.machine import USUAL_TIMINGS, Detection, DetectionTimings, MachineDetection
 from outdial.core.machine_review import NO_REVIEW, ReviewShares
 from outdial.core.schedule import Schedule
@@ -388,53 +387,6 @@ class Flow:
     """Of all its recordings together; texts that are spoken are not in it."""
     document: Mapping[str, Any]
     """As its author wrote it, see ``core.flow_document``."""
-
-
-@dataclass(frozen=True, slots=True)
-class ContactList:
-    """A list of people to call."""
-
-    id: str
-    iid: str
-    account_id: str
-    name: str
-    description: str
-    source: str
-    """Where its contacts come from, in the wire's words (``passiveApi``, ``localDrive``)."""
-    allow_duplicates: bool
-    """Whether one number may be in it more than once."""
-    api_version: int
-    created_by: str
-    updated_by: str
-    created_at: datetime
-    updated_at: datetime
-    contacts_count: int
-    campaigns: tuple[tuple[str, str], ...]
-    """Id and name of each campaign that refers to it, without deleted ones."""
-    in_use: bool
-    """Whether a live run dials it."""
-    files: tuple[ImportedFile, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Contact:
-    """A person in a contact list."""
-
-    id: int
-    list_id: str
-    phone: str
-    time_zone: str | None
-    """IANA zone, wins over what the number says."""
-    unique_id: str | None
-    """The importer's own name for this person."""
-    priority: int
-    """0–32767, higher comes first."""
-    attributes: dict[str, Any]
-    """Everything else that came with the contact."""
-    created_at: datetime
-    updated_at: datetime
-    other_phones: tuple[str, ...] = ()
-    """Where it may be called beside ``phone``, in the order in which they are tried."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from outdial.core.contact_import import ColumnUse
+from outdial.core.contact_list import ColumnUse
 from outdial.core.errors import InvalidInputError
 from outdial.core.numbers import MOST_NUMBERS
 from outdial.core.phone import parse_phone
@@ -208,6 +208,12 @@ def columns_of(header: Sequence[str], *, default_region: str | None, mapping: Co
     names = [name.strip() for name in header]
     if len(names) > MOST_COLUMNS:
         raise InvalidInputError([f"The first line names {len(names)} columns; at most {MOST_COLUMNS} can be imported."])
+    unstorable = [place for place, name in enumerate(names, 1) if not is_storable(name)]
+    if unstorable:
+        # alone: what else is wrong would be told with the names, and what is told is stored
+        raise InvalidInputError(
+            [f"The name of column {place} contains a character that cannot be stored." for place in unstorable]
+        )
     problems = [
         f"The name of column {place} has {len(name)} characters; at most {LONGEST_CELL} are allowed."
         for place, name in enumerate(names, 1)

@@ -11,8 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from outdial.core import ids
+from outdial.core.contact_list import MOST_FILES, NO_FILES, Contact, ContactList, ListFiles
 from outdial.core.errors import ConflictError, InUseError, InvalidInputError, LimitReachedError, NotFoundError
-from outdial.core.model import Contact, ContactList
 from outdial.core.numbers import MOST_NUMBERS
 from outdial.core.paging import Page
 from outdial.core.phone import parse_phone
@@ -22,6 +22,7 @@ from outdial.services.access import require_application
 from outdial.services.fields import description_problems, is_storable, line_problems, name_problems, require
 from outdial.store import contacts as store
 from outdial.store import dnc_hashes
+from outdial.store import imports as imports_store
 from outdial.store.contact_text import ContactRow
 from outdial.store.contacts import NewContacts, OpenList
 from outdial.store.database import Connection, Database
@@ -161,6 +162,14 @@ async def list_lists(database: Database, iid: str) -> list[ContactList]:
     """Return the application's contact lists, oldest first."""
     async with database.connection() as connection:
         return await store.lists_of(connection, iid)
+
+
+async def files_of(database: Database, iid: str, list_ids: Sequence[str]) -> list[ListFiles]:
+    """Return what files each of some contact lists of the application came from; none for unknown ones."""
+    known = [list_id for list_id in list_ids if is_storable(list_id)]
+    async with database.connection() as connection:
+        found = await imports_store.files_of(connection, iid, known, most=MOST_FILES)
+    return [found.get(list_id, NO_FILES) for list_id in list_ids]
 
 
 async def update_list(

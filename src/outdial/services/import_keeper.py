@@ -24,6 +24,12 @@ SETTLED: Final = timedelta(seconds=2)
 """How long an import has been waiting before it is run here: whoever completes a file at the command line runs it
 there, with its progress shown."""
 
+UNKNOWN: Final = (
+    "outdial met what it does not know while it added the rows; those added before stay. Its log says more at "
+    "import_failed, with the id of this import: whoever runs outdial can look there. Import the file again afterwards."
+)
+"""Why an import failed that should not have: nothing of the error itself, which is the operator's to read."""
+
 GIVEN_UP: Final = timedelta(hours=24)
 """An upload to which nothing has been added for so long is cancelled."""
 
@@ -72,8 +78,19 @@ class ImportKeeper:
         except OutdialError as error:
             # what its owner has to know is in its state; what can be mended here is tried again
             _log.warning("import_not_run", import_id=import_id, reason=error.message)
+        except Exception:  # noqa: BLE001 - told with its traceback; one file must not keep others from being imported
+            _log.exception("import_failed", import_id=import_id)
+            await self._fail(iid, import_id)
         else:
             _log.info("import_ended", import_id=import_id, state=ended.state, rows=ended.rows, added=ended.added)
+
+    async def _fail(self, iid: str, import_id: str) -> None:
+        """End it for good: run again it would come here again, each second."""
+        try:
+            await imports.fail(self._database, self._folder, iid, import_id, actor=ACTOR, failure=UNKNOWN)
+        except (ImportBusyError, IllegalMoveError):
+            # somebody else runs it by now, or has cancelled it
+            return
 
     async def _clear(self, iid: str, import_id: str) -> None:
         try:

@@ -25,7 +25,6 @@ from outdial.core.errors import (
     InvalidInputError,
     LimitReachedError,
     NotFoundError,
-    OutdialError,
     TooLargeError,
     WrongOffsetError,
 )
@@ -202,7 +201,8 @@ async def run(
         await asyncio.to_thread(_path(folder, found.id).unlink, missing_ok=True)
         return after
     except (InvalidInputError, NotFoundError, LimitReachedError) as error:
-        await _end(database, folder, found, runner, ImportAction.FAIL, actor=actor, error=error)
+        failure = " ".join(error.messages)[:LONGEST_REASON]
+        await _end(database, folder, found, runner, ImportAction.FAIL, actor=actor, failure=failure)
         raise
     except BaseException:
         # whoever comes next need not wait until the lease ends; where the database is away, they must
@@ -290,7 +290,7 @@ async def _end(
     action: ImportAction,
     *,
     actor: str,
-    error: OutdialError | None = None,
+    failure: str = "",
 ) -> None:
     """Move an import that this runner has to its end; what somebody else has decided meanwhile stays."""
     async with database.connection() as connection:
@@ -301,12 +301,28 @@ async def _end(
             after=move(found.state, action),
             actor=actor,
             runner=runner,
-            failure="" if error is None else " ".join(error.messages)[:LONGEST_REASON],
+            failure=failure,
         )
-    if not moved and error is None:
+    if not moved and action is ImportAction.COMPLETE:
         raise _LostError
     if moved:
         await asyncio.to_thread(_path(folder, found.id).unlink, missing_ok=True)
+
+
+async def fail(database: Database, folder: Path, iid: str, import_id: str, *, actor: str, failure: str) -> None:
+    """End an import that nobody runs, since running it again would come to no other end; rows added before stay, and
+    ``failure`` tells its owner why.
+
+    Raises NotFoundError, IllegalMoveError when there is nothing to run, ImportBusyError while another process runs it.
+    """
+    found = await progress(database, iid, import_id)
+    move(found.state, ImportAction.FAIL)
+    runner = uuid.uuid4().hex
+    async with database.connection() as connection:
+        claimed = await store.claim(connection, found.id, runner=runner, lease_seconds=LEASE_SECONDS)
+    if not claimed:
+        raise _busy(await progress(database, iid, import_id))
+    await _end(database, folder, found, runner, ImportAction.FAIL, actor=actor, failure=failure)
 
 
 async def cancel(database: Database, folder: Path, iid: str, import_id: str, *, actor: str) -> Import:

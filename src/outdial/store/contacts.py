@@ -10,8 +10,7 @@ from typing import Final
 
 import asyncpg
 
-from outdial.core.contact_import import ColumnUse, ImportedFile, ImportState
-from outdial.core.model import Contact, ContactList
+from outdial.core.contact_list import Contact, ContactList
 from outdial.store.contact_text import COLUMNS, OTHERS, ContactRow, contact_line, others_text, without_dedupe
 from outdial.store.database import Connection
 
@@ -22,9 +21,7 @@ SELECT l.id, l.iid, l.account_id, l.name, l.description, l.source, l.allow_dupli
        ARRAY(SELECT ROW(c.id, c.name) FROM campaign_lists cl JOIN campaigns c ON c.id = cl.campaign_id
               WHERE cl.list_id = l.id AND c.deleted_at IS NULL ORDER BY c.created_at, c.id) AS campaigns,
        EXISTS (SELECT FROM run_lists rl JOIN runs r ON r.id = rl.run_id
-                WHERE rl.list_id = l.id AND r.state IN ('active', 'paused', 'stopping')) AS in_use,
-       ARRAY(SELECT ROW(i.id, i.file_name, i.state, i.columns) FROM imports i
-              WHERE i.list_id = l.id ORDER BY i.created_at, i.id) AS files
+                WHERE rl.list_id = l.id AND r.state IN ('active', 'paused', 'stopping')) AS in_use
   FROM contact_lists l
 """
 
@@ -50,7 +47,6 @@ _SAMPLE: Final = 16
 """Numbers that are looked for before a list is believed to have none of some thousands."""
 
 _LINES_AT_ONCE: Final = 1000
-_PARTS_OF_USE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +110,7 @@ class Picked:
 
 def _list(row: asyncpg.Record) -> ContactList:
     campaigns = tuple((campaign[0], campaign[1]) for campaign in row["campaigns"])
-    return ContactList(**{**row, "campaigns": campaigns, "files": tuple(map(_file, row["files"]))})
-
-
-def _file(row: asyncpg.Record) -> ImportedFile:
-    import_id, name, state, columns = row
-    # an erasure takes out what names the person's number, be it the name of a column
-    uses = (ColumnUse(**one) for one in columns or () if len(one) == _PARTS_OF_USE)
-    return ImportedFile(import_id, name, ImportState(state), tuple(uses))
+    return ContactList(**{**row, "campaigns": campaigns})
 
 
 async def insert_list(

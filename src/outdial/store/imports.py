@@ -8,7 +8,8 @@ from typing import Final
 
 import asyncpg
 
-from outdial.core.contact_import import ColumnUse, Import, ImportProgress, ImportState, RowError
+from outdial.core.contact_import import Import, ImportProgress, ImportState, RowError
+from outdial.core.contact_list import ColumnUse, ImportedFile, ListFiles
 from outdial.store.database import Connection
 
 _IMPORTS: Final = """
@@ -17,6 +18,17 @@ SELECT id, iid, account_id, state, file_name, sheet, mapping, default_region, li
        failure, created_by, created_at, updated_at, ended_at
   FROM imports
 """
+
+_FILES: Final = """
+SELECT given.id,
+       ARRAY(SELECT ROW(i.id, i.file_name, i.columns) FROM imports i WHERE i.list_id = given.id AND i.iid = $1
+              ORDER BY i.created_at DESC, i.id DESC LIMIT $3) AS files,
+       EXISTS (SELECT FROM imports i WHERE i.list_id = given.id AND i.iid = $1 AND i.state = 'running') AS running,
+       EXISTS (SELECT FROM imports i WHERE i.list_id = given.id AND i.iid = $1 AND i.state = 'done') AS done
+  FROM unnest($2::text[]) AS given (id)
+"""
+
+_PARTS_OF_USE: Final = 2
 
 
 def _import(row: asyncpg.Record) -> Import:
@@ -181,10 +193,14 @@ async def found_list(
     size: int,
     columns: Sequence[ColumnUse],
 ) -> bool:
-    """Note which list an import adds to, and what its file's columns hold; False when it is no longer the runner's."""
+    """Note which list an import adds to, and what its file's columns hold; False when it is no longer the runner's.
+
+    What was noted of the columns before stays: an erasure may have taken a number out of their names since.
+    """
     noted = await connection.fetchval(
         """
-        UPDATE imports SET list_id = $3, list_created = list_created OR $4, size = $5, columns = $6
+        UPDATE imports SET list_id = $3, list_created = list_created OR $4, size = $5,
+               columns = coalesce(columns, $6)
          WHERE id = $1 AND runner = $2 RETURNING true
         """,
         import_id,
@@ -195,6 +211,22 @@ async def found_list(
         [{"column": use.column, "field": use.field} for use in columns],
     )
     return noted is not None
+
+
+async def files_of(connection: Connection, iid: str, list_ids: Sequence[str], *, most: int) -> dict[str, ListFiles]:
+    """Return what files each of some lists of the application came from, of each the newest ``most``."""
+    rows = await connection.fetch(_FILES, iid, list_ids, most)
+    return {
+        row["id"]: ListFiles(tuple(map(_file, reversed(row["files"]))), running=row["running"], done=row["done"])
+        for row in rows
+    }
+
+
+def _file(row: asyncpg.Record) -> ImportedFile:
+    import_id, name, columns = row
+    # an erasure takes out what names the person's number, be it the name of a column
+    uses = (ColumnUse(**one) for one in columns or () if len(one) == _PARTS_OF_USE)
+    return ImportedFile(import_id, name, tuple(uses))
 
 
 async def advance(

@@ -8,8 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from outdial.core import ids
-from outdial.core.contact_import import ImportState
-from outdial.core.model import ContactList
+from outdial.core.contact_list import ContactList, ListFiles
 from outdial.services.import_file import SOURCE
 
 READY: Final = "Ready"
@@ -39,44 +38,49 @@ def is_imported(contact_list: ContactList) -> bool:
     return contact_list.source == SOURCE
 
 
-def list_status(contact_list: ContactList) -> str:
+def list_status(contact_list: ContactList, told: ListFiles) -> str:
     """Return the status of a list in the vendor's words, which for imported lists are those of its console.
 
     ``Validating`` while rows of a file are added, ``Validated`` once one file is in whole, ``Invalid`` when none of
-    its imports came to its end. Any of them can be dialed: the contacts that are there are there.
+    its imports came to its end. Any of them can be dialed: the contacts that are there are there. A list without an
+    import, by the command line or from before there were any, has all that is to come.
     """
     if not is_imported(contact_list):
         return READY
-    states = {file.state for file in contact_list.files}
-    if ImportState.RUNNING in states or not (states or contact_list.contacts_count):
-        # an import makes its list the moment before it notes which one that is
+    if told.running:
         return "Validating"
-    return "Validated" if ImportState.DONE in states or not states else "Invalid"
+    return "Validated" if told.done or not told.files else "Invalid"
 
 
-def list_files(contact_list: ContactList) -> list[FileShape]:
+def list_files(told: ListFiles) -> list[FileShape]:
     """Return the files of a list, in the order in which their imports were made."""
-    return [FileShape(ids.file_id(file.import_id), file.name) for file in contact_list.files]
+    return [FileShape(ids.file_id(file.import_id), file.name) for file in told.files]
 
 
-def list_columns(contact_list: ContactList) -> list[str]:
+def list_columns(told: ListFiles) -> list[str]:
     """Return the columns of all files of a list, each once, in the order in which they come."""
-    return list(dict.fromkeys(use.column for file in contact_list.files for use in file.columns))
+    return list(dict.fromkeys(use.column for file in told.files for use in file.columns))
 
 
-def list_mapping(contact_list: ContactList, *, second: bool) -> MappingShape:
-    """Return which column holds which field; of several files the first that has it says. ``second``: v2."""
+def list_mapping(contact_list: ContactList, told: ListFiles, *, second: bool) -> MappingShape:
+    """Return which column holds which field; of several files the first that has it says. ``second``: v2.
+
+    A field that none of them has is itself where a file is without columns: it may well have had that one.
+    """
     columns: dict[str, str] = {}
-    for file in contact_list.files:
+    for file in told.files if is_imported(contact_list) else ():
         for use in file.columns:
             columns.setdefault(use.field, use.column)
-    if not is_imported(contact_list) or not columns:
-        return MappingShape(contact_priority="contactPriority" if second else UNSET)
+    noted = bool(columns) and all(file.columns for file in told.files)
+
+    def held(field: str) -> str:
+        return columns.get(field, "" if noted else field)
+
     return MappingShape(
-        first_name=columns.get("firstName", ""),
-        last_name=columns.get("lastName", ""),
-        phone_number=columns.get("phoneNumber", ""),
-        time_zone=columns.get("timeZone", ""),
-        unique_id=columns.get("uniqueId", ""),
-        contact_priority=columns.get("contactPriority", "") if second else UNSET,
+        first_name=held("firstName"),
+        last_name=held("lastName"),
+        phone_number=held("phoneNumber"),
+        time_zone=held("timeZone"),
+        unique_id=held("uniqueId"),
+        contact_priority=held("contactPriority") if second else UNSET,
     )

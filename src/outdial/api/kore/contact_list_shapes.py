@@ -20,7 +20,8 @@ from outdial.api.kore.contact_list_files import (
 from outdial.api.kore.requests import ContactListUpdateBody
 from outdial.api.kore.wire import organization_id, timestamp, user_id
 from outdial.core import ids
-from outdial.core.model import Contact, ContactList, Scope
+from outdial.core.contact_list import NO_FILES, Contact, ContactList, ListFiles
+from outdial.core.model import Scope
 
 
 class UsedBy(msgspec.Struct, frozen=True):
@@ -189,13 +190,15 @@ class AddedShape(msgspec.Struct, frozen=True, omit_defaults=True):
 def created_contact_list(contact_list: ContactList, version: int) -> CreatedContactList:
     """Return a new contact list."""
     return CreatedContactList(
-        **_fields(contact_list, second=version > 1), allow_duplicates=contact_list.allow_duplicates
+        **_fields(contact_list, NO_FILES, second=version > 1), allow_duplicates=contact_list.allow_duplicates
     )
 
 
-def listed_contact_list(contact_list: ContactList, version: int) -> ListedContactList | ListedImportedList:
+def listed_contact_list(
+    contact_list: ContactList, told: ListFiles, version: int
+) -> ListedContactList | ListedImportedList:
     """Return a contact list as one of many."""
-    shared = _fields(contact_list, second=version > 1)
+    shared = _fields(contact_list, told, second=version > 1)
     shape = ListedImportedList if is_imported(contact_list) else ListedContactList
     return shape(**{name: value for name, value in shared.items() if name in shape.__struct_fields__})
 
@@ -217,9 +220,11 @@ def updated_contact_list(contact_list: ContactList, said: ContactListUpdateBody,
     )
 
 
-def contact_list_shape(contact_list: ContactList, version: int) -> ContactListShape | ImportedListShape:
+def contact_list_shape(
+    contact_list: ContactList, told: ListFiles, version: int
+) -> ContactListShape | ImportedListShape:
     """Return a contact list."""
-    fields = _fields(contact_list, second=version > 1)
+    fields = _fields(contact_list, told, second=version > 1)
     if version > 1:
         fields |= {"allow_duplicates": contact_list.allow_duplicates}
     else:
@@ -235,25 +240,25 @@ def contact_list_shape(contact_list: ContactList, version: int) -> ContactListSh
     return ContactListShape(**fields)
 
 
-def _fields(contact_list: ContactList, *, second: bool) -> dict[str, Any]:
+def _fields(contact_list: ContactList, told: ListFiles, *, second: bool) -> dict[str, Any]:
     """Return what every answer about a list holds."""
     return {
         "id": contact_list.id,
         "name": contact_list.name,
         "description": contact_list.description,
         "total_record_count": contact_list.contacts_count,
-        "status": list_status(contact_list),
+        "status": list_status(contact_list, told),
         "created_by": user_id(contact_list.created_by),
         "updated_by": user_id(contact_list.updated_by),
-        "mapping": list_mapping(contact_list, second=second),
+        "mapping": list_mapping(contact_list, told, second=second),
         "is_list_in_use": contact_list.in_use,
         "is_global_dnc": False if second else UNSET,
         "is_default": False if second else UNSET,
         "campaign_in_use": [UsedBy(campaign_id, name) for campaign_id, name in contact_list.campaigns],
         "source": contact_list.source,
         "api_configurations": SyncShape("allowDuplicates" if contact_list.allow_duplicates else "dontAllowDuplicates"),
-        "columns": list_columns(contact_list) if second else UNSET,
-        "files": list_files(contact_list),
+        "columns": list_columns(told) if second else UNSET,
+        "files": list_files(told),
         "created_at": timestamp(contact_list.created_at),
         "updated_at": timestamp(contact_list.updated_at),
     }

@@ -159,7 +159,8 @@ class ContactListRoutes:
         """Return a contact list and the campaigns that refer to it."""
         caller = await self._door.admit(request)
         found = await contact_lists.get_list(self._database, caller.iid, request.path_params["contactListId"])
-        return JsonReply(success("", contact_list_shape(found, self._version)))
+        (told,) = await contact_lists.files_of(self._database, caller.iid, [found.id])
+        return JsonReply(success("", contact_list_shape(found, told, self._version)))
 
     async def get_all(self, request: Request) -> Response:
         """Return all contact lists of the application, newest first."""
@@ -167,8 +168,11 @@ class ContactListRoutes:
         if query_value(request, "type") is not None:
             query_choice(request, "type", ("call",))
         parse(EmptyBody, await read_json(request))
-        found = await contact_lists.list_lists(self._database, caller.iid)
-        return JsonReply(success("", [listed_contact_list(one, self._version) for one in reversed(found)]))
+        found = (await contact_lists.list_lists(self._database, caller.iid))[::-1]
+        told = await contact_lists.files_of(self._database, caller.iid, [one.id for one in found])
+        return JsonReply(
+            success("", [listed_contact_list(one, of, self._version) for one, of in zip(found, told, strict=True)])
+        )
 
     async def update(self, request: Request) -> Response:
         """Change a list's name or description, with v1 also whether it may hold a number twice, as long as it is
@@ -210,7 +214,12 @@ class ContactListRoutes:
     async def delete(self, request: Request) -> Response:
         """Delete a contact list that no campaign refers to, and its contacts."""
         caller = await self._door.admit(request)
-        deleted = await contact_lists.delete_list(self._database, caller.iid, request.path_params["contactListId"])
+        list_id = request.path_params["contactListId"]
+        deleted = await contact_lists.delete_list(self._database, caller.iid, list_id)
+        # imports are kept when their list is not
+        (told,) = await contact_lists.files_of(self._database, caller.iid, [list_id])
         return JsonReply(
-            success(f"Contact list {deleted.name} deleted successfully", contact_list_shape(deleted, self._version))
+            success(
+                f"Contact list {deleted.name} deleted successfully", contact_list_shape(deleted, told, self._version)
+            )
         )
