@@ -111,7 +111,7 @@ class CsvSource:
             raise InvalidInputError([f"{self._name} is empty; its first line must name the columns."])
         if first.problem is not None:
             raise InvalidInputError([f"The first line of {self._name} cannot be read: {first.problem}."])
-        self.header = first.cells[0]
+        self.header, self.header_line = first.cells[0], first.lines[0]
         self._rows = chain([first.after(1)], rows)
 
     def _separator(self) -> str:

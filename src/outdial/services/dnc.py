@@ -60,6 +60,7 @@ async def add_numbers(
     iid: str | None = None,
     list_name: str | None = None,
     phones: Iterable[str],
+    expires_at: datetime | None = None,
     reason: str = "",
     source: DncSource = DncSource.OPERATOR,
     actor: str,
@@ -67,16 +68,18 @@ async def add_numbers(
     engines: Engines | None = None,
     lines_later: bool = False,
 ) -> DncChange:
-    """Put numbers on the account-wide list (``iid`` None) or on a named one of the application, made on first use.
+    """Put numbers on the account-wide list (``iid`` None) or on a named one of the application, made on first use; for
+    good or until an instant, where a number that is on it longer stays so.
 
     When this returns none of them will be dialed any more: calls that were being placed have left before, or are told
     in ``problems`` when that is still open after some seconds, as it is while they wait for the broken connection of a
     TCP or TLS trunk. ``engines`` is who tells of that; without it every such call that nobody has heard of yet counts
     as open. ``lines_later``: the caller asks about those himself. Numbers that cannot be read are told, the others
     added.
-    Raises InvalidInputError, and NotFoundError for an unknown account or another account's application.
+    Raises InvalidInputError, also for an instant that is past, and NotFoundError for an unknown account or another
+    account's application.
     """
-    _check_names(iid, list_name, reason=reason)
+    _check_names(iid, list_name, reason=reason, expires_at=expires_at)
     async with database.transaction() as connection:
         list_id = await _made_list(connection, account_id, iid, list_name)
     return await _add(
@@ -85,7 +88,7 @@ async def add_numbers(
         list_id,
         phones,
         reason=reason,
-        expires_at=None,
+        expires_at=expires_at,
         source=source,
         actor=actor,
         region=default_region,
@@ -269,10 +272,7 @@ async def add_to_list(
 
     As :func:`add_numbers`. Raises NotFoundError, and InvalidInputError also for an instant that is past.
     """
-    problems = line_problems("reason", reason, longest=LONGEST_DESCRIPTION)
-    if expires_at is not None and expires_at <= clock.now():
-        problems.append("`expiresAt` is past; leave it out to keep the numbers for good.")
-    require(problems)
+    _check_names(None, None, reason=reason, expires_at=expires_at)
     found = await get_list(database, account_id=account_id, iid=iid, list_id=list_id)
     return await _add(
         database,
@@ -314,8 +314,12 @@ def require_reason(reason: str) -> None:
     _check_names(None, None, reason=reason)
 
 
-def _check_names(iid: str | None, list_name: str | None, *, reason: str = "") -> None:
+def _check_names(
+    iid: str | None, list_name: str | None, *, reason: str = "", expires_at: datetime | None = None
+) -> None:
     problems = line_problems("reason", reason, longest=LONGEST_DESCRIPTION)
+    if expires_at is not None and expires_at <= clock.now():
+        problems.append("`expiresAt` is past; leave it out to keep the numbers for good.")
     if iid is None and list_name is not None:
         problems.append("`list_name` is given without an application; the account-wide list has no name.")
     if iid is not None:

@@ -58,18 +58,19 @@ class WorkbookSource:
             stderr=subprocess.DEVNULL,
         )
         try:
-            self.size, self.header = self._start()
+            self.size, first = self._start()
+            self.header, self.header_line = first.cells, first.line
         except BaseException:
             self.close()
             raise
 
-    def _start(self) -> tuple[int, list[str]]:
-        """Return the number of rows and the header."""
+    def _start(self) -> tuple[int, Record]:
+        """Return the number of rows and the first, which names the columns."""
         size = self._line()
         header = next(self.records(), None)
         if not isinstance(size, int) or header is None:
             raise InvalidInputError([f"The sheet of {self._name} is empty; its first row must name the columns."])
-        return size, header.cells
+        return size, header
 
     def rows(self) -> Iterator[Rows]:
         """Yield the rows that are left, without empty ones. Raises InvalidInputError when the reader met its limits."""
