@@ -104,7 +104,7 @@ class _Done:
     """Where those of the file are, when there are any."""
 
 
-@app.command(epilog="Example: outdial dnc add --file complaints.csv --column Telefon --region DE --expires 2099-01-31")
+@app.command(epilog="Example: outdial dnc add --file complaints.csv --column Caller --region DE --expires 2099-01-31")
 def add(
     phones: Phones = None,
     *,
