@@ -38,6 +38,7 @@ UNKNOWN: Final = {
 _CALLER_ID: Final = "+15550100055"
 _PERSON: Final = "+15550100301"
 _NO_NAME: Final = "Nobody has it"
+_NOBODY: Final = "+15550100988"
 _NOT_THERE: Final = "cdl-11111111-2222-5333-8444-555555555555"
 
 
@@ -242,7 +243,14 @@ def _native(own: Own, ids: dict[str, str]) -> list[Naming]:
             status=400,
         ),
         Naming("stop of a list", "POST", ids["contactListId"], "cl-1", at("/stops/contact-list"), by("contactListId")),
-        Naming("replay", "POST", "1", "2", at(f"/webhooks/{own.webhook_id}/replay"), by("deliveryId")),
+        Naming(
+            "replay",
+            "POST",
+            ids["deliveryId"],
+            "4711471102",
+            at(f"/webhooks/{own.webhook_id}/replay"),
+            by("deliveryId"),
+        ),
         Naming(
             "import",
             "POST",
@@ -262,8 +270,8 @@ def _native(own: Own, ids: dict[str, str]) -> list[Naming]:
             status=400,
         ),
         *(
-            Naming(f"contact, {verb}", method, theirs, _NOT_THERE, at(f"{below}/contacts/ID/{verb}"))
-            for theirs in (ids["dialingListId"], ids["contact"])
+            Naming(f"contact, {verb}", method, theirs, unknown, at(f"{below}/contacts/ID/{verb}"))
+            for theirs, unknown in ((ids["dialingListId"], _NOT_THERE), (ids["contact"], _NOBODY))
             for method, below, verb in (
                 ("POST", f"/runs/{own.instance_id}", "call"),
                 ("GET", f"/runs/{own.instance_id}", "explain"),
