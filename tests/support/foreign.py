@@ -258,7 +258,6 @@ def _native(own: Own, ids: dict[str, str]) -> list[Naming]:
             _NO_NAME,
             at("/imports"),
             by("listName", fileName="people.csv", createList=False),
-            status=400,
         ),
         Naming(
             "courtesy message",
