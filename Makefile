@@ -11,7 +11,7 @@ help: ## list these words
 .venv/dev: requirements/dev.lock
 	$(PYTHON) scripts/install.py dev
 
-install: .venv/dev ## create .venv, install everything, obtain Asterisk, sipp and spin without root
+install: .venv/dev ## create .venv, install everything, obtain Asterisk, sipp, spin and espeak-ng without root
 
 run: .venv/run ## try it: dial 300 loopback phones, watch, stop
 	@$(BIN)/outdial demo
@@ -37,8 +37,11 @@ nemesis-broken: .venv/dev ## show that the same suite catches outdial with one g
 model: .venv/dev ## check the Promela model of the stop with Spin, whole, in wide bounds (8 GB at most)
 	$(BIN)/python scripts/model.py
 
-bench: .venv/dev ## measure; prints a table of ratios
+bench: .venv/dev ## measure; prints tables of ratios: dialing and stop, the gate, simulations, answering machines
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.explain $(PEOPLE)
+	$(BIN)/python -m bench.simulate $(CONTACTS)
+	$(BIN)/python -m bench.machines $(CALLS)
 
 bench-stop: .venv/dev ## measure the stop alone: all well, a dialer killed or frozen, the engine frozen
 	$(BIN)/python -m bench stop struck unreachable

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from array import array
+from dataclasses import replace
 from datetime import UTC, datetime
 from datetime import time as clock
 from functools import partial
@@ -22,11 +23,13 @@ from bench.place import machine
 from dialing import settings_for, with_rules
 from outdial import rule_data
 from outdial.context import open_context
+from outdial.core.attempt_limits import Counted, LimitRule
 from outdial.core.model import CallingHours, CallingWindow
 from outdial.core.simulation import Conditions, People, simulate
 from outdial.core.simulation_calls import Assumptions
 from outdial.core.whereabouts import Origin, Whereabouts
 from outdial.services.access import create_application
+from outdial.services.attempt_limits import add_limit
 from outdial.services.simulations import (
     AHEAD_SECONDS,
     DEFAULT_REFUSAL_SECONDS,
@@ -41,6 +44,8 @@ LINES, PER_SECOND = 2_000, 100.0
 ZONES = ("America/New_York", "America/Chicago", "America/Denver", "America/Los_Angeles", "Europe/Paris")
 HOURS = CallingHours(tuple(CallingWindow(day, clock(9), clock(18)) for day in range(5)), "America/New_York")
 RULES = with_rules(calling_hours=HOURS, max_attempts=3, retry_seconds=3600)
+STRICT_RULES = replace(RULES, calling_hours=replace(HOURS, rule_pack="international", holidays=("US",)))
+STRICT = "rule pack, holidays, 3 calls in 24 h and 7 in a week"
 BEGIN = "2027-03-01T09:00"
 
 
@@ -97,6 +102,17 @@ async def listed(folder: Path, contacts: int) -> None:
             await connection.execute("UPDATE campaigns SET rules = $2 WHERE id = $1", campaign_id, RULES)
 
 
+async def made_strict(folder: Path) -> None:
+    """Give the campaign a rule pack and holidays, and its account limits."""
+    async with open_context(settings_for(folder), migrate=True) as context:
+        async with context.database.connection() as connection:
+            account_id = await connection.fetchval("SELECT account_id FROM contact_lists WHERE id = 'cl-bench'")
+            await connection.execute("UPDATE campaigns SET rules = $1 WHERE name = 'Bench'", STRICT_RULES)
+        for count, days in ((3, 1), (7, 7)):
+            rule = LimitRule(count, days * 86_400, Counted.ATTEMPTS)
+            await add_limit(context.database, rule, account_id=account_id, actor="bench")
+
+
 async def command(folder: Path) -> tuple[float, float, float, dict]:
     """Run the command; return seconds, its processor's seconds, its peak memory in MB, and what it told."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OUTDIAL_")} | {
@@ -120,10 +136,13 @@ async def measure(contacts: int, folder: Path) -> None:
     cpu, calls = core_alone(contacts)
     print(f"| played, without a database | {calls:,} | – | {cpu:.1f} s | {contacts / cpu:,.0f} | – |", flush=True)
     await listed(folder / "data", contacts)
-    seconds, cpu, peak, told = await command(folder / "data")
-    assert told["outcome"]["contacts"] == contacts
-    cells = f"{told['calls']:,} | {seconds:.1f} | {cpu:.1f} s | {contacts / cpu:,.0f} | {peak:.0f} MB"
-    print(f"| `outdial simulate`, whole | {cells} |")
+    for what in ("whole", STRICT):
+        if what == STRICT:
+            await made_strict(folder / "data")
+        seconds, cpu, peak, told = await command(folder / "data")
+        assert told["outcome"]["contacts"] == contacts
+        cells = f"{told['calls']:,} | {seconds:.1f} | {cpu:.1f} s | {contacts / cpu:,.0f} | {peak:.0f} MB"
+        print(f"| `outdial simulate`, {what} | {cells} |", flush=True)
     print(f"\ncontacts_per_second={contacts / seconds:.0f} cpu_seconds={cpu:.1f} peak_mb={peak:.0f}")
 
 

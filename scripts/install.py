@@ -1,4 +1,4 @@
-"""Create .venv, install the pinned dependencies, and obtain Asterisk (sipp and spin for tests) without root.
+"""Create .venv, install the pinned dependencies, and obtain Asterisk (sipp, spin and espeak-ng for tests) without root.
 
 Usage: ``python3 scripts/install.py run|dev``. Run by the Makefile; needs only the standard library.
 """

@@ -25,6 +25,10 @@ def test_every_example_is_a_flow(text):
     assert read_flow(read_document(text)).steps
 
 
-def test_it_names_every_step():
-    verbs = {step["required"][0] for step in schema()["properties"]["steps"]["additionalProperties"]["oneOf"]}
-    assert verbs == {verb for verb in verbs if re.search(rf"`{verb}[`:]", PAGE)}
+VERBS = sorted({step["required"][0] for step in schema()["properties"]["steps"]["additionalProperties"]["oneOf"]})
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_it_names_every_step_and_has_an_example_of_it(verb):
+    assert re.search(rf"^\| `{verb}[`:]", PAGE, re.MULTILINE)
+    assert any(verb in step for text in EXAMPLES for step in read_document(text)["steps"].values())

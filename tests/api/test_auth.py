@@ -29,7 +29,9 @@ async def campaign_id(tenant) -> str:
     return await tenant.create_campaign()
 
 
-async def refused(tenant: Tenant, headers: dict[str, str], *, message: str, **query: str) -> None:
+async def refused(
+    tenant: Tenant, headers: dict[str, str] | list[tuple[str, str]], *, message: str, **query: str
+) -> None:
     """Every kind of request is refused alike, before anything else is looked at."""
     for method, path in (
         ("GET", "/cd-unknown"),
@@ -241,6 +243,13 @@ async def test_headers_given_twice(tenant, other, campaign_id):
     twice = [*tenant.headers().items(), ("accountId", other.account_id)]
     assert (await tenant.http.get(url, headers=twice)).status_code == 401
     twice = [*tenant.headers().items(), ("accountId", tenant.account_id)]
+    assert (await tenant.http.get(url, headers=twice)).status_code == 200
+    # whose request would it be?
+    for strange in (tenant.token(n=1), other.token(), "", "x"):
+        for twice in ([*tenant.headers().items(), ("auth", strange)], [("auth", strange), *tenant.headers().items()]):
+            await refused(tenant, twice, message=CREDENTIALS)
+    headers = tenant.headers()
+    twice = [*headers.items(), ("auth", headers["auth"])]
     assert (await tenant.http.get(url, headers=twice)).status_code == 200
 
 

@@ -26,6 +26,13 @@ def changed(body: dict, path: str, value: object) -> dict:
 
 
 DAYS = "dialingStrategy.callingHours.days"
+LATE = {"day": "MO", "start": "5:00 PM", "end": "8:00 PM"}
+WEEKEND = [
+    # on from Friday 10 PM to Saturday 2 AM, as answers show such a window
+    {"day": "FR", "start": "10:00 PM", "end": "11:59 PM"},
+    {"day": "SA", "start": "12:00 AM", "end": "2:00 AM"},
+    {"day": "SA", "start": "1:00 AM", "end": "9:00 AM"},
+]
 
 WRONG = [
     ("name", ..., "`name` is missing."),
@@ -72,6 +79,18 @@ WRONG = [
     (f"{DAYS}.0.end", "9:00 AM", f"`{DAYS}[0]` ends at 9:00 AM, which is not after its start at 9:00 AM."),
     (f"{DAYS}.0.end", "8:00 AM", f"`{DAYS}[0]` ends at 8:00 AM, which is not after its start at 9:00 AM."),
     (
+        f"{DAYS}.1",
+        LATE,
+        f"`{DAYS}` overlap: MO 9:00 AM–6:00 PM and MO 5:00 PM–8:00 PM; make one of them.",
+    ),
+    (DAYS, [LATE, LATE], f"`{DAYS}` overlap: MO 5:00 PM–8:00 PM and MO 5:00 PM–8:00 PM; make one of them."),
+    (DAYS, WEEKEND, f"`{DAYS}` overlap: SA 12:00 AM–2:00 AM and SA 1:00 AM–9:00 AM; make one of them."),
+    (
+        DAYS,
+        [*WEEKEND, LATE, {**LATE, "start": "7:59 PM", "end": "9:00 PM"}],
+        f"`{DAYS}` overlap: MO 5:00 PM–8:00 PM and MO 7:59 PM–9:00 PM; SA 12:00 AM–2:00 AM and SA 1:00 AM–9:00 AM; ",
+    ),
+    (
         "dialingStrategy.dialingOrder",
         "RANDOM",
         "`dialingStrategy.dialingOrder` must be 'FIFO' or 'LIFO', not 'RANDOM'.",
@@ -117,6 +136,12 @@ def test_each_wrong_field_is_named(path, value, sentence):
         sentences = problems(changed(agentless(version), path, value), version=version)
         assert len(sentences) == 1
         assert sentences[0].startswith(sentence)
+
+
+def test_windows_that_touch_are_taken_in_any_order():
+    days = [{**LATE, "start": "8:00 PM", "end": "12:00 AM"}, LATE, {"day": "TU", "start": "12:00 AM", "end": "1:00 AM"}]
+    draft = campaign_draft(changed(agentless(1), DAYS, days), version=1, region=None)
+    assert len(draft.rules.calling_hours.windows) == 3
 
 
 @pytest.mark.parametrize(

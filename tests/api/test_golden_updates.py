@@ -77,6 +77,13 @@ def golden(version: int) -> dict:
     }
 
 
+async def detection(database, campaign_id: str) -> str:
+    async with database.connection() as connection:
+        return await connection.fetchval(
+            "SELECT rules ->> 'machine_detection' FROM campaigns WHERE id = $1", campaign_id
+        )
+
+
 class TestCampaigns:
     @pytest.mark.parametrize(("version", "kind"), [(1, "voice"), (2, "voice"), (2, "sms")])
     async def test_an_update_answers_as_documented_and_stays(self, tenant, version, kind):
@@ -89,6 +96,41 @@ class TestCampaigns:
         assert after["dialingStrategy"] == answer["data"]["dialingStrategy"]
         assert after["createdAt"] == before["createdAt"]
         assert after["updatedAt"] > before["updatedAt"]
+
+    @pytest.mark.parametrize(("before", "answered"), [("no", False), ("detect", True), ("disconnect", True)])
+    async def test_the_documented_update_of_v2_leaves_machine_detection_as_it_is(
+        self, tenant, database, before, answered
+    ):
+        """Its sample names no `enableMachineDetect`; and it says sms in the address."""
+        campaign_id = await tenant.create_campaign(agentless(2, enableMachineDetect=before), version=2)
+        body = changed_body(2)
+        del body["enableMachineDetect"]
+        answer = await tenant.done("PUT", f"/{campaign_id}", body, version=2, campaignType="sms")
+        expected = golden(2)
+        expected["data"]["enableMachineDetect"] = answered
+        assert differs(expected, answer) == []
+        assert await detection(database, campaign_id) == before
+        body["enableMachineDetect"] = "disconnect" if before == "no" else "no"
+        await tenant.done("PUT", f"/{campaign_id}", body, version=2, campaignType="sms")
+        assert await detection(database, campaign_id) == body["enableMachineDetect"]
+
+    async def test_a_campaign_that_was_not_agentless_detects_nothing_until_it_is_told(self, tenant, database):
+        body = with_agents(1, "Progressive", enableMachineDetect=True)
+        campaign_id = await tenant.create_campaign(body)
+        assert await detection(database, campaign_id) == "detect"
+        body = changed_body(2)
+        del body["enableMachineDetect"]
+        await tenant.done("PUT", f"/{campaign_id}", body, version=2, campaignType="voice")
+        assert await detection(database, campaign_id) == "no"
+
+    async def test_creations_and_updates_of_v1_still_say_what_is_done_about_machines(self, tenant):
+        campaign_id = await tenant.create_campaign()
+        for method, path, version in (("POST", "", 1), ("POST", "", 2), ("PUT", f"/{campaign_id}", 1)):
+            body = agentless(version)
+            del body["enableMachineDetect"]
+            answer = await tenant.ask(method, path, body, version=version, campaignType="voice")
+            assert answer.status_code == 412
+            assert errors(answer) == ["`enableMachineDetect` is missing."]
 
     async def test_the_dialing_mode_may_change_both_ways(self, tenant):
         campaign_id = await tenant.create_campaign()

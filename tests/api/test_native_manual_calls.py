@@ -35,7 +35,7 @@ async def phone(run, database) -> str:
 
 async def asked(database) -> int:
     async with database.connection() as connection:
-        return await connection.fetchval("SELECT count(*) FROM history WHERE action = 'manual_call'")
+        return await connection.fetchval("SELECT count(*) FROM history WHERE action = 'manual_call' AND detail ? 'at'")
 
 
 async def test_what_is_allowed_is_told_as_the_document_says(native, run, phone, database, tenant):
@@ -80,6 +80,14 @@ async def test_what_is_not_allowed_says_why_and_until_when(native, run, phone, d
     told = await native.done("POST", f"/runs/{run}/contacts/{phone}/call")
     assert (told["answer"], told["decidedBy"], told["until"]) == ("denied", "account_dnc", None)
     assert await asked(database) == 0
+    # who was told what stays, with the client that asked
+    explained = await native.done("GET", f"/runs/{run}/contacts/{told['dialingListId']}/explain")
+    past = [
+        (one["to"], one["decision"]["rule"], one["by"]) for one in explained["past"] if one["action"] == "manual_call"
+    ]
+    client_id = explained["past"][-1]["by"]
+    assert past == [("put_off", "retry_period", client_id), ("denied", "account_dnc", client_id)]
+    assert client_id.startswith("cs-")
 
 
 async def test_who_is_not_there_and_what_is_over(native, run, phone, tenant, campaign_id):

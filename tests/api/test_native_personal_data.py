@@ -6,7 +6,7 @@ import pytest
 
 from outdial.services.contact_lists import ERASED
 from persons import places_of
-from support.native import Native
+from support.native import Native, sentences
 from support.wire import CALLER_ID, ever_open
 
 PERSON = "+15550100101"
@@ -82,3 +82,25 @@ async def test_retention(native):
         await native.refused(412, "PUT", "/retention", {"recordingsDays": wrong})
     for wrong in (0, 30, 40000):
         await native.refused(412, "PUT", "/retention", {"attemptsDays": wrong})
+
+
+async def test_attempts_are_kept_as_long_as_every_limit_looks_back(native):
+    """What is asked for is right in itself: it is the account's limits, or its days, that it does not go with."""
+    long = {"count": 3, "windowSeconds": 90 * 86400, "counts": "attempts"}
+    await native.done("PUT", "/retention", {"attemptsDays": 60})
+    sentence = "`attemptsDays` is 60, and an attempt limit counts over 90 days: it would count too few."
+    refused = await native.refused(409, "POST", "/attempt-limits", long)
+    assert refused["errorCode"] == "attempts_kept_too_briefly"
+    assert sentences(refused)[0].startswith(sentence)
+    assert (await native.done("GET", "/attempt-limits"))["results"] == []
+    await native.done("PUT", "/retention", {"attemptsDays": 90})
+    await native.done("POST", "/attempt-limits", long)
+    refused = await native.refused(409, "PUT", "/retention", {"attemptsDays": 60})
+    assert refused["errorCode"] == "attempts_kept_too_briefly"
+    assert sentences(refused)[0].startswith(sentence)
+    assert (await native.done("GET", "/retention"))["attemptsDays"] == 90
+    document = (await native.tenant.http.get("/openapi.json")).json()
+    for method, path in (("put", "/api/outdial/retention"), ("post", "/api/outdial/attempt-limits")):
+        answer = document["paths"][path][method]["responses"]["409"]["$ref"].rpartition("/")[2]
+        examples = document["components"]["responses"][answer]["content"]["application/json"]["examples"]
+        assert "attempts_kept_too_briefly" in examples

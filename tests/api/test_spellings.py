@@ -24,6 +24,8 @@ async def running(tenant) -> str:
         "{prefix}/api/{version}/public/{iid}/campaign/{id}?accountId={account}&campaignType=voice&trigger=stop",
         "{prefix}/api/{version}/public/{iid}/campaign//trigger/{id}?accountId={account}&campaignType=voice&trigger=stop",
         "{prefix}/api/{version}/public/{iid}/campaign/{id}/?trigger=stop&campaignType=voice",
+        # v2's table of the stop says sms, for voice campaigns
+        "{prefix}/api/{version}/public/{iid}/campaign/trigger/{id}?accountId={account}&campaignType=sms&trigger=stop",
         "{prefix}//api/{version}/public//{iid}/campaign/trigger/{id}?accountId={account}\\&campaignType=voice\\&trigger=stop",
     ],
 )

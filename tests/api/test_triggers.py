@@ -127,6 +127,16 @@ async def test_wrong_queries(tenant, running):
         assert await tenant.status(running) == "Active"
 
 
+async def test_a_start_of_an_sms_campaign_is_not_offered(tenant):
+    """Unlike a stop, by which a voice campaign is meant whatever the table says."""
+    campaign_id = await tenant.create_campaign(ever_open(1))
+    for version, path in ((1, f"/{campaign_id}"), (2, f"/trigger/{campaign_id}")):
+        answer = await tenant.ask("POST", path, {}, version=version, campaignType="sms", trigger="play")
+        assert answer.status_code == 501
+        assert errors(answer)[0].startswith("SMS campaigns are not offered")
+    assert await tenant.status(campaign_id) == "Ready"
+
+
 async def test_wrong_views(tenant, running):
     for view in ("", "all", "Status"):
         answer = await tenant.ask("POST", f"/{running}/status", view=view)

@@ -15,6 +15,7 @@ from outdial.core.calling_hours import (
     is_open,
     next_open,
     opening,
+    overlaps,
     plain,
     times,
     zones_for,
@@ -35,10 +36,13 @@ ZONES = [
     "America/Sao_Paulo",
     "America/Santiago",
     "America/Havana",
+    "America/Halifax",
+    "Atlantic/Azores",
     "Europe/London",
     "Europe/Berlin",
     "Europe/Moscow",
     "Europe/Dublin",
+    "Europe/Chisinau",
     "Africa/Cairo",
     "Africa/Casablanca",
     "Asia/Kolkata",
@@ -46,6 +50,7 @@ ZONES = [
     "Asia/Tehran",
     "Asia/Jerusalem",
     "Asia/Beirut",
+    "Australia/Adelaide",
     "Australia/Sydney",
     "Australia/Lord_Howe",
     "Pacific/Auckland",
@@ -209,7 +214,7 @@ def check(open_hours, zones, at):
 
 
 def test_the_zones_of_these_tests_change_their_clocks():
-    assert len({zone for zone, _ in CHANGES}) >= 15
+    assert len({zone for zone, _ in CHANGES}) >= 20
 
 
 # Everything together, against a reading of our own: minute by minute, by the wall clock, without spans
@@ -426,3 +431,57 @@ def test_windows_apart_at_midnight_are_open_at_the_same_minutes():
     for five in range(0, 7 * DAY, 5):
         at = monday + timedelta(minutes=five)
         assert is_open(CallingHours(night, "UTC"), ("UTC",), at) is is_open(CallingHours(parts, "UTC"), ("UTC",), at)
+
+
+class TestOverlaps:
+    @pytest.mark.parametrize(
+        ("windows", "pairs"),
+        [
+            ([], []),
+            ([(0, 9, 18)], []),
+            ([(0, 9, 18), (0, 18, 20), (1, 9, 18)], []),
+            ([(0, 17, 20), (0, 9, 18)], [(1, 0)]),
+            ([(0, 9, 18), (0, 9, 18)], [(0, 1)]),
+            # a long one reaches over the next into the one behind it
+            ([(0, 9, 18), (0, 10, 11), (0, 12, 13)], [(0, 1), (0, 2)]),
+            # across midnight, and from Sunday into Monday
+            ([(4, 22, 2), (5, 1, 9)], [(0, 1)]),
+            ([(4, 22, 2), (5, 2, 9)], []),
+            ([(0, 1, 3), (0, 4, 5), (6, 22, 4)], [(2, 0)]),
+            ([(0, 1, 3), (0, 3, 5), (6, 22, 4)], [(2, 0), (2, 1)]),
+            ([(6, 22, 0), (0, 0, 9)], []),
+            ([(2, 10, 9), (3, 8, 12)], [(0, 1)]),
+        ],
+    )
+    def test_each_pair_is_found_once(self, windows, pairs):
+        made = [CallingWindow(weekday, time(start), time(end)) for weekday, start, end in windows]
+        assert overlaps(made) == [(made[before], made[after]) for before, after in pairs]
+
+    def test_a_window_until_midnight_ends_there(self):
+        assert overlaps([CallingWindow(0, time(9), time.max), CallingWindow(1, time(0), time(9))]) == []
+        late = CallingWindow(0, time(23, 59), time.max)
+        assert overlaps([CallingWindow(0, time(9), time.max), late]) == [(CallingWindow(0, time(9), time.max), late)]
+
+    def test_a_single_date_is_no_week(self):
+        windows = [CallingWindow(0, time(1), time(3)), CallingWindow(0, time(22), time(2))]
+        assert overlaps(windows, weekly=False) == []
+        assert overlaps(windows) == []
+
+    @given(
+        st.lists(
+            st.builds(
+                lambda day, start, end: CallingWindow(day, time(start), time(end)),
+                st.integers(0, 6),
+                st.integers(0, 23),
+                st.integers(0, 23),
+            ).filter(lambda window: window.start != window.end),
+            max_size=6,
+        )
+    )
+    def test_none_is_found_where_no_hour_is_in_two(self, windows):
+        hours: list[int] = []
+        for window in windows:
+            length = (window.end.hour - window.start.hour) % 24
+            first = window.weekday * 24 + window.start.hour
+            hours += [hour % (7 * 24) for hour in range(first, first + length)]
+        assert (overlaps(windows) == []) is (len(hours) == len(set(hours)))

@@ -11,13 +11,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from core.test_explanation import NOON, POLICIES, WITHIN
-from outdial.core.canonical import canonical
+from core.test_explanation import CLEAR, NOON, POLICIES, SOMEBODY, WITHIN, told
+from outdial.core.canonical import canonical, instant
 from outdial.core.evidence import Call, Decided, Evidence, limit_document, rates, read_limit
-from outdial.core.model import Disposition, RetryRule
+from outdial.core.explanation import Beside, LiveCall
+from outdial.core.manual_call import manual_answer, refusal
+from outdial.core.model import AttemptState, Disposition, DoneReason, RetryRule, RunContactState
 from outdial.core.numbers import Number
 from outdial.core.recompute import Case, NotTheSameError, check, numbers_of
-from outdial.core.screening import CHECKS, Candidate, Rule, at_number, screen
+from outdial.core.screening import CHECKS, Allow, Candidate, Deny, Rule, at_number, screen
 
 CONTACT, PHONE = "cc-1", "+13125550101"
 HELD = {name: held for name, held in POLICIES.items() if name != "all day"}
@@ -40,8 +42,8 @@ def call(place, how, ago, *, own):
 
 
 @st.composite
-def scenes(draw):
-    """A decision of the gate as it is stored, with the attempts it was made after."""
+def looks(draw):
+    """Somebody, the policy and the instant at which the gate is asked about them, and the attempts before."""
     how = st.sampled_from([Disposition.BUSY, Disposition.NO_ANSWER, Disposition.ANSWERED_HUMAN, Disposition.UNKNOWN])
     drawn = draw(st.lists(st.tuples(how, st.integers(60, 4 * 86400), st.booleans()), max_size=4))
     drawn.sort(key=lambda one: -one[1])
@@ -63,8 +65,14 @@ def scenes(draw):
         tried=tuple((one.disposition, one.ended_at) for one in own),
         past=tuple(one.past for one in calls),
     )
-    decision = screen(candidate, policy, now=at, until=at + WITHIN)
-    return case_of(candidate, policy, decision, calls)
+    return candidate, policy, at, calls
+
+
+@st.composite
+def scenes(draw):
+    """A decision of the gate as it is stored, with the attempts it was made after."""
+    candidate, policy, at, calls = draw(looks())
+    return case_of(candidate, policy, screen(candidate, policy, now=at, until=at + WITHIN), calls)
 
 
 def case_of(candidate, policy, decision, calls, *, whole=True):
@@ -218,6 +226,163 @@ def test_an_attempt_that_does_not_follow_those_before_is_found():
         check(replace(case, own=own))
     with pytest.raises(NotTheSameError, match="0 attempts are said, and there were 1 to 1"):
         check(replace(case, own=[call(0, Disposition.BUSY, 60, own=True), *case.own]))
+
+
+def by_hand(candidate, held, situation, calls, *, at=NOON):
+    """A refused call by hand as it comes back from the history; None where it is allowed."""
+    explained = told(candidate, held, situation, at=at)
+    answer, step = manual_answer(explained)
+    if step is None:
+        return None
+    row = {
+        "id": 7,
+        "at": instant(at + timedelta(milliseconds=5)),
+        "runId": 1,
+        "contactId": CONTACT,
+        "attemptId": None,
+        "action": "manual_call",
+        "from": None,
+        "to": answer.value,
+        "actor": "cs-supervisor",
+        "reason": "",
+        "detail": json.loads(canonical(refusal(explained, step))),
+    }
+    evidence = Evidence()
+    evidence.take(row)
+    (decided,) = evidence.decisions
+    return Case(
+        decided=decided,
+        rules=held.rules,
+        timetable=held.hours,
+        limits={one.id: one for one in held.limits},
+        own=[one for one in calls if one.run_id == 1],
+        number=calls,
+        whole=True,
+        calls={one.id: one for one in calls},
+    )
+
+
+LIVING = replace(call(50, None, 0, own=True), reserved_at=NOON - timedelta(days=4), ended_at=None, booked_at=None)
+ELSEWHERE = replace(LIVING, id=f"{51:032x}", run_id=2, contact_id="cc-2")
+UNDER_WAY = {
+    "being called": ({"contact_state": RunContactState.DIALING}, LIVING),
+    "just claimed": ({"contact_state": RunContactState.CLAIMED}, LIVING),
+    "called by another": ({"live_call": LiveCall(ELSEWHERE.id, "Autumn", AttemptState.RINGING, False)}, ELSEWHERE),
+}
+BESIDE = {
+    "done": ({"contact_state": RunContactState.DONE, "done_reason": DoneReason.REACHED}, None),
+    "not read yet": ({"contact_state": None, "loaded": False}, None),
+    "not in the run": ({"contact_state": None}, None),
+    "emergency": ({"emergency": "wrong recording"}, None),
+    "called by another application": ({"live_call": LiveCall(None, None, AttemptState.ANSWERED, False)}, None),
+    "its own call": ({"live_call": LiveCall(LIVING.id, "Spring", AttemptState.RINGING, True)}, LIVING),
+    **UNDER_WAY,
+}
+
+
+def beside(name):
+    changes, living = BESIDE[name]
+    somebody = None if "loaded" in changes or changes.get("contact_state", True) is None else SOMEBODY
+    return by_hand(somebody, POLICIES["nine to six"], replace(CLEAR, **changes), [] if living is None else [living])
+
+
+class TestByHand:
+    """A call by hand that was refused, by the gate or by what is asked before it."""
+
+    @settings(deadline=None)
+    @given(look=looks())
+    def test_what_was_answered_comes_out_again_and_is_what_the_gate_says(self, look):
+        candidate, held, at, calls = look
+        case = by_hand(candidate, held, CLEAR, calls, at=at)
+        decision = screen(candidate, held, now=at, until=at + WITHIN)
+        assert (case is None) == isinstance(decision.verdict, Allow)
+        if case is None:
+            return
+        check(case)
+        assert case.decided.decision == json.loads(canonical(decision.document()))
+        assert case.decided.by_hand == ("denied" if isinstance(decision.verdict, Deny) else "put_off")
+
+    @settings(deadline=None)
+    @given(look=looks(), data=st.data())
+    def test_what_was_changed_is_found(self, look, data):
+        candidate, held, at, calls = look
+        case = by_hand(candidate, held, CLEAR, calls, at=at)
+        assume(case is not None)
+        decided, decision = case.decided, copy.deepcopy(case.decided.decision)
+        match data.draw(st.sampled_from(["input", "until", "sentence", "answer", "allow", "rule"])):
+            case "input":
+                decision = changed(decision, data)
+                assume(decision is not None and decision != case.decided.decision)
+            case "until":
+                decision["until"] = "2027-05-05T00:00:00.000000Z"
+            case "sentence":
+                decision["sentence"] += " Or so."
+            case "answer":
+                decided = replace(decided, by_hand="put_off" if decided.by_hand == "denied" else "denied")
+            case "allow":
+                del decision["rule"]
+            case "rule":
+                decision["rule"] = data.draw(st.sampled_from(sorted({*Rule, *Beside} - {decision["rule"]})))
+        with pytest.raises(NotTheSameError):
+            check(replace(case, decided=replace(decided, decision=decision)))
+
+    @pytest.mark.parametrize("name", BESIDE)
+    def test_what_is_asked_before_the_gate_comes_out_again(self, name):
+        check(beside(name))
+
+    @pytest.mark.parametrize("name", BESIDE)
+    @pytest.mark.parametrize("what", ["sentence", "answer", "until", "state", "allow", "attempt", "versions"])
+    def test_and_what_was_changed_of_that_is_found(self, name, what):
+        case = beside(name)
+        decided, decision = case.decided, copy.deepcopy(case.decided.decision)
+        match what:
+            case "sentence":
+                decision["sentence"] += " Or so."
+            case "answer":
+                decided = replace(decided, by_hand="put_off" if decided.by_hand == "denied" else "denied")
+            case "until":
+                decision["until"] = "2027-05-05T00:00:00.000000Z"
+            case "state":
+                decision["inputs"] |= {"state": "pending", "inForce": False}
+            case "allow":
+                decision["rule"] = "caller_id"
+            case "attempt":
+                decided = replace(decided, attempt_id="0" * 32)
+            case "versions":
+                decision["versions"] = {"tzdata": "2026b"}
+        with pytest.raises(NotTheSameError):
+            check(replace(case, decided=replace(decided, decision=decision)))
+
+    @pytest.mark.parametrize("name", UNDER_WAY)
+    def test_a_call_that_is_waited_for_must_have_lived(self, name):
+        case, (_, living) = beside(name), UNDER_WAY[name]
+
+        def with_call(one):
+            own = [one] if one.run_id == 1 else []
+            return replace(case, own=own, number=[one], calls={one.id: one})
+
+        ended = replace(living, ended_at=NOON - timedelta(minutes=3), disposition=Disposition.BUSY)
+        # on its way into the database it may have counted as living still
+        check(with_call(replace(ended, booked_at=NOON - timedelta(seconds=10))))
+        with pytest.raises(NotTheSameError, match=r"lived then|had ended"):
+            check(with_call(replace(ended, booked_at=NOON - timedelta(minutes=2))))
+        with pytest.raises(NotTheSameError, match=r"lived then|had not begun"):
+            check(with_call(replace(living, reserved_at=NOON + timedelta(seconds=1))))
+
+    def test_of_whoever_has_several_numbers_the_one_that_was_asked_about_is_told(self):
+        numbers = (Number("+13125550101", on_account_dnc=True), Number("+13125550102", on_account_dnc=True))
+        case = by_hand(at_number(SOMEBODY, numbers, "+13125550102"), POLICIES["nine to six"], CLEAR, [])
+        assert (case.decided.decision["rule"], case.decided.decision["phone"]) == ("account_dnc", "+13125550102")
+        check(case)
+        # what is asked beside the gate is no number's
+        busy = replace(CLEAR, contact_state=RunContactState.DIALING)
+        case = by_hand(at_number(SOMEBODY, numbers, "+13125550102"), POLICIES["nine to six"], busy, [LIVING])
+        assert "phone" not in case.decided.decision
+
+    def test_an_archive_says_of_it_that_it_was_by_hand_and_of_no_other_decision(self):
+        document = beside("done").decided.document()
+        assert (document["byHand"], document["askedBy"]) == ("denied", "cs-supervisor")
+        assert not {"byHand", "askedBy"} & scene("nine to six").decided.document().keys()
 
 
 class TestSeveralNumbers:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import importlib.util
 import json
-import math
 from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -22,10 +21,11 @@ from flows import steps
 from outdial.core.errors import EngineUnavailableError
 from outdial.dialer import agents as module
 from outdial.dialer.agents import Agents
+from sounds import tone, wav
 from support.rtp import amplitude, handset
 from waiting import until
 
-SAID, BEEP = 620, 1000
+SAID, BEEP, SORRY = 620, 1000, 1400
 Behaviour = Callable[[web.WebSocketResponse, "Agent"], Awaitable[None]]
 
 
@@ -225,19 +225,13 @@ class TestFaults:
 
 @pytest.mark.parametrize("rate", [8000, 16000])
 async def test_over_real_sip_both_hear_each_other(phone, agent, rate):  # noqa: F811
-    def tone(frequency: float, seconds: float) -> bytes:
-        count = round(rate * seconds)
-        return array(
-            "h", (round(8000 * math.sin(2 * math.pi * frequency * at / rate)) for at in range(count))
-        ).tobytes()
-
     def agent_hears() -> bool:
         samples = array("h", bytes(agent.heard[-(rate // 5) * 2 :]))
         return amplitude(samples, SAID, rate=rate) > 1000
 
     async def beeps_until_it_hears(call, one):
         # faster than it is heard: the engine holds it up
-        await call.send_bytes(tone(BEEP, 4.0))
+        await call.send_bytes(tone(BEEP, rate=rate, seconds=4.0).tobytes())
         async for message in call:
             one.heard += message.data
             if agent_hears():
@@ -253,6 +247,45 @@ async def test_over_real_sip_both_hear_each_other(phone, agent, rate):  # noqa: 
         news = await phone.ended(attempt_id)
     assert news.flow.result == "talked"
     # nothing is left of it
+    assert not phone.engine._media
+    bridges = await phone.engine._request("GET", "bridges")
+    assert bridges.text == "[]"
+
+
+@pytest.mark.parametrize("code", [WSCloseCode.INTERNAL_ERROR, None], ids=["closes", "breaks off"])
+async def test_over_real_sip_who_is_dropped_in_the_middle_hears_the_other_branch(phone, agent, tmp_path, code):  # noqa: F811
+    tmp_path.chmod(0o755)
+    path = tmp_path / "sorry.wav"
+    path.write_bytes(wav(tone(SORRY, rate=8000, seconds=1.0), rate=8000))
+    flow = steps(
+        {
+            "talk": {"agent": {"url": agent.url}, "next": "talked", "failed": "sorry"},
+            "talked": {"result": "talked"},
+            "sorry": {"play": "sorry", "next": "noted"},
+            "noted": {"result": "sorry"},
+        },
+        {"sorry.wav": (path, 1.0)},
+        sounds={"sorry": "sorry.wav"},
+    )
+
+    async def drops_in_the_middle(call, _one):
+        # most of it is not heard any more
+        await call.send_bytes(tone(BEEP, rate=8000, seconds=20.0).tobytes())
+        await said.hears_well(BEEP)
+        if code is None:
+            call._req.transport.abort()
+        else:
+            await call.close(code=code)
+
+    agent.behave = drops_in_the_middle
+    async with handset(phone.peer) as said:
+        attempt_id = await phone.place(ANSWERS, flow)
+        news = await phone.ended(attempt_id)
+        said.listen()
+    assert (news.flow.path, news.flow.result) == (("talk", "sorry", "noted"), "sorry")
+    assert said.melody([BEEP, SORRY]) == [BEEP, SORRY]
+    assert said.seconds_of(BEEP) < 10.0
+    assert said.seconds_of(SORRY) > 0.8
     assert not phone.engine._media
     bridges = await phone.engine._request("GET", "bridges")
     assert bridges.text == "[]"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from dialing import dialing, phones, set_stage, with_rules
 from engines import simulated
 from outdial.core.model import Breaker, OwnRules, RunState
+from outdial.core.pacing import BACKOFF_RECOVERY
+from outdial.dialer import claim
 from outdial.services import run_views, runs
 from outdial.store import reserve
 from outdial.telephony.loopback import Phone, Rule
@@ -103,6 +106,38 @@ async def test_an_engine_that_hung_is_asked_again_until_the_pause_is_proven(
         assert "pause_proven" not in "".join(seen)
         engine.thaw()
         await until(lambda: told("pause_proven", seen), seconds=60)
+
+
+async def test_calls_lie_further_apart_after_a_refusal(database, secret_box, engines, tmp_path, monkeypatch):
+    no_breaker = with_rules(max_attempts=1, own=OwnRules(breaker=None))
+    stage = await set_stage(database, secret_box, phones(60), rules=no_breaker, calls_per_second=20.0)
+    planned = {}
+    plans = claim.make_plan
+
+    def noted(run, trunk, facts, *asked, **more):
+        made = plans(run, trunk, facts, *asked, **more)
+        # so long after the last refusal the rate is not what it was again
+        slow = bool(facts.refused_at) and facts.now - facts.refused_at[-1] < BACKOFF_RECOVERY
+        for (_, attempt_id), at in zip(made.wish.wanted, made.instants, strict=True):
+            planned[attempt_id] = at, slow
+        return made
+
+    monkeypatch.setattr(claim, "make_plan", noted)
+
+    def slowly(engine):
+        # what was planned and not reserved is planned once more
+        return sorted(planned[call.call_id][0] for call in engine.sent if planned[call.call_id][1])
+
+    async with simulated(rule_of=lambda _number: OVERLOADED) as engine, dialing(stage, engine, tmp_path):
+        await start(stage)
+        await until(lambda: len(slowly(engine)) >= 5, seconds=90)
+    instants = slowly(engine)
+    apart = [later - earlier for earlier, later in pairwise(instants)]
+    # half of twenty a second or less
+    assert min(apart) >= timedelta(seconds=0.1)
+    # no call leaves before its instant, by clocks of one machine
+    early = [planned[call.call_id][0] - call.at for call in engine.sent]
+    assert max(early) < timedelta(milliseconds=20)
 
 
 async def test_refusals_are_told_to_every_node(database, secret_box):

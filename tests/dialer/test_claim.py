@@ -60,6 +60,18 @@ def test_calls_leave_evenly_at_the_trunks_rate():
     assert [contact_id for contact_id, _ in made.wish.wanted] == [0, 1, 2]
 
 
+def test_a_carrier_that_has_refused_calls_gets_them_at_the_slowed_rate():
+    refused = replace(FACTS, refused_at=(NOW,))
+    made = plan([somebody(number) for number in range(5)], facts=refused)
+    # half of ten a second, and so much later for whoever comes next
+    assert [at - NOW for at in made.instants] == [timedelta(0), timedelta(seconds=0.2)]
+    _, trunk_budget = made.wish.budgets
+    assert trunk_budget.next_at == made.next_at == NOW + timedelta(seconds=0.4)
+    # two that lie further apart than a second halve it twice
+    twice = replace(FACTS, refused_at=(NOW - timedelta(seconds=2), NOW))
+    assert plan([somebody(1)], facts=twice).wish.budgets[1].next_at == NOW + timedelta(seconds=0.4)
+
+
 def test_the_slower_of_run_and_trunk_decides():
     made = plan([somebody(number) for number in range(5)], run=replace(RUN, calls_per_second=5.0))
     assert [at - NOW for at in made.instants] == [timedelta(0), timedelta(seconds=0.2)]

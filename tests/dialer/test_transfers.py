@@ -3,103 +3,63 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from asyncpg import Record
 
 from dialer.test_run import fetch, press_stop, start
-from dialing import Stage, dialing, set_stage, with_rules
 from outdial.core.model import ConnectedCalls
-from outdial.services import dnc, flows
-from outdial.services.engines import Engines
+from outdial.services import dnc
 from outdial.services.stop import StopOptions
 from sounds import tone, wav
-from support.asterisk import connected_engine
 from support.asterisk import module_asterisk as asterisk  # noqa: F401 - a fixture
-from support.rtp import Handset, amplitude, handset
-from support.sip_peer import SipPeer
+from support.line import Line, line_to
+from support.rtp import amplitude
 from waiting import until
 
 PERSON = "+15550100001"
 DESK, LEAVES, RINGS, BUSY = "+15550200001", "+15550200487", "+15550200180", "+15550200486"
 PERSON_SAYS, DESK_SAYS = 620, 1130
-TTL = 1.0
 
 pytestmark = pytest.mark.timeout(240)
 
 
-@dataclass
-class Line:
-    """A run whose flow transfers, and the phones at its trunk."""
-
-    stage: Stage
-    peer: SipPeer
-    phones: Handset
-    engines: Engines
-
-    async def flow(self, to: str, *, before: float = 0.2) -> None:
-        """Have the campaign's calls hear a moment of sound, and be connected then."""
-        document: dict[str, Any] = {
-            "start": "hello",
-            "sounds": {"hello": "hello.wav", "sorry": "sorry.wav"},
-            "steps": {
-                "hello": {"play": "hello", "next": "connect"},
-                "connect": {"transfer": {"to": to, "ring_seconds": 60}, "next": "talked", "failed": "sorry"},
-                "talked": {"result": "talked"},
-                "sorry": {"play": "sorry", "next": "missed"},
-                "missed": {"result": "not there"},
-            },
-        }
-        sounds = {
-            "hello.wav": wav(tone(440, rate=8000, seconds=before), rate=8000),
-            "sorry.wav": wav(tone(1900, rate=8000, seconds=1.0), rate=8000),
-        }
-        flow = await flows.add_flow_document(self.stage.database, self.stage.owner.iid, f"to {to}", document, sounds)
-        async with self.stage.database.connection() as connection:
-            await connection.execute("UPDATE campaigns SET flow_id = $1", flow.id)
-
-    async def outcome(self):
-        """What came of the person's flow, once it is over."""
-        await until(lambda: self._one("SELECT * FROM flow_outcomes"), seconds=60)
-        return await self._one("SELECT * FROM flow_outcomes")
-
-    async def transfer(self):
-        await until(lambda: self._one("SELECT * FROM transfers WHERE ended_at IS NOT NULL"), seconds=30)
-        return await self._one("SELECT * FROM transfers")
-
-    async def _one(self, statement: str):
-        rows = await fetch(self.stage, statement)
-        return rows[0] if rows else None
-
-
 @pytest.fixture
 async def line(database, secret_box, asterisk, tmp_path) -> AsyncIterator[Line]:  # noqa: F811
-    tmp_path.chmod(0o755)
-    peer = await SipPeer.start()
-    async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(peer.close)
-        stage = await set_stage(database, secret_box, [PERSON], rules=with_rules(max_attempts=1), port=peer.port)
-        engines = Engines(database, secret_box, ttl_seconds=TTL)
-        stack.push_async_callback(engines.close)
-        node_id = uuid.uuid4().hex
-        engine = await stack.enter_async_context(connected_engine(asterisk, f"outdial-{node_id}"))
-        phones = await stack.enter_async_context(handset(peer))
-        await stack.enter_async_context(
-            dialing(
-                stage, engine, tmp_path, engines=engines, address=asterisk.address, ttl_seconds=TTL, node_id=node_id
-            )
-        )
-        yield Line(stage, peer, phones, engines)
+    async with line_to([PERSON], database=database, secret_box=secret_box, asterisk=asterisk, folder=tmp_path) as line:
+        yield line
+
+
+async def transfer_to(line: Line, to: str, *, before: float = 0.2) -> None:
+    """Have the campaign's calls hear a moment of sound, and be connected then."""
+    document: dict[str, Any] = {
+        "start": "hello",
+        "sounds": {"hello": "hello.wav", "sorry": "sorry.wav"},
+        "steps": {
+            "hello": {"play": "hello", "next": "connect"},
+            "connect": {"transfer": {"to": to, "ring_seconds": 60}, "next": "talked", "failed": "sorry"},
+            "talked": {"result": "talked"},
+            "sorry": {"play": "sorry", "next": "missed"},
+            "missed": {"result": "not there"},
+        },
+    }
+    sounds = {
+        "hello.wav": wav(tone(440, rate=8000, seconds=before), rate=8000),
+        "sorry.wav": wav(tone(1900, rate=8000, seconds=1.0), rate=8000),
+    }
+    await line.flow(document, sounds)
+
+
+async def transfer_of(line: Line) -> Record:
+    return await line.one("SELECT * FROM transfers WHERE ended_at IS NOT NULL", seconds=30)
 
 
 async def test_both_hear_each_other_and_the_flow_goes_on_when_one_leaves(line):
     line.peer.hang_up_seconds = 6.0
-    await line.flow(LEAVES)
+    await transfer_to(line, LEAVES)
     await start(line.stage)
     await line.peer.until(lambda: bool(line.peer.of_number(LEAVES)) and line.peer.of_number(LEAVES)[0].answered_at, 60)
     talking = [
@@ -113,28 +73,28 @@ async def test_both_hear_each_other_and_the_flow_goes_on_when_one_leaves(line):
     await asyncio.gather(*talking)
     outcome = await line.outcome()
     assert (outcome["result"], list(outcome["path"])) == ("talked", ["hello", "connect", "talked"])
-    transfer = await line.transfer()
+    transfer = await transfer_of(line)
     assert (transfer["dialed"], transfer["phone"]) == (LEAVES, LEAVES)
     assert (transfer["answered"], transfer["outcome"]) == (True, "")
 
 
 async def test_who_is_busy_is_not_waited_for(line):
-    await line.flow(BUSY)
+    await transfer_to(line, BUSY)
     await start(line.stage)
     outcome = await line.outcome()
     assert outcome["result"] == "not there"
-    assert (await line.transfer())["outcome"] == "busy"
+    assert (await transfer_of(line))["outcome"] == "busy"
 
 
 async def test_an_address_at_the_trunk_is_called_by_its_user(line):
-    await line.flow(f"sip:desk-487@127.0.0.1:{line.peer.port}")
+    await transfer_to(line, f"sip:desk-487@127.0.0.1:{line.peer.port}")
     await start(line.stage)
     assert (await line.outcome())["result"] == "talked"
     assert len(line.peer.of_number("desk-487")) == 1
 
 
 async def test_one_elsewhere_is_not_called(line):
-    await line.flow("sip:desk@192.0.2.7")
+    await transfer_to(line, "sip:desk@192.0.2.7")
     await start(line.stage)
     assert (await line.outcome())["result"] == "not there"
     assert {call.number for call in line.peer.calls.values()} == {PERSON}
@@ -142,7 +102,7 @@ async def test_one_elsewhere_is_not_called(line):
 
 async def test_a_stop_while_the_leg_rings_cancels_it_before_it_answers(line):
     """The person's conversation goes on, and hears that nobody could be reached."""
-    await line.flow(RINGS)
+    await transfer_to(line, RINGS)
     await start(line.stage)
     await line.peer.until(lambda: any(call.responded_at for call in line.peer.of_number(RINGS)), 60)
     stopped = await press_stop(line.stage, line.engines)
@@ -155,11 +115,11 @@ async def test_a_stop_while_the_leg_rings_cancels_it_before_it_answers(line):
     assert outcome["result"] == "not there"
     assert line.peer.of_number(PERSON)[0].cancelled_at is None
     assert line.peer.new_calls_after(answered_at) == []
-    assert (await line.transfer())["outcome"] == "cancelled"
+    assert (await transfer_of(line))["outcome"] == "cancelled"
 
 
 async def test_after_a_stop_no_leg_leaves_though_the_conversation_goes_on(line):
-    await line.flow(DESK, before=6.0)
+    await transfer_to(line, DESK, before=6.0)
     await start(line.stage)
     await line.peer.until(lambda: bool(line.peer.of_number(PERSON)) and line.peer.of_number(PERSON)[0].answered_at, 60)
     await press_stop(line.stage, line.engines)
@@ -172,7 +132,7 @@ async def test_after_a_stop_no_leg_leaves_though_the_conversation_goes_on(line):
 
 
 async def test_a_stop_that_ends_conversations_ends_both_ends_of_a_transfer(line):
-    await line.flow(DESK)
+    await transfer_to(line, DESK)
     await start(line.stage)
     await line.peer.until(lambda: bool(line.peer.of_number(DESK)) and line.peer.of_number(DESK)[0].answered_at, 60)
     await press_stop(line.stage, line.engines, options=StopOptions(connected=ConnectedCalls.HANG_UP))
@@ -186,7 +146,7 @@ async def test_a_number_on_a_do_not_call_list_is_not_called(line):
     await dnc.add_numbers(
         line.stage.database, account_id=owner.account_id, iid=None, list_name=None, phones=[DESK], actor="test"
     )
-    await line.flow(DESK)
+    await transfer_to(line, DESK)
     await start(line.stage)
     assert (await line.outcome())["result"] == "not there"
     assert line.peer.of_number(DESK) == []

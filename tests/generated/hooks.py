@@ -278,5 +278,6 @@ def _campaign(body: dict[str, Any], *, voice: bool) -> None:
         day if parse_start(day["start"]) < parse_end(day["end"]) else {**day, "start": "9:00 AM", "end": "6:00 PM"}
         for day in hours["days"]
     ]
-    strategy["callingHours"] = {**hours, "days": days}
+    # several windows of one day overlap by chance
+    strategy["callingHours"] = {**hours, "days": list({day["day"]: day for day in days}.values())}
     body["dialingStrategy"] = strategy

@@ -11,7 +11,7 @@ import pytest
 from engines import TTL_SECONDS
 from old_runs import DAY, NUMBERS, Past, month_of, set_past
 from outdial.core.attempt_limits import Counted, LimitRule, standing
-from outdial.core.errors import InvalidInputError, NotFoundError
+from outdial.core.errors import AttemptsKeptTooBrieflyError, InvalidInputError, NotFoundError
 from outdial.core.model import Disposition
 from outdial.services import attempt_limits, erasures, retention, run_views, runs
 from outdial.services.engines import Engines
@@ -39,11 +39,11 @@ class TestDays:
     async def test_cover_every_attempt_limit(self, past):
         long = LimitRule(3, 90 * 86400, Counted.ATTEMPTS)
         await past.keep(89)
-        with pytest.raises(InvalidInputError, match="over 90 days"):
+        with pytest.raises(AttemptsKeptTooBrieflyError, match="over 90 days"):
             await attempt_limits.add_limit(past.database, long, account_id=past.account_id, actor="x")
         await past.keep(90)
         await attempt_limits.add_limit(past.database, long, account_id=past.account_id, actor="x")
-        with pytest.raises(InvalidInputError, match="over 90 days"):
+        with pytest.raises(AttemptsKeptTooBrieflyError, match="over 90 days"):
             await past.keep(89)
         await past.keep(None)
 
@@ -59,7 +59,7 @@ class TestDays:
             rule = LimitRule(3, days * 86400, Counted.ATTEMPTS)
             await attempt_limits.add_limit(past.database, rule, account_id=past.account_id, actor="x")
 
-        with pytest.raises(InvalidInputError, match="were removed"):
+        with pytest.raises(AttemptsKeptTooBrieflyError, match="were removed"):
             await add(201)
         await add(150)
 
@@ -76,7 +76,7 @@ class TestDays:
             ]
             await until(lambda: waits_for_a_lock(past.database))
         ended = await asyncio.gather(*both, return_exceptions=True)
-        assert [isinstance(one, InvalidInputError) for one in ended].count(True) == 1
+        assert [isinstance(one, AttemptsKeptTooBrieflyError) for one in ended].count(True) == 1
 
 
 class TestLookingBack:

@@ -33,9 +33,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
+TELEPHONE_EVENT = 101
+"""Payload type of pressed keys (RFC 4733) in what the peer offers."""
+
 SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@qq")
-_ANCILLARY = socket.CMSG_SPACE(_TIMESPEC.size)
+ANCILLARY = socket.CMSG_SPACE(_TIMESPEC.size)
 _RETRANSMIT_SECONDS = (0.5, 1.0, 2.0, 4.0)
 _REALM = "carrier"
 _NONCE = "n0nce"
@@ -157,6 +160,7 @@ class SipPeer:
         family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
         self._rtp = socket.socket(family, socket.SOCK_DGRAM)
         self._rtp.setblocking(False)
+        self._rtp.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._rtp.bind((host, 0))
         if transport == "udp":
             self._sip = socket.socket(family, socket.SOCK_DGRAM)
@@ -249,16 +253,12 @@ class SipPeer:
         sip = self._sip
         for _ in range(256):
             try:
-                data, ancillary, _, address = sip.recvmsg(8192, _ANCILLARY)
+                data, ancillary, _, address = sip.recvmsg(8192, ANCILLARY)
             except BlockingIOError:
                 return
             if self.mute:
                 continue
-            at = time.time_ns()
-            for level, kind, value in ancillary:
-                if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
-                    seconds, nanoseconds = _TIMESPEC.unpack(value[: _TIMESPEC.size])
-                    at = seconds * 1_000_000_000 + nanoseconds
+            at = arrived_at(ancillary)
             self._receive(data, at, lambda answer, to=address: self._send_to(answer, to), address[1])
 
     def _send_to(self, data: bytes, address: tuple[str, int]) -> None:
@@ -465,7 +465,8 @@ class SipPeer:
         kind = "IP6" if ":" in self.host else "IP4"
         return (
             f"v=0\r\no=peer 1 1 IN {kind} {self.host}\r\ns=-\r\nc=IN {kind} {self.host}\r\nt=0 0\r\n"
-            f"m=audio {self._rtp.getsockname()[1]} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na=sendrecv\r\n"
+            f"m=audio {self._rtp.getsockname()[1]} RTP/AVP 0 {TELEPHONE_EVENT}\r\na=rtpmap:0 PCMU/8000\r\n"
+            f"a=rtpmap:{TELEPHONE_EVENT} telephone-event/8000\r\na=fmtp:{TELEPHONE_EVENT} 0-15\r\na=sendrecv\r\n"
         )
 
     def _authorized(self, request: _Request, challenge: int) -> bool:
@@ -478,6 +479,15 @@ class SipPeer:
         target = hashlib.md5(f"INVITE:{values.get('uri')}".encode()).hexdigest()
         wanted = hashlib.md5(f"{secret}:{_NONCE}:{target}".encode()).hexdigest()
         return values.get("username") == self.username and values.get("response") == wanted
+
+
+def arrived_at(ancillary: list[tuple[int, int, bytes]]) -> int:
+    """Return when the kernel got a packet, from what came beside it; now where it does not say."""
+    for level, kind, value in ancillary:
+        if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
+            seconds, nanoseconds = _TIMESPEC.unpack(value[: _TIMESPEC.size])
+            return seconds * 1_000_000_000 + nanoseconds
+    return time.time_ns()
 
 
 def _user(header: str) -> str:

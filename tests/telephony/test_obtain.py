@@ -197,6 +197,16 @@ class TestTree:
         assert words[0] == "--library-path"
         assert words[-3:] == [str(moved / "usr/bin" / name), "-v", "a b"]
 
+    def test_the_voice_of_a_tree_finds_its_data_in_it(self, tmp_path):
+        tree = make_tree(tmp_path / "tree", program_path="usr/bin/espeak-ng")
+        (tree / "lib64/ld-linux-x86-64.so.2").write_text('#!/bin/sh\necho "$ESPEAK_DATA_PATH"\n')
+        (tree / "usr/lib/x86_64-linux-gnu/espeak-ng-data").mkdir()
+        obtain._write_wrapper(tree, "usr/bin/espeak-ng")
+        moved = tmp_path / "moved with spaces"
+        tree.rename(moved)
+        done = subprocess.run([moved / "espeak-ng"], capture_output=True, text=True, check=True)
+        assert done.stdout == f"{moved}/usr/lib/x86_64-linux-gnu/espeak-ng-data\n"
+
     @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="makes and unpacks a Debian package")
     def test_a_package_is_unpacked_without_its_documentation(self, tmp_path):
         root = tmp_path / "root"
@@ -227,7 +237,7 @@ class TestTree:
 
 
 class TestForTests:
-    """Programs that only tests need: sipp and spin."""
+    """Programs that only tests need: sipp, spin and espeak-ng."""
 
     def test_one_on_path_is_taken(self, tmp_path, monkeypatch):
         own = tmp_path / "bin" / "spin"
@@ -237,7 +247,10 @@ class TestForTests:
         monkeypatch.setenv("PATH", str(own.parent))
         assert obtain.obtain_spin(tmp_path / "cache") == str(own)
 
-    @pytest.mark.parametrize(("name", "get"), [("sipp", obtain.obtain_sipp), ("spin", obtain.obtain_spin)])
+    @pytest.mark.parametrize(
+        ("name", "get"),
+        [("sipp", obtain.obtain_sipp), ("spin", obtain.obtain_spin), ("espeak-ng", obtain.obtain_espeak)],
+    )
     def test_without_apt_it_says_what_to_install(self, tmp_path, monkeypatch, name, get):
         monkeypatch.setenv("PATH", str(tmp_path))
         with pytest.raises(CannotObtainError, match=f"{name} cannot be downloaded here .*install it"):

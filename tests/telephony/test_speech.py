@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import wave
+from array import array
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from outdial.core.errors import SpeechUnavailableError
 from outdial.telephony import speech
 from outdial.telephony.speech import Voice
 from sounds import tone, wav
+from support.espeak import espeak  # noqa: F401 - a fixture
 
 SCRIPT = """
 import pathlib, sys, time
@@ -56,6 +58,23 @@ async def test_a_text_becomes_a_file_an_engine_plays(speaker):
     with wave.open(str(spoken.path)) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (8000, 1, 2)
     assert spoken.path.stat().st_mode & 0o777 == 0o644
+
+
+async def test_the_usual_program_speaks(espeak, tmp_path):  # noqa: F811
+    spoken = await Voice(espeak, tmp_path / "audio").say("Hello", "en")
+    with wave.open(str(spoken.path)) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (8000, 1, 2)
+        samples = array("h", file.readframes(file.getnframes()))
+    assert len(samples) == round(spoken.seconds * 8000)
+    assert 0.2 < spoken.seconds < 3.0
+    assert max(samples) > 3000, "it is not silence"
+    other = await Voice(espeak, tmp_path / "audio").say("Hello", "es")
+    assert other.path.read_bytes() != spoken.path.read_bytes(), "the language is heard"
+
+
+async def test_the_usual_program_is_told_a_language_it_does_not_speak(espeak, tmp_path):  # noqa: F811
+    with pytest.raises(SpeechUnavailableError, match=r"espeak-ng (ended with code|wrote no WAV)"):
+        await Voice(espeak, tmp_path / "audio").say("Hello", "xx")
 
 
 async def test_what_was_said_is_not_said_again(speaker):

@@ -16,6 +16,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "answer. Look at what it did; to do it once more, use a new key.",
     "archive_too_large": "The evidence is of more than 100000 rows of history, which is the most that the API makes an "
     "archive of; make it on the server: outdial compliance export.",
+    "attempts_kept_too_briefly": "`attemptsDays` is 60, and an attempt limit counts over 90 days: it would count too "
+    "few. Keep attempts for as long at least, or choose a limit over fewer days.",
     "bad_reference": "There is no contact list named March callers.",
     "bad_request": "`trigger` must be `play` or `stop`, not 'halt'.",
     "busy": "This server makes 2 explanations at a time, for others now; ask again.",

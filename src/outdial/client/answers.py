@@ -263,7 +263,7 @@ class ManualCall(Answer, frozen=True, kw_only=True):
     phone_number: str
     answer: str
     """``allowed``: it is called as soon as a line is free, before all others; ``put_off``; ``denied``. The last two
-    have changed nothing."""
+    leave the contact as it is, and stand in the history."""
     sentence: str
     decided_by: str | None
     """Code of what does not allow it."""

@@ -35,6 +35,7 @@ __all__ = [
     "next_begin",
     "next_open",
     "opening",
+    "overlaps",
     "plain",
     "spans_around",
     "times",
@@ -248,6 +249,31 @@ def apart_at_midnight(windows: Iterable[CallingWindow]) -> list[CallingWindow]:
         if window.end > time.min:
             found.append(CallingWindow((window.weekday + 1) % _WEEK, time.min, window.end))
     return found
+
+
+def overlaps(windows: Iterable[CallingWindow], *, weekly: bool = True) -> list[tuple[CallingWindow, CallingWindow]]:
+    """Return each window that begins before an earlier one has ended, behind that one, each pair once.
+
+    Windows that go on after midnight count on both days; ``weekly``: Sunday's end at Monday's.
+    """
+    spans = sorted(((*_week_span(window), window) for window in windows), key=lambda one: one[:2])
+    if weekly:
+        spans += [(start + _WEEK * _DAY, end + _WEEK * _DAY, window) for start, end, window in spans]
+    found: dict[tuple[CallingWindow, CallingWindow], None] = {}
+    latest: tuple[int, CallingWindow] | None = None
+    for start, end, window in spans:
+        if latest is not None and start < latest[0]:
+            found[latest[1], window] = None
+        if latest is None or end > latest[0]:
+            latest = end, window
+    return list(found)
+
+
+def _week_span(window: CallingWindow) -> Span:
+    """Return where a window lies, from Monday's midnight on."""
+    start, end = _span(window)
+    midnight = window.weekday * _DAY
+    return midnight + start, midnight + end
 
 
 # Spans

@@ -137,6 +137,13 @@ class LimitReachedError(ConflictError):
     code = "limit_reached"
 
 
+class AttemptsKeptTooBrieflyError(ConflictError):
+    """An attempt limit counts over more days than the account keeps attempts, or than it has any left: it would count
+    too few. Keep attempts for longer, or let the limit count over fewer days."""
+
+    code = "attempts_kept_too_briefly"
+
+
 class ArchiveTooLargeError(ConflictError):
     """An archive of evidence would have more rows of history than the API makes it of; `outdial compliance export`
     makes it, in a process of its own."""

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from outdial.core.attempt_limits import AttemptLimit, Counted, LimitRule, PastAttempt, instant_of, standing
 from outdial.core.canonical import Json, instant, read_instant
 from outdial.core.model import Disposition
+
+MANUAL_CALL: Final = "manual_call"
+"""The action of rows about calls by hand; those that were refused have their decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +71,18 @@ class Decided:
     attempt_id: str | None
     """The attempt it let through; None: it denied the contact or put it off."""
     done_reason: str | None
-    """Where it denied."""
+    """Where it denied, and the contact is done for that."""
     decision: dict[str, Json]
+    by_hand: str | None = None
+    """Where a call by hand was refused: the answer (``core.manual_call.ManualAnswer``)."""
+    asked_by: str | None = None
+    """Who was refused it."""
 
     def document(self) -> dict[str, Json]:
         """Return it as an archive has it."""
-        return {
+        # of no other has it these: archives from before refusals by hand were kept have the same lines as ever
+        by_hand = {} if self.by_hand is None else {"byHand": self.by_hand, "askedBy": self.asked_by}
+        return by_hand | {
             "rowId": self.row_id,
             "at": instant(self.at),
             "runId": self.run_id,
@@ -105,6 +114,8 @@ class Evidence:
                 self._ended(row, detail)
             elif row["action"] == "run_contact" and "inputs" in detail:
                 self._decided(row, detail)
+            elif row["action"] == MANUAL_CALL and "inputs" in detail:
+                self._decided(row, detail, by_hand=row["to"], asked_by=row["actor"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"row {row['id']} lacks {error}") from error
 
@@ -133,7 +144,14 @@ class Evidence:
             disposition=Disposition(detail["disposition"]),
         )
 
-    def _decided(self, row: Mapping[str, Json], decision: dict[str, Json]) -> None:
+    def _decided(
+        self,
+        row: Mapping[str, Json],
+        decision: dict[str, Json],
+        *,
+        by_hand: str | None = None,
+        asked_by: str | None = None,
+    ) -> None:
         self.decisions.append(
             Decided(
                 row_id=row["id"],
@@ -143,6 +161,8 @@ class Evidence:
                 attempt_id=row["attemptId"],
                 done_reason=row["reason"] if row["to"] == "done" else None,
                 decision=decision,
+                by_hand=by_hand,
+                asked_by=asked_by,
             )
         )
 

@@ -120,6 +120,10 @@ class Explanation:
     """First instant at which the gate lets it through when nothing else changes; None: in this run it never does, or
     nobody can tell."""
     steps: tuple[Step, ...]
+    leaves_by: datetime
+    """Until when its call leaves, which may be a moment after ``at``."""
+    phone: str | None = None
+    """The number that the gate was asked about, where the contact has several."""
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -147,7 +151,7 @@ def explain(
         gate += _gate(candidate, policy, moment, situation.listed)
         if situation.contact_state in {RunContactState.PENDING, RunContactState.WAITING}:
             next_at = next_through(candidate, policy_at, at=at, within=within)
-    steps = (*_before(situation), *gate, *_after(situation, at=at, zone=zone))
+    steps = (*before_gate(situation), *gate, *_after(situation, at=at, zone=zone))
     first = next((step for step in steps if step.says is not Says.ALLOWS), None)
     return Explanation(
         at=at,
@@ -156,14 +160,24 @@ def explain(
         sentence=_sentence(steps, next_at, at, zone),
         next_at=next_at,
         steps=steps,
+        leaves_by=at + within,
+        phone=candidate.phone if candidate is not None and candidate.numbers else None,
     )
 
 
 def never_run(situation: Situation, *, at: datetime) -> Explanation:
     """Return why nobody of a campaign that has never run is called."""
-    steps = tuple(_before(situation))
+    steps = tuple(before_gate(situation))
     first = next(step for step in steps if step.says is not Says.ALLOWS)
-    return Explanation(at, dialable=False, decided_by=first.code, sentence=first.sentence, next_at=None, steps=steps)
+    return Explanation(
+        at=at,
+        dialable=False,
+        decided_by=first.code,
+        sentence=first.sentence,
+        next_at=None,
+        steps=steps,
+        leaves_by=at,
+    )
 
 
 def next_through(
@@ -219,8 +233,8 @@ def _purpose(check: object) -> str:
     return " ".join((check.__doc__ or "").split())
 
 
-def _before(situation: Situation) -> Iterator[Step]:
-    """What is asked before the gate is."""
+def before_gate(situation: Situation) -> Iterator[Step]:
+    """Yield what is asked before the gate is."""
     yield from run_steps(situation)
     if situation.run_state is None:
         return
@@ -244,7 +258,7 @@ def _emergency(situation: Situation) -> Step:
         "Lift the emergency stop, then start the campaign: outdial emergency-stop --lift.",
     )
     sentence = f"An emergency stop is in force: {situation.emergency}"
-    return Step(code, Says.FORBIDS, sentence, {"inForce": True}, changes=(lift,))
+    return Step(code, Says.FORBIDS, sentence, {"inForce": True, "reason": situation.emergency}, changes=(lift,))
 
 
 _RUN_SENTENCES: Final[Mapping[RunState | None, str]] = MappingProxyType(

@@ -8,7 +8,7 @@ is taken from the evidence instead, so that a decision whose inputs were changed
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
@@ -17,7 +17,9 @@ from outdial.core.attempt_limits import AttemptLimit, PastAttempt, standing
 from outdial.core.calling_hours import Timetable
 from outdial.core.canonical import Json, NotJsonError, canonical, instant, read_instant
 from outdial.core.evidence import Call, Decided
-from outdial.core.model import DialingRules, Disposition
+from outdial.core.explanation import Beside, LiveCall, Says, Situation, before_gate
+from outdial.core.manual_call import ManualAnswer
+from outdial.core.model import AttemptState, DialingRules, Disposition, DoneReason, RunContactState, RunState
 from outdial.core.numbers import Number
 from outdial.core.screening import (
     ALLOWED,
@@ -64,6 +66,8 @@ class Case:
     """All attempts to the number that the evidence has, or, of a contact with several, to any of them."""
     whole: bool
     """The evidence is of the whole account, so those are all there are."""
+    calls: Mapping[str, Call] = field(default_factory=dict)
+    """Every attempt that the evidence has, by its id."""
 
     @property
     def moment(self) -> Moment:
@@ -87,7 +91,9 @@ def check(case: Case) -> None:
         _numbers(case)
         found = _remade(case)
         inputs, versions = decision["inputs"], decision.get("versions", {})
-        if "rule" in decision:
+        if case.decided.by_hand is not None and decision["rule"] in _BESIDE:
+            _refused_beside(case, Beside(decision["rule"]), inputs)
+        elif "rule" in decision:
             _refused(case, Rule(decision["rule"]), found, inputs, versions)
         else:
             _allowed(case, found, inputs, versions)
@@ -155,10 +161,13 @@ def _refused(
     verdict = answer.verdict
     if isinstance(verdict, Allow):
         raise NotTheSameError(f"{rule} allows it")
-    if isinstance(verdict, Deny):
+    if case.decided.by_hand is not None:
+        # whoever is refused a call by hand is not done for that: what is denied is told to who asked
+        answer_by_hand = ManualAnswer.DENIED if isinstance(verdict, Deny) else ManualAnswer.PUT_OFF
+        _same(rule, "answer", answer_by_hand.value, case.decided.by_hand)
+    elif isinstance(verdict, Deny):
         _same(rule, "done reason", verdict.reason.value, case.decided.done_reason)
-    else:
-        _same(rule, "until", instant(verdict.at), decision.get("until"))
+    _same(rule, "until", instant(verdict.at) if isinstance(verdict, NotBefore) else None, decision.get("until"))
     _same(rule, "sentence", verdict.sentence, decision["sentence"])
     _same(rule, "inputs", answer.inputs, inputs)
     _same(rule, "versions", dict(answer.versions), versions)
@@ -172,6 +181,69 @@ def _same(what: str, name: str, found: Json, stored: Json) -> None:
 
 def _short(value: Json) -> str:
     return canonical(value).decode()[:200]
+
+
+# What decides beside the gate: it is stored of calls by hand alone
+
+_BESIDE: Final = frozenset({Beside.EMERGENCY_STOP, Beside.CONTACT_STATE, Beside.LIVE_CALL})
+"""What may refuse a call by hand beside the gate: its run is active, and so has a caller ID with a trunk."""
+
+
+def _refused_beside(case: Case, code: Beside, inputs: Mapping[str, Json]) -> None:
+    decision = case.decided.decision
+    if case.decided.attempt_id is not None:
+        raise NotTheSameError(f"an attempt was made though {code} did not allow it")
+    found = [
+        step
+        for situation in _situations(code, inputs)
+        for step in before_gate(situation)
+        if step.code == code and step.says is not Says.ALLOWS
+    ]
+    if not found:
+        raise NotTheSameError(f"{code} allows it")
+    # what is told the same way of the same inputs, but for the words
+    step = next((one for one in found if one.sentence == decision["sentence"]), found[0])
+    answer = ManualAnswer.DENIED if step.says is Says.FORBIDS else ManualAnswer.PUT_OFF
+    _same(code, "answer", answer.value, case.decided.by_hand)
+    _same(code, "sentence", step.sentence, decision["sentence"])
+    _same(code, "inputs", step.inputs, inputs)
+    _same(code, "versions", {}, decision.get("versions", {}))
+    _same(code, "until", None, decision.get("until"))
+    _calls_beside(case, code, inputs)
+
+
+def _situations(code: Beside, inputs: Mapping[str, Json]) -> list[Situation]:
+    """Return the situations in which something beside the gate looks at that."""
+    clear = Situation(RunState.ACTIVE)
+    if code is Beside.EMERGENCY_STOP:
+        return [replace(clear, emergency=inputs["reason"])] if inputs["inForce"] else []
+    if code is Beside.CONTACT_STATE:
+        state, reason = inputs["state"], inputs["doneReason"]
+        known = replace(
+            clear,
+            contact_state=None if state is None else RunContactState(state),
+            done_reason=None if reason is None else DoneReason(reason),
+        )
+        return [replace(known, loaded=loaded) for loaded in (True, False)]
+    call = inputs["attemptId"], inputs["campaign"], AttemptState(inputs["state"])
+    return [replace(clear, live_call=LiveCall(*call, of_contact=of_contact)) for of_contact in (True, False)]
+
+
+def _calls_beside(case: Case, code: Beside, inputs: Mapping[str, Json]) -> None:
+    """Check that there was a call then, where it is said that there was one."""
+    if code is Beside.CONTACT_STATE and inputs["state"] in {RunContactState.CLAIMED, RunContactState.DIALING}:
+        if not any(_may_live(case, one) for one in case.own):
+            raise NotTheSameError("the contact is said to be called, and none of its attempts lived then")
+    elif code is Beside.LIVE_CALL:
+        # of another application it is not told which, and of another campaign the evidence may know nothing
+        call = case.calls.get(inputs["attemptId"])
+        if call is not None and not _may_live(case, call):
+            raise NotTheSameError("the call that is waited for had not begun, or had ended")
+
+
+def _may_live(case: Case, call: Call) -> bool:
+    now = case.moment.now
+    return call.reserved_at <= now and (call.booked_at is None or call.booked_at + BOOKING >= now)
 
 
 # The rules, each with what it looked at

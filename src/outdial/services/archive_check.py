@@ -28,9 +28,10 @@ from outdial.core.attempt_limits import AttemptLimit
 from outdial.core.calling_hours import DataVersions, HolidayCalendar, Timetable
 from outdial.core.canonical import Json, NotJsonError, canonical, read
 from outdial.core.errors import OutdialError
-from outdial.core.evidence import Call, Evidence, read_limit
+from outdial.core.evidence import Call, Decided, Evidence, read_limit
 from outdial.core.history import ChainError
 from outdial.core.history_file import LONGEST_LINE, Asked, FileCheck, check_file
+from outdial.core.manual_call import ManualAnswer
 from outdial.core.model import DialingRules
 from outdial.core.recompute import Case, NotTheSameError, check, numbers_of
 from outdial.core.rule_packs import RulePack, read_pack
@@ -310,12 +311,13 @@ class _Checking:
                     own=own[contact],
                     number=calls,
                     whole=whole and (phone is not None or bool(several)),
+                    calls=self._evidence.calls,
                 )
                 try:
                     check(case)
                 except NotTheSameError as error:
                     raise _Differs(where, f"row {decided.row_id}: {error}") from error
-                self._decisions[_kind(decided.decision)] += 1
+                self._decisions[_kind(decided)] += 1
 
     def _read_runs(self) -> dict[int, DialingRules]:
         found = {}
@@ -370,10 +372,13 @@ def _asked(of: Mapping[str, Json]) -> dict[str, Any]:
     }
 
 
-def _kind(decision: Mapping[str, Json]) -> str:
-    if "rule" not in decision:
+def _kind(decided: Decided) -> str:
+    if "rule" not in decided.decision:
         return "allow"
-    return "put_off" if "until" in decision else "deny"
+    if decided.by_hand is not None:
+        # what puts off beside the gate does not say until when
+        return "put_off" if decided.by_hand == ManualAnswer.PUT_OFF else "deny"
+    return "put_off" if "until" in decided.decision else "deny"
 
 
 class _RuleData:

@@ -18,7 +18,13 @@ from outdial.core.attempt_limits import (
     LimitRule,
     Preset,
 )
-from outdial.core.errors import BadReferenceError, InvalidInputError, LimitReachedError, NotFoundError
+from outdial.core.errors import (
+    AttemptsKeptTooBrieflyError,
+    BadReferenceError,
+    InvalidInputError,
+    LimitReachedError,
+    NotFoundError,
+)
 from outdial.services.fields import is_storable, name_problems, range_problems, require
 from outdial.services.retention import looks_too_far, too_short
 from outdial.store import access as access_store
@@ -59,8 +65,9 @@ async def add_limit(
     """Let no number be called more often than that, for whatever is reserved from now on.
 
     ``iid`` and ``campaign_id`` say whose calls are held back; None: the account's. What counts are all calls of the
-    account. Raises InvalidInputError, also when the account does not keep attempts for as long, BadReferenceError for a
-    campaign that is not the application's, NotFoundError for an unknown account, LimitReachedError.
+    account. Raises InvalidInputError, AttemptsKeptTooBrieflyError when the account does not keep attempts for as long,
+    BadReferenceError for a campaign that is not the application's, NotFoundError for an unknown account,
+    LimitReachedError.
     """
     require(_problems(rule))
     (made,) = await _add(database, (rule,), account_id, iid, campaign_id, preset=None, actor=actor)
@@ -124,7 +131,7 @@ async def _add(
         await store.lock(connection, account_id)
         kept = await retention_store.read(connection, account_id)
         if problem := too_short(kept.attempts_days, rules) or looks_too_far(kept, rules, await server_time(connection)):
-            raise InvalidInputError([problem])
+            raise AttemptsKeptTooBrieflyError(problem)
         present = await store.of_account(connection, account_id, None)
         if len(present) + len(rules) > MOST_LIMITS:
             raise LimitReachedError(

@@ -6,11 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, time
-from itertools import pairwise
 from typing import Final
 
 from outdial import rule_data
-from outdial.core.calling_hours import Opening, opening
+from outdial.core.calling_hours import Opening, opening, overlaps
 from outdial.core.errors import ConflictError, InvalidInputError, NotFoundError, RulePackError
 from outdial.core.model import (
     LIVE_RUN_STATES,
@@ -39,9 +38,6 @@ MOST_EXCEPTIONS: Final = 400
 """More than a year of single dates."""
 MOST_CALENDARS: Final = 20
 LONGEST_NOTE: Final = 100
-
-_DAY_MINUTES: Final = 24 * 60
-_WEEK_MINUTES: Final = 7 * _DAY_MINUTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +83,7 @@ def read_hours(draft: HoursDraft) -> CallingHours:
         problems.append(f"`zone` must be a time zone like Europe/Paris, not {draft.zone[:60]!r}.")
     windows = _windows(draft.windows, problems)
     exceptions = _exceptions(draft.exceptions, problems)
-    problems += _overlaps("windows", windows, wraps=True)
+    problems += _overlaps("windows", windows, weekly=True)
     if not draft.windows and not any(one.windows for one in exceptions):
         problems.append("`windows` must not be empty: without a window nobody is ever called.")
     if len(draft.holidays) > MOST_CALENDARS:
@@ -171,31 +167,17 @@ def _exceptions(drafts: Sequence[ExceptionDraft], problems: list[str]) -> list[D
         ]
         windows = tuple(DayWindow(*span) for span in spans if span is not None)
         of_one_day = [CallingWindow(0, window.start, window.end) for window in windows]
-        problems += _overlaps(f"{at}.windows", of_one_day, wraps=False)
+        problems += _overlaps(f"{at}.windows", of_one_day, weekly=False)
         found[on] = DateException(on, tuple(sorted(windows, key=lambda window: window.start)), draft.note)
     return list(found.values())
 
 
-def _overlaps(field: str, windows: Sequence[CallingWindow], *, wraps: bool) -> list[str]:
-    """Return a sentence for each window that begins before the one before it ends."""
-    spans = sorted(((*_minutes(window), window) for window in windows), key=lambda one: one[:2])
-    if wraps and spans:
-        start, end, first = spans[0]
-        spans.append((start + _WEEK_MINUTES, end + _WEEK_MINUTES, first))
-    problems = []
-    for (_, ends, before), (starts, _, window) in pairwise(spans):
-        if starts < ends and before is not window:
-            problems.append(f"`{field}` overlap: {_text(before)} and {_text(window)}; make one of them.")
-    return list(dict.fromkeys(problems))
-
-
-def _minutes(window: CallingWindow) -> tuple[int, int]:
-    start, end = window.start.hour * 60 + window.start.minute, window.end.hour * 60 + window.end.minute
-    if window.end == time.max:
-        end = _DAY_MINUTES
-    elif end <= start:
-        end += _DAY_MINUTES
-    return window.weekday * _DAY_MINUTES + start, window.weekday * _DAY_MINUTES + end
+def _overlaps(field: str, windows: Sequence[CallingWindow], *, weekly: bool) -> list[str]:
+    """Return a sentence for each window that begins before another has ended."""
+    return [
+        f"`{field}` overlap: {_text(before)} and {_text(window)}; make one of them."
+        for before, window in overlaps(windows, weekly=weekly)
+    ]
 
 
 def _text(window: CallingWindow) -> str:

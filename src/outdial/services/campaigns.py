@@ -52,6 +52,8 @@ class CampaignDraft:
     queue_name: str | None
     max_skips: int | None
     api_version: int
+    keeps_detection: bool = False
+    """An update that says nothing about answering machines: an agentless campaign keeps what it has."""
 
 
 async def create_campaign(
@@ -85,6 +87,8 @@ async def update_campaign(
                 f"The campaign {present.name!r} cannot be changed while its run is {present.run.state}; stop it first."
             )
         kept = replace(draft, rules=_with_kept(present.rules, draft.rules))
+        if draft.keeps_detection and present.mode is DialingMode.AGENTLESS:
+            kept = replace(kept, rules=replace(kept.rules, machine_detection=present.rules.machine_detection))
         row = await _resolve(connection, present.id, iid=iid, account_id=present.account_id, draft=kept)
         await store.update(connection, row, changed=_changed(present, row), actor=actor)
         return await _campaign(connection, iid, campaign_id)

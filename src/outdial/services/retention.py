@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from outdial.core.attempt_limits import LimitRule
-from outdial.core.errors import InvalidInputError
+from outdial.core.errors import AttemptsKeptTooBrieflyError
 from outdial.services import dnc, recordings
 from outdial.services.fields import require
 from outdial.store import attempt_limits as limits_store
@@ -53,8 +53,9 @@ async def set_days(
     actor: str,
 ) -> Retention:
     """Set how many days an account keeps recordings, contacts' attributes and attempts (None: for ever); what is older
-    goes by and by, of attempts by whole months of runs that ended a month ago. Raises InvalidInputError, also
-    where an attempt limit looks back further than attempts would be kept, and NotFoundError."""
+    goes by and by, of attempts by whole months of runs that ended a month ago. Raises InvalidInputError,
+    AttemptsKeptTooBrieflyError where an attempt limit looks back further than attempts would be kept, and
+    NotFoundError."""
     require(
         [
             f"`{name}` must be from {least} to {MOST_DAYS} days, not {days}; leave it out to keep them for ever."
@@ -72,7 +73,7 @@ async def set_days(
         await limits_store.lock(connection, account_id)
         limits = await limits_store.of_account(connection, account_id, None)
         if problem := too_short(attempts_days, [limit.rule for limit in limits]):
-            raise InvalidInputError([problem])
+            raise AttemptsKeptTooBrieflyError(problem)
         found = await store.write(
             connection,
             account_id,

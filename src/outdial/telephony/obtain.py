@@ -1,8 +1,9 @@
-"""Get Asterisk, and sipp and spin for the tests, without root and without touching the machine's own packages.
+"""Get Asterisk, and sipp, spin and espeak-ng for the tests, without root and without touching the machine's packages.
 
 ``python src/outdial/telephony/obtain.py run|dev`` downloads the distribution's packages with an apt state of its own,
-unpacks them (no maintainer script runs) to ``.cache/asterisk``, ``.cache/sipp`` and ``.cache/spin``, where they are run
-by their own loader and libraries. Nothing but the standard library is needed: this runs before anything is installed.
+unpacks them (no maintainer script runs) to ``.cache/asterisk``, ``.cache/sipp``, ``.cache/spin`` and
+``.cache/espeak-ng``, where they are run by their own loader and libraries. Nothing but the standard library is needed:
+this runs before anything is installed.
 
 Where packages come from is the machine's own affair: sources, keys and proxies are those of its apt; for Debian, whose
 releases have no Asterisk, the same source with the suite ``sid``.
@@ -37,7 +38,13 @@ _LOADERS: Final = (
     "lib64/ld-linux-*.so.*",
     "lib/ld-linux-*.so.*",
 )
-_LIBRARIES: Final = ("usr/lib/*-linux-gnu*", "lib/*-linux-gnu*", "usr/lib", "lib", "usr/lib64", "lib64")
+_LIBRARIES: Final = (
+    *("usr/lib/*-linux-gnu*", "lib/*-linux-gnu*", "usr/lib", "lib", "usr/lib64", "lib64"),
+    # what espeak-ng could sound by has libraries of its own there
+    "usr/lib/*-linux-gnu*/pulseaudio",
+)
+_SPEECH_DATA: Final = ("usr/lib/*-linux-gnu*/espeak-ng-data", "usr/lib/espeak-ng-data", "usr/share/espeak-ng-data")
+"""Where the voices are; the program looks for them where its distribution has them, unless told."""
 _LEFT_OUT: Final = ("./usr/share/doc/*", "./usr/share/man/*", "./usr/share/locale/*")
 _MEGABYTE: Final = 1_000_000
 
@@ -284,7 +291,7 @@ def unpack(archives: Sequence[Path], tree: Path) -> None:
             raise CannotObtainError(f"{archive.name} cannot be unpacked to {tree}: {problem}")
 
 
-# The three programs
+# The programs
 
 
 def obtain_asterisk(target: Path) -> str:
@@ -337,6 +344,14 @@ def obtain_spin(target: Path) -> str:
     Raises CannotObtainError.
     """
     return _obtain_for_tests("spin", "spin", target)
+
+
+def obtain_espeak(target: Path) -> str:
+    """Return the command to run espeak-ng, which speaks the texts of flows, as :func:`obtain_sipp` does sipp's.
+
+    Raises CannotObtainError.
+    """
+    return _obtain_for_tests("espeak-ng", "espeak-ng", target)
 
 
 def _obtain_for_tests(program: str, package: str, target: Path) -> str:
@@ -393,7 +408,7 @@ def _obtain(package: str, sources: Sequence[Source], target: Path, *, least_vers
             archives = apt.download(package)
             tree = folder / "tree"
             unpack(archives, tree)
-            for program in ("usr/sbin/asterisk", "usr/bin/sipp", "usr/bin/spin"):
+            for program in ("usr/sbin/asterisk", "usr/bin/sipp", "usr/bin/spin", "usr/bin/espeak-ng"):
                 _write_wrapper(tree, program)
             tree.chmod(0o755)
             shutil.rmtree(target, ignore_errors=True)
@@ -408,8 +423,10 @@ def _write_wrapper(tree: Path, program: str) -> None:
     here = str(tree)
     words = (f'"{word.replace(here, "$here")}"' for word in command)
     wrapper = tree / Path(program).name
+    data = first(tree, _SPEECH_DATA)
+    voices = "" if data is None else f'export ESPEAK_DATA_PATH="$here/{data.relative_to(tree)}"\n'
     wrapper.write_text(
-        f'#!/bin/sh\nhere=$(dirname "$(readlink -f "$0")")\nexec {" ".join(words)} "$@"\n', encoding="utf-8"
+        f'#!/bin/sh\nhere=$(dirname "$(readlink -f "$0")")\n{voices}exec {" ".join(words)} "$@"\n', encoding="utf-8"
     )
     wrapper.chmod(0o755)
 
@@ -430,7 +447,7 @@ def main(arguments: Sequence[str]) -> int:
         except CannotObtainError as error:
             problems.append(str(error))
     if developing:
-        for name, obtain in (("sipp", obtain_sipp), ("spin", obtain_spin)):
+        for name, obtain in (("sipp", obtain_sipp), ("spin", obtain_spin), ("espeak-ng", obtain_espeak)):
             try:
                 print(f"{name}: {obtain(CACHE / name)}")
             except CannotObtainError as error:

@@ -25,11 +25,12 @@ from outdial.api.kore.campaign_shapes import (
     listed_campaign,
     updated_campaign,
 )
-from outdial.api.kore.door import Door, is_stop, require_voice
-from outdial.api.kore.drafts import campaign_draft, campaign_search
+from outdial.api.kore.door import KINDS, Door, is_stop, require_voice
+from outdial.api.kore.drafts import campaign_draft, campaign_search, updated_draft
 from outdial.api.kore.endpoints import Endpoints, Operation
 from outdial.api.kore.next_requests import AFTER_CREATION, AFTER_TRIGGER, SAME_CAMPAIGN
 from outdial.api.kore.requests import (
+    AgentlessUpdateV2,
     AgentlessV1,
     AgentlessV2,
     CampaignBody,
@@ -69,7 +70,12 @@ _UPDATE_TYPE: Final = {
     )
 }
 _TRIGGER: Final = {
-    **_TYPE,
+    "campaignType": choice(
+        "`voice`; a stop takes `sms` too, as v2's table of it has it, a start answers 501.",
+        "voice",
+        "sms",
+        required=True,
+    ),
     "trigger": choice("`play` starts the campaign, `stop` stops it.", "play", "stop", required=True),
 }
 _VIEW: Final = {"view": choice("`status` (also when left out) or `contacts`.", "status", "contacts")}
@@ -94,6 +100,7 @@ class CampaignRoutes:
             both = {**both, "preview": examples.CREATED_PREVIEW_V1}
         else:
             bodies, answers = (AgentlessV2, ProgressiveV2, PreviewV2), (Success[CreatedCampaign],)
+        updates = bodies if version == 1 else (AgentlessUpdateV2, ProgressiveV2, PreviewV2)
         create = Operation(
             "Create a voice campaign",
             answers,
@@ -109,6 +116,7 @@ class CampaignRoutes:
             summary="Update a campaign",
             answers=(UpdatedAnswer[UpdatedCampaign] if version == 1 else UpdatedAnswer[CampaignShape],),
             examples={"updated": examples.updated_campaign(version)},
+            bodies=updates,
             query=_UPDATE_TYPE,
             links=SAME_CAMPAIGN,
         )
@@ -197,16 +205,17 @@ class CampaignRoutes:
 
     async def update(self, request: Request) -> Response:
         """Give a campaign another definition, whole, while no run of it is live; its dialing mode may change too. Its
-        schedule stays as it is."""
+        schedule stays as it is, and so, in v2, does what is done about answering machines where `enableMachineDetect`
+        is left out."""
         caller = await self._door.admit(request)
         # the documented address of v2 says sms for voice campaigns too; the body says which is meant
         if self._version == 1:
             require_voice(request)
         else:
-            query_choice(request, "campaignType", ("voice", "sms"))
+            query_choice(request, "campaignType", KINDS)
         document, campaign_id = await read_json(request), request.path_params["campaignId"]
         present = await campaigns.get_campaign(self._parts.database, caller.iid, campaign_id)
-        draft = campaign_draft(
+        draft = updated_draft(
             document,
             version=self._version,
             region=self._parts.settings.default_region,
@@ -245,9 +254,12 @@ class CampaignRoutes:
         ringing calls are cancelled, connected ones go on, and the campaign's schedule is switched off with its run.
         """
         caller = await self._door.admit(request, limited=not is_stop(request))
-        require_voice(request)
-        if query_choice(request, "trigger", ("play", "stop")) == "stop":
+        if is_stop(request):
+            # the documented table of v2 says sms for voice campaigns too: whoever follows it must be able to stop
+            query_choice(request, "campaignType", KINDS)
             return await self._stop(request, caller)
+        require_voice(request)
+        query_choice(request, "trigger", ("play", "stop"))
         return await self._start(request, caller)
 
     async def _start(self, request: Request, caller: Caller) -> Response:

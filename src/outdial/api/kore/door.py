@@ -19,6 +19,9 @@ from outdial.core.model import Scope
 from outdial.secretbox import SecretBox
 from outdial.store.database import Database
 
+KINDS: Final = ("voice", "sms")
+"""What ``campaignType`` may be."""
+
 _CALLER: Final = "outdial.caller"
 """In a request's scope, who was let in."""
 
@@ -38,9 +41,9 @@ class Door:
         return await self.idempotency.once(request, caller.client_id, act)
 
     async def admit(self, request: Request, *, limited: bool = True) -> Caller:
-        """Return who asks. Raises UnauthorizedError unless token, path, ``iid`` and ``accountId`` all agree, and
-        RateLimitedError; headers that older documents omit may be absent, but never wrong. Who is in is not asked
-        again."""
+        """Return who asks. Raises UnauthorizedError unless token, path, ``iid`` and ``accountId`` all agree, and for
+        different tokens at once, and RateLimitedError; headers that older documents omit may be absent, but never
+        wrong. Who is in is not asked again."""
         return await self._admit(request, application=request.path_params["iid"], limited=limited)
 
     async def admit_to_account(self, request: Request) -> Caller:
@@ -53,7 +56,10 @@ class Door:
         known: Caller | None = request.scope.get(_CALLER)
         if known is not None:
             return known
-        token = next(iter(header(request, b"auth")), None)
+        tokens = {*header(request, b"auth")}
+        if len(tokens) > 1:
+            raise UnauthorizedError(INVALID_CREDENTIALS)
+        token = next(iter(tokens), None)
         caller = await authenticate(self.database, self.secrets, token, Scope.CAMPAIGN_MANAGEMENT)
         applications = {*header(request, b"iid")} | ({application} if application is not None else set())
         accounts = {*header(request, b"accountid"), *query_values(request, "accountId")}
@@ -73,7 +79,7 @@ def is_stop(request: Request) -> bool:
 
 def require_voice(request: Request) -> None:
     """Refuse what is not a voice campaign: NotBuiltError for SMS, BadRequestError for anything else."""
-    if query_choice(request, "campaignType", ("voice", "sms")) == "sms":
+    if query_choice(request, "campaignType", KINDS) == "sms":
         raise no_sms()
 
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from outdial.api.kore.campaign_shapes import MODES, SECONDS_PER_MINUTE
 from outdial.api.kore.door import no_sms
-from outdial.api.kore.hours import DAYS
 from outdial.api.kore.requests import (
     AddContactsBody,
+    AgentlessUpdateV2,
     AgentlessV1,
     AgentlessV2,
     CampaignBody,
@@ -32,7 +32,7 @@ from outdial.api.problems import parse
 from outdial.core.campaign import shown_as
 from outdial.core.errors import InvalidInputError
 from outdial.core.machine import MachineDetection
-from outdial.core.model import CallingHours, CallingWindow, DialingOrder, DialingRules
+from outdial.core.model import CallingHours, DialingOrder, DialingRules
 from outdial.services.campaigns import CampaignDraft, CampaignOrder, CampaignSearch
 from outdial.services.contact_lists import ContactDraft, checked
 
@@ -44,6 +44,7 @@ _BODIES: Final[Mapping[tuple[int, str], type[CampaignBody]]] = {
     (2, "Progressive"): ProgressiveV2,
     (2, "Preview"): PreviewV2,
 }
+_UPDATES: Final[Mapping[tuple[int, str], type[CampaignBody]]] = {**_BODIES, (2, "Agentless"): AgentlessUpdateV2}
 DEFAULT_PAGE: Final = 50
 """Campaigns in one answer unless told, as in the vendor's samples."""
 _SAY_WHEN: Final = (
@@ -57,15 +58,32 @@ _ORDERS: Final = {
 }
 
 
-def campaign_draft(document: Any, *, version: int, region: str | None, scheduled: bool = False) -> CampaignDraft:
-    """Return the campaign that a create or an update asks for; ``scheduled``: it has a schedule already.
+def campaign_draft(document: Any, *, version: int, region: str | None) -> CampaignDraft:
+    """Return the campaign that a create asks for.
 
     Raises InvalidInputError, also for a campaign that wants to be scheduled and does not say when; NotBuiltError for
     SMS.
     """
+    return _draft(document, _BODIES, version=version, region=region, scheduled=False)
+
+
+def updated_draft(document: Any, *, version: int, region: str | None, scheduled: bool) -> CampaignDraft:
+    """Return what an update makes of a campaign; ``scheduled``: it has a schedule already. Raises as
+    :func:`campaign_draft`."""
+    return _draft(document, _UPDATES, version=version, region=region, scheduled=scheduled)
+
+
+def _draft(
+    document: Any,
+    bodies: Mapping[tuple[int, str], type[CampaignBody]],
+    *,
+    version: int,
+    region: str | None,
+    scheduled: bool,
+) -> CampaignDraft:
     if isinstance(document, dict) and document.get("campaignType") == "sms":
         raise no_sms()
-    body = parse(_body_of(document, version), document, context={"region": region})
+    body = parse(_body_of(document, bodies, version), document, context={"region": region})
     if body.schedule is not None and body.schedule.is_scheduling_enabled and not scheduled:
         raise InvalidInputError([_SAY_WHEN])
     return CampaignDraft(
@@ -76,10 +94,11 @@ def campaign_draft(document: Any, *, version: int, region: str | None, scheduled
         priority=int(body.priority),
         mode=MODES[body.dialing_mode],
         rules=_rules(body.dialing_strategy, _detection(body)),
-        flow_name=body.experience_flow_name if isinstance(body, AgentlessV1 | AgentlessV2) else None,
+        flow_name=body.experience_flow_name if isinstance(body, AgentlessV1 | AgentlessUpdateV2) else None,
         queue_name=body.queue_name if isinstance(body, QueuedV1 | QueuedV2) else None,
         max_skips=body.max_skips if isinstance(body, PreviewV1 | PreviewV2) else None,
         api_version=version,
+        keeps_detection=isinstance(body, AgentlessUpdateV2) and body.enable_machine_detect is None,
     )
 
 
@@ -113,30 +132,28 @@ def _order(document: Any, sort_by: SortBy | None) -> tuple[tuple[CampaignOrder, 
     )
 
 
-def _body_of(document: Any, version: int) -> type[CampaignBody]:
+def _body_of(document: Any, bodies: Mapping[tuple[int, str], type[CampaignBody]], version: int) -> type[CampaignBody]:
     """Return the model for the document's dialing mode, since each mode requires other fields."""
     mode = document.get("dialingMode") if isinstance(document, dict) else None
     # without a mode that exists, whatever else is wrong is still named
     fallback = CampaignBody if version == 1 else CampaignBodyV2
-    return _BODIES.get((version, mode), fallback) if isinstance(mode, str) else fallback
+    return bodies.get((version, mode), fallback) if isinstance(mode, str) else fallback
 
 
 def _detection(body: CampaignBody) -> MachineDetection:
-    if isinstance(body, AgentlessV2):
-        return MachineDetection(body.enable_machine_detect)
+    if isinstance(body, AgentlessUpdateV2):
+        return MachineDetection(body.enable_machine_detect or "no")
     if isinstance(body, AgentlessV1 | QueuedV1) and body.enable_machine_detect:
         return MachineDetection.DETECT
     return MachineDetection.NO
 
 
 def _rules(strategy: Strategy, detection: MachineDetection) -> DialingRules:
-    windows = tuple(
-        CallingWindow(weekday=DAYS.index(day.day), start=day.start, end=day.end) for day in strategy.calling_hours.days
-    )
+    hours = strategy.calling_hours
     return DialingRules(
         caller_id=strategy.caller_id.phone_number,
         calling_hours=CallingHours(
-            windows=windows, zone=strategy.calling_hours.timezone, frequency=strategy.calling_hours.frequency
+            windows=tuple(day.window for day in hours.days), zone=hours.timezone, frequency=hours.frequency
         ),
         order=DialingOrder(strategy.dialing_order.lower()),
         max_attempts=strategy.max_attempts_per_record,

@@ -6,6 +6,8 @@ import re
 from datetime import time
 from typing import Any, Final
 
+from outdial.core.model import CallingWindow
+
 DAYS: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 """In the order of ``datetime.weekday``."""
 
@@ -37,3 +39,8 @@ def write_time(value: time) -> str:
     """Return a time of day as the wire writes it; the end of the day is ``11:59 PM``."""
     hour = value.hour % _NOON_HOUR or _NOON_HOUR
     return f"{hour}:{value.minute:02} {'AM' if value.hour < _NOON_HOUR else 'PM'}"
+
+
+def write_window(window: CallingWindow) -> str:
+    """Return ``MO 9:00 AM–6:00 PM``, for people."""
+    return f"{DAYS[window.weekday]} {write_time(window.start)}–{write_time(window.end)}"

@@ -26,7 +26,9 @@ from pydantic.alias_generators import to_camel
 from outdial.api import texts
 from outdial.api.kore import hours
 from outdial.api.numbers import Whole, whole
+from outdial.core.calling_hours import overlaps
 from outdial.core.errors import InvalidInputError
+from outdial.core.model import CallingWindow
 from outdial.core.phone import parse_phone
 from outdial.core.schedule import LONGEST_STEP
 from outdial.core.zones import valid_zone
@@ -224,13 +226,30 @@ class Day(Wire):
             raise ValueError(f"ends at {end}, which is not after its start at {start}")
         return self
 
+    @property
+    def window(self) -> CallingWindow:
+        """The window it means."""
+        return CallingWindow(weekday=hours.DAYS.index(self.day), start=self.start, end=self.end)
+
+
+def _apart(days: list[Day]) -> list[Day]:
+    if pairs := overlaps(day.window for day in days):
+        shown = "; ".join(f"{hours.write_window(before)} and {hours.write_window(after)}" for before, after in pairs)
+        raise ValueError(f"overlap: {shown}; make one of them")
+    return days
+
 
 class Hours(Wire):
     """When people may be called."""
 
     frequency: Literal["WEEKLY", "DAILY", "CUSTOM"]
     timezone: Zone
-    days: Annotated[list[Day], Field(min_length=1, max_length=100)]
+    days: Annotated[
+        list[Day],
+        Field(min_length=1, max_length=100),
+        AfterValidator(_apart),
+        _told({"uniqueItems": True, "description": "Windows, of which no two overlap."}),
+    ]
 
 
 class CallerId(Wire):
@@ -316,11 +335,17 @@ class CampaignBodyV2(CampaignBody):
     dnc_lists: NamedList
 
 
-class AgentlessV2(CampaignBodyV2):
-    """Create an agentless campaign, v2."""
+class AgentlessUpdateV2(CampaignBodyV2):
+    """Update an agentless campaign, v2: its sample leaves machine detection out, which then stays as it is."""
 
     dialing_mode: Literal["Agentless"]
     experience_flow_name: NotBlank
+    enable_machine_detect: Literal["no", "detect", "disconnect"] | None = None
+
+
+class AgentlessV2(AgentlessUpdateV2):
+    """Create an agentless campaign, v2."""
+
     enable_machine_detect: Literal["no", "detect", "disconnect"]
 
 

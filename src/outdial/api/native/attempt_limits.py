@@ -160,7 +160,8 @@ class AttemptLimitRoutes:
     async def add(self, request: Request, caller: Caller) -> Response:
         """Let no number be called more often than that. It holds for every call that is reserved from now on, of live
         runs too; all limits hold at once. All calls of the account to the number count, whichever application or
-        campaign made them."""
+        campaign made them. Refused with `attempts_kept_too_briefly` where it would look back further than the account
+        keeps attempts."""
         body = parse(NewAttemptLimitBody, await read_json(request))
         made = await attempt_limits.add_limit(
             self._database,

@@ -27,7 +27,7 @@ class ManualCallView(View, frozen=True):
     phone_number: str
     answer: str
     """`allowed`: it is called as soon as a line is free, before all others; `put_off`: not now; `denied`: not in this
-    run. The last two have changed nothing."""
+    run. The last two leave the contact as it is, and stand in the history."""
     sentence: str
     decided_by: str | None
     """Code of what does not allow it, as explanations name it; null: it is allowed."""

@@ -197,7 +197,7 @@ class PersonalDataRoutes:
         """Set how many days the account keeps recordings, contacts' attributes and attempts; what is left out or null
         is kept for ever. What is older goes by and by. Contacts of live runs keep theirs until those are over.
         Attempts go by whole months (UTC), of runs that have been over for a month, and are still counted for their
-        runs; no attempt limit may count over more days than attempts are kept."""
+        runs; no attempt limit may count over more days than attempts are kept: `attempts_kept_too_briefly`."""
         body = parse(RetentionBody, await read_json(request))
         found = await retention.set_days(
             self._parts.database,
