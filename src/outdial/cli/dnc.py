@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Final, Self, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
+from outdial import clock
 from outdial.cli import output
 from outdial.cli.imports import progress_bar
 from outdial.cli.options import Account, Iid, Json, account_id, application
 from outdial.cli.running import FAILED, actor, in_context
 from outdial.context import Context
-from outdial.core.contact_import import ImportProgress
+from outdial.core.errors import InvalidInputError, OutdialError
+from outdial.core.phone import parse_phone
 from outdial.services import dnc
 from outdial.services.dnc import DncChange, DncEntry
 from outdial.services.engines import Engines
-from outdial.services.number_file import NumberFile
+from outdial.services.number_file import NumberFile, regular
 
 app = typer.Typer(
     help="Do-not-call lists. Without --list it is the account's own, which counts for every campaign of the account; "
@@ -30,7 +31,8 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-_INDEX: Final = re.compile(r"\[(\d+)\]: ")
+UNFINISHED: Final = 3
+"""Exit code when some numbers of a command were done and others not even looked at."""
 
 ListName: TypeAlias = Annotated[
     str | None,
@@ -45,13 +47,16 @@ PhonesFile: TypeAlias = Annotated[
         exists=True,
         dir_okay=False,
         readable=True,
-        help="File with a number a line, CSV file or Excel workbook (.xlsx).",
+        help="File or pipe with a number a line, CSV file, or Excel workbook (.xlsx).",
     ),
 ]
-Column: TypeAlias = Annotated[
-    str | None,
+Columns: TypeAlias = Annotated[
+    list[str] | None,
     typer.Option(
-        metavar="NAME", help="Column of the numbers; without it the one called phone or the like, or the only."
+        "--column",
+        metavar="NAME",
+        help="Column of the numbers, or 'column 2' for the second; repeatable. Without it the one called phone or the "
+        "like, or the only.",
     ),
 ]
 Sheet: TypeAlias = Annotated[
@@ -76,7 +81,7 @@ class _Given:
 
     phones: Sequence[str]
     file: Path | None
-    column: str | None
+    columns: Sequence[str]
     sheet: str | None
     region: str | None
     errors: Path | None
@@ -84,7 +89,7 @@ class _Given:
     def __post_init__(self) -> None:
         if not self.phones and self.file is None:
             raise typer.BadParameter("Name at least one number, or a --file of them.")
-        if self.file is None and (self.column or self.sheet or self.errors):
+        if self.file is None and (self.columns or self.sheet or self.errors):
             raise typer.BadParameter("--column, --sheet and --errors go with --file.")
 
 
@@ -99,9 +104,13 @@ class _Done:
     rows: int
     """Read from the file."""
     left_out: int
-    """Numbers and rows that could not be read."""
+    """Numbers, and rows of which something could not be read."""
     error_file: Path | None
     """Where those of the file are, when there are any."""
+    finished: bool
+    """Whether all numbers were looked at."""
+    line: int | None
+    """Of the file, where not: all that was to be done up to the end of it is done."""
 
 
 @app.command(epilog="Example: outdial dnc add --file complaints.csv --column Caller --region DE --expires 2099-01-31")
@@ -109,7 +118,7 @@ def add(
     phones: Phones = None,
     *,
     file: PhonesFile = None,
-    column: Column = None,
+    column: Columns = None,
     sheet: Sheet = None,
     region: Region = None,
     errors: Errors = None,
@@ -128,32 +137,38 @@ def add(
     A number that cannot be read is told with its line and left out; the others are added. Run again, it adds nothing
     twice, and it never shortens how long a number stays.
 
-    Exit code 0 when all were added, 1 when one was left out or the command failed, 2 for wrong usage.
+    Exit code 0 when all were added, 1 when one was left out or the command failed and added none, 2 for wrong usage,
+    3 when it was broken off after some were added: it says up to which line. So it does when Ctrl-C (130) or SIGTERM
+    (143) ended it.
     """
-    given = _Given(phones or (), file, column, sheet, region, errors)
+    until = None if expires is None else expires.replace(tzinfo=UTC)
+    if until is not None and until <= clock.now():
+        raise InvalidInputError(["--expires is past; leave it out to keep the numbers for good."])
+    given = _Given(phones or (), file, column or (), sheet, region, errors)
 
-    async def work(context: Context) -> _Done:
+    async def work(context: Context, numbers: _Numbers) -> DncChange:
         owner, of_iid = await _owner(context, account, iid, list_name)
+        dnc.require_addition(iid=of_iid, list_name=list_name, reason=reason, expires_at=until)
         engines = Engines(context.database, context.secrets, ttl_seconds=context.settings.permit_ttl_seconds)
         try:
-            with _Numbers(given, context.settings.default_region) as numbers:
-                change = await dnc.add_numbers(
+            with numbers.opened(context.settings.default_region) as read:
+                return await dnc.add_numbers(
                     context.database,
                     account_id=owner,
                     iid=of_iid,
                     list_name=list_name,
-                    phones=numbers.all(),
-                    expires_at=None if expires is None else expires.replace(tzinfo=UTC),
+                    phones=read,
+                    as_stored=True,
+                    expires_at=until,
                     reason=reason,
                     actor=actor(),
-                    default_region=numbers.region,
                     engines=engines,
+                    on_lot=numbers.count,
                 )
-                return numbers.done(change)
         finally:
             await engines.close()
 
-    _tell(in_context(work), done="added", not_needed="there already", as_json=as_json)
+    _carry_out(given, work, done="added", not_needed="there already", as_json=as_json)
 
 
 @app.command(epilog="Example: outdial dnc remove +15550100001")
@@ -161,7 +176,7 @@ def remove(
     phones: Phones = None,
     *,
     file: PhonesFile = None,
-    column: Column = None,
+    column: Columns = None,
     sheet: Sheet = None,
     region: Region = None,
     errors: Errors = None,
@@ -172,26 +187,27 @@ def remove(
 ) -> None:
     """Remove numbers: they may be called again.
 
-    Exit code 0 when all could be read, 1 when one could not or the command failed, 2 for wrong usage.
+    Exit code 0 when all could be read, 1 when one could not or the command failed and removed none, 2 for wrong usage,
+    3 when it was broken off after some were removed.
     """
-    given = _Given(phones or (), file, column, sheet, region, errors)
+    given = _Given(phones or (), file, column or (), sheet, region, errors)
 
-    async def work(context: Context) -> _Done:
+    async def work(context: Context, numbers: _Numbers) -> DncChange:
         owner, of_iid = await _owner(context, account, iid, list_name)
-        with _Numbers(given, context.settings.default_region) as numbers:
-            change = await dnc.remove_numbers(
+        with numbers.opened(context.settings.default_region) as read:
+            return await dnc.remove_numbers(
                 context.database,
                 account_id=owner,
                 iid=of_iid,
                 list_name=list_name,
-                phones=numbers.all(),
+                phones=read,
+                as_stored=True,
                 actor=actor(),
-                default_region=numbers.region,
                 secrets=context.secrets,
+                on_lot=numbers.count,
             )
-            return numbers.done(change)
 
-    _tell(in_context(work), done="removed", not_needed="not there", as_json=as_json)
+    _carry_out(given, work, done="removed", not_needed="not there", as_json=as_json)
 
 
 @app.command("list", epilog="Example: outdial dnc list --list Complaints")
@@ -230,71 +246,117 @@ async def _owner(
 
 
 class _Numbers:
-    """The numbers of a command, read as they are needed, with a bar where somebody looks."""
+    """The numbers of a command, read as they are needed, with a bar where somebody looks; and what became of them."""
 
-    def __init__(self, given: _Given, default_region: str | None) -> None:
-        self.region = given.region or default_region
+    def __init__(self, given: _Given, path: Path | None) -> None:
         self._given = given
-        self._open = ExitStack()
+        self._path = path
         self._file: NumberFile | None = None
-        self._on_progress: Callable[[ImportProgress], None] | None = None
+        self._problems: list[str] = []
+        """Of the numbers that are words of the command."""
+        self._changed = self._unchanged = self._line = 0
 
-    def __enter__(self) -> Self:
-        given = self._given
-        if given.file is not None:
-            opened = NumberFile(
-                given.file,
-                column=given.column,
-                sheet=given.sheet,
-                default_region=self.region,
-                error_file=given.errors,
+    @contextmanager
+    def opened(self, default_region: str | None) -> Iterator[Iterator[str]]:
+        """Lend the numbers, E.164. Those that cannot be read are told in the end."""
+        given, region = self._given, self._given.region or default_region
+        with ExitStack() as stack:
+            words = self._words(region)
+            if given.file is None or self._path is None:
+                yield words
+                return
+            self._file = stack.enter_context(
+                closing(
+                    NumberFile(
+                        self._path,
+                        columns=given.columns,
+                        sheet=given.sheet,
+                        default_region=region,
+                        error_file=given.errors,
+                        name=given.file.name,
+                    )
+                )
             )
-            self._file = self._open.enter_context(closing(opened))
-            self._on_progress = self._open.enter_context(progress_bar(given.file.name))
-        return self
+            yield chain(words, self._file.numbers(stack.enter_context(progress_bar(given.file.name))))
 
-    def __exit__(self, *_exception: object) -> None:
-        self._open.close()
+    def _words(self, region: str | None) -> Iterator[str]:
+        for text in self._given.phones:
+            try:
+                yield parse_phone(text, region)
+            except InvalidInputError as error:
+                self._problems.append(f"{text!r}: {error.message}.")
 
-    def all(self) -> Iterable[str]:
-        """Those of the command line first: what is wrong with one of them is told by its place."""
-        if self._file is None:
-            return self._given.phones
-        return chain(self._given.phones, self._file.numbers(self._on_progress))
+    def count(self, changed: int, unchanged: int) -> None:
+        """Note a transaction that is committed: with it is done whatever was read before it."""
+        self._changed += changed
+        self._unchanged += unchanged
+        self._line = 0 if self._file is None else self._file.line
 
-    def done(self, change: DncChange) -> _Done:
-        """Return what became of all of them."""
-        problems = tuple(_with_number(each, self._given.phones) for each in change.problems)
-        words = sum(_INDEX.match(each) is not None for each in change.problems)
-        told = _Done(change.changed, change.unchanged, problems, rows=0, left_out=words, error_file=None)
-        if self._file is None:
-            return told
-        wrong = self._file.unreadable
-        return replace(
-            told,
-            problems=(*problems, *self._file.problems),
-            rows=self._file.rows,
-            left_out=words + wrong,
+    @property
+    def begun(self) -> bool:
+        """Whether something was done."""
+        return self._changed + self._unchanged > 0
+
+    @property
+    def untold(self) -> int:
+        """Rows that could not be read and of which no sentence is kept."""
+        return 0 if self._file is None else self._file.unreadable - len(self._file.problems)
+
+    def done(self, change: DncChange | None) -> _Done:
+        """Return what became of all of them, or of those before it was broken off (None)."""
+        told, file = (*(() if change is None else change.problems), *self._problems), self._file
+        wrong = 0 if file is None else file.unreadable
+        return _Done(
+            self._changed,
+            self._unchanged,
+            problems=told if file is None else (*told, *file.problems),
+            rows=0 if file is None else file.rows,
+            left_out=len(self._problems) + wrong,
             error_file=self._given.errors if wrong else None,
+            finished=change is not None,
+            line=self._line if change is None and self._line else None,
         )
 
 
-def _tell(what: _Done, *, done: str, not_needed: str, as_json: bool) -> None:
-    if as_json:
-        output.print_json(what)
-    else:
-        output.say(f"{what.changed} {done}, {what.unchanged} {not_needed}.")
-    for problem in what.problems:
-        output.note(problem)
-    if what.left_out > len(what.problems):
-        output.note(f"{what.left_out} were left out in all; --errors FILE writes every one down.")
-    if what.error_file is not None:
-        output.note(f"All rows that could not be read, with line and reason: {what.error_file}")
+def _carry_out(
+    given: _Given,
+    work: Callable[[Context, _Numbers], Awaitable[DncChange]],
+    *,
+    done: str,
+    not_needed: str,
+    as_json: bool,
+) -> None:
+    """Do it and tell what became of the numbers, also of those before it failed or was ended."""
+    # a pipe is read before anything else: here Ctrl-C and SIGTERM end it at once
+    with nullcontext() if given.file is None else regular(given.file) as path:
+        numbers = _Numbers(given, path)
+        try:
+            change = in_context(lambda context: work(context, numbers))
+        except BaseException as error:
+            if numbers.begun:
+                _tell(numbers.done(None), numbers.untold, done=done, not_needed=not_needed, as_json=as_json)
+            if not numbers.begun or not isinstance(error, OutdialError):
+                # the exit code of a signal is its own
+                raise
+            for sentence in error.messages:
+                output.note(sentence)
+            raise typer.Exit(UNFINISHED) from error
+    what = numbers.done(change)
+    _tell(what, numbers.untold, done=done, not_needed=not_needed, as_json=as_json)
     if what.problems:
         raise typer.Exit(FAILED)
 
 
-def _with_number(problem: str, numbers: Sequence[str]) -> str:
-    """Return a problem that begins with an index with the number itself, as it was given."""
-    found = _INDEX.match(problem)
-    return problem if found is None else f"{numbers[int(found[1])]!r}: {problem[found.end() :]}"
+def _tell(what: _Done, untold: int, *, done: str, not_needed: str, as_json: bool) -> None:
+    if as_json:
+        output.print_json(what)
+    else:
+        where = "" if what.line is None else f", up to line {what.line}"
+        end = "" if what.finished else "; not finished: run the command again"
+        output.say(f"{what.changed} {done}, {what.unchanged} {not_needed}{where}{end}.")
+    for problem in what.problems:
+        output.note(problem)
+    if what.error_file is not None:
+        output.note(f"All rows that could not be read, with line and reason: {what.error_file}")
+    elif untold:
+        output.note(f"{what.left_out} were left out in all; --errors FILE writes every one down.")

@@ -77,6 +77,8 @@ class Rows(NamedTuple):
 class CsvSource:
     """An open CSV file: its header, then its rows."""
 
+    quoted: Final = True
+
     def __init__(self, path: Path, *, name: str | None = None) -> None:
         """Open the file and read its header; ``name`` is what its owner calls it.
 

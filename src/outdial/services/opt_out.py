@@ -58,6 +58,7 @@ async def opt_out(
         iid=iid,
         list_name=list_name,
         phones=numbers,
+        as_stored=True,
         reason=reason,
         source=source,
         actor=actor,

@@ -28,6 +28,11 @@ class TableSource(Protocol):
         ...
 
     @property
+    def quoted(self) -> bool:
+        """Whether quotes tell where cells end, so that a stray one can take the lines after it into its cell."""
+        ...
+
+    @property
     def position(self) -> int:
         """How much of it is read."""
         ...

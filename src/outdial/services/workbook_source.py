@@ -35,6 +35,8 @@ _CHARACTERS_AT_ONCE: Final = 1 << 17
 class WorkbookSource:
     """An open sheet of a workbook: its header, then its rows."""
 
+    quoted: Final = False
+
     def __init__(self, path: Path, *, sheet: str | None, name: str | None = None) -> None:
         """Open the file and read the header of the sheet of that name, None = the first that can be seen; ``name`` is
         what the file's owner calls it.
