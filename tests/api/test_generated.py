@@ -18,8 +18,8 @@ SURFACES = {
     "v2": "/v2/public/",
     "outdial's own": " /api/outdial/| /[a-z]+$",
 }
-NEVER_DONE = ("GET /ready", "/callContactAt")
-"""Without a dialer node nothing is ready and nobody is being called; the operator's have a test of their own."""
+NEVER_DONE = ("GET /ready",)
+"""Without a dialer node nothing is ready; the operator's have a test of their own."""
 
 
 @pytest.fixture

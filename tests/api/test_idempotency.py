@@ -3,15 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from generated.again import takes_key, twice
+from generated.server import running
+from generated.things import Things
 from outdial.api import idempotency as module
+from outdial.api.app import create_app
 from outdial.api.idempotency import Idempotency
 from outdial.core.errors import DatabaseUnavailableError
 from outdial.services import campaigns
 from outdial.store import idempotency as store
+from outdial.store.database import Database
+from support.tables import contents
 from support.wire import Tenant, agentless, errors, ever_open
+
+READING = {
+    *(
+        f"/campaign/api/v{version}/public/{{iid}}/campaign/{word}"
+        for version in (1, 2)
+        for word in ("getAllCampaignDetails", "contactList/getAllListDetails", "{campaignId}/status")
+    ),
+    *(
+        f"/agentassist/api/public/analytics/account/{{accountId}}/v2/{word}"
+        for word in ("interactionDetails", "calldetails", "callDetails")
+    ),
+}
+"""What is asked with POST and changes nothing."""
+
+ALWAYS = {
+    *(f"/api/outdial/campaigns/{{campaignId}}/{verb}" for verb in ("stop", "pause")),
+    *(f"/api/outdial/stops/{what}" for what in ("caller-id", "contact-list", "number", "account")),
+    *("/api/outdial/emergency-stop", "/api/outdial/emergency-stop/lift", "/api/outdial/erasures"),
+}
+"""What is carried out whenever it is asked for, as docs/reference/compatibility.md says."""
 
 
 async def send(tenant: Tenant, key: str | bytes, body: object = None, *, path: str = "", method: str = "POST", **query):
@@ -325,3 +352,53 @@ class TestStop:
         again = await self.trigger(tenant, campaign_id, "play", "k1")
         assert (again.content, again.headers["Idempotent-Replay"]) == (first.content, "true")
         assert await count(database, "runs") == 1
+
+
+def test_everything_that_changes_something_takes_a_key_but_what_is_always_done(parts):
+    operations = {
+        (method, path): operation
+        for path, found in create_app(parts).openapi()["paths"].items()
+        for method, operation in found.items()
+    }
+    keyed = {asked for asked, operation in operations.items() if takes_key(operation)}
+    assert {asked for asked in operations if asked[0] != "get"} - keyed == {("post", path) for path in READING | ALWAYS}
+    assert not {method for method, _ in keyed} & {"get", "head"}
+    for asked in keyed:
+        answers = operations[asked]["responses"]
+        assert "Idempotent-Replay" in answers["200"]["headers"], asked
+        assert {"409", "422"} <= answers.keys(), asked
+
+
+@pytest.fixture
+def things(dsn, tmp_path) -> Iterator[Things]:
+    with running(dsn, tmp_path) as server:
+        made = Things(server)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def digests(dsn) -> Iterator[Callable[[], dict[str, str]]]:
+    """Those of all tables, for who may block."""
+    with asyncio.Runner() as runner:
+        database = runner.run(Database.open(dsn, pool_size=1))
+        yield lambda: runner.run(contents(database))
+        runner.run(database.close())
+
+
+@pytest.mark.timeout(600)
+def test_each_operation_that_takes_a_key_is_done_once(things, digests):
+    found = list(twice(things, digests, seed=1))
+    assert len(found) > 60
+    assert [each.operation for each in found if each.first is None] == [], "never carried out"
+    answered = [(each, each.first, each.second) for each in found if each.first is not None and each.second is not None]
+    assert [each.operation for each, first, _ in answered if "idempotent-replay" in first.headers] == []
+    told = {
+        each.operation: second.text
+        for each, first, second in answered
+        if second.headers.get("Idempotent-Replay") != "true"
+        or (second.status_code, second.content) != (200, first.content)
+        or [second.headers.get("content-type")] != first.headers["content-type"]
+    }
+    assert told == {}, "another answer than the first"
+    assert {each.operation: each.changed for each, *_ in answered if each.changed} == {}

@@ -9,24 +9,26 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
+import httpx
 import pytest
 
 from outdial.api.app import create_app
+from outdial.core.ids import dialing_list_id
 from outdial.core.model import Scope
 from outdial.services import clients
+from support.foreign import UNKNOWN, Own, named_in_bodies, own_things, readings
 from support.native import Native
 from support.recordings import kept
+from support.tables import contents
 from support.wire import FLOW, Tenant, agentless, ever_open
 
-BOOKKEEPING = {"request_counts", "idempotency_keys", "used_tokens", "alembic_version"}
-"""What requests leave behind whoever makes them."""
-
 OWN_CALLER_ID = "+15550100077"
+DELIVERY_ID = 4_711_471_101
 
 OF_THE_ACCOUNT = {"/api/outdial/erasures", "/api/outdial/erasures/{erasureId}"}
 """What another application of the account may see too, with its scope: a person is erased from all of it."""
 
-NAMES = ("Product Feedback", "Recent Buyers", "Never Call", "+1555010010")
+NAMES = ("Product Feedback", "Recent Buyers", "Their People", "Never Call", "+1555010010")
 """Of the victim's things; no answer to a stranger may hold one."""
 
 OPEN = {"/health", "/ready", "/metrics", "/api/outdial/emergency-stop", "/api/outdial/emergency-stop/lift"}
@@ -59,31 +61,12 @@ def endpoints(document: dict[str, Any]) -> list[Asked]:
             schema = content.get("application/json", {}).get("schema", {})
             example = schemas.get(schema.get("$ref", "").rpartition("/")[2], {}).get("examples", [{}])[0]
             scope = re.search(r"Scope: `(\w+)`", operation.get("description", ""))
-            if "/public/" in path and path.endswith("/campaign") and method == "post":
+            if "/public/" in path and (
+                path.endswith("/campaign") or (path.endswith("/{campaignId}") and method == "put")
+            ):
                 example = agentless(2 if "/v2/" in path else 1)
             found.append(Asked(method.upper(), path, example, scope[1] if scope else Scope.CAMPAIGN_MANAGEMENT))
     return [one for one in found if one.path not in OPEN]
-
-
-async def contents(database, *, iid: str | None = None) -> dict[str, str]:
-    """A digest of every table with tenants' data, or of one application's rows."""
-    async with database.connection() as connection:
-        tables = await connection.fetch(
-            """
-            SELECT table_name FROM information_schema.columns WHERE table_schema = 'public'
-             GROUP BY table_name HAVING $1::text IS NULL OR 'iid' = ANY (array_agg(column_name::text))
-            """,
-            iid,
-        )
-        return {
-            table: await connection.fetchval(
-                f"SELECT md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) FROM {table} t "
-                + ("WHERE $1::text IS NULL" if iid is None else "WHERE iid = $1"),
-                iid,
-            )
-            for (table,) in tables
-            if table not in BOOKKEEPING
-        }
 
 
 @pytest.fixture
@@ -97,6 +80,8 @@ async def ids(tenant, other, sibling, database, parts) -> dict[str, str]:
     await native.done("PUT", f"/campaigns/{campaign_id}/pre-call-fetch", {"url": "https://crm.example.net/ask"})
     await native.done("PUT", f"/campaigns/{campaign_id}/courtesy-message", {"flow": FLOW})
     started = await tenant.trigger(campaign_id, "play")
+    # what nobody else has one of the same name of
+    their_list = await tenant.create_list("Their People")
     (flow,) = (await native.done("GET", "/flows"))["results"]
     (trunk,) = (await native.done("GET", "/trunks"))["results"]
     # the strangers have the number of the wire's samples too
@@ -111,8 +96,18 @@ async def ids(tenant, other, sibling, database, parts) -> dict[str, str]:
     # over, or whoever follows it would wait for its end
     await native.done("POST", f"/imports/{upload['id']}/cancel")
     async with database.connection() as connection:
-        list_id = await connection.fetchval("SELECT id FROM contact_lists WHERE iid = $1", tenant.iid)
-        contact = await connection.fetchval("SELECT phone FROM run_contacts ORDER BY contact_id LIMIT 1")
+        list_id = await connection.fetchval(
+            "SELECT id FROM contact_lists WHERE iid = $1 AND name = 'Recent Buyers'", tenant.iid
+        )
+        await connection.execute(
+            "INSERT INTO webhook_deliveries (id, webhook_id, lane, history_id, event, state, settled_at) "
+            "OVERRIDING SYSTEM VALUE VALUES ($1, $2, 0, 1, 'run.stopped', 'dead', now())",
+            DELIVERY_ID,
+            hook["webhook"]["id"],
+        )
+        contact, contact_id = await connection.fetchrow(
+            "SELECT phone, contact_id FROM run_contacts ORDER BY contact_id LIMIT 1"
+        )
     attempt_id, recording_id = await kept(
         database, parts.settings.data_dir, instance_id=started.json()["campaignInstanceId"]
     )
@@ -121,6 +116,7 @@ async def ids(tenant, other, sibling, database, parts) -> dict[str, str]:
         "accountId": tenant.account_id,
         "campaignId": campaign_id,
         "contactListId": list_id,
+        "theirListId": their_list["_id"],
         "campaignInstanceId": started.json()["campaignInstanceId"],
         "instanceId": started.json()["campaignInstanceId"],
         "importId": upload["id"],
@@ -132,10 +128,12 @@ async def ids(tenant, other, sibling, database, parts) -> dict[str, str]:
         "dncListId": lists[1]["id"],
         "limitId": limit["id"],
         "webhookId": hook["webhook"]["id"],
+        "deliveryId": str(DELIVERY_ID),
         "flowId": flow["id"],
         "trunkId": trunk["id"],
         "phoneNumber": OWN_CALLER_ID,
         "contact": contact,
+        "dialingListId": dialing_list_id(started.json()["campaignInstanceId"], contact_id),
     }
 
 
@@ -317,22 +315,6 @@ async def test_the_owner_gets_in_by_the_same_addresses(every, tenant, ids):
 
 
 async def test_an_unknown_id_looks_like_somebody_elses(every, tenant, other, ids):
-    unknown = {
-        "clientId": "cs-1",
-        "dncListId": "cl-1",
-        "limitId": "al-1",
-        "webhookId": "wh-1",
-        "flowId": "cf-1",
-        "trunkId": "tr-1",
-        "campaignId": "cd-1",
-        "instanceId": "cid-1",
-        "phoneNumber": "+15550100088",
-        "importId": "im-1",
-        "stopId": "sp-1",
-        "erasureId": "er-1",
-        "attemptId": "0" * 32,
-        "recordingId": "rc-1",
-    }
     for asked in every:
         if "/public/" in asked.path or not asked.names:
             continue
@@ -340,8 +322,113 @@ async def test_an_unknown_id_looks_like_somebody_elses(every, tenant, other, ids
         name = asked.names[0]
         answers = [
             await ask(asked, tenant.http, {**ids, name: value}, {"auth": other.token(), "X-Request-Id": "r"}, {})
-            for value in (ids[name], unknown[name])
+            for value in (ids[name], UNKNOWN[name])
         ]
-        texts = {answer.text.replace(ids[name], "ID").replace(unknown[name], "ID") for answer in answers}
+        texts = {answer.text.replace(ids[name], "ID").replace(UNKNOWN[name], "ID") for answer in answers}
         assert {answer.status_code for answer in answers} == {404}, asked
         assert len(texts) == 1, texts
+
+
+VALID = (
+    {"campaignType": "voice", "trigger": "play", "view": "status"},
+    {"campaignType": "voice", "trigger": "stop", "view": "contacts"},
+)
+"""Queries that every one of the vendor's addresses with an id takes: what it does not know it leaves alone."""
+
+
+@pytest.fixture
+async def own(who, ids, other, sibling, database, secret_box) -> Own:
+    """What a stranger has itself, in an application of its own."""
+    stranger = other if who == "another account" else sibling
+    return await own_things(stranger, database, secret_box)
+
+
+def told(answer: httpx.Response, asked: object) -> str:
+    """What an answer says beside what it was asked."""
+    return answer.text.replace(str(asked), "ID")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("who", WITH_A_GOOD_TOKEN)
+async def test_at_the_stranger_s_own_address_too_nobody_else_s_ids_are_known(every, ids, own, database):
+    """The door lets in whoever names its own application; that the id is another's is for the service to find."""
+    at = {"iid": own.tenant.iid, "accountId": own.tenant.account_id}
+    with_ids = [asked for asked in every if "/public/" in asked.path and set(asked.names) - set(at)]
+    assert len(with_ids) > 20
+    before = await contents(database)
+    for asked in with_ids:
+        (name,) = set(asked.names) - set(at)
+        for query in VALID:
+            for headers in (own.tenant.headers(), {"auth": own.tenant.token()}):
+                answers = [
+                    await ask(asked, own.tenant.http, {**ids, **at, name: value}, headers, {**query, **more})
+                    for value in (ids[name], UNKNOWN[name])
+                    for more in ({}, {"accountId": own.tenant.account_id})
+                ]
+                where = f"{asked.method} {asked.path} {query}: {[answer.text for answer in answers]}"
+                assert {answer.status_code for answer in answers} == {404}, where
+                texts = {told(answer, ids[name]).replace(UNKNOWN[name], "ID") for answer in answers}
+                # one sentence for both, and the service's: the door's and the router's have no id in them
+                assert len(texts) == 1, where
+                assert "ID" in texts.pop(), where
+    assert await contents(database) == before
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("who", WITH_A_GOOD_TOKEN)
+async def test_nobody_else_s_ids_and_names_are_known_in_queries_and_bodies(ids, own, database):
+    before = await contents(database)
+    requests = named_in_bodies(own, ids)
+    assert {one.method for one in requests} == {"GET", "POST", "PUT"}
+    wrong = []
+    for one in requests:
+        answers = [
+            await own.tenant.http.request(
+                one.method, one.path(value), json=one.body(value), params=one.query(value), headers=own.tenant.headers()
+            )
+            for value in (one.theirs, one.unknown)
+        ]
+        # who is told that it is not there is told the same of what is nowhere
+        texts = {
+            re.sub(r'"requestId":"[^"]*"', "", told(answer, asked))
+            for answer, asked in zip(answers, (one.theirs, one.unknown), strict=True)
+        }
+        refused = {answer.status_code for answer in answers} == {one.status}
+        if not refused or len(texts) != 1 or any(name in text for name in NAMES for text in texts):
+            wrong.append(f"{one.what}: {[f'{answer.status_code} {answer.text}' for answer in answers]}")
+    assert not wrong, "\n".join(wrong)
+    assert await contents(database) == before
+
+
+@pytest.mark.parametrize("who", WITH_A_GOOD_TOKEN)
+async def test_lists_and_call_details_hold_one_s_own_only(tenant, ids, own):
+    theirs = {value for name, value in ids.items() if name not in {"iid", "accountId", "phoneNumber"}}
+    assert len(readings(own.tenant)) > 6
+    for path, body in readings(own.tenant):
+        answer = await own.tenant.http.post(path, json=body, headers=own.tenant.headers())
+        assert answer.status_code == 200, f"{path}: {answer.text}"
+        # the other account has a list of that name too
+        names = {*NAMES, *theirs, tenant.iid} - {"Recent Buyers"}
+        assert not [name for name in names if name in answer.text], f"{path}: {answer.text}"
+    for path, body in readings(tenant):
+        answer = await tenant.http.post(path, json=body, headers=tenant.headers())
+        assert any(name in answer.text for name in theirs), f"{path}: {answer.text}"
+
+
+@pytest.mark.parametrize("who", WITH_A_GOOD_TOKEN)
+async def test_an_id_where_none_is_expected_changes_nothing_of_its_owner_s(ids, own, tenant, database):
+    """Unknown fields of the vendor's bodies are left alone: the campaign that is named is the one that changes."""
+    before = await contents(database, iid=tenant.iid)
+    for version in (1, 2):
+        for body, enable in ((own.plan, "true"), ({}, "false")):
+            answer = await own.tenant.ask(
+                "POST",
+                "/schedule",
+                {**body, "campaignId": ids["campaignId"], "iid": tenant.iid},
+                version=version,
+                enableSchedule=enable,
+                campaignName=own.campaign,
+            )
+            assert (answer.status_code, answer.json()["id"]) == (200, own.idle_campaign_id), answer.text
+            assert not any(name in answer.text for name in (*NAMES, ids["campaignId"]))
+    assert await contents(database, iid=tenant.iid) == before

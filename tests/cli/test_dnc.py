@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
+import pytest
+
+from workbooks import row, workbook
+
 PHONE, OTHER = "+15550100001", "+15550100002"
 
 
@@ -75,3 +82,134 @@ def test_an_agent_tells_of_one_person_at_a_time_and_nobody_of_a_key(outdial, cre
     assert "at most 5 are allowed" in refused.stderr
     assert outdial("dnc", "add", PHONE, "--source", "key").code == 2
     assert outdial("dnc", "list", "--json").json == []
+
+
+class TestFile:
+    """Numbers of a file: one a line, CSV, Excel."""
+
+    @pytest.fixture(autouse=True)
+    def there(self, created) -> None:
+        """An application."""
+
+    @pytest.fixture
+    def file(self, tmp_path) -> Path:
+        return tmp_path / "complaints.csv"
+
+    def listed(self, outdial) -> set[str]:
+        return {each["phone"] for each in outdial("dnc", "list", "--json").json}
+
+    def test_the_column_called_phone_or_the_like_is_taken(self, outdial, file):
+        file.write_text(f"Name;Telefon\nAnna;{PHONE}\nBob;'{OTHER}\n", encoding="utf-16")
+        done = outdial("dnc", "add", "--file", file)
+        assert (done.code, done.stdout, done.stderr) == (0, "2 added, 0 there already.\n", "")
+        assert self.listed(outdial) == {PHONE, OTHER}
+
+    def test_or_the_one_that_is_named_with_the_region_of_its_numbers(self, outdial, file):
+        file.write_text(f"phone,mobile\n{PHONE},0151 23456789\n,+49 (0)30 901820\n", encoding="utf-8")
+        done = outdial("dnc", "add", "--file", file, "--column", "Mobile", "--region", "DE", "--json").json
+        assert (done["changed"], done["rows"], done["leftOut"], done["problems"]) == (2, 2, 0, [])
+        assert self.listed(outdial) == {"+4915123456789", "+4930901820"}
+
+    def test_a_workbook(self, outdial, tmp_path):
+        path = workbook(
+            tmp_path / "complaints.xlsx",
+            First=row(1, "phone") + row(2, PHONE),
+            Second=row(1, "who", "phone")
+            + row(2, "Anna", 15550100002)
+            + row(3, "Bob", "x")
+            + row(5, "C", "+15550100003"),
+        )
+        done = outdial("dnc", "add", "--file", path, "--sheet", "Second", "--region", "US")
+        assert (done.code, done.stdout) == (1, "2 added, 0 there already.\n")
+        assert done.stderr.startswith("Line 3: 'x': ")
+        assert self.listed(outdial) == {OTHER, "+15550100003"}
+
+    def test_what_cannot_be_read_is_told_by_its_line_and_written_down_and_nothing_good_is_lost(self, outdial, file):
+        file.write_text(
+            f'\nphone,who\n{PHONE},Anna\n12,Bob\n"broken,Carl\n\n,Dora\n{OTHER},Emil\nlast\n', encoding="utf-8"
+        )
+        errors = file.with_name("wrong.csv")
+        done = outdial("dnc", "add", "--file", file, "--errors", errors, "nonsense", "+15550100003")
+        assert (done.code, done.stdout) == (1, "3 added, 0 there already.\n")
+        assert self.listed(outdial) == {PHONE, OTHER, "+15550100003"}
+        told = done.stderr.splitlines()
+        assert [line.partition(": ")[0] for line in told[:5]] == ["'nonsense'", "Line 4", "Line 5", "Line 7", "Line 9"]
+        assert told[5:] == [f"All rows that could not be read, with line and reason: {errors}"]
+        with errors.open(encoding="utf-8-sig", newline="") as written:
+            rows = list(csv.reader(written))
+        assert rows[0] == ["line", "reason", "phone", "who"]
+        assert [each[0] for each in rows[1:]] == ["4", "5", "7", "9"]
+        assert all(each[1] for each in rows[1:])
+        assert rows[1][2:] == ["12", "Bob"]
+        again = outdial("dnc", "add", "--file", file, "--errors", errors, "--json")
+        assert (again.code, again.json["changed"], again.json["unchanged"], again.json["rows"]) == (1, 0, 2, 6)
+        assert (again.json["leftOut"], again.json["errorFile"]) == (4, str(errors))
+        assert len(again.json["problems"]) == 4
+
+    def test_without_a_mistake_there_is_no_error_file(self, outdial, file):
+        file.write_text(f"phone\n{PHONE}\n", encoding="utf-8")
+        errors = file.with_name("wrong.csv")
+        done = outdial("dnc", "add", "--file", file, "--errors", errors, "--json")
+        assert (done.code, done.json["errorFile"]) == (0, None)
+        assert not errors.exists()
+
+    def test_a_line_without_names_above_is_a_number_even_if_it_is_mistyped(self, outdial, file):
+        file.write_text(f"\n+1555O100001\n{PHONE}\n{OTHER}, Anna\n", encoding="utf-8")
+        done = outdial("dnc", "add", "--file", file)
+        assert (done.code, done.stdout) == (1, "1 added, 0 there already.\n")
+        assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == ["Line 2", "Line 4"]
+        assert "no first line names the columns" in done.stderr
+        assert self.listed(outdial) == {PHONE}
+
+    def test_many_more_than_one_transaction_takes(self, outdial, file):
+        many = [f"+1555{number:07d}" for number in range(2_000_000, 2_006_000)]
+        file.write_text("\n".join(["number", *many, *["?"] * 1500]), encoding="utf-8")
+        done = outdial("dnc", "add", "--file", file)
+        assert (done.code, done.stdout) == (1, "6000 added, 0 there already.\n")
+        assert done.stderr.splitlines()[-1] == "1500 were left out in all; --errors FILE writes every one down."
+        assert len(done.stderr.splitlines()) == 1001
+        assert self.listed(outdial) == set(many)
+        assert outdial("dnc", "remove", "--file", file, "--json").json["changed"] == 6000
+
+    def test_until_an_instant(self, outdial, file):
+        file.write_text(f"phone\n{PHONE}\n", encoding="utf-8")
+        assert outdial("dnc", "add", "--file", file, OTHER, "--expires", "2099-01-31T10:30").code == 0
+        found = outdial("dnc", "list", "--json").json
+        assert {each["expiresAt"] for each in found} == {"2099-01-31T10:30:00.000Z"}
+        # adding never shortens
+        outdial("dnc", "add", PHONE)
+        outdial("dnc", "add", PHONE, "--expires", "2099-01-01")
+        kept = {each["phone"]: each["expiresAt"] for each in outdial("dnc", "list", "--json").json}
+        assert kept == {PHONE: None, OTHER: "2099-01-31T10:30:00.000Z"}
+        assert "2099-01-31" in outdial("dnc", "list").stdout
+        past = outdial("dnc", "add", PHONE, "--expires", "2020-01-01")
+        assert past.code == 1
+        assert "past" in past.stderr
+
+    @pytest.mark.parametrize(
+        ("text", "words", "told"),
+        [
+            (f"who,what\nAnna,{PHONE}\n", [], "--column"),
+            (f"who,what\nAnna,{PHONE}\n", ["--column", "mobile"], "no such column. It names: who, what"),
+            (f"phone\n{PHONE}\n", ["--region", "XX"], "XX is no region"),
+            (f"phone\n{PHONE}\n", ["--sheet", "People"], "no Excel workbook"),
+            ("", [], "is empty"),
+        ],
+        ids=["no column", "another column", "region", "sheet", "empty"],
+    )
+    def test_what_cannot_be_understood_adds_nothing(self, outdial, file, text, words, told):
+        file.write_text(text, encoding="utf-8")
+        done = outdial("dnc", "add", "--file", file, *words)
+        assert (done.code, done.stdout) == (1, "")
+        assert told in " ".join(done.stderr.split())
+        assert self.listed(outdial) == set()
+
+    def test_the_file_is_not_written_over(self, outdial, file):
+        file.write_text(f"phone\n{PHONE}\n", encoding="utf-8")
+        done = outdial("dnc", "add", "--file", file, "--errors", file)
+        assert done.code == 1
+        assert file.read_text(encoding="utf-8") == f"phone\n{PHONE}\n"
+
+    @pytest.mark.parametrize("option", ["--column", "--sheet", "--errors"])
+    def test_options_of_files_need_one(self, outdial, option):
+        assert outdial("dnc", "add", PHONE, option, "x").code == 2

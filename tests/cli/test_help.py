@@ -83,7 +83,16 @@ def test_each_says_what_it_does_and_what_each_word_means(name, command):
 
 @pytest.mark.parametrize(("name", "command"), ALL, ids=[name for name, _ in ALL])
 def test_each_has_an_example_that_it_understands(name, command, tmp_path):
-    for file in ("people.csv", "reminder.wav", "reminder.yaml", "stop.json", "key.pem", "spring.jsonl", "evidence.tar"):
+    for file in (
+        "people.csv",
+        "complaints.csv",
+        "reminder.wav",
+        "reminder.yaml",
+        "stop.json",
+        "key.pem",
+        "spring.jsonl",
+        "evidence.tar",
+    ):
         (tmp_path / file).write_bytes(b"")
     example = command.epilog.removeprefix("Example: ")
     words = [word for word in shlex.split(example) if not word.startswith("OUTDIAL_")]

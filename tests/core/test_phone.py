@@ -104,6 +104,16 @@ def test_a_refusal_does_not_repeat_the_number():
     assert "0001" not in refused.value.message
 
 
+TWICE = "+49 (0)030 901820"
+"""Germany's 0 of calls within the country, twice: once read it is +49030901820, twice read +4930901820."""
+
+
+@pytest.mark.parametrize(("text", "region"), [(TWICE, None), ("0093950288", "AU")])
+def test_what_would_be_another_number_if_it_were_read_again_is_refused(text, region):
+    with pytest.raises(InvalidInputError, match="read in two ways"):
+        parse_phone(text, region)
+
+
 country_codes = st.sampled_from(sorted(phonenumbers.COUNTRY_CODE_TO_REGION_CODE))
 numbers = st.builds(
     lambda code, digits: f"+{code}{digits}", country_codes, st.text(alphabet="0123456789", min_size=2, max_size=14)
@@ -118,6 +128,22 @@ numbers = st.builds(
 def test_the_fast_path_answers_as_the_parser(number):
     if phone.is_plain(number):
         assert phone._parsed(number, None) == number
+
+
+@given(
+    country_codes,
+    st.sampled_from(["", "0", "00", "(0)0", "8", "1", "15"]),
+    st.text(alphabet="0123456789", min_size=5, max_size=13),
+    st.sampled_from([None, "AR", "AU", "BY", "DE", "IT", "MX", "RU", "US"]),
+)
+@example(49, "(0)0", "30901820", None)
+@settings(max_examples=2000)
+def test_a_number_that_was_read_is_read_as_itself(code, prefix, digits, region):
+    for text in (f"+{code}{prefix}{digits}", f"{prefix}{digits}"):
+        with contextlib.suppress(InvalidInputError):
+            written = parse_phone(text, region)
+            # a refusal of it would be a difference too
+            assert slow(written, None) == written, (text, region)
 
 
 def slow(text: str, region: str | None) -> str | None:

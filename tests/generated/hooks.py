@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from codecs import BOM_UTF8
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, Final
 from zlib import crc32
@@ -123,7 +124,7 @@ class Mender:
                 case.path_parameters[name] = self._things.campaign_to(verb)
             elif case.operation.label.startswith("DELETE ") and case.path.endswith("/pre-call-fetch"):
                 case.path_parameters[name] = self._things.fetching_campaign()
-            elif name == "instanceId" and case.path.endswith("/call") and not linked:
+            elif case.path.endswith(("/call", "/callContactAt")) and name != "contact" and not linked:
                 case.path_parameters[name] = self._things.dialed_run()
             elif case.path.endswith("/courtesy-message") and not case.operation.label.startswith("PUT "):
                 case.path_parameters[name] = self._things.courteous_campaign()
@@ -171,6 +172,9 @@ class Mender:
         if "enableSchedule" in case.query and not _is_wrong(case, ParameterLocation.QUERY):
             sets = isinstance(case.body, dict) and "startDateTime" in case.body
             case.query["enableSchedule"] = "true" if sets else "false"
+        if case.path.endswith("/callContactAt") and isinstance(case.body, list):
+            at = datetime.now(UTC) + timedelta(hours=1)
+            case.body = [{**one, "timeToContact": at.isoformat()} for one in case.body]
         if isinstance(case.body, NotSet) or not isinstance(case.body, dict):
             return
         body = {**case.body}

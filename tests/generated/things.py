@@ -61,7 +61,6 @@ class Things:
         self._done("POST", f"{self.campaigns_below}/contactList/createContactList", json=_list_body(LIST))
         self._add_contact(LIST)
         self._recorded_run: str | None = None
-        self._dialed_run = ""
         self._dialed: tuple[str, str] | None = None
         """A campaign and its list, which is started whenever a run is needed."""
 
@@ -123,7 +122,11 @@ class Things:
     def dialed_run(self) -> str:
         """A run that is under way."""
         self.dialed_list()
-        return self._dialed_run
+        assert self._dialed is not None
+        campaign_id, _ = self._dialed
+        # who generates requests may have started it
+        found = self._done("GET", f"/api/outdial/campaigns/{campaign_id}/runs", params={"limit": 1})
+        return found["results"][0]["instanceId"]
 
     def dialed_list(self) -> dict[str, str]:
         """Have a run that is under way; return how a stop may name it, by the fields of the bodies of stops."""
@@ -138,8 +141,6 @@ class Things:
         answer = self._http.post(path, params={"campaignType": "voice", "trigger": "play"}, json={})
         # 409: nothing has stopped it since
         assert answer.status_code in {200, 409}, f"POST {path}: {answer.status_code} {answer.text}"
-        if answer.status_code == 200:
-            self._dialed_run = answer.json()["campaignInstanceId"]
         return {"contactListId": list_id, "callerId": CALLER_ID}
 
     def campaign_to(self, verb: str) -> str:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
 import typer
 
+from outdial import clock
 from outdial.cli import output
+from outdial.cli.imports import progress_bar
 from outdial.cli.options import Account, Iid, Json, account_id, application
 from outdial.cli.running import FAILED, actor, in_context
 from outdial.context import Context
+from outdial.core.errors import InvalidInputError, OutdialError
+from outdial.core.numbers import MOST_NUMBERS
+from outdial.core.phone import parse_phone
 from outdial.services import dnc, opt_out
 from outdial.services.dnc import DncChange, DncEntry, GivenSource
 from outdial.services.engines import Engines
+from outdial.services.number_file import NumberFile, regular
 
 app = typer.Typer(
     help="Do-not-call lists. Without --list it is the account's own, which counts for every campaign of the account; "
@@ -23,7 +32,8 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-_INDEX: Final = re.compile(r"\[(\d+)\]: ")
+UNFINISHED: Final = 3
+"""Exit code when some numbers of a command were done and others not even looked at."""
 
 ListName: TypeAlias = Annotated[
     str | None,
@@ -33,16 +43,90 @@ Phones: TypeAlias = Annotated[list[str] | None, typer.Argument(metavar="+NUMBERâ
 PhonesFile: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        "--file", metavar="FILE", exists=True, dir_okay=False, readable=True, help="File with a number a line."
+        "--file",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        readable=True,
+        help="File or pipe with a number a line, CSV file, or Excel workbook (.xlsx).",
     ),
 ]
+Columns: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="NAME",
+        help="Column of the numbers, or 'column 2' for the second; repeatable. Without it the one called phone or the "
+        "like, or the only.",
+    ),
+]
+Sheet: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The sheet of a workbook; without it the first.")
+]
+Region: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="CC", help="Country of numbers without +, e.g. US; without it OUTDIAL_DEFAULT_REGION."),
+]
+Errors: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", dir_okay=False, help="Where rows of --file that cannot be read go, with line and reason."
+    ),
+]
+_UNTIL: Final = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
 
 
-@app.command(epilog="Example: outdial dnc add +15550100001 --source agent --reason 'told Ann on the phone'")
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """Where the numbers of a command are."""
+
+    phones: Sequence[str]
+    file: Path | None
+    columns: Sequence[str]
+    sheet: str | None
+    region: str | None
+    errors: Path | None
+
+    def __post_init__(self) -> None:
+        if not self.phones and self.file is None:
+            raise typer.BadParameter("Name at least one number, or a --file of them.")
+        if self.file is None and (self.columns or self.sheet or self.errors):
+            raise typer.BadParameter("--column, --sheet and --errors go with --file.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What became of them."""
+
+    changed: int
+    unchanged: int
+    problems: tuple[str, ...]
+    """One sentence for each number that was left out, the first thousand of a file."""
+    rows: int
+    """Read from the file."""
+    left_out: int
+    """Numbers, and rows of which something could not be read."""
+    error_file: Path | None
+    """Where those of the file are, when there are any."""
+    finished: bool
+    """Whether all numbers were looked at."""
+    line: int | None
+    """Of the file, where not: all that was to be done up to the end of it is done."""
+
+
+@app.command(epilog="Example: outdial dnc add --file complaints.csv --column Caller --region DE --expires 2099-01-31")
 def add(
     phones: Phones = None,
     *,
     file: PhonesFile = None,
+    column: Columns = None,
+    sheet: Sheet = None,
+    region: Region = None,
+    errors: Errors = None,
+    expires: Annotated[
+        datetime | None,
+        typer.Option(formats=list(_UNTIL), metavar="TIME", help="Until when, UTC; without it for good."),
+    ] = None,
     reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
     account: Account = None,
     iid: Iid = None,
@@ -54,44 +138,60 @@ def add(
 ) -> None:
     """Add numbers. When the command returns, none of them will be called any more.
 
-    A number that cannot be read is told and left out; the others are added. Exit code 1 when one was left out.
+    A number that cannot be read is told with its line and left out; the others are added. Run again, it adds nothing
+    twice, and it never shortens how long a number stays.
 
     With --source agent they are the numbers of one person who wants no more calls, and whoever has one of them is
     called at no other either. On the account's own list a call to them that rings is cancelled. Webhooks are told.
-    """
-    numbers = _numbers(phones, file)
 
-    async def work(context: Context) -> DncChange:
+    Exit code 0 when all were added, 1 when one was left out or the command failed and added none, 2 for wrong usage,
+    3 when it was broken off after some were added: it says up to which line. So it does when Ctrl-C (130) or SIGTERM
+    (143) ended it.
+    """
+    if source is GivenSource.AGENT and expires is not None:
+        raise typer.BadParameter("What an agent was told is for good: leave --expires out.")
+    until = None if expires is None else expires.replace(tzinfo=UTC)
+    if until is not None and until <= clock.now():
+        raise InvalidInputError(["--expires is past; leave it out to keep the numbers for good."])
+    given = _Given(phones or (), file, column or (), sheet, region, errors)
+
+    async def work(context: Context, numbers: _Numbers) -> DncChange:
         owner, of_iid = await _owner(context, account, iid, list_name)
+        dnc.require_addition(iid=of_iid, list_name=list_name, reason=reason, expires_at=until)
         engines = Engines(context.database, context.secrets, ttl_seconds=context.settings.permit_ttl_seconds)
         try:
-            if source is GivenSource.AGENT:
-                return await opt_out.told_by_agent(
+            with numbers.opened(context.settings.default_region) as read:
+                if source is GivenSource.AGENT:
+                    change = await opt_out.told_by_agent(
+                        context.database,
+                        engines,
+                        account_id=owner,
+                        iid=of_iid,
+                        list_name=list_name,
+                        # one more than a person has is enough to be refused
+                        phones=list(islice(read, MOST_NUMBERS + 1)),
+                        reason=reason,
+                        actor=actor(),
+                    )
+                    numbers.count(change.changed, change.unchanged)
+                    return change
+                return await dnc.add_numbers(
                     context.database,
-                    engines,
                     account_id=owner,
                     iid=of_iid,
                     list_name=list_name,
-                    phones=numbers,
+                    phones=read,
+                    as_stored=True,
+                    expires_at=until,
                     reason=reason,
                     actor=actor(),
-                    default_region=context.settings.default_region,
+                    engines=engines,
+                    on_lot=numbers.count,
                 )
-            return await dnc.add_numbers(
-                context.database,
-                account_id=owner,
-                iid=of_iid,
-                list_name=list_name,
-                phones=numbers,
-                reason=reason,
-                actor=actor(),
-                default_region=context.settings.default_region,
-                engines=engines,
-            )
         finally:
             await engines.close()
 
-    _tell(in_context(work), numbers, done="added", not_needed="there already", as_json=as_json)
+    _carry_out(given, work, done="added", not_needed="there already", as_json=as_json)
 
 
 @app.command(epilog="Example: outdial dnc remove +15550100001")
@@ -99,28 +199,38 @@ def remove(
     phones: Phones = None,
     *,
     file: PhonesFile = None,
+    column: Columns = None,
+    sheet: Sheet = None,
+    region: Region = None,
+    errors: Errors = None,
     account: Account = None,
     iid: Iid = None,
     list_name: ListName = None,
     as_json: Json = False,
 ) -> None:
-    """Remove numbers: they may be called again. Exit code 1 when one cannot be read."""
-    numbers = _numbers(phones, file)
+    """Remove numbers: they may be called again.
 
-    async def work(context: Context) -> DncChange:
+    Exit code 0 when all could be read, 1 when one could not or the command failed and removed none, 2 for wrong usage,
+    3 when it was broken off after some were removed.
+    """
+    given = _Given(phones or (), file, column or (), sheet, region, errors)
+
+    async def work(context: Context, numbers: _Numbers) -> DncChange:
         owner, of_iid = await _owner(context, account, iid, list_name)
-        return await dnc.remove_numbers(
-            context.database,
-            account_id=owner,
-            iid=of_iid,
-            list_name=list_name,
-            phones=numbers,
-            actor=actor(),
-            default_region=context.settings.default_region,
-            secrets=context.secrets,
-        )
+        with numbers.opened(context.settings.default_region) as read:
+            return await dnc.remove_numbers(
+                context.database,
+                account_id=owner,
+                iid=of_iid,
+                list_name=list_name,
+                phones=read,
+                as_stored=True,
+                actor=actor(),
+                secrets=context.secrets,
+                on_lot=numbers.count,
+            )
 
-    _tell(in_context(work), numbers, done="removed", not_needed="not there", as_json=as_json)
+    _carry_out(given, work, done="removed", not_needed="not there", as_json=as_json)
 
 
 @app.command("list", epilog="Example: outdial dnc list --list Complaints")
@@ -136,8 +246,14 @@ def list_(*, account: Account = None, iid: Iid = None, list_name: ListName = Non
         output.print_json(found)
     else:
         output.print_table(
-            ("number", "since", "source", "by", "reason"),
-            ((each.phone, output.time_text(each.added_at), each.source, each.added_by, each.reason) for each in found),
+            ("number", "since", "until", "source", "by", "reason"),
+            (
+                (
+                    *(each.phone, output.time_text(each.added_at), output.time_text(each.expires_at)),
+                    *(each.source, each.added_by, each.reason),
+                )
+                for each in found
+            ),
             empty="The list is empty.",
         )
 
@@ -152,26 +268,118 @@ async def _owner(
     return owner.account_id, owner.iid if list_name is not None else None
 
 
-def _numbers(phones: list[str] | None, file: Path | None) -> list[str]:
-    lines = file.read_text(encoding="utf-8-sig").splitlines() if file is not None else []
-    numbers = [*(phones or ()), *(line.strip() for line in lines if line.strip())]
-    if not numbers:
-        raise typer.BadParameter("Name at least one number, or a --file of them.")
-    return numbers
+class _Numbers:
+    """The numbers of a command, read as they are needed, with a bar where somebody looks; and what became of them."""
+
+    def __init__(self, given: _Given, path: Path | None) -> None:
+        self._given = given
+        self._path = path
+        self._file: NumberFile | None = None
+        self._problems: list[str] = []
+        """Of the numbers that are words of the command."""
+        self._changed = self._unchanged = self._line = 0
+
+    @contextmanager
+    def opened(self, default_region: str | None) -> Iterator[Iterator[str]]:
+        """Lend the numbers, E.164. Those that cannot be read are told in the end."""
+        given, region = self._given, self._given.region or default_region
+        with ExitStack() as stack:
+            words = self._words(region)
+            if given.file is None or self._path is None:
+                yield words
+                return
+            self._file = stack.enter_context(
+                closing(
+                    NumberFile(
+                        self._path,
+                        columns=given.columns,
+                        sheet=given.sheet,
+                        default_region=region,
+                        error_file=given.errors,
+                        name=given.file.name,
+                    )
+                )
+            )
+            yield chain(words, self._file.numbers(stack.enter_context(progress_bar(given.file.name))))
+
+    def _words(self, region: str | None) -> Iterator[str]:
+        for text in self._given.phones:
+            try:
+                yield parse_phone(text, region)
+            except InvalidInputError as error:
+                self._problems.append(f"{text!r}: {error.message}.")
+
+    def count(self, changed: int, unchanged: int) -> None:
+        """Note a transaction that is committed: with it is done whatever was read before it."""
+        self._changed += changed
+        self._unchanged += unchanged
+        self._line = 0 if self._file is None else self._file.line
+
+    @property
+    def begun(self) -> bool:
+        """Whether something was done."""
+        return self._changed + self._unchanged > 0
+
+    @property
+    def untold(self) -> int:
+        """Rows that could not be read and of which no sentence is kept."""
+        return 0 if self._file is None else self._file.unreadable - len(self._file.problems)
+
+    def done(self, change: DncChange | None) -> _Done:
+        """Return what became of all of them, or of those before it was broken off (None)."""
+        told, file = (*(() if change is None else change.problems), *self._problems), self._file
+        wrong = 0 if file is None else file.unreadable
+        return _Done(
+            self._changed,
+            self._unchanged,
+            problems=told if file is None else (*told, *file.problems),
+            rows=0 if file is None else file.rows,
+            left_out=len(self._problems) + wrong,
+            error_file=self._given.errors if wrong else None,
+            finished=change is not None,
+            line=self._line if change is None and self._line else None,
+        )
 
 
-def _tell(change: DncChange, numbers: Sequence[str], *, done: str, not_needed: str, as_json: bool) -> None:
-    if as_json:
-        output.print_json(change)
-    else:
-        output.say(f"{change.changed} {done}, {change.unchanged} {not_needed}.")
-    for problem in change.problems:
-        output.note(_with_number(problem, numbers))
-    if change.problems:
+def _carry_out(
+    given: _Given,
+    work: Callable[[Context, _Numbers], Awaitable[DncChange]],
+    *,
+    done: str,
+    not_needed: str,
+    as_json: bool,
+) -> None:
+    """Do it and tell what became of the numbers, also of those before it failed or was ended."""
+    # a pipe is read before anything else: here Ctrl-C and SIGTERM end it at once
+    with nullcontext() if given.file is None else regular(given.file) as path:
+        numbers = _Numbers(given, path)
+        try:
+            change = in_context(lambda context: work(context, numbers))
+        except BaseException as error:
+            if numbers.begun:
+                _tell(numbers.done(None), numbers.untold, done=done, not_needed=not_needed, as_json=as_json)
+            if not numbers.begun or not isinstance(error, OutdialError):
+                # the exit code of a signal is its own
+                raise
+            for sentence in error.messages:
+                output.note(sentence)
+            raise typer.Exit(UNFINISHED) from error
+    what = numbers.done(change)
+    _tell(what, numbers.untold, done=done, not_needed=not_needed, as_json=as_json)
+    if what.problems:
         raise typer.Exit(FAILED)
 
 
-def _with_number(problem: str, numbers: Sequence[str]) -> str:
-    """Return a problem that begins with an index with the number itself, as it was given."""
-    found = _INDEX.match(problem)
-    return problem if found is None else f"{numbers[int(found[1])]!r}: {problem[found.end() :]}"
+def _tell(what: _Done, untold: int, *, done: str, not_needed: str, as_json: bool) -> None:
+    if as_json:
+        output.print_json(what)
+    else:
+        where = "" if what.line is None else f", up to line {what.line}"
+        end = "" if what.finished else "; not finished: run the command again"
+        output.say(f"{what.changed} {done}, {what.unchanged} {not_needed}{where}{end}.")
+    for problem in what.problems:
+        output.note(problem)
+    if what.error_file is not None:
+        output.note(f"All rows that could not be read, with line and reason: {what.error_file}")
+    elif untold:
+        output.note(f"{what.left_out} were left out in all; --errors FILE writes every one down.")

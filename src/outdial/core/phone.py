@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 import phonenumbers
-from phonenumbers import NumberParseException, PhoneMetadata, PhoneNumberFormat, ValidationResult
+from phonenumbers import NumberParseException, PhoneMetadata, PhoneNumber, PhoneNumberFormat, ValidationResult
 from phonenumbers import timezone as phone_timezone
 
 from outdial.core.errors import InvalidInputError
@@ -47,6 +47,8 @@ def parse_phone(text: str, region: str | None = None) -> str:
     """Return the E.164 form of a number as people write it.
 
     ``region`` (ISO 3166, e.g. ``US``) serves numbers without ``+``; None = only international numbers are understood.
+    What it returns it returns again for that: lists hold the same number whether it was read once or twice. A text of
+    which that is not so, like ``+49 (0)030 901820`` with its two zeros, is refused; no number in use is written so.
     Raises InvalidInputError whose sentence says what is wrong; it does not repeat the number.
     """
     if is_plain(text):
@@ -90,7 +92,12 @@ def _parsed(bare: str, region: str | None) -> str:
     written = phonenumbers.format_number(number, PhoneNumberFormat.E164)
     match phonenumbers.is_possible_number_with_reason(number):
         case ValidationResult.IS_POSSIBLE if _E164.fullmatch(written):
-            return written
+            if is_plain(written) or _is_read_as(written, number):
+                return written
+            sentence = (
+                "the phone number can be read in two ways, with a prefix of calls within the country twice or where "
+                f"none belongs: write {country} and what is dialed after it from abroad"
+            )
         case ValidationResult.IS_POSSIBLE if len(written) > LONGEST_DIGITS:
             sentence = f"the phone number is too long: at most {LONGEST_DIGITS} digits can be dialed"
         case ValidationResult.IS_POSSIBLE | ValidationResult.TOO_SHORT:
@@ -102,6 +109,14 @@ def _parsed(bare: str, region: str | None) -> str:
         case _:
             sentence = f"no phone number of {country} has that many digits"
     raise InvalidInputError([sentence])
+
+
+def _is_read_as(written: str, number: PhoneNumber) -> bool:
+    try:
+        again: PhoneNumber = phonenumbers.parse(written)
+    except NumberParseException:
+        return False
+    return again == number
 
 
 def _unparsed(error: NumberParseException) -> str:

@@ -39,6 +39,20 @@ _PHONE: Final = (
     "msisdn",
     "number",
 )
+_PHONE_ENDS: Final = (
+    "phone",
+    "phonenumber",
+    "mobile",
+    "mobilenumber",
+    "telefon",
+    "telefono",
+    "telefone",
+    "msisdn",
+    "nummer",
+    "handy",
+)
+"""What follows a word in such a name; not ``number``, as of orders."""
+
 _TIME_ZONE: Final = ("timezone", "tz")
 _UNIQUE_ID: Final = ("uniqueid", "uniqueidentifier", "externalid")
 _PRIORITY: Final = ("contactpriority", "priority")
@@ -220,7 +234,7 @@ def columns_of(header: Sequence[str], *, default_region: str | None, mapping: Co
         if len(name) > LONGEST_CELL
     ]
     compared = [_compared(name) for name in names]
-    mapped = _mapped(names, compared, mapping, problems)
+    mapped = _mapped(names, mapping, problems)
     taken = set(mapped.values())
     places = {}
     others = tuple((mapped[word], word) for word, _ in mapping.others if word in mapped)
@@ -231,7 +245,7 @@ def columns_of(header: Sequence[str], *, default_region: str | None, mapping: Co
         problems.append(_no_phone_column(names, default_region))
     named = {place: word for word, place in mapped.items()}
     attributes = tuple(
-        (place, named.get(place) or _NAMES.get(compared[place], name) or _nameless(place))
+        (place, named.get(place) or _NAMES.get(compared[place], name) or nameless(place))
         for place, name in enumerate(names)
         if place not in places.values() and place not in dict(others)
     )
@@ -254,19 +268,15 @@ def columns_of(header: Sequence[str], *, default_region: str | None, mapping: Co
         priority=places["priority"],
         attributes=attributes,
         others=others,
-        uses=tuple(ColumnUse(name or _nameless(place), fields[place]) for place, name in enumerate(names)),
+        uses=tuple(ColumnUse(name or nameless(place), fields[place]) for place, name in enumerate(names)),
     )
 
 
-def _mapped(
-    names: Sequence[str], compared: Sequence[str], mapping: ColumnMapping, problems: list[str]
-) -> dict[str, int]:
+def _mapped(names: Sequence[str], mapping: ColumnMapping, problems: list[str]) -> dict[str, int]:
     """Return the places of the columns a mapping names; tell those that are not there, or there twice."""
     found: dict[str, int] = {}
     for word, column in mapping.words().items():
-        places = [place for place, name in enumerate(names) if column in {name, _nameless(place)}] or [
-            place for place, name in enumerate(compared) if name and name == _compared(column)
-        ]
+        places = column_places(names, column)
         if len(places) == 1:
             if places[0] in found.values():
                 problems.append(f"The column {column} is mapped twice.")
@@ -281,7 +291,24 @@ def _mapped(
     return found
 
 
-def _nameless(place: int) -> str:
+def column_places(header: Sequence[str], column: str) -> list[int]:
+    """Return the places of the columns that somebody calls so: by the very name, or ``column 2`` for the second; else
+    by the same letters and digits."""
+    names = [name.strip() for name in header]
+    return [place for place, name in enumerate(names) if column in {name, nameless(place)}] or [
+        place for place, name in enumerate(map(_compared, names)) if name and name == _compared(column)
+    ]
+
+
+def phone_places(header: Sequence[str]) -> list[int]:
+    """Return the places of all columns whose name says that they hold phone numbers: ``Phone``, ``mobile 2``, ``Home
+    phone``."""
+    compared = [_compared(name).rstrip("0123456789") for name in header]
+    return [place for place, name in enumerate(compared) if name in _PHONE or name.endswith(_PHONE_ENDS)]
+
+
+def nameless(place: int) -> str:
+    """Return what a column is called by its place."""
     return f"column {place + 1}"
 
 

@@ -77,6 +77,8 @@ class Rows(NamedTuple):
 class CsvSource:
     """An open CSV file: its header, then its rows."""
 
+    quoted: Final = True
+
     def __init__(self, path: Path, *, name: str | None = None) -> None:
         """Open the file and read its header; ``name`` is what its owner calls it.
 
@@ -111,7 +113,7 @@ class CsvSource:
             raise InvalidInputError([f"{self._name} is empty; its first line must name the columns."])
         if first.problem is not None:
             raise InvalidInputError([f"The first line of {self._name} cannot be read: {first.problem}."])
-        self.header = first.cells[0]
+        self.header, self.header_line = first.cells[0], first.lines[0]
         self._rows = chain([first.after(1)], rows)
 
     def _separator(self) -> str:

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 from outdial import clock
 from outdial.core import ids
-from outdial.core.errors import ConflictError, InvalidInputError, NotFoundError
+from outdial.core.errors import ConflictError, InvalidInputError, NotFoundError, OutdialError
 from outdial.core.model import OPT_OUTS, DncEntry, DncList, DncSource
 from outdial.core.numbers import OF_PERSON
 from outdial.core.phone import parse_phone
@@ -62,7 +62,11 @@ class DncChange:
     unchanged: int
     """Already on the list (when adding), or not on it (when removing), or given twice."""
     problems: tuple[str, ...]
-    """One sentence for each number that could not be read, beginning with its index."""
+    """One sentence for each number that could not be read, beginning with its index; and for calls still open."""
+
+
+OnLot = Callable[[int, int], None]
+"""Hears of each transaction that is committed: how many numbers it changed, and how many it left as they were."""
 
 
 async def add_numbers(
@@ -72,24 +76,31 @@ async def add_numbers(
     iid: str | None = None,
     list_name: str | None = None,
     phones: Iterable[str],
+    expires_at: datetime | None = None,
     reason: str = "",
     source: DncSource = DncSource.OPERATOR,
     actor: str,
     default_region: str | None = None,
+    as_stored: bool = False,
     engines: Engines | None = None,
     lines_later: bool = False,
     listed: Listed | None = None,
+    on_lot: OnLot | None = None,
 ) -> DncChange:
-    """Put numbers on the account-wide list (``iid`` None) or on a named one of the application, made on first use.
+    """Put numbers on the account-wide list (``iid`` None) or on a named one of the application, made on first use; for
+    good or until an instant, where a number that is on it longer stays so.
 
     When this returns none of them will be dialed any more: calls that were being placed have left before, or are told
     in ``problems`` when that is still open after some seconds, as it is while they wait for the broken connection of a
     TCP or TLS trunk. ``engines`` is who tells of that; without it every such call that nobody has heard of yet counts
     as open. ``lines_later``: the caller asks about those himself. Numbers that cannot be read are told, the others
-    added.
-    Raises InvalidInputError, and NotFoundError for an unknown account or another account's application.
+    added; ``as_stored`` ones are E.164 as outdial has read them before, and are not read again.
+
+    Where ``phones`` raises a named error those before it are added, ``on_lot`` hears of them, and it is raised again.
+    Raises InvalidInputError, also for an instant that is past, and NotFoundError for an unknown account or another
+    account's application.
     """
-    _check_names(iid, list_name, reason=reason)
+    _check_names(iid, list_name, reason=reason, expires_at=expires_at)
     async with database.transaction() as connection:
         list_id = await _made_list(connection, account_id, iid, list_name)
     return await _add(
@@ -98,13 +109,15 @@ async def add_numbers(
         list_id,
         phones,
         reason=reason,
-        expires_at=None,
+        expires_at=expires_at,
         source=source,
         actor=actor,
         region=default_region,
+        as_stored=as_stored,
         engines=engines,
         lines_later=lines_later,
         listed=listed,
+        on_lot=on_lot,
     )
 
 
@@ -120,12 +133,14 @@ async def _add(
     actor: str,
     region: str | None,
     engines: Engines | None,
+    as_stored: bool = False,
     lines_later: bool = False,
     listed: Listed | None = None,
+    on_lot: OnLot | None = None,
 ) -> DncChange:
     problems: list[str] = []
     changed = unchanged = 0
-    for lot in _lots(phones, region, problems):
+    for lot in _lots(phones if as_stored else read_numbers(phones, region, problems)):
         distinct = sorted(set(lot))
         async with database.transaction() as connection:
             # frozen in the middle of this, the process must not keep the account from dialing for long
@@ -149,6 +164,8 @@ async def _add(
                 )
         changed += len(added)
         unchanged += len(lot) - len(added)
+        if on_lot is not None:
+            on_lot(len(added), len(lot) - len(added))
         if listed is not None:
             await listed()
         concerned = distinct
@@ -180,17 +197,30 @@ async def remove_numbers(
     phones: Iterable[str],
     actor: str,
     default_region: str | None = None,
+    as_stored: bool = False,
     secrets: SecretBox | None = None,
+    on_lot: OnLot | None = None,
 ) -> DncChange:
     """Take numbers off the account-wide list (``iid`` None) or off a named one of the application; with ``secrets``
     those too that are on it as hashes, since their persons were erased.
 
+    ``as_stored``, ``on_lot`` and errors of ``phones`` as in :func:`add_numbers`.
     Raises InvalidInputError, and NotFoundError for an unknown account or list.
     """
     _check_names(iid, list_name)
     async with database.connection() as connection:
         list_id = await _found_list(connection, account_id, iid, list_name)
-    return await _remove(database, account_id, list_id, phones, actor=actor, region=default_region, secrets=secrets)
+    return await _remove(
+        database,
+        account_id,
+        list_id,
+        phones,
+        actor=actor,
+        region=default_region,
+        as_stored=as_stored,
+        secrets=secrets,
+        on_lot=on_lot,
+    )
 
 
 async def _remove(
@@ -202,10 +232,12 @@ async def _remove(
     actor: str,
     region: str | None,
     secrets: SecretBox | None,
+    as_stored: bool = False,
+    on_lot: OnLot | None = None,
 ) -> DncChange:
     problems: list[str] = []
     changed = unchanged = 0
-    for lot in _lots(phones, region, problems):
+    for lot in _lots(phones if as_stored else read_numbers(phones, region, problems)):
         async with database.transaction() as connection:
             distinct = sorted(set(lot))
             removed = await store.remove(connection, list_id, distinct, actor=actor)
@@ -217,6 +249,8 @@ async def _remove(
                 removed = min(removed + hashed, len(distinct))
         changed += removed
         unchanged += len(lot) - removed
+        if on_lot is not None:
+            on_lot(removed, len(lot) - removed)
     return DncChange(changed=changed, unchanged=unchanged, problems=tuple(problems))
 
 
@@ -287,10 +321,7 @@ async def add_to_list(
 
     As :func:`add_numbers`. Raises NotFoundError, and InvalidInputError also for an instant that is past.
     """
-    problems = line_problems("reason", reason, longest=LONGEST_DESCRIPTION)
-    if expires_at is not None and expires_at <= clock.now():
-        problems.append("`expiresAt` is past; leave it out to keep the numbers for good.")
-    require(problems)
+    _check_names(None, None, reason=reason, expires_at=expires_at)
     found = await get_list(database, account_id=account_id, iid=iid, list_id=list_id)
     return await _add(
         database,
@@ -332,8 +363,17 @@ def require_reason(reason: str) -> None:
     _check_names(None, None, reason=reason)
 
 
-def _check_names(iid: str | None, list_name: str | None, *, reason: str = "") -> None:
+def require_addition(*, iid: str | None, list_name: str | None, reason: str, expires_at: datetime | None) -> None:
+    """Raise InvalidInputError for what :func:`add_numbers` refuses whatever the numbers are, before any is read."""
+    _check_names(iid, list_name, reason=reason, expires_at=expires_at)
+
+
+def _check_names(
+    iid: str | None, list_name: str | None, *, reason: str = "", expires_at: datetime | None = None
+) -> None:
     problems = line_problems("reason", reason, longest=LONGEST_DESCRIPTION)
+    if expires_at is not None and expires_at <= clock.now():
+        problems.append("`expiresAt` is past; leave it out to keep the numbers for good.")
     if iid is None and list_name is not None:
         problems.append("`list_name` is given without an application; the account-wide list has no name.")
     if iid is not None:
@@ -368,11 +408,23 @@ async def _check_owner(connection: Connection, account_id: str, iid: str | None)
         raise NotFoundError(f"There is no account {account_id}.")
 
 
-def _lots(phones: Iterable[str], region: str | None, problems: list[str]) -> Iterator[Sequence[str]]:
-    """Yield the numbers in E.164, some thousands at a time; tell those that cannot be read."""
-    numbers = read_numbers(phones, region, problems)
-    while lot := list(islice(numbers, LOT)):
-        yield lot
+def _lots(numbers: Iterable[str]) -> Iterator[Sequence[str]]:
+    """Yield the numbers some thousands at a time; where they raise a named error, those before it first."""
+    left = iter(numbers)
+    failure: OutdialError | None = None
+    while failure is None:
+        lot: list[str] = []
+        try:
+            # not list(): what it has taken is lost with an error
+            for number in islice(left, LOT):
+                lot.append(number)  # noqa: PERF402
+        except OutdialError as error:
+            failure = error
+        if lot:
+            yield lot
+        elif failure is None:
+            return
+    raise failure
 
 
 def read_numbers(phones: Iterable[str], region: str | None, problems: list[str]) -> Iterator[str]:

@@ -172,6 +172,7 @@ async def _opt_out(
         iid=iid,
         list_name=list_name,
         phones=numbers,
+        as_stored=True,
         reason=reason,
         source=source,
         actor=actor,

@@ -18,8 +18,18 @@ class TableSource(Protocol):
     def header(self) -> Sequence[str]: ...
 
     @property
+    def header_line(self) -> int:
+        """Where the header is in the file, from 1: empty rows may come before it."""
+        ...
+
+    @property
     def size(self) -> int:
         """How much there is to read: bytes of a CSV file, rows of a sheet."""
+        ...
+
+    @property
+    def quoted(self) -> bool:
+        """Whether quotes tell where cells end, so that a stray one can take the lines after it into its cell."""
         ...
 
     @property

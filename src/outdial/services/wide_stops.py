@@ -343,6 +343,7 @@ async def _list_numbers(
         database,
         account_id=account_id,
         phones=list(stops),
+        as_stored=True,
         reason=reason,
         source=source,
         actor=actor,

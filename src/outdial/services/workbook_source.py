@@ -35,6 +35,8 @@ _CHARACTERS_AT_ONCE: Final = 1 << 17
 class WorkbookSource:
     """An open sheet of a workbook: its header, then its rows."""
 
+    quoted: Final = False
+
     def __init__(self, path: Path, *, sheet: str | None, name: str | None = None) -> None:
         """Open the file and read the header of the sheet of that name, None = the first that can be seen; ``name`` is
         what the file's owner calls it.
@@ -58,18 +60,19 @@ class WorkbookSource:
             stderr=subprocess.DEVNULL,
         )
         try:
-            self.size, self.header = self._start()
+            self.size, first = self._start()
+            self.header, self.header_line = first.cells, first.line
         except BaseException:
             self.close()
             raise
 
-    def _start(self) -> tuple[int, list[str]]:
-        """Return the number of rows and the header."""
+    def _start(self) -> tuple[int, Record]:
+        """Return the number of rows and the first, which names the columns."""
         size = self._line()
         header = next(self.records(), None)
         if not isinstance(size, int) or header is None:
             raise InvalidInputError([f"The sheet of {self._name} is empty; its first row must name the columns."])
-        return size, header.cells
+        return size, header
 
     def rows(self) -> Iterator[Rows]:
         """Yield the rows that are left, without empty ones. Raises InvalidInputError when the reader met its limits."""
