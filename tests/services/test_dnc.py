@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from outdial import clock
-from outdial.core.errors import InvalidInputError, NotFoundError
+from outdial.core.errors import FileError, InvalidInputError, NotFoundError
 from outdial.core.model import DncSource
 from outdial.services import dnc
 from outdial.services.dnc import add_numbers, list_numbers, remove_numbers
@@ -315,3 +315,27 @@ async def test_waiting_for_reserved_attempts_uses_the_index_of_live_ones(databas
             [phone(1)],
         )
     assert "attempts_live_phone" in "\n".join(line[0] for line in plan)
+
+
+@pytest.mark.parametrize("phone_stored", ["+49030901820", "+15550100001"])
+async def test_numbers_that_were_read_before_are_not_read_again(database, tenants, phone_stored):
+    account = tenants.one.account_id
+    change = await add_numbers(database, account_id=account, phones=[phone_stored], as_stored=True, actor="anna")
+    assert (change.changed, change.problems) == (1, ())
+    assert [each.phone for each in await list_numbers(database, account_id=account)] == [phone_stored]
+    change = await remove_numbers(database, account_id=account, phones=[phone_stored], as_stored=True, actor="anna")
+    assert change.changed == 1
+
+
+async def test_numbers_before_an_error_are_added_and_told(database, tenants):
+    def numbers():
+        yield from (phone(1), phone(2), phone(1))
+        raise FileError("numbers.csv cannot be read: Input/output error.")
+
+    account, heard = tenants.one.account_id, []
+    with pytest.raises(FileError, match="Input/output"):
+        await add_numbers(
+            database, account_id=account, phones=numbers(), actor="anna", on_lot=lambda *lot: heard.append(lot)
+        )
+    assert heard == [(2, 1)]
+    assert {each.phone for each in await list_numbers(database, account_id=account)} == {phone(1), phone(2)}

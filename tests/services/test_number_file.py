@@ -133,7 +133,7 @@ def test_what_a_column_is_called_twice_matters_only_where_it_is_asked_for(tmp_pa
 def test_a_stray_quote_takes_no_rows_along_unheard(tmp_path):
     path = tmp_path / "numbers.csv"
     path.write_text(
-        f'phone,note\n{PHONE},"angry\n+15550100002,x\n+15550100003,"\n"+15550100004\n12",x\n', encoding="utf-8"
+        f'phone,note\n{PHONE},"angry\n+15550100002,x\n+15550100003,"\n"+1555010\n0004",x\n', encoding="utf-8"
     )
     found, numbers = read(path)
     # what is certain is kept from being called
@@ -146,7 +146,7 @@ def test_a_stray_quote_takes_no_rows_along_unheard(tmp_path):
 def test_cells_of_a_workbook_may_have_several_lines(tmp_path):
     path = workbook(
         tmp_path / "numbers.xlsx",
-        Sheet=row(1, "phone", "note") + row(2, PHONE, "one\ntwo") + row(3, "+1 555 010 0002\n3", "x"),
+        Sheet=row(1, "phone", "note") + row(2, PHONE, "one\ntwo") + row(3, "+1 555 010\n0002", "x"),
     )
     found, numbers = read(path)
     assert (found, numbers.unreadable) == ([PHONE], 1)
