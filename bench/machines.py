@@ -1,8 +1,9 @@
 """How often the engine's detector is wrong, and how soon it is sure: ``python -m bench.machines [CASES]``.
 
 Greetings of people and of machines are made here, each different, at several levels of noise: harmonics of a voice in
-syllables, words and phrases. They are no speech of anybody, and say how the timings act, not what the subscribers of a
-carrier are like. A SIP phone of our own plays them to a real Asterisk, which detects by the usual timings.
+syllables, words and phrases; and, where espeak-ng is there, sentences that it speaks. They say how the timings act, not
+what the subscribers of a carrier are like. A SIP phone of our own plays them to a real Asterisk, which detects by the
+usual timings.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import sys
 import tempfile
 import uuid
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 from bench.common import until
 from bench.place import machine
+from bench.spoken import program, spoken
 
 from outdial import clock  # isort: skip
 from outdial.core.machine import USUAL_TIMINGS, MachineVerdict, wilson
@@ -40,6 +43,10 @@ NOISES = (0, 80, 200)
 AT_ONCE = 4
 SECONDS = 9.0
 """Of each greeting: longer than any decision takes."""
+
+
+Say = Callable[..., array]
+"""Makes a greeting, of a person or (``is_machine``) of a machine, by a source of randomness."""
 
 
 @dataclass(frozen=True)
@@ -94,24 +101,29 @@ def speech(chance: random.Random, syllables: int, *, phrase: int) -> array:
     return said
 
 
-def greeting(chance: random.Random, *, is_machine: bool, noise: int) -> array:
-    """People say a word or two, their name, or at work a sentence; machines say a sentence or several, and beep."""
-    said = silent(chance.uniform(0.2, 0.9))
+def harmonics(chance: random.Random, *, is_machine: bool) -> array:
+    """People say a word or two, their name, or at work a sentence; machines say a sentence or several."""
     if is_machine:
-        said += speech(chance, chance.choice((14, 20, 28, 36)), phrase=7) + silent(chance.uniform(0.3, 0.7))
+        return speech(chance, chance.choice((14, 20, 28, 36)), phrase=7)
+    return speech(chance, chance.choice((1, 2, 2, 3, 5, 8, 11)), phrase=6)
+
+
+def greeting(chance: random.Random, say: Say, *, is_machine: bool, noise: int) -> array:
+    """Somebody takes the phone, and speaks; a machine beeps after it."""
+    said = silent(chance.uniform(0.2, 0.9)) + say(chance, is_machine=is_machine)
+    if is_machine:
+        said += silent(chance.uniform(0.3, 0.7))
         said += array("h", (round(6000 * math.sin(2 * math.pi * 1000 * at / RATE)) for at in range(RATE // 3)))
-    else:
-        said += speech(chance, chance.choice((1, 2, 2, 3, 5, 8, 11)), phrase=6)
     said += silent(max(0.0, SECONDS - len(said) / RATE))
     # uniform noise of that mean amplitude
     return array("h", (max(-32768, min(32767, one + round(chance.uniform(-2 * noise, 2 * noise)))) for one in said))
 
 
-def cases(count: int) -> list[Case]:
+def cases(count: int, say: Say) -> list[Case]:
     chance, made = random.Random(SEED), []
     for place in range(count):
         is_machine, noise = place % 2 == 1, NOISES[place // 2 % len(NOISES)]
-        sound = greeting(chance, is_machine=is_machine, noise=noise)
+        sound = greeting(chance, say, is_machine=is_machine, noise=noise)
         made.append(Case(f"+1555{place:05d}11", is_machine, noise, sound))
     return made
 
@@ -159,9 +171,9 @@ class Bench:
         return events[call_id]
 
 
-async def measure(count: int) -> list[Outcome]:
+async def measure(count: int, say: Say) -> list[Outcome]:
     # before anything listens: it takes longer than an event stream is waited for
-    made = cases(count)
+    made = cases(count, say)
     with tempfile.TemporaryDirectory(prefix="outdial-bench-") as folder:
         asterisk = ManagedAsterisk(settings_for(Path(folder)))
         await asterisk.start()
@@ -210,7 +222,7 @@ def interval(outcomes: list[Outcome]) -> str:
 
 
 def tell(found: list[Outcome], *, wanted: int) -> None:
-    print(f"{machine()}\n\n| who | noise | calls | taken for the other | verdict after: median | p95 |")
+    print("| who | noise | calls | taken for the other | verdict after: median | p95 |")
     print("|---|---|---|---|---|---|")
     for is_machine in (False, True):
         for noise in (*NOISES, None):
@@ -233,6 +245,16 @@ def tell(found: list[Outcome], *, wanted: int) -> None:
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
     calls = int(sys.argv[1]) if len(sys.argv) > 1 else 120
-    tell(asyncio.run(measure(calls)), wanted=calls)
+    print(machine())
+    for name, say in (("Harmonics", harmonics), ("Speech by espeak-ng", spoken)):
+        if say is spoken and program() is None:
+            print("\nNo espeak-ng on PATH or in .cache: make install, or apt install espeak-ng.")
+            continue
+        print(f"\n{name}:\n", flush=True)
+        tell(asyncio.run(measure(calls, say)), wanted=calls)
+
+
+if __name__ == "__main__":
+    main()
