@@ -67,9 +67,7 @@ def test_both_ways_read_the_same(table, region):
     assert quick(Rows(range(2, 2 + len(table)), table), columns, region) == expected
 
 
-@pytest.mark.parametrize(
-    "header", [["phone"], ["phone", '100 % "sure"', "a\\b", "{x}", "%s"], ["phone", "a\x00b"], ["phone", "a\ud800"]]
-)
+@pytest.mark.parametrize("header", [["phone"], ["phone", '100 % "sure"', "a\\b", "{x}", "%s"]])
 @pytest.mark.parametrize("value", ["", "v", "100 %"])
 def test_both_ways_read_the_same_whatever_columns_are_called(header, value):
     columns = columns_of(header, default_region=None)
