@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -214,17 +213,12 @@ class CampaignRoutes:
             require_voice(request)
         else:
             query_choice(request, "campaignType", KINDS)
-        read = partial(
-            updated_draft,
-            await read_json(request),
-            version=self._version,
-            region=self._parts.settings.default_region,
-        )
+        document, region = await read_json(request), self._parts.settings.default_region
         campaign = await campaigns.update_campaign(
             self._parts.database,
             iid=caller.iid,
             campaign_id=request.path_params["campaignId"],
-            read=lambda present: read(present=present),
+            read=lambda present: updated_draft(document, version=self._version, region=region, present=present),
             actor=caller.client_id,
         )
         return JsonReply(updated_campaign(campaign, self._version))

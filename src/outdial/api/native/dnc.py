@@ -66,6 +66,7 @@ _AFTER_LIST: Final = (
     Link("get_dnc_lists_dncListId", "The list.", _NEW_LIST),
     Link("get_dnc_lists_dncListId_numbers", "Its numbers.", _NEW_LIST),
     Link("post_dnc_lists_dncListId_numbers", "Put numbers on it.", _NEW_LIST),
+    Link("post_dnc_lists_dncListId_opt_outs", "Let a person opt out.", _NEW_LIST),
     Link("post_dnc_lists_dncListId_numbers_remove", "Take numbers off it.", _NEW_LIST),
 )
 
@@ -95,7 +96,7 @@ class DncRoutes:
                 "POST",
                 "/dnc-lists",
                 self.create,
-                Operation("Make a do-not-call list", scope, DncListView, _LIST, NewDncListBody),
+                Operation("Make a do-not-call list", scope, DncListView, _LIST, NewDncListBody, links=_AFTER_LIST),
             ),
             (
                 "GET",
