@@ -12,7 +12,8 @@ from outdial.cli import main
 from outdial.core import retry
 from outdial.core.model import Disposition
 from outdial.dialer import claim
-from outdial.services import barrier
+from outdial.services import acknowledging, barrier
+from outdial.services.acknowledging import NodeOutcome
 from outdial.store import nodes as nodes_store
 from outdial.store.database import Database
 from outdial.store.reserve import Verdict
@@ -43,9 +44,10 @@ def skip_acknowledgement() -> None:
     async def acknowledgements(database: Database, target: barrier.Target, *_: object) -> object:
         async with database.connection() as connection:
             serving = await nodes_store.serving(connection, target.run.id)
-        return {outcome: [] for outcome in barrier.NodeOutcome} | {barrier.NodeOutcome.ACKNOWLEDGED: serving}
+        nobody: dict[NodeOutcome, list[object]] = {outcome: [] for outcome in NodeOutcome}
+        return nobody | {NodeOutcome.ACKNOWLEDGED: serving}
 
-    barrier.acknowledgements = acknowledgements  # type: ignore[assignment]
+    acknowledging.acknowledgements = acknowledgements  # type: ignore[assignment]
 
 
 def double_claim() -> None:

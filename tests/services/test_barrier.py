@@ -21,7 +21,8 @@ from outdial.core.errors import (
 )
 from outdial.core.model import ConnectedCalls, EngineKind, RingingCalls, RunState, Transport
 from outdial.services import barrier, runs
-from outdial.services.barrier import NodeOutcome, Target, Wishes
+from outdial.services.acknowledging import NodeOutcome
+from outdial.services.barrier import Target, Wishes
 from outdial.services.engines import Engines, list_engines, retire_engine
 from outdial.services.stop import StopReport, prove_stop, stop
 from outdial.store import engines as engines_store

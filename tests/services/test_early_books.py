@@ -13,7 +13,7 @@ from engines import simulated
 from outdial import clock
 from outdial.core.errors import DatabaseUnavailableError
 from outdial.core.model import AttemptState, Disposition, Transport
-from outdial.services import barrier, insisting, runs, stop
+from outdial.services import acknowledging, barrier, insisting, runs, stop
 from outdial.services.barrier import Target, Wishes
 from outdial.services.early_books import LOT, EarlyBooks
 from outdial.services.engines import Engines
@@ -52,7 +52,9 @@ async def cancelled(database, secret_box):
 
 
 def books(database, run, *, begins: float | None = None) -> EarlyBooks:
-    return EarlyBooks(database, run, begins=clock.boottime() if begins is None else begins, news_of=news_of)
+    return EarlyBooks(
+        database, run, begins=clock.boottime() if begins is None else begins, ttl_seconds=5.0, news_of=news_of
+    )
 
 
 class TestEarlyBooks:
@@ -125,9 +127,53 @@ class TestEarlyBooks:
 
     async def test_calls_of_another_run_are_not_its_own(self, database, cancelled):
         run, ringing = cancelled
-        async with database.connection() as connection:
+        async with database.transaction() as connection:
             assert await attempts.left_by_nodes(connection, run.id + 1, run.epoch, ringing) == []
             assert sorted(await attempts.left_by_nodes(connection, run.id, run.epoch, ringing)) == sorted(ringing)
+
+    async def test_what_is_booked_as_answered_is_left_to_its_node(self, database, cancelled):
+        run, (talks, *others) = cancelled
+        async with database.connection() as connection:
+            await attempts.book(connection, [AttemptNews(talks, AttemptState.ANSWERED, "n1", answered_at=clock.now())])
+        early = books(database, run)
+        early.gone(frozenset([talks, *others]), clock.now())
+        early.close()
+        await asyncio.wait_for(early.run(), 20)
+        assert await ended(database, [talks, *others]) == set(others)
+
+    async def test_what_its_node_is_booking_just_now_is_neither_booked_nor_waited_for(self, database, cancelled):
+        """The two may hold rows in different orders: whoever waits for the other is broken off a second later."""
+        run, (busy, *others) = cancelled
+        early = books(database, run)
+        early.gone(frozenset([busy, *others]), clock.now())
+        early.close()
+        async with database.transaction() as connection:
+            now = clock.now()
+            news = AttemptNews(busy, AttemptState.ENDED, "n1", Disposition.BUSY, dialed_at=now, ended_at=now)
+            await attempts.book(connection, [news])
+            await asyncio.wait_for(early.run(), 20)
+            assert await ended(database, others) == set(others)
+        assert await ended(database, [busy]) == set()
+
+    async def test_whoever_wants_the_run_alone_is_not_held_up_by_its_rows(self, database, cancelled):
+        """A node that books has the run and waits for a row: it would wait for whoever waits for the run."""
+        run, ringing = cancelled
+        early = books(database, run)
+        early.gone(frozenset(ringing), clock.now())
+        early.close()
+        async with database.transaction() as alone:
+            await runs_store.lock_run(alone, run.id)
+            working = asyncio.create_task(early.run())
+            async with database.transaction() as watching:
+
+                async def waits() -> bool:
+                    return await watching.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") == 1
+
+                await until(waits)
+                free = await watching.fetch("SELECT id FROM attempts FOR UPDATE SKIP LOCKED")
+                assert {row["id"] for row in free} >= set(ringing)
+        await asyncio.wait_for(working, 20)
+        assert await ended(database, ringing) == set(ringing)
 
 
 class TestAStop:
@@ -172,7 +218,8 @@ class TestAStop:
         self, database, engines, engine, ringing, monkeypatch
     ):
         run, ids = ringing
-        monkeypatch.setattr(barrier, "GRACE_SECONDS", 0.0)
+        monkeypatch.setattr(acknowledging, "EARLY_SECONDS", 0.0)
+        monkeypatch.setattr(acknowledging, "GRACE_SECONDS", 60.0)
         listings, may_go_on = 0, asyncio.Event()
         real = engine.calls
 
@@ -238,29 +285,106 @@ class TestAStop:
     async def test_what_was_seen_answered_is_left_to_its_node(self, database, engines, engine, ringing, monkeypatch):
         run, (crossing, *others) = ringing
         present = await self.stopping(database, run)
-        real, listings, told = engine.calls, 0, set()
+        told = set()
+        self.cross(engine, run, crossing, monkeypatch)
+        target = Target(present, {"e1": [(run.epoch, KEY)]}, clock.boottime(), Transport.UDP, ttl_seconds=TTL)
+        deadline = clock.boottime() + 20
+        (found,) = await barrier.silence(
+            engines, target, Wishes(), deadline=deadline, database=database, on_gone=lambda ids, _: told.update(ids)
+        )
+        assert told == set(others)
+        assert found.cancelled == {crossing, *others}
+        assert found.crossed == {crossing}
+
+    async def test_what_was_over_before_it_could_be_hung_up_is_too(
+        self, database, engines, engine, ringing, monkeypatch
+    ):
+        run, (busy, *others) = ringing
+        present = await self.stopping(database, run)
+        real, told = engine.hang_up, set()
+
+        async def hang_up(call_id):
+            found = await real(call_id)
+            return found and call_id != busy
+
+        monkeypatch.setattr(engine, "hang_up", hang_up)
+        target = Target(present, {"e1": [(run.epoch, KEY)]}, clock.boottime(), Transport.UDP, ttl_seconds=TTL)
+        deadline = clock.boottime() + 20
+        (found,) = await barrier.silence(
+            engines, target, Wishes(), deadline=deadline, database=database, on_gone=lambda ids, _: told.update(ids)
+        )
+        assert told == set(others)
+        assert found.cancelled == {busy, *others}
+        assert found.crossed == {busy}
+
+    async def test_but_not_what_is_gone_when_it_is_hung_up_once_more(
+        self, database, engines, engine, ringing, monkeypatch
+    ):
+        """It is listed for a moment after it was hung up."""
+        run, ids = ringing
+        present = await self.stopping(database, run)
+        real, before, told = engine.calls, [], set()
+
+        async def calls(run_id=None):
+            found = list(await real(run_id))
+            shown = [*found, *(before.pop() if before else [])]
+            if found:
+                before.append(found)
+            return shown
+
+        monkeypatch.setattr(engine, "calls", calls)
+        target = Target(present, {"e1": [(run.epoch, KEY)]}, clock.boottime(), Transport.UDP, ttl_seconds=TTL)
+        deadline = clock.boottime() + 20
+        (found,) = await barrier.silence(
+            engines, target, Wishes(), deadline=deadline, database=database, on_gone=lambda ids, _: told.update(ids)
+        )
+        assert found.crossed == frozenset()
+        assert told == set(ids)
+
+    async def test_and_is_what_its_node_says_of_it(self, database, engines, engine, ringing, monkeypatch):
+        monkeypatch.setattr(acknowledging, "GRACE_SECONDS", 60.0)
+        run, (crossing, *others) = ringing
+        self.cross(engine, run, crossing, monkeypatch)
+        present = await self.stopping(database, run)
+        steps = []
+        proving = asyncio.create_task(
+            stop.prove_stop(database, engines, present, actor="anna", tell=lambda step, _: steps.append(step))
+        )
+
+        async def quiet() -> bool:
+            return "quiesced" in steps and await ended(database, others) == set(others)
+
+        await until(quiet)
+        assert not proving.done()
+        async with database.connection() as connection:
+            now = clock.now()
+            news = AttemptNews(
+                crossing, AttemptState.ENDED, "n1", Disposition.ANSWERED_HUMAN, answered_at=now, ended_at=now
+            )
+            await attempts.book(connection, [news])
+        stopped = await asyncio.wait_for(proving, 20)
+        assert await ended(database, [crossing, *others]) == set(others)
+        assert stopped.report.cancelled_count == len(others)
+
+    @staticmethod
+    def cross(engine, run, crossing, monkeypatch) -> None:
+        """Have a call be answered in the moment it is hung up: after the first listing, and gone in the third."""
+        real, listings = engine.calls, 0
 
         async def calls(run_id=None):
             nonlocal listings
             listings += 1
             found = await real(run_id)
-            # hung up after the first listing, answered in the same moment, gone in the third
             crossed = [LiveCall(crossing, run.id, run.epoch, CallState.ANSWERED)] if listings == 2 else []
             return [*found, *crossed]
 
         monkeypatch.setattr(engine, "calls", calls)
-        target = Target(present, {"e1": [(run.epoch, KEY)]}, clock.boottime(), Transport.UDP, ttl_seconds=TTL)
-        deadline = clock.boottime() + 20
-        await barrier.silence(
-            engines, target, Wishes(), deadline=deadline, database=database, on_gone=lambda ids, _: told.update(ids)
-        )
-        assert told == set(others)
 
     async def test_a_database_that_is_away_meanwhile_leaves_it_to_the_last_commit(
         self, database, engines, engine, ringing, monkeypatch, capsys
     ):
         run, ids = ringing
-        monkeypatch.setattr(barrier, "GRACE_SECONDS", 0.0)
+        monkeypatch.setattr(acknowledging, "EARLY_SECONDS", 0.0)
         monkeypatch.setattr(insisting, "INSIST_SECONDS", 0.0)
 
         async def away(*_args):
@@ -274,7 +398,7 @@ class TestAStop:
 
     async def test_anything_else_that_fails_beside_is_not_swallowed(self, database, engines, ringing, monkeypatch):
         run, _ = ringing
-        monkeypatch.setattr(barrier, "GRACE_SECONDS", 0.0)
+        monkeypatch.setattr(acknowledging, "EARLY_SECONDS", 0.0)
 
         async def broken(*_args):
             raise ZeroDivisionError

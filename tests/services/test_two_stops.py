@@ -15,7 +15,8 @@ from outdial.core.canonical import read
 from outdial.core.model import AttemptState, EngineKind, RunContactState
 from outdial.services import report_document, runs, signed_reports
 from outdial.services import stop as stops
-from outdial.services.barrier import NodeOutcome, Silence, Wishes
+from outdial.services.acknowledging import NodeOutcome
+from outdial.services.barrier import Silence, Wishes
 from outdial.store import attempts, engines, nodes, reserve
 from outdial.store import runs as runs_store
 from outdial.store import stops as store

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket as socket_module
+from pathlib import Path
 
 import pytest
 from aiohttp import WSMsgType, web
@@ -84,6 +86,12 @@ async def socket(http, events):
     await opened.close()
 
 
+def syn_sent(port: int) -> list[str]:
+    """Connections to a port of this machine that were not answered yet."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [found[1] for found in lines if found[2].endswith(f":{port:04X}") and found[3] == "02"]
+
+
 class TestHttp:
     async def test_it_sends_method_path_query_and_credentials(self, server, http):
         server.answer = lambda: web.json_response([])
@@ -137,6 +145,36 @@ class TestHttp:
         reply = await http.request("GET", "channels")
         with pytest.raises(EngineUnavailableError, match="cannot read"):
             reply.decode(list[int])
+
+    async def test_a_connection_that_was_dropped_unaccepted_is_tried_again_before_the_kernel_does(self):
+        """Asterisk lets five wait; the kernel tries again after a second, which is all a request has."""
+        with contextlib.ExitStack() as stack:
+            listener = stack.enter_context(socket_module.create_server(("127.0.0.1", 0), backlog=0))
+            listener.setblocking(False)
+            port = listener.getsockname()[1]
+            while not syn_sent(port):
+                filler = stack.enter_context(socket_module.socket())
+                filler.setblocking(False)
+                filler.connect_ex(("127.0.0.1", port))
+            waiting = len(syn_sent(port))
+            client = AriHttp(f"http://127.0.0.1:{port}", "user", "pass", timeout_seconds=0.95)
+            asking = asyncio.create_task(client.request("GET", "asterisk/ping"))
+
+            async def is_dropped() -> bool:
+                return len(syn_sent(port)) > waiting
+
+            await until(is_dropped)
+            answering = await asyncio.start_server(self.answer, sock=listener)
+            assert (await asking).status == 204
+            await client.close()
+            answering.close()
+
+    @staticmethod
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if await reader.readline():
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+            await writer.drain()
+        writer.close()
 
     async def test_the_sentence_holds_neither_password_nor_id(self, http):
         await http.close()

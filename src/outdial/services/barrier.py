@@ -1,4 +1,4 @@
-"""Making a run silent at its engines: fence, quiesce, and the nodes' acknowledgements. Pause and stop use it."""
+"""Making a run silent at its engines: fence and quiesce. Pause and stop use it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Final
 
 import structlog
@@ -17,7 +16,6 @@ from outdial.core.model import ConnectedCalls, RingingCalls, Run, Transport
 from outdial.core.permit import silent_after
 from outdial.services.engines import Engines, reachable_from_anywhere
 from outdial.services.insisting import insisting
-from outdial.store import attempts as attempts_store
 from outdial.store import nodes as nodes_store
 from outdial.store import trunks as trunks_store
 from outdial.store.database import Connection, Database, server_time
@@ -48,16 +46,6 @@ second more."""
 
 LOOK_SECONDS: Final = 0.01
 """Between two looks at what the nodes have acknowledged."""
-
-GRACE_SECONDS: Final = 0.1
-SHORTEST_GRACE_SECONDS: Final = 0.03
-"""How long nodes get to acknowledge, from the commit on, and one that has done so to book what was cancelled, after the
-last engine is quiet: a healthy one takes 10 ms. Nobody can dial any more by then, so this only lets them book what they
-know before the stop books it for them."""
-
-BOOKED_SECONDS: Final = 1.5
-"""How long a node that lives and has dropped the run gets to book calls that no engine has unanswered any more: busy,
-say, or answered in the same moment. It is the only one who knows; a healthy one takes 50 ms."""
 
 _log = structlog.get_logger()
 
@@ -92,19 +80,14 @@ class Silence:
     """Attempts that were not answered when they were hung up."""
     hung_up: frozenset[str] = frozenset()
     """Attempts that were answered when they were hung up."""
+    crossed: frozenset[str] = frozenset()
+    """Of those ``cancelled``, what was answered or over in the same moment: its node knows more of it."""
+    talking: frozenset[str] = frozenset()
+    """Attempts that are answered and go on, by its last word."""
+    ringing: frozenset[str] = frozenset()
+    """Attempts that are not answered and go on."""
     problem: str = ""
     """Why it is not silent."""
-
-
-class NodeOutcome(StrEnum):
-    """How a node that served the run was accounted for."""
-
-    ACKNOWLEDGED = "acknowledged"
-    """It has dropped the run."""
-    LEASE_EXPIRED = "lease_expired"
-    """It has ended, or its lease has: it may not dial."""
-    NOT_ANSWERING = "not_answering"
-    """It holds a lease and says nothing; every engine is fenced, so it cannot dial."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,6 +334,9 @@ class _Engine:
             quiesced_at=quiesced_at,
             cancelled=frozenset(self._quiesce.cancelled),
             hung_up=frozenset(self._quiesce.hung_up),
+            crossed=frozenset(self._quiesce.crossed),
+            talking=self._quiesce.talking,
+            ringing=self._quiesce.ringing,
             problem=problem,
         )
 
@@ -393,8 +379,19 @@ class _Quiesce:
         self._on_gone = on_gone
         self._gone: set[str] = set()
         self._answered: set[str] = set()
+        self._over: set[str] = set()
+        """What the engine did not have any more when it was to be hung up."""
+        self._asked: set[str] = set()
+        """What has been hung up once: that it is gone the next time tells nothing."""
+        self.talking: frozenset[str] = frozenset()
+        self.ringing: frozenset[str] = frozenset()
         self.cancelled: set[str] = set()
         self.hung_up: set[str] = set()
+
+    @property
+    def crossed(self) -> set[str]:
+        """What was cancelled, and seen answered afterwards or over before."""
+        return self.cancelled & (self._answered | self._over)
 
     async def until_quiet(self, control: EngineControl, deadline: float) -> bool:
         """Return True after two quiet listings in a row, False when ``deadline`` passes first."""
@@ -412,9 +409,9 @@ class _Quiesce:
         calls = await control.calls(self._run_id)
         answered = {call.id for call in calls if call.state is CallState.ANSWERED}
         unanswered = {call.id: call.state for call in calls if call.state is not CallState.ANSWERED}
-        # what was answered as it was hung up is its node's to tell for as long as it may
+        # what was answered as it was hung up, or over, is its node's to tell for as long as it may
         self._answered |= answered
-        gone = frozenset(self.cancelled - unanswered.keys() - self._answered - self._gone)
+        gone = frozenset(self.cancelled - unanswered.keys() - self.crossed - self._gone)
         if gone and self._on_gone is not None:
             self._gone |= gone
             self._on_gone(gone)
@@ -428,7 +425,8 @@ class _Quiesce:
             dialing = [id_ for id_, state in unanswered.items() if state is CallState.DIALING]
             # each is looked at, so that they are waited for side by side and not one after the other
             left = bool([id_ for id_ in dialing if self._may_be_unsent(id_)])
-        self.hung_up |= ending & answered
+        self.hung_up |= ending
+        self.talking, self.ringing = frozenset(answered - ending), frozenset(unanswered.keys() - cancelling)
         await asyncio.gather(
             *(control.hang_up(call_id) for call_id in ending),
             *(self._cancel(control, call_id) for call_id in cancelling),
@@ -437,10 +435,16 @@ class _Quiesce:
 
     async def _cancel(self, control: EngineControl, call_id: str) -> None:
         if not self._looks_again:
-            await control.hang_up(call_id)
-        elif await control.cancel(call_id) is CancelResult.ANSWERED:
+            found = CancelResult.CANCELLED if await control.hang_up(call_id) else CancelResult.GONE
+        else:
+            found = await control.cancel(call_id)
+        if found is CancelResult.ANSWERED:
             # a conversation now: its INVITE has left, and the next listing shows it answered
             self.cancelled.discard(call_id)
+        elif found is CancelResult.GONE and call_id not in self._asked:
+            # busy, say, or cancelled by its node
+            self._over.add(call_id)
+        self._asked.add(call_id)
 
     def _may_be_unsent(self, call_id: str) -> bool:
         """Whether the INVITE of a call that is to ring on may not have left yet; it leaves within milliseconds, or on
@@ -457,44 +461,3 @@ async def quiet(control: EngineControl, run: Run, wishes: Wishes, *, ttl_seconds
     await control.fence(run.id)
     quiesced = _Quiesce(run, wishes, ttl_seconds=ttl_seconds)
     return await quiesced.until_quiet(control, clock.boottime() + ttl_seconds)
-
-
-async def acknowledgements(
-    database: Database, target: Target, wishes: Wishes, ended: Sequence[str] = ()
-) -> dict[NodeOutcome, list[Serving]]:
-    """Wait a moment for the nodes to drop the run and to book the attempts ``ended``; tell how each was found.
-
-    For a run that is silent at every engine: nobody can dial any more, so a node that does not answer delays this by
-    the grace time only. One that has answered, and lives, is given time to book every call that is not unanswered any
-    more, but for those ``ended``, which the stop can book itself: so that what is said of the run after its stop is
-    what it stays.
-    """
-    silent_at = clock.boottime()
-    answered_until = target.committed + GRACE_SECONDS
-    booked_until = max(answered_until, silent_at + SHORTEST_GRACE_SECONDS)
-    while True:
-        async with database.connection() as connection:
-            serving = await nodes_store.serving(connection, target.run.id)
-            live = await attempts_store.nodes_of_live(connection, ended) if ended else frozenset()
-            found: dict[NodeOutcome, list[Serving]] = {outcome: [] for outcome in NodeOutcome}
-            for node in serving:
-                found[_outcome(node, target.run.epoch)].append(node)
-            booking = [node.node_id for node in found[NodeOutcome.ACKNOWLEDGED] if node.lease_live]
-            late = (
-                await attempts_store.unanswered_of_nodes(connection, target.run.id, booking) - frozenset(ended)
-                if booking and wishes.ringing is RingingCalls.CANCEL
-                else frozenset()
-            )
-        now = clock.boottime()
-        # one that has let the commit pass unanswered books nothing either; nor does one whose lease has ended
-        unanswered = found[NodeOutcome.NOT_ANSWERING] and now < answered_until
-        unbooked = not live.isdisjoint(booking) and now < booked_until
-        if not unanswered and not unbooked and not (late and now < silent_at + BOOKED_SECONDS):
-            return found
-        await asyncio.sleep(LOOK_SECONDS)
-
-
-def _outcome(node: Serving, epoch: int) -> NodeOutcome:
-    if node.dropped_epoch >= epoch:
-        return NodeOutcome.ACKNOWLEDGED
-    return NodeOutcome.NOT_ANSWERING if node.lease_live else NodeOutcome.LEASE_EXPIRED

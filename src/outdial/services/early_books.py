@@ -19,6 +19,7 @@ from outdial.core.errors import DatabaseUnavailableError
 from outdial.core.model import Run
 from outdial.services.insisting import insisting
 from outdial.store import attempts as store
+from outdial.store import runs as runs_store
 from outdial.store.attempts import AttemptNews
 from outdial.store.database import Database
 
@@ -37,13 +38,16 @@ class EarlyBooks:
         run: Run,
         *,
         begins: float,
+        ttl_seconds: float,
         news_of: Callable[[str, datetime], AttemptNews],
     ) -> None:
         """``begins`` is the boot time from which a node that has not dropped the run, at its present epoch, counts as
-        silent; ``news_of`` makes the news of an attempt that was cancelled, and of the instant of the fence."""
+        silent; ``ttl_seconds`` bounds how long this process, frozen, holds the run; ``news_of`` makes the news of an
+        attempt that was cancelled, and of the instant of the fence."""
         self._database = database
         self._run = run
         self._begins = begins
+        self._ttl_seconds = ttl_seconds
         self._news_of = news_of
         self._gone: asyncio.Queue[tuple[frozenset[str], datetime] | None] = asyncio.Queue()
 
@@ -68,7 +72,11 @@ class EarlyBooks:
                 _log.warning("early_books_left", run_id=self._run.id, reason=error.message)
 
     async def _book(self, attempt_ids: list[str], fenced_at: datetime) -> None:
-        async with self._database.connection() as connection:
+        async with self._database.transaction() as connection:
+            await runs_store.limit_idle(connection, self._ttl_seconds)
+            # first the run, as everybody who books: whoever waits for it alone must not be waited for with rows held
+            await runs_store.share_run(connection, self._run.id)
+            # two who book the same attempts may lock them in different orders, and this one can leave them
             left = await store.left_by_nodes(connection, self._run.id, self._run.epoch, attempt_ids)
             if left:
                 await store.book(connection, [self._news_of(attempt_id, fenced_at) for attempt_id in left])

@@ -38,8 +38,9 @@ from outdial.core.model import (
 )
 from outdial.core.transfer import attempt_of_leg
 from outdial.logs import log_often
-from outdial.services import barrier, runs
-from outdial.services.barrier import NodeOutcome, Silence, Wishes
+from outdial.services import acknowledging, barrier, runs
+from outdial.services.acknowledging import NodeOutcome
+from outdial.services.barrier import Silence, Wishes
 from outdial.services.early_books import EarlyBooks
 from outdial.services.engines import Engines
 from outdial.services.insisting import insisting
@@ -286,7 +287,8 @@ async def prove_stop(
     early = EarlyBooks(
         database,
         run,
-        begins=target.committed + barrier.GRACE_SECONDS,
+        begins=target.committed + acknowledging.EARLY_SECONDS,
+        ttl_seconds=engines.ttl_seconds,
         news_of=lambda attempt_id, fenced_at: _cancelled(attempt_id, actor, fenced_at),
     )
     beside: list[asyncio.Task[None]] = []
@@ -312,9 +314,7 @@ async def prove_stop(
         tell("fenced", f"No engine accepts a call of this run any more ({len(silences)} asked).")
         ended = {attempt_id: one.fenced_at for one in silences for attempt_id in one.cancelled}
         tell("quiesced", f"{len(ended)} calls that were not answered yet were cancelled.")
-        hung_up = frozenset[str]().union(*(one.hung_up for one in silences))
-        open_ = sorted(ended.keys() | hung_up)
-        found = await insisting(partial(barrier.acknowledgements, database, target, wishes, open_))
+        found = await insisting(partial(acknowledging.acknowledgements, database, target, wishes, silences))
         tell("acknowledged", f"{len(found[NodeOutcome.ACKNOWLEDGED])} dialer nodes have dropped the run.")
         for task in beside:
             if task.done():

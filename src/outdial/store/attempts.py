@@ -234,6 +234,19 @@ async def unanswered_of_nodes(connection: Connection, run_id: int, node_ids: Seq
     return frozenset(row["id"] for row in rows)
 
 
+async def live_of_nodes(connection: Connection, run_id: int, node_ids: Sequence[str]) -> dict[str, AttemptState]:
+    """Return the run's attempts of these nodes that have not ended, each with its state, by what is booked."""
+    rows = await connection.fetch(
+        """
+        SELECT id, state FROM attempts
+         WHERE run_id = $1 AND node_id = ANY ($2::text[]) AND state IN ('reserved', 'dialing', 'ringing', 'answered')
+        """,
+        run_id,
+        list(node_ids),
+    )
+    return {row["id"]: AttemptState(row["state"]) for row in rows}
+
+
 async def nodes_of_live(connection: Connection, ids: Sequence[str]) -> frozenset[str]:
     """Return the ids of the nodes that those of the attempts are with which have not ended."""
     rows = await connection.fetch(
@@ -247,14 +260,19 @@ async def nodes_of_live(connection: Connection, ids: Sequence[str]) -> frozenset
 
 
 async def left_by_nodes(connection: Connection, run_id: int, epoch: int, ids: Sequence[str]) -> list[str]:
-    """Return those of the run's attempts that have not ended and are with a node that has not dropped the run at
-    ``epoch``."""
+    """Return those of the run's attempts that are not booked as answered or over and are with a node that has not
+    dropped the run at ``epoch``, held until the transaction ends; what somebody else is booking just now is not.
+
+    Whoever books them after that must have the run's lock, shared, before this.
+    """
     rows = await connection.fetch(
         """
         SELECT a.id FROM attempts a
           JOIN run_nodes rn ON rn.run_id = a.run_id AND rn.node_id = a.node_id
          WHERE a.id = ANY ($3::text[]) AND a.run_id = $1 AND rn.dropped_epoch < $2
-           AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')
+           -- spelled out in full so that the index of live attempts serves
+           AND a.state IN ('reserved', 'dialing', 'ringing', 'answered') AND a.state <> 'answered'
+           FOR UPDATE OF a SKIP LOCKED
         """,
         run_id,
         epoch,

@@ -17,6 +17,7 @@ import aiohttp
 import msgspec
 import structlog
 
+from outdial import clock
 from outdial.core.errors import EngineUnavailableError
 
 _log = structlog.get_logger()
@@ -24,11 +25,21 @@ _log = structlog.get_logger()
 CONNECTIONS: Final = 16
 """HTTP connections per engine: more made Asterisk slower (16 cancelled 200 channels in 135–224 ms, 64 in 816–1088)."""
 
+CONNECT_SECONDS: Final = 0.1
+"""How long a first try to connect may take; each further one twice as long.
+
+Asterisk lets five connections wait until it accepts them (its ``listen``). What comes on top is dropped by its kernel
+without a word, and tried again by ours only a second later: of 200 pools that were opened at once, 5 had a request
+without an answer for that second, and of 300 with this none took longer than 112 ms (measured)."""
+
 NOT_FOUND: Final = 404
 CONFLICT: Final = 409
 
 _MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 """A list of channels is about 1 kB each; aiohttp's 4 MB would cut the connection at 4,000 calls."""
+
+_SHORTEST_SECONDS: Final = 0.001
+"""To aiohttp none at all means for ever."""
 
 _CLOSE_SECONDS: Final = 0.5
 """Patience with the closing handshake; a frozen engine does not answer it."""
@@ -152,19 +163,29 @@ class AriHttp:
         Raises EngineUnavailableError when there is no answer in time, and when the credentials are refused: an engine
         that cannot be commanded is as good as absent.
         """
-        try:
-            async with self.session().request(
-                method,
-                f"{self.url}/ari/{path}",
-                params=query,
-                json=body,
-                timeout=aiohttp.ClientTimeout(total=self.timeout_seconds if seconds is None else seconds),
-            ) as response:
-                reply = Reply(response.status, await response.read())
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise EngineUnavailableError(
-                f"Asterisk at {self.url} does not answer ({type(error).__name__} on {method} {path.partition('/')[0]})."
-            ) from error
+        until = clock.boottime() + (self.timeout_seconds if seconds is None else seconds)
+        connect_seconds, reply = CONNECT_SECONDS, None
+        while reply is None:
+            try:
+                async with self.session().request(
+                    method,
+                    f"{self.url}/ari/{path}",
+                    params=query,
+                    json=body,
+                    timeout=aiohttp.ClientTimeout(
+                        total=max(until - clock.boottime(), _SHORTEST_SECONDS), sock_connect=connect_seconds
+                    ),
+                ) as response:
+                    reply = Reply(response.status, await response.read())
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                # nothing was sent where there was no connection yet
+                if isinstance(error, aiohttp.ConnectionTimeoutError) and clock.boottime() < until:
+                    connect_seconds *= 2
+                    continue
+                raise EngineUnavailableError(
+                    f"Asterisk at {self.url} does not answer ({type(error).__name__} on {method} "
+                    f"{path.partition('/')[0]})."
+                ) from error
         if reply.status in {401, 403}:
             raise EngineUnavailableError(
                 f"Asterisk at {self.url} refuses the ARI user or its password (HTTP {reply.status}): check "

@@ -35,7 +35,7 @@ from outdial.api.stops import Stops
 from outdial.core.model import ConnectedCalls, RingingCalls, Scope
 from outdial.services import campaigns, runs, schedules
 from outdial.services import stop as stop_service
-from outdial.services.barrier import NodeOutcome
+from outdial.services.acknowledging import NodeOutcome
 
 _AT: Final = datetime(2026, 3, 1, 10, tzinfo=UTC)
 _CAMPAIGN_ID: Final = "cd-1111111-2222-4333-8444-555555555555"

@@ -24,7 +24,7 @@ from outdial.core.model import (
     Run,
     Trunk,
 )
-from outdial.services.barrier import NodeOutcome
+from outdial.services.acknowledging import NodeOutcome
 from outdial.services.caller_ids import CallerId
 from outdial.services.dnc import DncChange
 from outdial.services.run_views import RunMove, RunView
