@@ -127,6 +127,21 @@ class TestLateBooks:
         found = await asyncio.wait_for(waiting, 20)
         assert names(found, NodeOutcome.ACKNOWLEDGED) == ["n1"]
 
+    async def test_so_is_what_was_over_as_it_was_to_be_cancelled(self, database, ringing, monkeypatch):
+        monkeypatch.setattr(acknowledging, "BOOKED_SECONDS", 60.0)
+        target, (busy, cancelled) = ringing
+        shown = silence(cancelled={busy, cancelled}, crossed={busy})
+        waiting = asyncio.create_task(acknowledgements(database, target, Wishes(), [shown]))
+        done, _ = await asyncio.wait([waiting], timeout=GRACE_SECONDS * 3)
+        assert not done
+        await book(database, AttemptNews(busy, AttemptState.ENDED, "n1", Disposition.BUSY, ended_at=clock.now()))
+        await asyncio.wait_for(waiting, 20)
+
+    async def test_not_what_the_stop_can_book_itself(self, database, ringing, monkeypatch):
+        monkeypatch.setattr(acknowledging, "BOOKED_SECONDS", 60.0)
+        target, ids = ringing
+        await asyncio.wait_for(acknowledgements(database, target, Wishes(), [silence(cancelled=set(ids))]), 20)
+
     async def test_not_for_ever(self, database, ringing, monkeypatch):
         monkeypatch.setattr(acknowledging, "BOOKED_SECONDS", 0.3)
         target, _ = ringing

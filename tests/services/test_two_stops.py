@@ -28,13 +28,18 @@ NOBODY = {outcome: [] for outcome in NodeOutcome}
 
 
 async def commit(database, run, *cancelled: str):
-    silence = Silence("e1", silent=True, fenced_at=clock.now(), cancelled=frozenset(cancelled))
+    return await committed(
+        database, run, Silence("e1", silent=True, fenced_at=clock.now(), cancelled=frozenset(cancelled))
+    )
+
+
+async def committed(database, run, silence: Silence):
     return await stops._commit_stopped(
         database,
         run,
         [silence],
         NOBODY,
-        dict.fromkeys(cancelled, silence.fenced_at),
+        dict.fromkeys(silence.cancelled, silence.fenced_at),
         actor="supervisor",
         wishes=Wishes(),
         ttl_seconds=5.0,
@@ -52,6 +57,33 @@ async def test_what_the_slower_one_cancelled_is_counted(database, secret_box):
     assert await stops.report_of(database, run.id) == slower.report
     # whoever has cancelled nothing changes nothing
     assert (await commit(database, run)).report == slower.report
+
+
+async def test_what_is_booked_as_answered_is_neither_cancelled_nor_told_as_a_conversation_that_goes_on(
+    database, secret_box
+):
+    """It was hung up as it was answered, and its node has booked the answer: more is its own to tell."""
+    run, (answered, cancelled) = await ringing_and_stopping(database, secret_box, 2)
+    async with database.connection() as connection:
+        await attempts.book(connection, [AttemptNews(answered, AttemptState.ANSWERED, "n1", answered_at=clock.now())])
+    report = (await commit(database, run, answered, cancelled)).report
+    assert report.cancelled_count == 1
+    assert report.connected_count == 0
+    async with database.connection() as connection:
+        found = {row["id"]: row["state"] for row in await connection.fetch("SELECT id, state FROM attempts")}
+    assert found == {answered: "answered", cancelled: "ended"}
+
+
+async def test_a_conversation_that_was_hung_up_does_not_go_on(database, secret_box):
+    run, (hung_up, talks) = await ringing_and_stopping(database, secret_box, 2)
+    async with database.connection() as connection:
+        now = clock.now()
+        await attempts.book(
+            connection, [AttemptNews(id_, AttemptState.ANSWERED, "n1", answered_at=now) for id_ in (hung_up, talks)]
+        )
+    silence = Silence("e1", silent=True, fenced_at=now, hung_up=frozenset({hung_up}), talking=frozenset({talks}))
+    report = (await committed(database, run, silence)).report
+    assert report.connected_count == 1
 
 
 async def book_ringing(connection, run, count: int) -> list[str]:

@@ -174,6 +174,50 @@ class TestEdges:
             async with database.connection() as connection:
                 assert await connection.fetchval("SELECT count(*) FROM accounts") == 0
 
+    async def test_a_session_lost_as_its_user_is_to_end_does_not_keep_that_one(self, dsn):
+        """The rollback fails, and tells that in place of the cancellation: whoever tries again would never end."""
+        async with opened(dsn, pool_size=1) as database:
+            lent, tries = [], []
+
+            async def insists() -> None:
+                while True:
+                    try:
+                        async with database.transaction() as connection:
+                            lent.append(connection)
+                            await connection.execute("SELECT pg_sleep(60)")
+                    except DatabaseUnavailableError:
+                        tries.append(1)
+
+            working = asyncio.create_task(insists())
+            await until(lambda: _is_active(dsn, "SELECT pg_sleep(60)"))
+            lent[0]._con._transport.abort()
+            working.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.wait_for(working, 20)
+            assert tries == []
+
+    async def test_a_time_that_ran_out_before_is_no_reason_to_end(self, dsn):
+        """Only a cancellation that came while the connection was lent is one."""
+        async with opened(dsn, pool_size=1, application_name="victim") as database:
+
+            async def cleans_up() -> None:
+                try:
+                    await asyncio.sleep(60)
+                finally:
+                    with pytest.raises(DatabaseUnavailableError):
+                        async with database.transaction() as connection:
+                            await terminate(dsn, "victim")
+                            await connection.execute("SELECT 1")
+                    cleaned.append(1)
+
+            cleaned = []
+            working = asyncio.create_task(cleans_up())
+            await asyncio.sleep(0)
+            working.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.wait_for(working, 20)
+            assert cleaned == [1]
+
     async def test_a_session_lost_before_the_commit(self, dsn):
         async with opened(dsn, pool_size=1, application_name="victim") as database:
             with pytest.raises(DatabaseUnavailableError):

@@ -12,7 +12,8 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from outdial.core.errors import EngineUnavailableError
-from outdial.telephony.ari import CONNECTIONS, AriHttp, AriSocket
+from outdial.telephony import ari
+from outdial.telephony.ari import CONNECTING, CONNECTIONS, AriHttp, AriSocket
 from waiting import until
 
 
@@ -146,8 +147,8 @@ class TestHttp:
         with pytest.raises(EngineUnavailableError, match="cannot read"):
             reply.decode(list[int])
 
-    async def test_a_connection_that_was_dropped_unaccepted_is_tried_again_before_the_kernel_does(self):
-        """Asterisk lets five wait; the kernel tries again after a second, which is all a request has."""
+    async def test_no_more_connections_are_opened_at_once_than_are_waited_with(self):
+        """Asterisk lets five wait, and its kernel drops what comes on top. Here none is taken up for a while."""
         with contextlib.ExitStack() as stack:
             listener = stack.enter_context(socket_module.create_server(("127.0.0.1", 0), backlog=0))
             listener.setblocking(False)
@@ -156,18 +157,61 @@ class TestHttp:
                 filler = stack.enter_context(socket_module.socket())
                 filler.setblocking(False)
                 filler.connect_ex(("127.0.0.1", port))
-            waiting = len(syn_sent(port))
-            client = AriHttp(f"http://127.0.0.1:{port}", "user", "pass", timeout_seconds=0.95)
-            asking = asyncio.create_task(client.request("GET", "asterisk/ping"))
+            full = len(syn_sent(port))
+            client = AriHttp(f"http://127.0.0.1:{port}", "user", "pass", timeout_seconds=20)
+            asking = [asyncio.create_task(client.request("GET", "asterisk/ping")) for _ in range(2 * CONNECTIONS)]
 
-            async def is_dropped() -> bool:
-                return len(syn_sent(port)) > waiting
+            async def opened() -> bool:
+                return len(syn_sent(port)) >= full + CONNECTING
 
-            await until(is_dropped)
+            await until(opened)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert len(syn_sent(port)) == full + CONNECTING
+            # nobody who is gone keeps a place
+            for task in asking[:CONNECTING]:
+                task.cancel()
             answering = await asyncio.start_server(self.answer, sock=listener)
-            assert (await asking).status == 204
+            assert {(await task).status for task in asking[CONNECTING:]} == {204}
             await client.close()
             answering.close()
+
+    @pytest.mark.parametrize("patience", [60.0, 0.05])
+    async def test_one_that_is_not_answered_may_wait_at_the_kernel(self, monkeypatch, patience):
+        """Open for us is not accepted: only an answer, or some time, tells."""
+        monkeypatch.setattr(ari, "ACCEPTED_SECONDS", patience)
+        seen, answer = [], asyncio.Event()
+
+        async def takes(reader, writer):
+            seen.append(await reader.readline())
+            await answer.wait()
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+            writer.close()
+
+        answering = await asyncio.start_server(takes, "127.0.0.1", 0)
+        port = answering.sockets[0].getsockname()[1]
+        client = AriHttp(f"http://127.0.0.1:{port}", "user", "pass", timeout_seconds=20)
+        asking = [asyncio.create_task(client.request("GET", "asterisk/ping")) for _ in range(CONNECTIONS)]
+        expected = CONNECTING if patience > 1 else CONNECTIONS
+
+        async def come() -> bool:
+            return len(seen) >= expected
+
+        await until(come)
+        done, _ = await asyncio.wait(asking, timeout=0.2)
+        assert not done
+        assert len(seen) == expected
+        answer.set()
+        assert {(await task).status for task in asking} == {204}
+        await client.close()
+        answering.close()
+
+    async def test_nor_does_an_engine_that_cannot_be_reached_keep_a_place(self):
+        gone = AriHttp("http://127.0.0.1:9", "user", "pass", timeout_seconds=20)
+        for _ in range(2 * CONNECTING):
+            with pytest.raises(EngineUnavailableError):
+                await gone.request("GET", "asterisk/ping")
+        await gone.close()
 
     @staticmethod
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

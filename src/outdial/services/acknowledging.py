@@ -59,7 +59,8 @@ async def acknowledgements(
     after its stop is what it stays.
     """
     silent_at = clock.boottime()
-    ended = sorted(frozenset[str]().union(*(one.cancelled | one.hung_up for one in silences)))
+    ended = frozenset[str]().union(*(one.cancelled | one.hung_up for one in silences))
+    ours = frozenset[str]().union(*(one.cancelled - one.crossed for one in silences))
     while True:
         async with database.connection() as connection:
             serving = await nodes_store.serving(connection, target.run.id)
@@ -70,7 +71,7 @@ async def acknowledgements(
             silent = [node.node_id for node in found[NodeOutcome.NOT_ANSWERING]]
             until = [
                 await _until_word(connection, target, silent, silences),
-                await _until_booked(connection, target, wishes, booking, ended, silent_at=silent_at),
+                await _until_booked(connection, target, wishes, booking, ended, ours, silent_at=silent_at),
             ]
         if clock.boottime() >= max(until):
             return found
@@ -115,18 +116,20 @@ async def _until_booked(
     target: Target,
     wishes: Wishes,
     booking: Sequence[str],
-    ended: Sequence[str],
+    ended: frozenset[str],
+    ours: frozenset[str],
     *,
     silent_at: float,
 ) -> float:
-    """Return the boot time until which the nodes ``booking``, which live and have dropped the run, get to book."""
+    """Return the boot time until which the nodes ``booking``, which live and have dropped the run, get to book what was
+    ``ended``; ``ours`` of it the stop knows as well as they do."""
     if not booking:
         return silent_at
     if wishes.ringing is RingingCalls.CANCEL:
         late = await attempts_store.unanswered_of_nodes(connection, target.run.id, booking)
-        if late - frozenset(ended):
+        if late - ours:
             return silent_at + BOOKED_SECONDS
-    if ended and not (await attempts_store.nodes_of_live(connection, ended)).isdisjoint(booking):
+    if ended and not (await attempts_store.nodes_of_live(connection, sorted(ended))).isdisjoint(booking):
         return max(target.committed + GRACE_SECONDS, silent_at + SHORTEST_GRACE_SECONDS)
     return silent_at
 

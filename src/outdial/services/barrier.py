@@ -379,10 +379,8 @@ class _Quiesce:
         self._on_gone = on_gone
         self._gone: set[str] = set()
         self._answered: set[str] = set()
-        self._over: set[str] = set()
-        """What the engine did not have any more when it was to be hung up."""
-        self._asked: set[str] = set()
-        """What has been hung up once: that it is gone the next time tells nothing."""
+        self._confirmed: set[str] = set()
+        """What the engine had, and hung up unanswered."""
         self.talking: frozenset[str] = frozenset()
         self.ringing: frozenset[str] = frozenset()
         self.cancelled: set[str] = set()
@@ -390,8 +388,8 @@ class _Quiesce:
 
     @property
     def crossed(self) -> set[str]:
-        """What was cancelled, and seen answered afterwards or over before."""
-        return self.cancelled & (self._answered | self._over)
+        """What was to be cancelled and was over by then (busy, say), or was seen answered after it."""
+        return (self.cancelled - self._confirmed) | (self.cancelled & self._answered)
 
     async def until_quiet(self, control: EngineControl, deadline: float) -> bool:
         """Return True after two quiet listings in a row, False when ``deadline`` passes first."""
@@ -409,8 +407,10 @@ class _Quiesce:
         calls = await control.calls(self._run_id)
         answered = {call.id for call in calls if call.state is CallState.ANSWERED}
         unanswered = {call.id: call.state for call in calls if call.state is not CallState.ANSWERED}
-        # what was answered as it was hung up, or over, is its node's to tell for as long as it may
+        # what was answered as it was hung up, or over, is its node's to tell for as long as it may; what was answered
+        # before it could be is none of those
         self._answered |= answered
+        self.cancelled -= answered - self._confirmed
         gone = frozenset(self.cancelled - unanswered.keys() - self.crossed - self._gone)
         if gone and self._on_gone is not None:
             self._gone |= gone
@@ -426,11 +426,17 @@ class _Quiesce:
             # each is looked at, so that they are waited for side by side and not one after the other
             left = bool([id_ for id_ in dialing if self._may_be_unsent(id_)])
         self.hung_up |= ending
-        self.talking, self.ringing = frozenset(answered - ending), frozenset(unanswered.keys() - cancelling)
-        await asyncio.gather(
+        self.talking = frozenset(answered - ending - self._confirmed)
+        self.ringing = frozenset(unanswered.keys() - cancelling)
+        ended = await asyncio.gather(
             *(control.hang_up(call_id) for call_id in ending),
             *(self._cancel(control, call_id) for call_id in cancelling),
+            # one that fails must not leave the others running: what is listed next may be a conversation by then
+            return_exceptions=True,
         )
+        for each in ended:
+            if isinstance(each, BaseException):
+                raise each
         return left or bool(ending)
 
     async def _cancel(self, control: EngineControl, call_id: str) -> None:
@@ -438,13 +444,11 @@ class _Quiesce:
             found = CancelResult.CANCELLED if await control.hang_up(call_id) else CancelResult.GONE
         else:
             found = await control.cancel(call_id)
-        if found is CancelResult.ANSWERED:
+        if found is CancelResult.CANCELLED:
+            self._confirmed.add(call_id)
+        elif found is CancelResult.ANSWERED:
             # a conversation now: its INVITE has left, and the next listing shows it answered
             self.cancelled.discard(call_id)
-        elif found is CancelResult.GONE and call_id not in self._asked:
-            # busy, say, or cancelled by its node
-            self._over.add(call_id)
-        self._asked.add(call_id)
 
     def _may_be_unsent(self, call_id: str) -> bool:
         """Whether the INVITE of a call that is to ring on may not have left yet; it leaves within milliseconds, or on

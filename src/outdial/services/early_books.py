@@ -7,6 +7,7 @@ do it for it only once everything is quiet would take the longer the more calls 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -49,6 +50,7 @@ class EarlyBooks:
         self._begins = begins
         self._ttl_seconds = ttl_seconds
         self._news_of = news_of
+        self._closed = asyncio.Event()
         self._gone: asyncio.Queue[tuple[frozenset[str], datetime] | None] = asyncio.Queue()
 
     def gone(self, attempt_ids: frozenset[str], fenced_at: datetime) -> None:
@@ -56,12 +58,18 @@ class EarlyBooks:
         self._gone.put_nowait((attempt_ids, fenced_at))
 
     def close(self) -> None:
-        """Note that no more will come."""
+        """Note that no more will come, and that what is not begun is left to the stop."""
+        self._closed.set()
         self._gone.put_nowait(None)
 
     async def run(self) -> None:
         """Book what is gone of silent nodes until closed; what the database is not there for is left to the stop."""
-        await asyncio.sleep(max(self._begins - clock.boottime(), 0.0))
+        if (left := self._begins - clock.boottime()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._closed.wait()
+                    # nothing that would be broken off in the middle a moment later
+                    return
         while (noted := await self._gone.get()) is not None:
             attempt_ids, fenced_at = noted
             ordered = sorted(attempt_ids)

@@ -320,6 +320,7 @@ async def prove_stop(
             if task.done():
                 task.result()
     finally:
+        early.close()
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
@@ -376,9 +377,11 @@ async def _commit_stopped(
         await runs_store.limit_idle(connection, ttl_seconds)
         await runs_store.lock_run(connection, run.id)
         # what the nodes have not booked themselves: they are gone, or too slow. Nobody else knows of these, also where
-        # another process was asked the same and was faster
+        # another process was asked the same and was faster. Of what is booked as answered more is to be told: its node
+        # does, or whoever takes its calls over
+        left = await attempts_store.unanswered(connection, ended) if ended else frozenset()
         await attempts_store.book(
-            connection, [_cancelled(attempt_id, actor, fenced_at) for attempt_id, fenced_at in ended.items()]
+            connection, [_cancelled(attempt_id, actor, ended[attempt_id]) for attempt_id in sorted(left)]
         )
         if legs := [id_ for id_ in ended if attempt_of_leg(id_) is not None]:
             await transfers_store.end_all(connection, legs, outcome=Disposition.CANCELLED)
@@ -387,7 +390,8 @@ async def _commit_stopped(
             return StoppedRun(present, await _recounted(connection, run.id, silences, actor=actor))
         await store.release_lists(connection, run.id)
         moved = await runs.move_locked(connection, present, RunAction.CONFIRM_STOPPED, actor)
-        numbers = await store.counts(connection, run.id)
+        hung_up = frozenset(ended).union(*(one.hung_up for one in silences))
+        numbers = await store.counts(connection, run.id, hung_up)
         stopped_at = moved.ended_at or numbers.now
         report = StopReport(
             instance_id=run.instance_id,

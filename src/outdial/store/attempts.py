@@ -247,6 +247,14 @@ async def live_of_nodes(connection: Connection, run_id: int, node_ids: Sequence[
     return {row["id"]: AttemptState(row["state"]) for row in rows}
 
 
+async def unanswered(connection: Connection, ids: Iterable[str]) -> frozenset[str]:
+    """Return those of the attempts that are, by what is booked, neither answered nor over."""
+    rows = await connection.fetch(
+        "SELECT id FROM attempts WHERE id = ANY ($1::text[]) AND state IN ('reserved', 'dialing', 'ringing')", list(ids)
+    )
+    return frozenset(row["id"] for row in rows)
+
+
 async def nodes_of_live(connection: Connection, ids: Sequence[str]) -> frozenset[str]:
     """Return the ids of the nodes that those of the attempts are with which have not ended."""
     rows = await connection.fetch(
@@ -272,7 +280,7 @@ async def left_by_nodes(connection: Connection, run_id: int, epoch: int, ids: Se
          WHERE a.id = ANY ($3::text[]) AND a.run_id = $1 AND rn.dropped_epoch < $2
            -- spelled out in full so that the index of live attempts serves
            AND a.state IN ('reserved', 'dialing', 'ringing', 'answered') AND a.state <> 'answered'
-           FOR UPDATE OF a SKIP LOCKED
+           FOR NO KEY UPDATE OF a SKIP LOCKED
         """,
         run_id,
         epoch,

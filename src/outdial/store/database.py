@@ -329,7 +329,7 @@ class Database:
 class _Lent:
     """A connection while it is lent. A class, since every request does this: a generator costs twice as much."""
 
-    __slots__ = ("_connection", "_lend", "_take_back")
+    __slots__ = ("_cancelling", "_connection", "_lend", "_take_back")
 
     def __init__(
         self,
@@ -340,6 +340,7 @@ class _Lent:
         self._take_back = take_back
 
     async def __aenter__(self) -> Connection:
+        self._cancelling = _cancelling()
         self._connection = await self._lend()
         return self._connection
 
@@ -358,7 +359,16 @@ class _Lent:
         finally:
             await self._take_back(connection, sound=False)
         if unavailable is not None:
+            if _cancelling() > self._cancelling:
+                # asyncpg could not roll back, and told that in place of it: whoever tries again would never end
+                raise asyncio.CancelledError from error
             raise unavailable from error
+
+
+def _cancelling() -> int:
+    """How many times the task was asked to end that has not ended yet."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 class _Listener:

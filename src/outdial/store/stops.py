@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -167,8 +167,8 @@ async def drop_retries(connection: Connection, run_id: int, *, limit: int, actor
     return len(rows)
 
 
-async def counts(connection: Connection, run_id: int) -> StopCounts:
-    """Fold."""
+async def counts(connection: Connection, run_id: int, hung_up: Iterable[str] = ()) -> StopCounts:
+    """Fold. Attempts ``hung_up`` are no conversations that go on, whatever is booked of them yet."""
     row = await connection.fetchrow(
         """
         SELECT r.stopping_at AS requested_at, clock_timestamp() AS now,
@@ -185,11 +185,12 @@ async def counts(connection: Connection, run_id: int) -> StopCounts:
                (SELECT count(*) FROM run_contacts c WHERE c.run_id = r.id AND c.attempts_count = 0
                    AND c.state IN ('pending', 'waiting')) AS never_reached_count,
                (SELECT count(*) FROM attempts a WHERE a.run_id = r.id
-                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered') AND a.state = 'answered')
-                   AS connected_count
+                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered') AND a.state = 'answered'
+                   AND a.id <> ALL ($2::text[])) AS connected_count
           FROM runs r WHERE r.id = $1
         """,
         run_id,
+        list(hung_up),
     )
     assert row is not None  # noqa: S101 - the caller holds the run's lock
     return StopCounts(**row)

@@ -50,8 +50,8 @@ class StopNodeView(View, frozen=True):
     node_id: str
     name: str
     outcome: str
-    """`acknowledged`, `lease_expired` or `not_answering`: it had not said by then that it has dropped the run, and cannot
-    dial, for every engine is fenced."""
+    """`acknowledged`, `lease_expired` or `not_answering`: it had not said by then that it has dropped the run, and
+    cannot dial, for every engine is fenced."""
     at: str | None
     """When it had dropped the run, or its lease or life ended; null: neither had happened."""
 
