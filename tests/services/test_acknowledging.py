@@ -65,6 +65,8 @@ class TestPatience:
             (ANSWERED, silence(cancelled={ID}), GRACE_SECONDS),
             (ANSWERED, silence(cancelled={ID}, talking={"other"}), GRACE_SECONDS),
             (RINGING, silence(cancelled={ID}, crossed={ID}), GRACE_SECONDS),
+            (RINGING, silence(over={ID}), GRACE_SECONDS),
+            (ANSWERED, silence(over={ID}), GRACE_SECONDS),
             # what goes on as it is booked has nothing to be told of
             (ANSWERED, silence(talking={ID}), IDLE_SECONDS),
             (RINGING, silence(ringing={ID}), IDLE_SECONDS),
@@ -130,12 +132,31 @@ class TestLateBooks:
     async def test_so_is_what_was_over_as_it_was_to_be_cancelled(self, database, ringing, monkeypatch):
         monkeypatch.setattr(acknowledging, "BOOKED_SECONDS", 60.0)
         target, (busy, cancelled) = ringing
-        shown = silence(cancelled={busy, cancelled}, crossed={busy})
+        shown = silence(cancelled={cancelled}, over={busy})
         waiting = asyncio.create_task(acknowledgements(database, target, Wishes(), [shown]))
         done, _ = await asyncio.wait([waiting], timeout=GRACE_SECONDS * 3)
         assert not done
         await book(database, AttemptNews(busy, AttemptState.ENDED, "n1", Disposition.BUSY, ended_at=clock.now()))
         await asyncio.wait_for(waiting, 20)
+
+    async def test_and_what_is_booked_as_answered_and_was_hung_up(self, database, ringing, monkeypatch):
+        monkeypatch.setattr(acknowledging, "BOOKED_SECONDS", 60.0)
+        target, (answered, cancelled) = ringing
+        await book(database, AttemptNews(answered, ANSWERED, "n1", answered_at=clock.now()))
+        shown = silence(cancelled={answered, cancelled})
+        waiting = asyncio.create_task(acknowledgements(database, target, Wishes(), [shown]))
+        done, _ = await asyncio.wait([waiting], timeout=GRACE_SECONDS * 3)
+        assert not done
+        now = clock.now()
+        await book(database, AttemptNews(answered, AttemptState.ENDED, "n1", Disposition.ABANDONED, ended_at=now))
+        await asyncio.wait_for(waiting, 20)
+
+    async def test_not_a_conversation_that_goes_on(self, database, ringing, monkeypatch):
+        monkeypatch.setattr(acknowledging, "BOOKED_SECONDS", 60.0)
+        target, (talks, cancelled) = ringing
+        await book(database, AttemptNews(talks, ANSWERED, "n1", answered_at=clock.now()))
+        shown = silence(cancelled={cancelled}, talking={talks})
+        await asyncio.wait_for(acknowledgements(database, target, Wishes(), [shown]), 20)
 
     async def test_not_what_the_stop_can_book_itself(self, database, ringing, monkeypatch):
         monkeypatch.setattr(acknowledging, "BOOKED_SECONDS", 60.0)
@@ -214,8 +235,8 @@ class TestSilentNodes:
         waiting = asyncio.create_task(acknowledgements(database, target, wishes or Wishes(), [shown]))
         done, _ = await asyncio.wait([waiting], timeout=0.5)
         assert not done
-        async with database.connection() as connection:
-            # what it alone knew is told at once, so that nothing more is waited for
+        async with database.transaction() as connection:
+            # what it alone knew is told with it, so that nothing more is waited for
             await connection.execute("UPDATE attempts SET state = 'ended', ended_at = now(), disposition = 'busy'")
             await nodes.dropped(connection, run_id=target.run.id, node_id="n1", epoch=target.run.epoch)
         found = await asyncio.wait_for(waiting, 20)

@@ -69,7 +69,7 @@ async def test_what_was_hung_up_unanswered_is_cancelled(run):
     quiesce, told = looking(run)
     await quiet(quiesce, engine)
     assert quiesce.cancelled == {FIRST, SECOND}
-    assert quiesce.crossed == set()
+    assert quiesce.crossed == quiesce.over == set()
     assert told == [{FIRST, SECOND}]
     assert quiesce.talking == {THIRD}
     assert engine.states == {THIRD: ANSWERED}
@@ -81,7 +81,7 @@ async def test_what_is_listed_once_more_is_hung_up_once_more_and_was_cancelled_a
     quiesce, told = looking(run)
     await quiet(quiesce, engine)
     assert engine.asked == [FIRST, FIRST]
-    assert quiesce.crossed == set()
+    assert quiesce.crossed == quiesce.over == set()
     assert told == [{FIRST}]
 
 
@@ -90,8 +90,8 @@ async def test_what_was_over_before_its_turn_came_is_its_nodes_to_tell(run):
     engine.lingers = {FIRST}
     quiesce, told = looking(run)
     await quiet(quiesce, engine)
-    assert quiesce.cancelled == {FIRST, SECOND}
-    assert quiesce.crossed == {FIRST}
+    assert quiesce.cancelled == {SECOND}
+    assert quiesce.over == {FIRST}
     assert told == [{SECOND}]
 
 
@@ -108,8 +108,9 @@ async def test_a_hang_up_that_failed_says_nothing_of_a_call_that_was_answered_si
     await quiet(quiesce, engine)
     assert engine.states == {FIRST: ANSWERED}
     assert quiesce.talking == {FIRST}
-    assert quiesce.cancelled == {SECOND, THIRD}
-    assert quiesce.crossed == {SECOND}
+    assert quiesce.cancelled == {THIRD}
+    assert quiesce.over == {SECOND}
+    assert quiesce.crossed == set()
     assert told == [{THIRD}]
 
 
@@ -125,6 +126,24 @@ async def test_what_shows_answered_after_it_was_hung_up_does_not_go_on(run):
     assert told == []
 
 
+async def test_nor_does_what_is_found_answered_as_it_is_hung_up_once_more():
+    """With a courtesy message it is asked about right before."""
+    engine = Engine(**{FIRST: RINGING})
+    quiesce, told = looking(replace(RUN, courtesy_flow_id="flow"))
+    assert await quiesce._look(engine)
+    engine.states, real = {FIRST: RINGING}, engine.cancel
+
+    async def cancel(call_id: str) -> CancelResult:
+        engine.states = {FIRST: ANSWERED}
+        return await real(call_id)
+
+    engine.cancel = cancel
+    await quiet(quiesce, engine)
+    assert quiesce.cancelled == quiesce.crossed == {FIRST}
+    assert quiesce.over == set()
+    assert told == []
+
+
 async def test_a_stop_that_ends_conversations_ends_those_too_that_began_meanwhile(run):
     engine = Engine(**{FIRST: RINGING, SECOND: ANSWERED})
     engine.fails = {FIRST, SECOND}
@@ -135,8 +154,31 @@ async def test_a_stop_that_ends_conversations_ends_those_too_that_began_meanwhil
     await quiet(quiesce, engine)
     assert engine.states == {}
     assert quiesce.hung_up == {FIRST, SECOND}
-    assert quiesce.cancelled == set()
+    assert quiesce.cancelled == quiesce.over == set()
     assert quiesce.talking == frozenset()
+
+
+async def test_a_conversation_that_was_over_before_its_turn_came_was_not_hung_up(run):
+    engine = Engine(**{FIRST: ANSWERED, SECOND: ANSWERED})
+    real = engine.hang_up
+
+    async def hang_up(call_id: str) -> bool:
+        engine.states.pop(SECOND, None)
+        return await real(call_id)
+
+    engine.hang_up = hang_up
+    quiesce, _ = looking(run, Wishes(connected=ConnectedCalls.HANG_UP))
+    await quiet(quiesce, engine)
+    assert (quiesce.hung_up, quiesce.over) == ({FIRST}, {SECOND})
+
+
+async def test_what_was_cancelled_and_crossed_is_not_told_as_a_conversation_too(run):
+    engine = Engine(**{FIRST: RINGING})
+    quiesce, _ = looking(run, Wishes(connected=ConnectedCalls.HANG_UP))
+    assert await quiesce._look(engine)
+    engine.states = {FIRST: ANSWERED}
+    await quiet(quiesce, engine)
+    assert (quiesce.cancelled, quiesce.hung_up) == ({FIRST}, set())
 
 
 async def test_phones_that_may_ring_on_are_told_as_ringing(run):

@@ -59,10 +59,8 @@ async def test_what_the_slower_one_cancelled_is_counted(database, secret_box):
     assert (await commit(database, run)).report == slower.report
 
 
-async def test_what_is_booked_as_answered_is_neither_cancelled_nor_told_as_a_conversation_that_goes_on(
-    database, secret_box
-):
-    """It was hung up as it was answered, and its node has booked the answer: more is its own to tell."""
+async def test_what_is_booked_as_answered_was_not_cancelled_and_does_not_go_on(database, secret_box):
+    """It was hung up as it was answered, and its node has booked the answer and nothing since."""
     run, (answered, cancelled) = await ringing_and_stopping(database, secret_box, 2)
     async with database.connection() as connection:
         await attempts.book(connection, [AttemptNews(answered, AttemptState.ANSWERED, "n1", answered_at=clock.now())])
@@ -70,8 +68,27 @@ async def test_what_is_booked_as_answered_is_neither_cancelled_nor_told_as_a_con
     assert report.cancelled_count == 1
     assert report.connected_count == 0
     async with database.connection() as connection:
-        found = {row["id"]: row["state"] for row in await connection.fetch("SELECT id, state FROM attempts")}
-    assert found == {answered: "answered", cancelled: "ended"}
+        rows = await connection.fetch(
+            "SELECT a.id, a.disposition, c.state, c.done_reason "
+            "FROM attempts a JOIN run_contacts c USING (run_id, contact_id)"
+        )
+    assert {row["id"]: tuple(row)[1:] for row in rows} == {
+        answered: ("abandoned", "done", "reached"),
+        cancelled: ("cancelled", "done", "stopped"),
+    }
+
+
+async def test_what_was_over_before_it_could_be_hung_up_is_left_to_who_knows(database, secret_box):
+    run, (busy, talked) = await ringing_and_stopping(database, secret_box, 2)
+    now = clock.now()
+    async with database.connection() as connection:
+        await attempts.book(connection, [AttemptNews(talked, AttemptState.ANSWERED, "n1", answered_at=now)])
+    silence = Silence("e1", silent=True, fenced_at=now, over=frozenset({busy, talked}))
+    report = (await committed(database, run, silence)).report
+    assert (report.cancelled_count, report.connected_count, report.engines[0].cancelled) == (0, 0, 0)
+    async with database.connection() as connection:
+        rows = await connection.fetch("SELECT id, state FROM attempts")
+    assert {row["id"]: row["state"] for row in rows} == {busy: "ringing", talked: "answered"}
 
 
 async def test_a_conversation_that_was_hung_up_does_not_go_on(database, secret_box):

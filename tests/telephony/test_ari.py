@@ -206,6 +206,27 @@ class TestHttp:
         await client.close()
         answering.close()
 
+    async def test_nor_does_one_that_is_closed_unanswered_and_tried_again(self):
+        """aiohttp asks a second time, in the course of the same request."""
+        asked = 0
+
+        async def hangs_up(reader, writer):
+            nonlocal asked
+            asked += 1
+            await reader.readline()
+            writer.transport.abort()
+
+        answering = await asyncio.start_server(hangs_up, "127.0.0.1", 0)
+        port = answering.sockets[0].getsockname()[1]
+        client = AriHttp(f"http://127.0.0.1:{port}", "user", "pass", timeout_seconds=20)
+        for _ in range(2 * CONNECTING):
+            with pytest.raises(EngineUnavailableError):
+                await client.request("GET", "asterisk/ping")
+        assert asked == 4 * CONNECTING
+        assert client._places._value == CONNECTING
+        await client.close()
+        answering.close()
+
     async def test_nor_does_an_engine_that_cannot_be_reached_keep_a_place(self):
         gone = AriHttp("http://127.0.0.1:9", "user", "pass", timeout_seconds=20)
         for _ in range(2 * CONNECTING):

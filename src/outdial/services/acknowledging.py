@@ -59,7 +59,7 @@ async def acknowledgements(
     after its stop is what it stays.
     """
     silent_at = clock.boottime()
-    ended = frozenset[str]().union(*(one.cancelled | one.hung_up for one in silences))
+    ended = frozenset[str]().union(*(one.cancelled | one.hung_up | one.over for one in silences))
     ours = frozenset[str]().union(*(one.cancelled - one.crossed for one in silences))
     while True:
         async with database.connection() as connection:
@@ -97,7 +97,7 @@ def patience(live: Mapping[str, AttemptState], silences: Sequence[Silence]) -> f
     """
     seconds = IDLE_SECONDS
     cancelled = frozenset[str]().union(*(one.cancelled for one in silences))
-    unclear = frozenset[str]().union(*(one.crossed | one.hung_up for one in silences))
+    unclear = frozenset[str]().union(*(one.crossed | one.hung_up | one.over for one in silences))
     # of a leg the attempt it was placed for is booked
     unclear |= {attempt_id for leg in unclear if (attempt_id := attempt_of_leg(leg)) is not None}
     talking = frozenset[str]().union(*(one.talking for one in silences))
@@ -125,11 +125,15 @@ async def _until_booked(
     ``ended``; ``ours`` of it the stop knows as well as they do."""
     if not booking:
         return silent_at
-    if wishes.ringing is RingingCalls.CANCEL:
-        late = await attempts_store.unanswered_of_nodes(connection, target.run.id, booking)
-        if late - ours:
+    live = await attempts_store.live_of_nodes(connection, target.run.id, booking)
+    cancels = wishes.ringing is RingingCalls.CANCEL
+    for attempt_id, state in live.items():
+        unanswered = state in {AttemptState.DIALING, AttemptState.RINGING}
+        if (cancels and unanswered and attempt_id not in ours) or (
+            state is AttemptState.ANSWERED and attempt_id in ended
+        ):
             return silent_at + BOOKED_SECONDS
-    if ended and not (await attempts_store.nodes_of_live(connection, sorted(ended))).isdisjoint(booking):
+    if not ended.isdisjoint(live):
         return max(target.committed + GRACE_SECONDS, silent_at + SHORTEST_GRACE_SECONDS)
     return silent_at
 

@@ -77,11 +77,13 @@ class Silence:
     fenced_at: datetime | None = None
     quiesced_at: datetime | None = None
     cancelled: frozenset[str] = frozenset()
-    """Attempts that were not answered when they were hung up."""
+    """Attempts that it had, and hung up, after it listed them unanswered."""
     hung_up: frozenset[str] = frozenset()
-    """Attempts that were answered when they were hung up."""
+    """Attempts that it had, and hung up, after it listed them answered."""
     crossed: frozenset[str] = frozenset()
-    """Of those ``cancelled``, what was answered or over in the same moment: its node knows more of it."""
+    """Of those ``cancelled``, what showed answered after it was hung up: its node knows more of it."""
+    over: frozenset[str] = frozenset()
+    """What was to be hung up and was over by then, busy, say: it has hung up nothing."""
     talking: frozenset[str] = frozenset()
     """Attempts that are answered and go on, by its last word."""
     ringing: frozenset[str] = frozenset()
@@ -335,6 +337,8 @@ class _Engine:
             cancelled=frozenset(self._quiesce.cancelled),
             hung_up=frozenset(self._quiesce.hung_up),
             crossed=frozenset(self._quiesce.crossed),
+            # of an engine that was given up nothing is known to be over
+            over=frozenset() if quiesced_at is None else frozenset(self._quiesce.over),
             talking=self._quiesce.talking,
             ringing=self._quiesce.ringing,
             problem=problem,
@@ -379,8 +383,8 @@ class _Quiesce:
         self._on_gone = on_gone
         self._gone: set[str] = set()
         self._answered: set[str] = set()
-        self._confirmed: set[str] = set()
-        """What the engine had, and hung up unanswered."""
+        self._to_end: set[str] = set()
+        """Listed, and to be hung up."""
         self.talking: frozenset[str] = frozenset()
         self.ringing: frozenset[str] = frozenset()
         self.cancelled: set[str] = set()
@@ -388,8 +392,13 @@ class _Quiesce:
 
     @property
     def crossed(self) -> set[str]:
-        """What was to be cancelled and was over by then (busy, say), or was seen answered after it."""
-        return (self.cancelled - self._confirmed) | (self.cancelled & self._answered)
+        """What was cancelled, and seen answered after that."""
+        return self.cancelled & self._answered
+
+    @property
+    def over(self) -> set[str]:
+        """What was to be hung up, once nothing is listed any more that is: it had ended before its turn came."""
+        return self._to_end - self.cancelled - self.hung_up
 
     async def until_quiet(self, control: EngineControl, deadline: float) -> bool:
         """Return True after two quiet listings in a row, False when ``deadline`` passes first."""
@@ -407,10 +416,8 @@ class _Quiesce:
         calls = await control.calls(self._run_id)
         answered = {call.id for call in calls if call.state is CallState.ANSWERED}
         unanswered = {call.id: call.state for call in calls if call.state is not CallState.ANSWERED}
-        # what was answered as it was hung up, or over, is its node's to tell for as long as it may; what was answered
-        # before it could be is none of those
+        # what was answered as it was hung up is its node's to tell for as long as it may
         self._answered |= answered
-        self.cancelled -= answered - self._confirmed
         gone = frozenset(self.cancelled - unanswered.keys() - self.crossed - self._gone)
         if gone and self._on_gone is not None:
             self._gone |= gone
@@ -418,18 +425,18 @@ class _Quiesce:
         ending = answered if self._wishes.connected is ConnectedCalls.HANG_UP else set()
         cancelling: set[str] = set()
         if self._wishes.ringing is RingingCalls.CANCEL:
-            self.cancelled |= unanswered.keys()
             cancelling = set(unanswered)
             left = bool(unanswered)
         else:
             dialing = [id_ for id_, state in unanswered.items() if state is CallState.DIALING]
             # each is looked at, so that they are waited for side by side and not one after the other
             left = bool([id_ for id_ in dialing if self._may_be_unsent(id_)])
-        self.hung_up |= ending
-        self.talking = frozenset(answered - ending - self._confirmed)
+        # whoever was answered before they could be cancelled talks on, unless that is to end as well
+        self._to_end = (self._to_end - answered) | ending | cancelling
+        self.talking = frozenset(answered - ending - self.cancelled)
         self.ringing = frozenset(unanswered.keys() - cancelling)
         ended = await asyncio.gather(
-            *(control.hang_up(call_id) for call_id in ending),
+            *(self._hang_up(control, call_id) for call_id in ending),
             *(self._cancel(control, call_id) for call_id in cancelling),
             # one that fails must not leave the others running: what is listed next may be a conversation by then
             return_exceptions=True,
@@ -439,16 +446,21 @@ class _Quiesce:
                 raise each
         return left or bool(ending)
 
+    async def _hang_up(self, control: EngineControl, call_id: str) -> None:
+        if await control.hang_up(call_id) and call_id not in self.cancelled:
+            self.hung_up.add(call_id)
+
     async def _cancel(self, control: EngineControl, call_id: str) -> None:
         if not self._looks_again:
             found = CancelResult.CANCELLED if await control.hang_up(call_id) else CancelResult.GONE
         else:
             found = await control.cancel(call_id)
         if found is CancelResult.CANCELLED:
-            self._confirmed.add(call_id)
+            self.cancelled.add(call_id)
         elif found is CancelResult.ANSWERED:
-            # a conversation now: its INVITE has left, and the next listing shows it answered
-            self.cancelled.discard(call_id)
+            # its INVITE has left, and the next listing shows it answered: a conversation, unless it was hung up before
+            self._answered.add(call_id)
+            self._to_end.discard(call_id)
 
     def _may_be_unsent(self, call_id: str) -> bool:
         """Whether the INVITE of a call that is to ring on may not have left yet; it leaves within milliseconds, or on

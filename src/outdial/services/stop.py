@@ -377,11 +377,14 @@ async def _commit_stopped(
         await runs_store.limit_idle(connection, ttl_seconds)
         await runs_store.lock_run(connection, run.id)
         # what the nodes have not booked themselves: they are gone, or too slow. Nobody else knows of these, also where
-        # another process was asked the same and was faster. Of what is booked as answered more is to be told: its node
-        # does, or whoever takes its calls over
-        left = await attempts_store.unanswered(connection, ended) if ended else frozenset()
+        # another process was asked the same and was faster
+        left = await attempts_store.live_of(connection, ended) if ended else {}
         await attempts_store.book(
-            connection, [_cancelled(attempt_id, actor, ended[attempt_id]) for attempt_id in sorted(left)]
+            connection,
+            [
+                _crossed(id_, actor) if state is AttemptState.ANSWERED else _cancelled(id_, actor, ended[id_])
+                for id_, state in left.items()
+            ],
         )
         if legs := [id_ for id_ in ended if attempt_of_leg(id_) is not None]:
             await transfers_store.end_all(connection, legs, outcome=Disposition.CANCELLED)
@@ -390,8 +393,8 @@ async def _commit_stopped(
             return StoppedRun(present, await _recounted(connection, run.id, silences, actor=actor))
         await store.release_lists(connection, run.id)
         moved = await runs.move_locked(connection, present, RunAction.CONFIRM_STOPPED, actor)
-        hung_up = frozenset(ended).union(*(one.hung_up for one in silences))
-        numbers = await store.counts(connection, run.id, hung_up)
+        over = frozenset(ended).union(*(one.hung_up | one.over for one in silences))
+        numbers = await store.counts(connection, run.id, over)
         stopped_at = moved.ended_at or numbers.now
         report = StopReport(
             instance_id=run.instance_id,
@@ -468,6 +471,20 @@ def _cancelled(attempt_id: str, actor: str, fenced_at: datetime | None) -> Attem
         ended_at=clock.now(),
         reason="stop",
         contact=ContactNews(state=RunContactState.DONE, done_reason=DoneReason.STOPPED),
+    )
+
+
+def _crossed(attempt_id: str, actor: str) -> AttemptNews:
+    """Return the end of a call that the stop hung up, and of which its node has booked the answer and nothing since:
+    who answered heard nothing, or an instant of it."""
+    return AttemptNews(
+        id=attempt_id,
+        state=AttemptState.ENDED,
+        by=actor,
+        disposition=Disposition.ABANDONED,
+        ended_at=clock.now(),
+        reason="answered as it was cancelled (stop)",
+        contact=ContactNews(state=RunContactState.DONE, done_reason=DoneReason.REACHED),
     )
 
 

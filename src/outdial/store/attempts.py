@@ -218,22 +218,6 @@ async def live_of_nodes_adopted_by(connection: Connection, node_id: str, limit: 
     return [attempt_of(row) for row in rows]
 
 
-async def unanswered_of_nodes(connection: Connection, run_id: int, node_ids: Sequence[str]) -> frozenset[str]:
-    """Return the run's attempts of these nodes whose call was placed and is, by what is booked, neither answered nor
-    over."""
-    rows = await connection.fetch(
-        """
-        SELECT id FROM attempts
-         WHERE run_id = $1 AND node_id = ANY ($2::text[])
-           -- spelled out in full so that the index of live attempts serves
-           AND state IN ('reserved', 'dialing', 'ringing', 'answered') AND state IN ('dialing', 'ringing')
-        """,
-        run_id,
-        list(node_ids),
-    )
-    return frozenset(row["id"] for row in rows)
-
-
 async def live_of_nodes(connection: Connection, run_id: int, node_ids: Sequence[str]) -> dict[str, AttemptState]:
     """Return the run's attempts of these nodes that have not ended, each with its state, by what is booked."""
     rows = await connection.fetch(
@@ -247,24 +231,16 @@ async def live_of_nodes(connection: Connection, run_id: int, node_ids: Sequence[
     return {row["id"]: AttemptState(row["state"]) for row in rows}
 
 
-async def unanswered(connection: Connection, ids: Iterable[str]) -> frozenset[str]:
-    """Return those of the attempts that are, by what is booked, neither answered nor over."""
-    rows = await connection.fetch(
-        "SELECT id FROM attempts WHERE id = ANY ($1::text[]) AND state IN ('reserved', 'dialing', 'ringing')", list(ids)
-    )
-    return frozenset(row["id"] for row in rows)
-
-
-async def nodes_of_live(connection: Connection, ids: Sequence[str]) -> frozenset[str]:
-    """Return the ids of the nodes that those of the attempts are with which have not ended."""
+async def live_of(connection: Connection, ids: Iterable[str]) -> dict[str, AttemptState]:
+    """Return those of the attempts that have not ended, each with its state, by what is booked."""
     rows = await connection.fetch(
         """
-        SELECT DISTINCT node_id FROM attempts WHERE id = ANY ($1::text[])
-           AND state IN ('reserved', 'dialing', 'ringing', 'answered')
+        SELECT id, state FROM attempts
+         WHERE id = ANY ($1::text[]) AND state IN ('reserved', 'dialing', 'ringing', 'answered')
         """,
         list(ids),
     )
-    return frozenset(row["node_id"] for row in rows)
+    return {row["id"]: AttemptState(row["state"]) for row in rows}
 
 
 async def left_by_nodes(connection: Connection, run_id: int, epoch: int, ids: Sequence[str]) -> list[str]:

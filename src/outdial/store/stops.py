@@ -167,8 +167,8 @@ async def drop_retries(connection: Connection, run_id: int, *, limit: int, actor
     return len(rows)
 
 
-async def counts(connection: Connection, run_id: int, hung_up: Iterable[str] = ()) -> StopCounts:
-    """Fold. Attempts ``hung_up`` are no conversations that go on, whatever is booked of them yet."""
+async def counts(connection: Connection, run_id: int, over: Iterable[str] = ()) -> StopCounts:
+    """Fold. Attempts that are ``over`` are no conversations that go on, whatever is booked of them yet."""
     row = await connection.fetchrow(
         """
         SELECT r.stopping_at AS requested_at, clock_timestamp() AS now,
@@ -190,7 +190,7 @@ async def counts(connection: Connection, run_id: int, hung_up: Iterable[str] = (
           FROM runs r WHERE r.id = $1
         """,
         run_id,
-        list(hung_up),
+        list(over),
     )
     assert row is not None  # noqa: S101 - the caller holds the run's lock
     return StopCounts(**row)

@@ -124,6 +124,7 @@ class AriHttp:
         self.timeout_seconds = timeout_seconds
         credentials = base64.b64encode(f"{username}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {credentials}"}
+        self._places = asyncio.Semaphore(CONNECTING)
         self._session: aiohttp.ClientSession | None = None
         self._sockets: aiohttp.ClientSession | None = None
 
@@ -134,7 +135,7 @@ class AriHttp:
                 connector=aiohttp.TCPConnector(limit=CONNECTIONS),
                 timeout=aiohttp.ClientTimeout(total=self.timeout_seconds),
                 headers=self._headers,
-                trace_configs=[_few_connecting()],
+                trace_configs=[_few_connecting(self._places)],
             )
         return self._session
 
@@ -146,6 +147,7 @@ class AriHttp:
                 connector=aiohttp.TCPConnector(limit=0),
                 timeout=aiohttp.ClientTimeout(total=self.timeout_seconds),
                 headers=self._headers,
+                trace_configs=[_few_connecting(self._places)],
             )
         return self._sockets
 
@@ -190,27 +192,28 @@ class AriHttp:
                 await session.close()
 
 
-def _few_connecting() -> aiohttp.TraceConfig:
-    """Return what keeps a session from opening more than ``CONNECTING`` connections at once.
+def _few_connecting(places: asyncio.Semaphore) -> aiohttp.TraceConfig:
+    """Return what keeps sessions from opening more connections at once than there are places.
 
     aiohttp has a limit for those that are open alone; but it waits for whoever traces a connection before it opens it.
     One that is open for us may wait at Asterisk's kernel yet: its first answer tells that it does not.
     """
-    places = asyncio.Semaphore(CONNECTING)
 
     async def opens(_session: aiohttp.ClientSession, request: SimpleNamespace, _told: object) -> None:
+        # aiohttp tries again by itself: the first is over
+        give_back(request, getattr(request, "place", None))
         await places.acquire()
-        request.has_place = True
+        request.place = object()
 
     async def is_open(_session: aiohttp.ClientSession, request: SimpleNamespace, _told: object) -> None:
-        asyncio.get_running_loop().call_later(ACCEPTED_SECONDS, give_back, request)
+        asyncio.get_running_loop().call_later(ACCEPTED_SECONDS, give_back, request, request.place)
 
     async def is_over(_session: aiohttp.ClientSession, request: SimpleNamespace, _told: object) -> None:
-        give_back(request)
+        give_back(request, getattr(request, "place", None))
 
-    def give_back(request: SimpleNamespace) -> None:
-        if getattr(request, "has_place", False):
-            request.has_place = False
+    def give_back(request: SimpleNamespace, place: object) -> None:
+        if place is not None and getattr(request, "place", None) is place:
+            request.place = None
             places.release()
 
     trace = aiohttp.TraceConfig()
