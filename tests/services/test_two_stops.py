@@ -12,7 +12,9 @@ import pytest
 from dialing import phones, set_stage
 from outdial import clock
 from outdial.core.canonical import read
+from outdial.core.errors import StopReportNotReadyError
 from outdial.core.model import AttemptState, EngineKind, RunContactState
+from outdial.core.stop_proof import findings
 from outdial.services import report_document, runs, signed_reports
 from outdial.services import stop as stops
 from outdial.services.acknowledging import NodeOutcome
@@ -76,6 +78,81 @@ async def test_what_is_booked_as_answered_was_not_cancelled_and_does_not_go_on(d
         answered: ("abandoned", "done", "reached"),
         cancelled: ("cancelled", "done", "stopped"),
     }
+
+
+async def test_what_was_seen_answered_after_it_was_hung_up_was_not_cancelled_either(database, secret_box):
+    """Its node had not booked the answer yet, and is gone."""
+    run, (answered, cancelled) = await ringing_and_stopping(database, secret_box, 2)
+    ids = frozenset({answered, cancelled})
+    shown = Silence("e1", silent=True, fenced_at=clock.now(), cancelled=ids, crossed=frozenset({answered}))
+    report = (await committed(database, run, shown)).report
+    assert (report.cancelled_count, report.connected_count) == (1, 0)
+    async with database.connection() as connection:
+        rows = await connection.fetch("SELECT id, disposition, answered_at IS NULL AS unanswered FROM attempts")
+    assert {row["id"]: tuple(row)[1:3] for row in rows} == {
+        answered: ("abandoned", False),
+        cancelled: ("cancelled", True),
+    }
+
+
+async def test_what_was_booked_as_a_conversation_and_another_had_hung_up_is_counted_no_more(database, secret_box):
+    run, (hung_up, talks) = await ringing_and_stopping(database, secret_box, 2)
+    now = clock.now()
+    async with database.connection() as connection:
+        await attempts.book(
+            connection, [AttemptNews(id_, AttemptState.ANSWERED, "n1", answered_at=now) for id_ in (hung_up, talks)]
+        )
+    shown = Silence("e1", silent=True, listed=True, fenced_at=now, talking=frozenset({hung_up, talks}))
+    assert (await committed(database, run, shown)).report.connected_count == 2
+    assert (await commit(database, run, hung_up)).report.connected_count == 1
+    assert (await commit(database, run, hung_up)).report.connected_count == 1
+
+
+async def test_but_not_twice_where_it_had_not_been_counted(database, secret_box):
+    run, (hung_up, talks) = await ringing_and_stopping(database, secret_box, 2)
+    now = clock.now()
+    async with database.connection() as connection:
+        await attempts.book(
+            connection, [AttemptNews(id_, AttemptState.ANSWERED, "n1", answered_at=now) for id_ in (hung_up, talks)]
+        )
+    shown = Silence("e1", silent=True, listed=True, fenced_at=now, talking=frozenset({talks}))
+    assert (await committed(database, run, shown)).report.connected_count == 1
+    assert (await commit(database, run, hung_up)).report.connected_count == 1
+
+
+async def test_a_conversation_that_no_engine_shows_does_not_go_on_and_is_not_signed_as_one(
+    database, secret_box, monkeypatch
+):
+    """Its node died, and whoever was called has hung up since."""
+    run, (over, talks) = await ringing_and_stopping(database, secret_box, 2)
+    now = clock.now()
+    async with database.connection() as connection:
+        await attempts.book(
+            connection, [AttemptNews(id_, AttemptState.ANSWERED, "n1", answered_at=now) for id_ in (over, talks)]
+        )
+    shown = Silence("e1", silent=True, listed=True, fenced_at=now, quiesced_at=now, talking=frozenset({talks}))
+    report = (await committed(database, run, shown)).report
+    assert report.connected_count == 1
+    assert report.untold == (over,)
+    assert "untold" not in report.as_json()
+    # who takes its calls over may yet tell how it ended
+    with pytest.raises(StopReportNotReadyError, match="how 1 calls ended"):
+        await signed(database, secret_box, run)
+    monkeypatch.setattr(signed_reports, "SETTLE", timedelta(0))
+    document = await signed(database, secret_box, run)
+    assert {call["attemptId"]: call["outcome"] for call in document["calls"]} == {over: "unsettled", talks: "kept"}
+    assert document["counts"]["outcomes"] == {"ended": 0, "kept": 1, "unsettled": 1}
+    assert findings(document) == []
+
+
+async def test_an_engine_that_shows_nothing_leaves_it_to_what_is_booked(database, secret_box):
+    """It was given up, or is within another process."""
+    run, (talks, _) = await ringing_and_stopping(database, secret_box, 2)
+    now = clock.now()
+    async with database.connection() as connection:
+        await attempts.book(connection, [AttemptNews(talks, AttemptState.ANSWERED, "n1", answered_at=now)])
+    report = (await committed(database, run, Silence("e1", silent=True, problem="retired"))).report
+    assert (report.connected_count, report.untold) == (1, ())
 
 
 async def test_what_was_over_before_it_could_be_hung_up_is_left_to_who_knows(database, secret_box):

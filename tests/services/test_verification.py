@@ -255,6 +255,11 @@ LIES = {
         "calls",
         "calls[1].outcome",
     ),
+    "an end that is told as untold": (
+        lambda one: one["calls"][0].update(outcome="unsettled"),
+        "calls",
+        "calls[0].outcome",
+    ),
     "another phase": (lambda one: one["calls"][0].update(phase="dialing"), "calls", "calls[0].state"),
     "another end": (lambda one: one["calls"][0].update(disposition="busy"), "calls", "calls[0].disposition"),
     "another instant": (
@@ -279,6 +284,16 @@ LIES = {
         "counts.contacts.inCalls",
     ),
 }
+
+
+def untold(one: dict[str, Any]) -> None:
+    """Booked as answered, at no engine any more, and nobody had told how it ended."""
+    one["calls"][1].update(outcome="unsettled")
+    one["counts"]["outcomes"].update(kept=0, unsettled=1)
+
+
+def test_a_conversation_that_was_over_need_not_have_been_kept():
+    assert found_in(reports.changed(untold)) == []
 
 
 @pytest.mark.parametrize("lie", LIES)

@@ -170,7 +170,7 @@ def outcome(state: str, *, ringing: str, connected: str) -> str:
     """Return what became of a call that was live when the stop was committed, by its state later on.
 
     ``kept``: it goes on because the stop was asked to let it. ``unsettled``: nobody has booked its end yet; it is at no
-    engine.
+    engine, which of one that is booked as answered the engines' listings alone tell.
     """
     if state in {"ended", "unknown"}:
         return ENDED
@@ -294,7 +294,10 @@ def _calls(document: dict[str, Json], rows: Rows) -> Iterator[Finding]:
         over = call["state"] in {"ended", "unknown"}
         if over is not (call["endedAt"] is not None and call["disposition"] is not None):
             yield Finding("calls", where, "it has ended without an instant and a disposition, or the reverse")
-        if call["outcome"] != outcome(call["state"], ringing=request["ringing"], connected=request["connected"]):
+        expected = outcome(call["state"], ringing=request["ringing"], connected=request["connected"])
+        # a conversation may have been over at the barrier without anybody having told how it ended
+        untold = call["outcome"] == UNSETTLED and call["state"] == "answered"
+        if call["outcome"] != expected and not (expected == KEPT and untold):
             yield Finding("calls", f"{where}.outcome", "it neither has an end nor was it to be kept, or the reverse")
         moves = told.get(call["attemptId"], [])
         states = [call["phase"], *(row["to"] for row in moves)]

@@ -84,9 +84,11 @@ class Adoption:
                 connection, self._node.id, self._node.engine.id, foreign_grace=grace
             ):
                 _log.warning("node_taken_over", dead_node_id=dead.id, name=dead.name, engine_id=dead.engine_id)
+            # also what it knows and has not booked yet; what it comes to know while this is read is no matter
+            known = self._node.calls.ids()
             left = [
                 attempt
-                for attempt in await attempts_store.live_of_nodes_adopted_by(connection, self._node.id, LOT)
+                for attempt in await attempts_store.live_of_nodes_adopted_by(connection, self._node.id, LOT, known)
                 if attempt.id not in self._node.calls
             ]
             legs = await transfers_store.open_of_nodes_adopted_by(connection, self._node.id, LOT)

@@ -276,6 +276,10 @@ class Calls:
     def __contains__(self, attempt_id: str) -> bool:
         return attempt_id in self._calls
 
+    def ids(self) -> list[str]:
+        """Return the attempts that are followed."""
+        return list(self._calls)
+
     async def close(self) -> None:
         """Stop following: what is left is for whoever takes this node's calls over."""
         for call in self._calls.values():

@@ -74,6 +74,8 @@ class Silence:
     engine_id: str
     silent: bool
     """Shown: no call of the run can leave it any more."""
+    listed: bool = False
+    """By its own listings: what is not among those ``talking`` or ``ringing`` is not there."""
     fenced_at: datetime | None = None
     quiesced_at: datetime | None = None
     cancelled: frozenset[str] = frozenset()
@@ -275,7 +277,7 @@ class _Engine:
                 problem=f"The line of the trunk is down at the engine {control.id}: a call that did not "
                 "ring yet would leave when it comes up.",
             )
-        return self._found(silent=True, quiesced_at=clock.now())
+        return self._found(silent=True, quiesced_at=clock.now(), listed=True)
 
     async def _fence(self, control: EngineControl) -> None:
         """Fence, unless the engine says nothing for as long as it is waited for. Raises EngineUnavailableError."""
@@ -328,17 +330,19 @@ class _Engine:
         if udp and self._on_gone is not None and self._fenced_at is not None:
             self._on_gone(attempt_ids, self._fenced_at)
 
-    def _found(self, *, silent: bool, quiesced_at: datetime | None = None, problem: str = "") -> Silence:
+    def _found(
+        self, *, silent: bool, quiesced_at: datetime | None = None, listed: bool = False, problem: str = ""
+    ) -> Silence:
         return Silence(
             self._row.id,
             silent=silent,
+            listed=listed,
             fenced_at=self._fenced_at,
             quiesced_at=quiesced_at,
             cancelled=frozenset(self._quiesce.cancelled),
             hung_up=frozenset(self._quiesce.hung_up),
             crossed=frozenset(self._quiesce.crossed),
-            # of an engine that was given up nothing is known to be over
-            over=frozenset() if quiesced_at is None else frozenset(self._quiesce.over),
+            over=frozenset(self._quiesce.over) if listed else frozenset(),
             talking=self._quiesce.talking,
             ringing=self._quiesce.ringing,
             problem=problem,

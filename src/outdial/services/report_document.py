@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -10,7 +11,7 @@ import msgspec
 from outdial import signing
 from outdial.core.canonical import Json, canonical, instant, joined
 from outdial.core.ids import contact_id
-from outdial.core.stop_proof import KIND, OUTCOMES, PHASES, UNSETTLED, VERSION, first_silent, outcome
+from outdial.core.stop_proof import KEPT, KIND, OUTCOMES, PHASES, UNSETTLED, VERSION, first_silent, outcome
 from outdial.services.report_facts import Facts
 from outdial.services.signing_keys import Signer
 from outdial.services.stop import StopOptions, StopReport
@@ -19,8 +20,8 @@ from outdial.store.signed_reports import CallAtStop
 
 def unsettled(facts: Facts) -> int:
     """Return how many of its calls have neither ended nor been kept."""
-    wishes = _wishes(facts)
-    return sum(_outcome(wishes, call) == UNSETTLED for call in facts.calls)
+    wishes, untold = _wishes(facts), _report(facts).untold
+    return sum(_outcome(wishes, call, untold) == UNSETTLED for call in facts.calls)
 
 
 def final_report(facts: Facts, document: dict[str, Json]) -> StopReport:
@@ -58,7 +59,7 @@ def document_of(facts: Facts) -> dict[str, Json]:
     """Return the report without its signature."""
     stop, asked, wishes, report = facts.stop, facts.since[0], _wishes(facts), _report(facts)
     run = stop.run
-    calls = [_call(wishes, call) for call in facts.calls]
+    calls = [_call(wishes, call, report.untold) for call in facts.calls]
     stopped_at = report.stopped_at.astimezone(UTC)
     contacts = facts.contacts
     document: dict[str, Json] = {
@@ -127,7 +128,7 @@ def document_of(facts: Facts) -> dict[str, Json]:
     return document
 
 
-def _call(wishes: StopOptions, call: CallAtStop) -> dict[str, Json]:
+def _call(wishes: StopOptions, call: CallAtStop, untold: Sequence[str]) -> dict[str, Json]:
     attempt = call.attempt
     return {
         "attemptId": attempt.id,
@@ -138,7 +139,7 @@ def _call(wishes: StopOptions, call: CallAtStop) -> dict[str, Json]:
         "permit": call.permit,
         "phase": call.phase,
         "state": attempt.state.value,
-        "outcome": _outcome(wishes, call),
+        "outcome": _outcome(wishes, call, untold),
         "disposition": attempt.disposition,
         "reason": call.reason,
         "cause": attempt.cause,
@@ -163,5 +164,7 @@ def _wishes(facts: Facts) -> StopOptions:
     return StopOptions() if facts.stop.options is None else msgspec.convert(facts.stop.options, StopOptions)
 
 
-def _outcome(wishes: StopOptions, call: CallAtStop) -> str:
-    return outcome(call.attempt.state, ringing=wishes.ringing, connected=wishes.connected)
+def _outcome(wishes: StopOptions, call: CallAtStop, untold: Sequence[str]) -> str:
+    found = outcome(call.attempt.state, ringing=wishes.ringing, connected=wishes.connected)
+    # a conversation that no engine had any more was over, whatever is booked of it yet
+    return UNSETTLED if found == KEPT and call.attempt.id in untold else found

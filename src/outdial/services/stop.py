@@ -140,10 +140,14 @@ class StopReport:
     """Contacts that were never attempted."""
     connected_count: int
     """Conversations that go on."""
+    untold: tuple[str, ...] = ()
+    """Attempts that are booked as answered and were over all the same: their nodes had not told how they ended."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the report as JSON values, times as ISO 8601 UTC."""
+        """Return the report as JSON values, times as ISO 8601 UTC, without what is ``untold``: that is for its own
+        completion."""
         document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        del document["untold"]
         return document
 
 
@@ -379,10 +383,13 @@ async def _commit_stopped(
         # what the nodes have not booked themselves: they are gone, or too slow. Nobody else knows of these, also where
         # another process was asked the same and was faster
         left = await attempts_store.live_of(connection, ended) if ended else {}
+        crossed = frozenset[str]().union(*(one.crossed for one in silences))
         await attempts_store.book(
             connection,
             [
-                _crossed(id_, actor) if state is AttemptState.ANSWERED else _cancelled(id_, actor, ended[id_])
+                _crossed(id_, actor, ended[id_])
+                if state is AttemptState.ANSWERED or id_ in crossed
+                else _cancelled(id_, actor, ended[id_])
                 for id_, state in left.items()
             ],
         )
@@ -390,11 +397,11 @@ async def _commit_stopped(
             await transfers_store.end_all(connection, legs, outcome=Disposition.CANCELLED)
         present = (await runs_store.present(connection, run.id)).of(run)
         if present.state is RunState.STOPPED:
-            return StoppedRun(present, await _recounted(connection, run.id, silences, actor=actor))
+            return StoppedRun(present, await _recounted(connection, run.id, silences, left, actor=actor))
         await store.release_lists(connection, run.id)
         moved = await runs.move_locked(connection, present, RunAction.CONFIRM_STOPPED, actor)
-        over = frozenset(ended).union(*(one.hung_up | one.over for one in silences))
-        numbers = await store.counts(connection, run.id, over)
+        numbers = await store.counts(connection, run.id)
+        talking, untold = await _conversations(connection, run.id, silences)
         stopped_at = moved.ended_at or numbers.now
         report = StopReport(
             instance_id=run.instance_id,
@@ -417,16 +424,39 @@ async def _commit_stopped(
             cancelled_count=numbers.cancelled_count,
             retries_cancelled_count=numbers.retries_cancelled_count,
             never_reached_count=numbers.never_reached_count,
-            connected_count=numbers.connected_count,
+            connected_count=len(talking),
+            untold=tuple(sorted(untold)),
         )
         await store.store_report(connection, run.id, report)
     log_often("run_stopped", run_id=run.id, latency_seconds=round(report.latency_seconds, 3), by=actor)
     return StoppedRun(moved, report)
 
 
-async def _recounted(connection: Connection, run_id: int, silences: Sequence[Silence], *, actor: str) -> StopReport:
+async def _conversations(
+    connection: Connection, run_id: int, silences: Sequence[Silence]
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Return which attempts are booked as answered and go on, and which are and do not.
+
+    An engine that was given up, or is within another process, has shown nothing: what is booked of its calls counts.
+    """
+    answered = frozenset(await attempts_store.answered_of(connection, run_id))
+    shown = frozenset[str]().union(*(one.talking for one in silences))
+    hung_up = frozenset[str]().union(*(one.cancelled | one.hung_up | one.over for one in silences))
+    over = answered - shown if all(one.listed for one in silences) else answered & hung_up
+    return answered - over, over
+
+
+async def _recounted(
+    connection: Connection,
+    run_id: int,
+    silences: Sequence[Silence],
+    booked: Mapping[str, AttemptState],
+    *,
+    actor: str,
+) -> StopReport:
     """Return the report of a stop that another process has committed, with what this one has cancelled counted too: the
-    other found these calls gone, and nobody had booked them yet.
+    other found these calls gone, and nobody had booked them yet. ``booked`` are those this one has just booked, each as
+    it was before: one that was answered did not go on.
 
     Once it is signed it stays as it is (a trigger sees to that as well), and what comes to light is told in the
     history, beside the rows of the attempts themselves: whoever has the signed report finds it after its last seal.
@@ -434,16 +464,19 @@ async def _recounted(connection: Connection, run_id: int, silences: Sequence[Sil
     report = _report_from(await store.read_report(connection, run_id))
     if not any(one.cancelled for one in silences):
         return report
-    counted = replace(report, cancelled_count=(await store.counts(connection, run_id)).cancelled_count)
+    ended = {id_ for id_, state in booked.items() if state is AttemptState.ANSWERED} - set(report.untold)
+    counted = replace(
+        report,
+        cancelled_count=(await store.counts(connection, run_id)).cancelled_count,
+        connected_count=report.connected_count - len(ended),
+    )
     if counted == report:
         return report
     if await store.is_signed(connection, run_id):
-        await store.add_late_facts(
-            connection,
-            run_id,
-            {"cancelled_count": counted.cancelled_count, "signed_cancelled_count": report.cancelled_count},
-            actor=actor,
-        )
+        facts = {"cancelled_count": counted.cancelled_count, "signed_cancelled_count": report.cancelled_count}
+        if ended:
+            facts |= {"connected_count": counted.connected_count}
+        await store.add_late_facts(connection, run_id, facts, actor=actor)
         return report
     await store.store_report(connection, run_id, counted)
     return counted
@@ -474,15 +507,13 @@ def _cancelled(attempt_id: str, actor: str, fenced_at: datetime | None) -> Attem
     )
 
 
-def _crossed(attempt_id: str, actor: str) -> AttemptNews:
-    """Return the end of a call that the stop hung up, and of which its node has booked the answer and nothing since:
-    who answered heard nothing, or an instant of it."""
-    return AttemptNews(
-        id=attempt_id,
-        state=AttemptState.ENDED,
-        by=actor,
+def _crossed(attempt_id: str, actor: str, fenced_at: datetime | None) -> AttemptNews:
+    """Return the end of a call that the stop hung up and that was answered in that moment, of which its node says
+    nothing more: who answered heard nothing, or an instant of it. What the node has booked of it stays."""
+    return replace(
+        _cancelled(attempt_id, actor, fenced_at),
         disposition=Disposition.ABANDONED,
-        ended_at=clock.now(),
+        answered_at=clock.now(),
         reason="answered as it was cancelled (stop)",
         contact=ContactNews(state=RunContactState.DONE, done_reason=DoneReason.REACHED),
     )

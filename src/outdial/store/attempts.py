@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
@@ -204,18 +204,38 @@ async def reserved_of_node(connection: Connection, node_id: str, *, older_than: 
     return [attempt_of(row) for row in rows]
 
 
-async def live_of_nodes_adopted_by(connection: Connection, node_id: str, limit: int) -> list[Attempt]:
-    """Return attempts that have not ended although the life of their node has, and which this node must settle."""
+async def live_of_nodes_adopted_by(
+    connection: Connection, node_id: str, limit: int, known: Collection[str] = ()
+) -> list[Attempt]:
+    """Return attempts that have not ended although the life of their node has, and which this node must settle, but for
+    those it knows: of each engine the oldest, so that one which cannot be asked keeps no other's waiting."""
     rows = await connection.fetch(
         """
-        SELECT a.* FROM attempts a JOIN nodes n ON n.id = a.node_id
-         WHERE a.state IN ('reserved', 'dialing', 'ringing', 'answered') AND n.adopted_by = $1
-         ORDER BY a.reserved_at LIMIT $2
+        SELECT * FROM (
+            SELECT a.*, row_number() OVER (PARTITION BY a.engine_id ORDER BY a.reserved_at) AS place
+              FROM attempts a JOIN nodes n ON n.id = a.node_id
+             WHERE a.state IN ('reserved', 'dialing', 'ringing', 'answered') AND n.adopted_by = $1
+               AND a.id <> ALL ($3::text[])) left_behind
+         WHERE place <= $2 ORDER BY reserved_at
         """,
         node_id,
         limit,
+        list(known),
     )
     return [attempt_of(row) for row in rows]
+
+
+async def answered_of(connection: Connection, run_id: int) -> list[str]:
+    """Return the run's attempts that are booked as answered."""
+    rows = await connection.fetch(
+        """
+        SELECT id FROM attempts WHERE run_id = $1
+           -- spelled out in full so that the index of live attempts serves
+           AND state IN ('reserved', 'dialing', 'ringing', 'answered') AND state = 'answered'
+        """,
+        run_id,
+    )
+    return [row["id"] for row in rows]
 
 
 async def live_of_nodes(connection: Connection, run_id: int, node_ids: Sequence[str]) -> dict[str, AttemptState]:

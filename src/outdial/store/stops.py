@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,8 +24,6 @@ class StopCounts:
     """Contacts whose next try will not happen."""
     never_reached_count: int
     """Contacts that were never attempted."""
-    connected_count: int
-    """Calls that go on."""
 
 
 async def remember_options(connection: Connection, run_id: int, options: Any) -> None:
@@ -167,8 +165,8 @@ async def drop_retries(connection: Connection, run_id: int, *, limit: int, actor
     return len(rows)
 
 
-async def counts(connection: Connection, run_id: int, over: Iterable[str] = ()) -> StopCounts:
-    """Fold. Attempts that are ``over`` are no conversations that go on, whatever is booked of them yet."""
+async def counts(connection: Connection, run_id: int) -> StopCounts:
+    """Fold."""
     row = await connection.fetchrow(
         """
         SELECT r.stopping_at AS requested_at, clock_timestamp() AS now,
@@ -183,14 +181,10 @@ async def counts(connection: Connection, run_id: int, over: Iterable[str] = ()) 
                    AND ((c.state = 'waiting' AND c.attempts_count > 0)
                         OR (c.state = 'done' AND c.done_reason = 'retry_cancelled'))) AS retries_cancelled_count,
                (SELECT count(*) FROM run_contacts c WHERE c.run_id = r.id AND c.attempts_count = 0
-                   AND c.state IN ('pending', 'waiting')) AS never_reached_count,
-               (SELECT count(*) FROM attempts a WHERE a.run_id = r.id
-                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered') AND a.state = 'answered'
-                   AND a.id <> ALL ($2::text[])) AS connected_count
+                   AND c.state IN ('pending', 'waiting')) AS never_reached_count
           FROM runs r WHERE r.id = $1
         """,
         run_id,
-        list(over),
     )
     assert row is not None  # noqa: S101 - the caller holds the run's lock
     return StopCounts(**row)

@@ -26,9 +26,10 @@ CONNECTIONS: Final = 16
 """HTTP connections per engine: more made Asterisk slower (16 cancelled 200 channels in 135–224 ms, 64 in 816–1088)."""
 
 CONNECTING: Final = 4
-"""How many of them are opened at once. Asterisk lets five wait until it accepts them (its ``listen``); what is beyond
-is dropped by its kernel without a word, and tried again by ours only a second later: of 200 pools that were opened at
-once, 5 had a request without an answer for that second (measured)."""
+SOCKETS_CONNECTING: Final = 2
+"""How many of them are opened at once, and how many websockets. Asterisk lets five wait until it accepts them (its
+``listen``); what is beyond is dropped by its kernel without a word, and tried again by ours only a second later: of 200
+pools that were opened at once, 5 had a request without an answer for that second (measured)."""
 
 ACCEPTED_SECONDS: Final = 0.1
 """After this long a connection counts as accepted, answered or not: a request that takes its time must not keep others
@@ -125,6 +126,8 @@ class AriHttp:
         credentials = base64.b64encode(f"{username}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {credentials}"}
         self._places = asyncio.Semaphore(CONNECTING)
+        # of their own: those that hang must not keep a stop's requests waiting
+        self._socket_places = asyncio.Semaphore(SOCKETS_CONNECTING)
         self._session: aiohttp.ClientSession | None = None
         self._sockets: aiohttp.ClientSession | None = None
 
@@ -147,7 +150,7 @@ class AriHttp:
                 connector=aiohttp.TCPConnector(limit=0),
                 timeout=aiohttp.ClientTimeout(total=self.timeout_seconds),
                 headers=self._headers,
-                trace_configs=[_few_connecting(self._places)],
+                trace_configs=[_few_connecting(self._socket_places)],
             )
         return self._sockets
 
