@@ -545,7 +545,7 @@ class TestTheReport:
         assert (await press(stage, engines)) == first
         async with database.connection() as connection:
             stored = await stops.read_report(connection, run.id)
-        assert stored == {**first.report.as_json(), "untold": []}
+        assert stored == {**first.report.as_json(), "talking": [], "untold": []}
         assert isinstance(first.report, StopReport)
 
     async def test_it_says_who_when_and_how_long(self, stage, run, engines):

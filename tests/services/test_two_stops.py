@@ -35,13 +35,13 @@ async def commit(database, run, *cancelled: str):
     )
 
 
-async def committed(database, run, silence: Silence):
+async def committed(database, run, *silences: Silence):
     return await stops._commit_stopped(
         database,
         run,
-        [silence],
+        silences,
         NOBODY,
-        dict.fromkeys(silence.cancelled, silence.fenced_at),
+        {id_: one.fenced_at for one in silences for id_ in one.cancelled},
         actor="supervisor",
         wishes=Wishes(),
         ttl_seconds=5.0,
@@ -108,6 +108,18 @@ async def test_what_was_booked_as_a_conversation_and_another_had_hung_up_is_coun
     assert (await commit(database, run, hung_up)).report.connected_count == 1
 
 
+async def test_nor_is_one_taken_away_that_was_booked_as_a_conversation_later(database, secret_box):
+    run, (late, talks) = await ringing_and_stopping(database, secret_box, 2)
+    now = clock.now()
+    async with database.connection() as connection:
+        await attempts.book(connection, [AttemptNews(talks, AttemptState.ANSWERED, "n1", answered_at=now)])
+    shown = Silence("e1", silent=True, listed=True, fenced_at=now, talking=frozenset({talks}))
+    assert (await committed(database, run, shown)).report.connected_count == 1
+    async with database.connection() as connection:
+        await attempts.book(connection, [AttemptNews(late, AttemptState.ANSWERED, "n1", answered_at=now)])
+    assert (await commit(database, run, late)).report.connected_count == 1
+
+
 async def test_but_not_twice_where_it_had_not_been_counted(database, secret_box):
     run, (hung_up, talks) = await ringing_and_stopping(database, secret_box, 2)
     now = clock.now()
@@ -134,7 +146,7 @@ async def test_a_conversation_that_no_engine_shows_does_not_go_on_and_is_not_sig
     report = (await committed(database, run, shown)).report
     assert report.connected_count == 1
     assert report.untold == (over,)
-    assert "untold" not in report.as_json()
+    assert report.as_json().keys().isdisjoint({"talking", "untold"})
     # who takes its calls over may yet tell how it ended
     with pytest.raises(StopReportNotReadyError, match="how 1 calls ended"):
         await signed(database, secret_box, run)
@@ -143,6 +155,31 @@ async def test_a_conversation_that_no_engine_shows_does_not_go_on_and_is_not_sig
     assert {call["attemptId"]: call["outcome"] for call in document["calls"]} == {over: "unsettled", talks: "kept"}
     assert document["counts"]["outcomes"] == {"ended": 0, "kept": 1, "unsettled": 1}
     assert findings(document) == []
+
+
+async def test_what_an_engine_let_ring_and_was_answered_since_goes_on(database, secret_box):
+    run, (answered, rings) = await ringing_and_stopping(database, secret_box, 2)
+    now = clock.now()
+    async with database.connection() as connection:
+        await attempts.book(connection, [AttemptNews(answered, AttemptState.ANSWERED, "n1", answered_at=now)])
+    shown = Silence("e1", silent=True, listed=True, fenced_at=now, ringing=frozenset({answered, rings}))
+    report = (await committed(database, run, shown)).report
+    assert (report.connected_count, report.talking, report.untold) == (1, (answered,), ())
+
+
+async def test_each_engine_tells_of_its_own_calls(database, secret_box):
+    """One that was given up keeps nobody from believing another."""
+    run, (over, talks) = await ringing_and_stopping(database, secret_box, 2)
+    now = clock.now()
+    async with database.connection() as connection:
+        await connection.execute("INSERT INTO engines (id, kind) VALUES ('e2', 'simulated')")
+        await connection.execute("UPDATE attempts SET engine_id = 'e2' WHERE id = $1", talks)
+        await attempts.book(
+            connection, [AttemptNews(id_, AttemptState.ANSWERED, "n1", answered_at=now) for id_ in (over, talks)]
+        )
+    shown = [Silence("e1", silent=True, listed=True, fenced_at=now), Silence("e2", silent=True, problem="retired")]
+    report = (await committed(database, run, *shown)).report
+    assert (report.talking, report.untold) == ((talks,), (over,))
 
 
 async def test_an_engine_that_shows_nothing_leaves_it_to_what_is_booked(database, secret_box):
@@ -160,7 +197,7 @@ async def test_what_was_over_before_it_could_be_hung_up_is_left_to_who_knows(dat
     now = clock.now()
     async with database.connection() as connection:
         await attempts.book(connection, [AttemptNews(talked, AttemptState.ANSWERED, "n1", answered_at=now)])
-    silence = Silence("e1", silent=True, fenced_at=now, over=frozenset({busy, talked}))
+    silence = Silence("e1", silent=True, listed=True, fenced_at=now, over=frozenset({busy, talked}))
     report = (await committed(database, run, silence)).report
     assert (report.cancelled_count, report.connected_count, report.engines[0].cancelled) == (0, 0, 0)
     async with database.connection() as connection:
@@ -175,7 +212,9 @@ async def test_a_conversation_that_was_hung_up_does_not_go_on(database, secret_b
         await attempts.book(
             connection, [AttemptNews(id_, AttemptState.ANSWERED, "n1", answered_at=now) for id_ in (hung_up, talks)]
         )
-    silence = Silence("e1", silent=True, fenced_at=now, hung_up=frozenset({hung_up}), talking=frozenset({talks}))
+    silence = Silence(
+        "e1", silent=True, listed=True, fenced_at=now, hung_up=frozenset({hung_up}), talking=frozenset({talks})
+    )
     report = (await committed(database, run, silence)).report
     assert report.connected_count == 1
 

@@ -140,14 +140,16 @@ class StopReport:
     """Contacts that were never attempted."""
     connected_count: int
     """Conversations that go on."""
+    talking: tuple[str, ...] = ()
+    """Their attempts."""
     untold: tuple[str, ...] = ()
     """Attempts that are booked as answered and were over all the same: their nodes had not told how they ended."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the report as JSON values, times as ISO 8601 UTC, without what is ``untold``: that is for its own
+        """Return the report as JSON values, times as ISO 8601 UTC, without the attempts it notes for its own
         completion."""
         document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
-        del document["untold"]
+        del document["talking"], document["untold"]
         return document
 
 
@@ -425,6 +427,7 @@ async def _commit_stopped(
             retries_cancelled_count=numbers.retries_cancelled_count,
             never_reached_count=numbers.never_reached_count,
             connected_count=len(talking),
+            talking=tuple(sorted(talking)),
             untold=tuple(sorted(untold)),
         )
         await store.store_report(connection, run.id, report)
@@ -437,13 +440,14 @@ async def _conversations(
 ) -> tuple[frozenset[str], frozenset[str]]:
     """Return which attempts are booked as answered and go on, and which are and do not.
 
-    An engine that was given up, or is within another process, has shown nothing: what is booked of its calls counts.
+    Of what an engine let ring some is answered by now. One that was given up, or is within another process, has shown
+    nothing: what is booked of its calls counts.
     """
-    answered = frozenset(await attempts_store.answered_of(connection, run_id))
-    shown = frozenset[str]().union(*(one.talking for one in silences))
-    hung_up = frozenset[str]().union(*(one.cancelled | one.hung_up | one.over for one in silences))
-    over = answered - shown if all(one.listed for one in silences) else answered & hung_up
-    return answered - over, over
+    engine_of = await attempts_store.answered_of(connection, run_id)
+    listed = {one.engine_id for one in silences if one.listed}
+    shown = frozenset[str]().union(*(one.talking | one.ringing for one in silences))
+    over = {id_ for id_, engine_id in engine_of.items() if engine_id in listed and id_ not in shown}
+    return frozenset(engine_of.keys() - over), frozenset(over)
 
 
 async def _recounted(
@@ -464,18 +468,22 @@ async def _recounted(
     report = _report_from(await store.read_report(connection, run_id))
     if not any(one.cancelled for one in silences):
         return report
-    ended = {id_ for id_, state in booked.items() if state is AttemptState.ANSWERED} - set(report.untold)
+    talking = [id_ for id_ in report.talking if booked.get(id_) is not AttemptState.ANSWERED]
     counted = replace(
         report,
         cancelled_count=(await store.counts(connection, run_id)).cancelled_count,
-        connected_count=report.connected_count - len(ended),
+        connected_count=report.connected_count - len(report.talking) + len(talking),
+        talking=tuple(talking),
     )
     if counted == report:
         return report
     if await store.is_signed(connection, run_id):
         facts = {"cancelled_count": counted.cancelled_count, "signed_cancelled_count": report.cancelled_count}
-        if ended:
-            facts |= {"connected_count": counted.connected_count}
+        if counted.connected_count != report.connected_count:
+            facts |= {
+                "connected_count": counted.connected_count,
+                "signed_connected_count": report.connected_count,
+            }
         await store.add_late_facts(connection, run_id, facts, actor=actor)
         return report
     await store.store_report(connection, run_id, counted)
@@ -510,10 +518,11 @@ def _cancelled(attempt_id: str, actor: str, fenced_at: datetime | None) -> Attem
 def _crossed(attempt_id: str, actor: str, fenced_at: datetime | None) -> AttemptNews:
     """Return the end of a call that the stop hung up and that was answered in that moment, of which its node says
     nothing more: who answered heard nothing, or an instant of it. What the node has booked of it stays."""
+    news = _cancelled(attempt_id, actor, fenced_at)
     return replace(
-        _cancelled(attempt_id, actor, fenced_at),
+        news,
         disposition=Disposition.ABANDONED,
-        answered_at=clock.now(),
+        answered_at=news.ended_at,
         reason="answered as it was cancelled (stop)",
         contact=ContactNews(state=RunContactState.DONE, done_reason=DoneReason.REACHED),
     )

@@ -97,6 +97,8 @@ class WideStop:
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values, times as ISO 8601 UTC."""
         document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        for run, told in zip(self.runs, document["runs"], strict=True):
+            told["report"] = None if run.report is None else run.report.as_json()
         return document
 
 

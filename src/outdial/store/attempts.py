@@ -215,7 +215,7 @@ async def live_of_nodes_adopted_by(
             SELECT a.*, row_number() OVER (PARTITION BY a.engine_id ORDER BY a.reserved_at) AS place
               FROM attempts a JOIN nodes n ON n.id = a.node_id
              WHERE a.state IN ('reserved', 'dialing', 'ringing', 'answered') AND n.adopted_by = $1
-               AND a.id <> ALL ($3::text[])) left_behind
+               AND NOT EXISTS (SELECT FROM unnest($3::text[]) AS known (id) WHERE known.id = a.id)) left_behind
          WHERE place <= $2 ORDER BY reserved_at
         """,
         node_id,
@@ -225,17 +225,17 @@ async def live_of_nodes_adopted_by(
     return [attempt_of(row) for row in rows]
 
 
-async def answered_of(connection: Connection, run_id: int) -> list[str]:
-    """Return the run's attempts that are booked as answered."""
+async def answered_of(connection: Connection, run_id: int) -> dict[str, str]:
+    """Return the run's attempts that are booked as answered, each with its engine."""
     rows = await connection.fetch(
         """
-        SELECT id FROM attempts WHERE run_id = $1
+        SELECT id, engine_id FROM attempts WHERE run_id = $1
            -- spelled out in full so that the index of live attempts serves
            AND state IN ('reserved', 'dialing', 'ringing', 'answered') AND state = 'answered'
         """,
         run_id,
     )
-    return [row["id"] for row in rows]
+    return {row["id"]: row["engine_id"] for row in rows}
 
 
 async def live_of_nodes(connection: Connection, run_id: int, node_ids: Sequence[str]) -> dict[str, AttemptState]:

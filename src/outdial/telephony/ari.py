@@ -25,7 +25,7 @@ _log = structlog.get_logger()
 CONNECTIONS: Final = 16
 """HTTP connections per engine: more made Asterisk slower (16 cancelled 200 channels in 135–224 ms, 64 in 816–1088)."""
 
-CONNECTING: Final = 4
+CONNECTING: Final = 3
 SOCKETS_CONNECTING: Final = 2
 """How many of them are opened at once, and how many websockets. Asterisk lets five wait until it accepts them (its
 ``listen``); what is beyond is dropped by its kernel without a word, and tried again by ours only a second later: of 200
