@@ -115,6 +115,7 @@ class TestReach:
         assert stopped.stopped_at == max(run.report.stopped_at for run in stopped.runs)
         assert 0 < stopped.latency_seconds < 10
         assert all(run.state == "stopped" and run.report.requested_by == "supervisor" for run in stopped.runs)
+        assert all(run["report"].keys().isdisjoint({"talking", "untold"}) for run in stopped.as_json()["runs"])
 
     async def test_a_contact_list(self, stage, engines, database):
         other = await another(stage, "other", area=556)
