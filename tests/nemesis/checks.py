@@ -430,7 +430,12 @@ def nothing_rings_on(found: Found) -> Iterator[Violation]:
             # a CANCEL waits for the first answer of the carrier (RFC 3261 section 9.1)
             rang = call.responded_at is not None and call.responded_at + ENDED_SLACK < ask.received
             ends = [at for at in (call.answered_at, call.cancelled_at, call.ended_at) if at is not None]
-            if rang and (not ends or min(ends) > ask.received + ENDED_SLACK) and not _machine_slow(found, ask):
+            # nor has a call that rang when an engine was killed, however long before the stop could be proven
+            orphan = rang and any(
+                one.kind == "kill-asterisk" for one in found.faults_between(call.responded_at, ask.received)
+            )
+            late = not ends or min(ends) > ask.received + ENDED_SLACK
+            if rang and late and not orphan and not _machine_slow(found, ask):
                 yield Violation(6, "a call rang on after the 200 of its run's stop", ask.received, run_id, call.number)
 
 

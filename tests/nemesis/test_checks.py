@@ -344,6 +344,16 @@ def test_a_call_that_was_cancelled_answered_or_never_rang_does_not_ring_on(chang
     assert check(evidence) == []
 
 
+def test_nobody_can_cancel_a_call_whose_engine_was_killed_as_it_rang_however_long_before_the_stop():
+    evidence = right()
+    rings_on(evidence)
+    evidence.faults = [Injected("kill-asterisk", "asterisk-a", at(-20), at(-19))]
+    # placed after that
+    assert [one.what for one in check(evidence)] == ["a call rang on after the 200 of its run's stop"]
+    evidence.calls[0].responded_at = at(-30)
+    assert check(evidence) == []
+
+
 @pytest.mark.parametrize(
     ("target", "begin", "thawed", "seen"),
     [
