@@ -13,7 +13,6 @@ from outdial.core.contact_import import ImportProgress
 from outdial.core.errors import FileError, InvalidInputError
 from outdial.services import number_file
 from outdial.services.number_file import MOST_TOLD, NumberFile, regular
-from outdial.services.workbook_source import ZIP
 from workbooks import row, workbook
 
 PHONE = "+15550100001"
@@ -189,10 +188,27 @@ def test_a_pipe_is_read_once_and_leaves_nothing(tmp_path, monkeypatch):
         assert list(folder.iterdir()) == []
 
 
+def test_a_workbook_of_a_pipe_is_read_by_the_other_process_too(tmp_path):
+    content = workbook(
+        tmp_path / "numbers.xlsx", First=row(1, "?"), Second=row(1, "phone") + row(2, PHONE)
+    ).read_bytes()
+    with regular(pipe_of(tmp_path, content)) as path:
+        assert read(path, sheet="Second", name="pipe")[0] == [PHONE]
+        with pytest.raises(InvalidInputError, match="pipe has no sheet Third; it has: First, Second"):
+            read(path, sheet="Third", name="pipe")
+
+
+def test_columns_are_asked_for_by_the_word_of_whoever_gave_the_file(tmp_path):
+    path = tmp_path / "numbers.csv"
+    for text, columns in ((f"who,what\nAnna,{PHONE}\n", ()), (f"phone,mobile\n{PHONE},\n", ()), ("a,b\n", ("c",))):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(InvalidInputError) as refused:
+            NumberFile(path, columns=columns, option="`column`")
+        assert "`column`" in str(refused.value)
+        assert "--column" not in str(refused.value)
+
+
 def test_what_no_pipe_may_give(tmp_path, monkeypatch):
-    with pytest.raises(FileError, match="workbook"), regular(pipe_of(tmp_path, ZIP + b"...")):
-        pass
-    (tmp_path / "pipe").unlink()
     monkeypatch.setattr(number_file, "LARGEST_PIPE", 1 << 20)
     with pytest.raises(FileError, match="more than 1 MB"), regular(pipe_of(tmp_path, b"1" * (3 << 20))):
         pass

@@ -24,7 +24,7 @@ from outdial.core.phone import parse_phone
 from outdial.services import dnc, opt_out
 from outdial.services.dnc import DncChange, DncEntry, GivenSource
 from outdial.services.engines import Engines
-from outdial.services.number_file import NumberFile, regular
+from outdial.services.number_file import NumberFile, Tally, regular
 
 app = typer.Typer(
     help="Do-not-call lists. Without --list it is the account's own, which counts for every campaign of the account; "
@@ -173,7 +173,7 @@ def add(
                         reason=reason,
                         actor=actor(),
                     )
-                    numbers.count(change.changed, change.unchanged)
+                    numbers.tally.count(change.changed, change.unchanged)
                     return change
                 return await dnc.add_numbers(
                     context.database,
@@ -182,11 +182,12 @@ def add(
                     list_name=list_name,
                     phones=read,
                     as_stored=True,
+                    blocking=True,
                     expires_at=until,
                     reason=reason,
                     actor=actor(),
                     engines=engines,
-                    on_lot=numbers.count,
+                    on_lot=numbers.tally.count,
                 )
         finally:
             await engines.close()
@@ -225,9 +226,10 @@ def remove(
                 list_name=list_name,
                 phones=read,
                 as_stored=True,
+                blocking=True,
                 actor=actor(),
                 secrets=context.secrets,
-                on_lot=numbers.count,
+                on_lot=numbers.tally.count,
             )
 
     _carry_out(given, work, done="removed", not_needed="not there", as_json=as_json)
@@ -272,12 +274,11 @@ class _Numbers:
     """The numbers of a command, read as they are needed, with a bar where somebody looks; and what became of them."""
 
     def __init__(self, given: _Given, path: Path | None) -> None:
+        self.tally = Tally()
         self._given = given
         self._path = path
-        self._file: NumberFile | None = None
         self._problems: list[str] = []
         """Of the numbers that are words of the command."""
-        self._changed = self._unchanged = self._line = 0
 
     @contextmanager
     def opened(self, default_region: str | None) -> Iterator[Iterator[str]]:
@@ -288,7 +289,7 @@ class _Numbers:
             if given.file is None or self._path is None:
                 yield words
                 return
-            self._file = stack.enter_context(
+            file = self.tally.file = stack.enter_context(
                 closing(
                     NumberFile(
                         self._path,
@@ -300,7 +301,7 @@ class _Numbers:
                     )
                 )
             )
-            yield chain(words, self._file.numbers(stack.enter_context(progress_bar(given.file.name))))
+            yield chain(words, file.numbers(stack.enter_context(progress_bar(given.file.name))))
 
     def _words(self, region: str | None) -> Iterator[str]:
         for text in self._given.phones:
@@ -309,35 +310,31 @@ class _Numbers:
             except InvalidInputError as error:
                 self._problems.append(f"{text!r}: {error.message}.")
 
-    def count(self, changed: int, unchanged: int) -> None:
-        """Note a transaction that is committed: with it is done whatever was read before it."""
-        self._changed += changed
-        self._unchanged += unchanged
-        self._line = 0 if self._file is None else self._file.line
-
     @property
     def begun(self) -> bool:
         """Whether something was done."""
-        return self._changed + self._unchanged > 0
+        return self.tally.changed + self.tally.unchanged > 0
 
     @property
     def untold(self) -> int:
         """Rows that could not be read and of which no sentence is kept."""
-        return 0 if self._file is None else self._file.unreadable - len(self._file.problems)
+        file = self.tally.file
+        return 0 if file is None else file.unreadable - len(file.problems)
 
     def done(self, change: DncChange | None) -> _Done:
         """Return what became of all of them, or of those before it was broken off (None)."""
-        told, file = (*(() if change is None else change.problems), *self._problems), self._file
+        told, tally = (*(() if change is None else change.problems), *self._problems), self.tally
+        file = tally.file
         wrong = 0 if file is None else file.unreadable
         return _Done(
-            self._changed,
-            self._unchanged,
+            tally.changed,
+            tally.unchanged,
             problems=told if file is None else (*told, *file.problems),
             rows=0 if file is None else file.rows,
             left_out=len(self._problems) + wrong,
             error_file=self._given.errors if wrong else None,
             finished=change is not None,
-            line=self._line if change is None and self._line else None,
+            line=tally.line if change is None and tally.line else None,
         )
 
 

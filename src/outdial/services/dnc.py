@@ -22,6 +22,7 @@ from outdial.services import barrier, lines
 from outdial.services.access import require_application
 from outdial.services.engines import Engines
 from outdial.services.fields import LONGEST_DESCRIPTION, is_storable, line_problems, name_problems, require
+from outdial.services.threads import in_thread
 from outdial.store import access as access_store
 from outdial.store import dnc as store
 from outdial.store import dnc_hashes, history
@@ -82,6 +83,7 @@ async def add_numbers(
     actor: str,
     default_region: str | None = None,
     as_stored: bool = False,
+    blocking: bool = False,
     engines: Engines | None = None,
     lines_later: bool = False,
     listed: Listed | None = None,
@@ -94,7 +96,8 @@ async def add_numbers(
     in ``problems`` when that is still open after some seconds, as it is while they wait for the broken connection of a
     TCP or TLS trunk. ``engines`` is who tells of that; without it every such call that nobody has heard of yet counts
     as open. ``lines_later``: the caller asks about those himself. Numbers that cannot be read are told, the others
-    added; ``as_stored`` ones are E.164 as outdial has read them before, and are not read again.
+    added; ``as_stored`` ones are E.164 as outdial has read them before, and are not read again. ``blocking``: to get
+    the next of ``phones`` takes time, as from a file, so a thread does.
 
     Where ``phones`` raises a named error those before it are added, ``on_lot`` hears of them, and it is raised again.
     Raises InvalidInputError, also for an instant that is past, and NotFoundError for an unknown account or another
@@ -114,6 +117,7 @@ async def add_numbers(
         actor=actor,
         region=default_region,
         as_stored=as_stored,
+        blocking=blocking,
         engines=engines,
         lines_later=lines_later,
         listed=listed,
@@ -134,13 +138,15 @@ async def _add(
     region: str | None,
     engines: Engines | None,
     as_stored: bool = False,
+    blocking: bool = False,
     lines_later: bool = False,
     listed: Listed | None = None,
     on_lot: OnLot | None = None,
 ) -> DncChange:
     problems: list[str] = []
     changed = unchanged = 0
-    for lot in _lots(phones if as_stored else read_numbers(phones, region, problems)):
+    lots = _lots(phones if as_stored else read_numbers(phones, region, problems))
+    while (lot := await _next(lots, blocking=blocking)) is not None:
         distinct = sorted(set(lot))
         async with database.transaction() as connection:
             # frozen in the middle of this, the process must not keep the account from dialing for long
@@ -198,13 +204,14 @@ async def remove_numbers(
     actor: str,
     default_region: str | None = None,
     as_stored: bool = False,
+    blocking: bool = False,
     secrets: SecretBox | None = None,
     on_lot: OnLot | None = None,
 ) -> DncChange:
     """Take numbers off the account-wide list (``iid`` None) or off a named one of the application; with ``secrets``
     those too that are on it as hashes, since their persons were erased.
 
-    ``as_stored``, ``on_lot`` and errors of ``phones`` as in :func:`add_numbers`.
+    ``as_stored``, ``blocking``, ``on_lot`` and errors of ``phones`` as in :func:`add_numbers`.
     Raises InvalidInputError, and NotFoundError for an unknown account or list.
     """
     _check_names(iid, list_name)
@@ -218,6 +225,7 @@ async def remove_numbers(
         actor=actor,
         region=default_region,
         as_stored=as_stored,
+        blocking=blocking,
         secrets=secrets,
         on_lot=on_lot,
     )
@@ -233,11 +241,13 @@ async def _remove(
     region: str | None,
     secrets: SecretBox | None,
     as_stored: bool = False,
+    blocking: bool = False,
     on_lot: OnLot | None = None,
 ) -> DncChange:
     problems: list[str] = []
     changed = unchanged = 0
-    for lot in _lots(phones if as_stored else read_numbers(phones, region, problems)):
+    lots = _lots(phones if as_stored else read_numbers(phones, region, problems))
+    while (lot := await _next(lots, blocking=blocking)) is not None:
         async with database.transaction() as connection:
             distinct = sorted(set(lot))
             removed = await store.remove(connection, list_id, distinct, actor=actor)
@@ -315,7 +325,10 @@ async def add_to_list(
     expires_at: datetime | None = None,
     actor: str,
     default_region: str | None = None,
+    as_stored: bool = False,
+    blocking: bool = False,
     engines: Engines | None = None,
+    on_lot: OnLot | None = None,
 ) -> DncChange:
     """Put numbers on a list, for good or until an instant; a number that is on it longer stays so.
 
@@ -333,7 +346,10 @@ async def add_to_list(
         source=DncSource.OPERATOR,
         actor=actor,
         region=default_region,
+        as_stored=as_stored,
+        blocking=blocking,
         engines=engines,
+        on_lot=on_lot,
     )
 
 
@@ -425,6 +441,11 @@ def _lots(numbers: Iterable[str]) -> Iterator[Sequence[str]]:
         elif failure is None:
             return
     raise failure
+
+
+async def _next(lots: Iterator[Sequence[str]], *, blocking: bool) -> Sequence[str] | None:
+    """Return the next lot, None after the last."""
+    return await in_thread(lambda: next(lots, None)) if blocking else next(lots, None)
 
 
 def read_numbers(phones: Iterable[str], region: str | None, problems: list[str]) -> Iterator[str]:

@@ -23,6 +23,7 @@ from outdial.services.contact_lists import ERASED, full, no_list_named, room
 from outdial.services.contact_rows import RowReader
 from outdial.services.csv_source import Record, Rows
 from outdial.services.table_source import TableSource
+from outdial.services.threads import finished
 from outdial.store import contacts as store
 from outdial.store import dnc, dnc_hashes
 from outdial.store.contacts import NewContacts, OpenList
@@ -231,22 +232,12 @@ async def _store(
     finally:
         # whatever happened, the thread must be done with the file before that is closed
         if reading is not None:
-            following = await _finished(reading)
+            # a lot takes well under a second
+            following = await finished(reading)
     done, beyond = added
     for record, reason in [(one, ERASED) for one in dropped] + [(lot.record(at), full(opened)) for at in beyond]:
         errors.add(record, [reason])
     return done, following
-
-
-async def _finished(reading: asyncio.Task[Lot]) -> Lot:
-    """Wait for the task to its end even when cancelled meanwhile; a lot takes well under a second."""
-    while not reading.done():
-        try:
-            await asyncio.shield(reading)
-        except asyncio.CancelledError:
-            await asyncio.wait([reading])
-            raise
-    return reading.result()
 
 
 def _lots(source: TableSource, columns: Columns, errors: ErrorFile, region: str | None, skip: int) -> Iterator[Lot]:

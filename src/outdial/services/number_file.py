@@ -6,6 +6,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -18,7 +19,7 @@ from outdial.services.csv_source import Record
 from outdial.services.fields import require
 from outdial.services.import_rows import ErrorFile
 from outdial.services.table_source import open_table
-from outdial.services.workbook_source import OLE, ZIP
+from outdial.services.workbook_source import DESCRIPTORS
 
 MOST_TOLD: Final = 1000
 """Rows of which the reason is kept why they could not be read; all are counted, and all are in the error file."""
@@ -46,7 +47,7 @@ def regular(path: Path) -> Iterator[Path]:
     """Give the path of a regular file with the same content, which can be read more than once: of a pipe one without a
     name, gone with this process.
 
-    Raises FileError, also for more than ``LARGEST_PIPE`` and for a workbook in a pipe. Blocks until the pipe ends.
+    Raises FileError, also for more than ``LARGEST_PIPE``. Blocks until the pipe ends.
     """
     try:
         mode = path.stat().st_mode
@@ -57,7 +58,12 @@ def regular(path: Path) -> Iterator[Path]:
         yield path
         return
     with copied:
-        yield Path(f"/proc/self/fd/{copied.fileno()}")
+        yield path_of(copied)
+
+
+def path_of(file: BinaryIO) -> Path:
+    """Return the path of an open file that need not have a name; it is one for as long as the file is open here."""
+    return DESCRIPTORS / str(file.fileno())
 
 
 def _copy(path: Path) -> BinaryIO:
@@ -68,10 +74,7 @@ def _copy(path: Path) -> BinaryIO:
                 copy.write(piece)
                 if copy.tell() > LARGEST_PIPE:
                     raise FileError(f"{path} gives more than {LARGEST_PIPE >> 20} MB; write it to a file first.")
-        copy.seek(0)
-        if copy.read(len(ZIP)) in {ZIP, OLE}:
-            # another process reads those, by their name
-            raise FileError(f"{path} is a pipe with an Excel workbook; name the workbook's file instead.")
+        copy.flush()
         opened.pop_all()
         return copy
 
@@ -88,13 +91,15 @@ class NumberFile:
         default_region: str | None = None,
         error_file: Path | None = None,
         name: str | None = None,
+        option: str = "--column",
     ) -> None:
         """Open the file and find its numbers.
 
         ``columns`` names theirs, in the first line, or says ``column 2`` for the second. Without it that is the one
         called phone or the like, or the only one there is; and where the first line holds a number instead of names,
         each line holds one and nothing else. ``sheet`` is for workbooks, None = the first. ``error_file`` gets every
-        row of which something cannot be read, with its line and the reason. ``name`` is what its owner calls it.
+        row of which something cannot be read, with its line and the reason. ``name`` is what its owner calls it, and
+        ``option`` what they name columns with.
 
         Raises FileError, and InvalidInputError for what is no table, has no such column or several that fit, or for an
         unknown region. Blocks, as all of this class.
@@ -113,13 +118,18 @@ class NumberFile:
         try:
             header = self._source.header
             self._alone = not columns and _is_row(header, default_region)
-            self._places = [0] if self._alone else _places(header, columns)
+            self._places = [0] if self._alone else _places(header, columns, option)
             self._first_is_row = self._alone or any(_is_meant(header[each], default_region) for each in self._places)
             self._names = [nameless(place) for place in range(len(header))] if self._first_is_row else list(header)
             self._errors = ErrorFile(error_file, path, ["phone"] if self._alone else self._names)
         except BaseException:
             self._source.close()
             raise
+
+    @property
+    def size(self) -> int:
+        """How much there is to read, as progress tells it: bytes of a CSV file, rows of a sheet."""
+        return self._source.size
 
     def numbers(self, on_progress: Callable[[ImportProgress], None] | None = None) -> Iterator[str]:
         """Yield the numbers that can be read, E.164, row by row; tell the others. ``on_progress`` hears of it now and
@@ -187,6 +197,23 @@ class NumberFile:
         self._errors.close()
 
 
+@dataclass(slots=True)
+class Tally:
+    """What was done with numbers so far, those of a file among them."""
+
+    file: NumberFile | None = None
+    changed: int = 0
+    unchanged: int = 0
+    line: int = 0
+    """Of the file: all that was to be done up to the end of it is done; 0: nothing is, or there is no file."""
+
+    def count(self, changed: int, unchanged: int) -> None:
+        """Note a transaction that is committed: with it is done whatever was read before it."""
+        self.changed += changed
+        self.unchanged += unchanged
+        self.line = 0 if self.file is None else self.file.line
+
+
 def _number(cell: str, region: str | None) -> str:
     if _goes_on(cell):
         # what is between digits does not count, and two numbers would be read as one
@@ -218,7 +245,7 @@ def _is_meant(cell: str, region: str | None) -> bool:
     return _reads(cell, region) or digits > sum(sign.isalpha() for sign in cell)
 
 
-def _places(header: Sequence[str], columns: Sequence[str]) -> list[int]:
+def _places(header: Sequence[str], columns: Sequence[str], option: str) -> list[int]:
     """Return where numbers are; raise InvalidInputError where that is not certain."""
     shown = ", ".join(name.strip() for name in header)[: 3 * _LONGEST_SHOWN]
     if not columns:
@@ -228,10 +255,10 @@ def _places(header: Sequence[str], columns: Sequence[str]) -> list[int]:
         fit = ", ".join(header[place].strip() for place in found)
         raise InvalidInputError(
             [
-                f"Several columns may hold the numbers: {fit}. Say which with --column, once for each."
+                f"Several columns may hold the numbers: {fit}. Say which with {option}, once for each."
                 if found
                 else "The first line names no column for phone numbers, or holds a number: name it phone, or say which "
-                f"it is with --column. It names: {shown}."
+                f"it is with {option}. It names: {shown}."
             ]
         )
     problems = []
@@ -242,6 +269,6 @@ def _places(header: Sequence[str], columns: Sequence[str]) -> list[int]:
             places += found
         else:
             count = f"{len(found)} such columns" if found else "no such column"
-            problems.append(f"--column {column[:_LONGEST_SHOWN]}: the first line has {count}. It names: {shown}.")
+            problems.append(f"{option} {column[:_LONGEST_SHOWN]}: the first line has {count}. It names: {shown}.")
     require(problems)
     return list(dict.fromkeys(places))

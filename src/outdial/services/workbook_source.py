@@ -23,6 +23,9 @@ ZIP: Final = b"PK\x03\x04"
 OLE: Final = b"\xd0\xcf\x11\xe0"
 """How files of Excel begin: since 2007, and before or with a password."""
 
+DESCRIPTORS: Final = Path("/proc/self/fd")
+"""Where a file that a process has open is, also one without a name."""
+
 _ENCRYPTED: Final = "EncryptedPackage".encode("utf-16-le")
 _LONGEST_LINE: Final = 32 << 20
 """Bytes of one row as JSON; Excel's own limits allow more, a person's row does not."""
@@ -51,13 +54,16 @@ class WorkbookSource:
             _refuse(path, self._name)
         except OSError as error:
             raise FileError(f"{path} cannot be read: {error.strerror}.") from error
-        words = [str(path.resolve()), *([] if sheet is None else [sheet])]
+        # what has no name is lent to the other process, which has it under the same number
+        lent = [int(path.name)] if path.parent == DESCRIPTORS else []
+        words = [str(path if lent else path.resolve()), *([] if sheet is None else [sheet])]
         self._reader = subprocess.Popen(  # noqa: S603 - our own program, and the file as its argument
             # -P: the folder of that program must not stand on the path
             [sys.executable, "-P", workbook_reader.__file__, *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            pass_fds=lent,
         )
         try:
             self.size, first = self._start()
