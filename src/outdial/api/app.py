@@ -36,8 +36,8 @@ Failures are `{"errors":[{"msg":…,"code":…}]}`, one entry per thing that is 
 Below `/api/outdial` is what the vendor has no endpoint for: there the token may come as `Authorization: Bearer` too,
 each endpoint names the scope it takes, and failures also say `errorCode`, `retryable` and `requestId`.
 
-Every answer has an `X-Request-Id`. Every call that changes something takes an `Idempotency-Key`, except a stop and an
-opt-out, which are always carried out.
+Every answer has an `X-Request-Id`. Every call that changes something takes an `Idempotency-Key`, except a stop, an
+opt-out and a file of numbers that must not be called, which are always carried out.
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +16,7 @@ LARGEST_BODY: Final = 1024 * 1024
 """Bytes. A hundred contacts with a hundred and fifty columns each take a third of it."""
 
 _BODY: Final = "outdial.body"
+_PIECE: Final = 1024 * 1024
 
 DEEPEST: Final = 32
 """Levels of objects and lists within one another; no documented body has more than five."""
@@ -53,22 +55,44 @@ async def read_body(request: Request, *, largest: int = LARGEST_BODY) -> bytes:
     return kept
 
 
+async def pass_body_on(request: Request, write: Callable[[bytes], Awaitable[None]], *, largest: int) -> None:
+    """Hand on a body too large for memory as it arrives, about a megabyte at a time. It cannot be asked for again.
+
+    Raises TooLargeError, BadRequestError when the client hung up before all of it was there, and what ``write`` raises.
+    """
+    piece = bytearray()
+    async for part in _arriving(request, largest):
+        piece += part
+        if len(piece) >= _PIECE:
+            await write(bytes(piece))
+            piece.clear()
+    await write(bytes(piece))
+
+
 async def _read(request: Request, largest: int) -> bytes:
+    # one buffer: a body may come in a million pieces of a byte, each an object
+    data = bytearray()
+    async for part in _arriving(request, largest):
+        data += part
+    return bytes(data)
+
+
+async def _arriving(request: Request, largest: int) -> AsyncIterator[bytes]:
     declared = next(iter(header(request, b"content-length")), "")
     if declared.isascii() and declared.isdigit() and int(declared[:20]) > largest:
         raise _too_large(largest)
-    # one buffer: a body may come in a million pieces of a byte, each an object
-    data, more = bytearray(), True
+    count, more = 0, True
     while more:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             # nobody hears this: it is for the log, where it is no failure of ours
             raise BadRequestError("The client hung up before its whole body had arrived.")
-        data += message.get("body", b"")
+        part = message.get("body", b"")
         more = message.get("more_body", False)
-        if len(data) > largest:
+        count += len(part)
+        if count > largest:
             raise _too_large(largest)
-    return bytes(data)
+        yield part
 
 
 def _too_large(largest: int) -> TooLargeError:

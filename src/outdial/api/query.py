@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Final
 
 from starlette.requests import Request
@@ -66,3 +67,21 @@ def query_number(request: Request, name: str, *, default: int, least: int, most:
     if not (value.isascii() and value.isdigit()) or len(value) > len(str(most)) or not least <= int(value) <= most:
         raise BadRequestError(f"`{name}` must be a whole number from {least} to {most}, not {value[:60]!r}.")
     return int(value)
+
+
+def query_instant(request: Request, name: str) -> datetime | None:
+    """Return an instant from the query, None when it is absent; raise BadRequestError."""
+    text = query_value(request, name)
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+        # beyond the first or the last year there is none
+        at = at if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        at = None
+    if at is None or at.tzinfo is None:
+        raise BadRequestError(
+            f"`{name}` must be an instant with its zone like 2026-03-02T12:30:00Z, not {text[:60]!r}."
+        )
+    return at

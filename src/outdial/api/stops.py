@@ -26,10 +26,7 @@ class Stops:
 
     async def run(self, stop: Coroutine[Any, Any, Result], *, campaign_id: str) -> Result:
         """Run a stop; when the caller is cancelled, the stop is not."""
-        # the loop itself keeps only weak references to tasks
-        task = asyncio.create_task(stop, name=f"stop {campaign_id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self.begin(stop, name=f"stop {campaign_id}")
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -37,6 +34,14 @@ class Stops:
                 _log.info("stop_goes_on_without_its_client", campaign_id=campaign_id)
                 task.add_done_callback(lambda task: _tell(task, campaign_id))
             raise
+
+    def begin(self, work: Coroutine[Any, Any, Result], *, name: str) -> asyncio.Task[Result]:
+        """Begin what goes on like a stop, and return its task; whoever wants to know how it ended waits for that."""
+        # the loop itself keeps only weak references to tasks
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def close(self) -> None:
         """Wait for the stops under way, for five seconds; cut those that take longer."""

@@ -66,6 +66,7 @@ _AFTER_LIST: Final = (
     Link("get_dnc_lists_dncListId", "The list.", _NEW_LIST),
     Link("get_dnc_lists_dncListId_numbers", "Its numbers.", _NEW_LIST),
     Link("post_dnc_lists_dncListId_numbers", "Put numbers on it.", _NEW_LIST),
+    Link("post_dnc_lists_dncListId_files", "Put the numbers of a file on it.", _NEW_LIST),
     Link("post_dnc_lists_dncListId_opt_outs", "Let a person opt out.", _NEW_LIST),
     Link("post_dnc_lists_dncListId_numbers_remove", "Take numbers off it.", _NEW_LIST),
 )

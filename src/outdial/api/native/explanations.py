@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -22,7 +22,7 @@ from outdial.api.native.routes import Operation, Routes
 from outdial.api.parameters import Parameter
 from outdial.api.parts import ApiParts
 from outdial.api.places import Places
-from outdial.api.query import query_value
+from outdial.api.query import query_instant
 from outdial.core.errors import BadRequestError
 from outdial.core.model import Scope
 from outdial.services import explanations, run_views
@@ -192,15 +192,7 @@ class ExplanationRoutes:
 
 def _instant(request: Request) -> datetime | None:
     """Return the instant asked about; None for now. Raises BadRequestError."""
-    text = query_value(request, "at")
-    if text is None:
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise BadRequestError(f"`at` must be an instant with its zone like 2026-03-02T12:30:00Z, not {text[:60]!r}.")
-    if not explanations.may_be_asked_about(at):
-        raise BadRequestError(f"`at` must lie between 2000-01-01 and a year from now, not at {text[:60]!r}.")
-    return at.astimezone(UTC)
+    at = query_instant(request, "at")
+    if at is not None and not explanations.may_be_asked_about(at):
+        raise BadRequestError(f"`at` must lie between 2000-01-01 and a year from now, not at {at.isoformat()}.")
+    return at

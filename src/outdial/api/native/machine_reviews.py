@@ -25,7 +25,7 @@ from outdial.api.native.views import Part
 from outdial.api.parameters import Parameter, choice, identifier, number
 from outdial.api.parts import ApiParts
 from outdial.api.problems import parse
-from outdial.api.query import query_choice, query_number, query_value
+from outdial.api.query import query_choice, query_instant, query_number, query_value
 from outdial.core.errors import BadRequestError
 from outdial.core.machine import USUAL_TIMINGS, Detection, MachineVerdict, Sample
 from outdial.core.machine_review import Actual, Reviewed, review_table
@@ -186,17 +186,7 @@ class MachineReviewRoutes:
 
 
 def _instant(request: Request, name: str) -> datetime | None:
-    text = query_value(request, name)
-    if text is None:
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise BadRequestError(
-            f"`{name}` must be an instant with its zone like 2026-03-02T12:30:00Z, not {text[:60]!r}."
-        )
-    if not explanations.may_be_asked_about(at):
-        raise BadRequestError(f"`{name}` must lie between 2000-01-01 and a year from now, not at {text[:60]!r}.")
-    return at.astimezone(UTC)
+    at = query_instant(request, name)
+    if at is not None and not explanations.may_be_asked_about(at):
+        raise BadRequestError(f"`{name}` must lie between 2000-01-01 and a year from now, not at {at.isoformat()}.")
+    return at

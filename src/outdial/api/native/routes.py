@@ -103,6 +103,8 @@ class Operation:
     """Bytes of a body that is no upload."""
     stops: bool = False
     """People's phones come first: neither counted nor looked up by its key."""
+    keyed: bool = True
+    """Whether what changes something takes an ``Idempotency-Key``; not where doing it again changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ class Routes:
 
     def add(self, method: str, path: str, endpoint: Endpoint, operation: Operation) -> None:
         """Add an endpoint; who may not come in never reaches it."""
-        changes = method != "GET"
+        keyed = method != "GET" and operation.keyed and not operation.stops
         largest = operation.body.largest if isinstance(operation.body, Upload) else operation.largest
 
         async def admitted(request: Request) -> Response:
@@ -125,7 +127,7 @@ class Routes:
             async def act(request: Request) -> Response:
                 return await endpoint(request, caller)
 
-            if not changes or operation.stops:
+            if not keyed:
                 return await act(request)
             return await self.door.idempotency.once(request, caller.client_id, act, largest_body=largest)
 
@@ -140,7 +142,7 @@ class Routes:
             response_class=Response,
             response_model=None,
             operation_id=operation_id,
-            openapi_extra=self._described(operation_id, path, operation, keyed=changes and not operation.stops),
+            openapi_extra=self._described(operation_id, path, operation, keyed=keyed),
         )
 
     def only(self, method: str, path: str) -> None:

@@ -12,6 +12,7 @@ from outdial.api.native.campaigns import CampaignActions
 from outdial.api.native.courtesy import CourtesyRoutes
 from outdial.api.native.dialing_rules import DialingRulesRoutes
 from outdial.api.native.dnc import DncRoutes
+from outdial.api.native.dnc_files import DncFileRoutes
 from outdial.api.native.door import Door, OperatorDoor
 from outdial.api.native.emergency import EmergencyRoutes
 from outdial.api.native.evidence import EvidenceRoutes
@@ -60,6 +61,7 @@ def routers(
         ("Evidence", EvidenceRoutes(parts), door),
         ("Imports", ImportRoutes(parts), door),
         ("Do-not-call lists", DncRoutes(parts, stops), door),
+        ("Do-not-call lists", DncFileRoutes(parts, stops), door),
         ("Attempt limits", AttemptLimitRoutes(parts), door),
         ("Personal data", PersonalDataRoutes(parts, stops), door),
         ("Flows", FlowRoutes(parts), door),
