@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 from starlette.requests import Request
 
-from outdial.api.body import DEEPEST, LARGEST_BODY, read_body, read_json
+from outdial.api.body import DEEPEST, LARGEST_BODY, pass_body_on, read_body, read_json
 from outdial.core.errors import BadRequestError, InvalidInputError, TooLargeError
 
 
@@ -129,3 +129,32 @@ async def test_a_client_that_hangs_up_in_its_body_is_no_failure_of_ours():
 
     with pytest.raises(BadRequestError, match="hung up"):
         await read_json(Request({"type": "http", "method": "POST", "headers": []}, receive))
+
+
+class Written(list):
+    """What was handed on."""
+
+    async def add(self, piece: bytes) -> None:
+        self.append(piece)
+
+
+@pytest.mark.parametrize(
+    "chunks", [(), (b"",), (b"ab", b"c"), (b"x" * 700_000,) * 5], ids=["none", "empty", "few", "many"]
+)
+async def test_a_large_body_is_handed_on_as_it_comes(chunks):
+    written = Written()
+    await pass_body_on(request(*chunks), written.add, largest=4_000_000)
+    assert b"".join(written) == b"".join(chunks)
+    assert max(map(len, written)) < 2 * LARGEST_BODY
+
+
+async def test_a_large_body_has_an_end_too():
+    for asked in (request(b"x" * 60, b"x" * 60), request(headers={"content-length": "101"})):
+        with pytest.raises(TooLargeError):
+            await pass_body_on(asked, Written().add, largest=100)
+
+    async def gone():
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(BadRequestError, match="hung up"):
+        await pass_body_on(Request({"type": "http", "method": "POST", "headers": []}, gone), Written().add, largest=100)

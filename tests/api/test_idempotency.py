@@ -36,7 +36,7 @@ READING = {
 ALWAYS = {
     *(f"/api/outdial/campaigns/{{campaignId}}/{verb}" for verb in ("stop", "pause")),
     *(f"/api/outdial/stops/{what}" for what in ("caller-id", "contact-list", "number", "account")),
-    "/api/outdial/dnc-lists/{dncListId}/opt-outs",
+    *(f"/api/outdial/dnc-lists/{{dncListId}}/{what}" for what in ("opt-outs", "files")),
     *("/api/outdial/emergency-stop", "/api/outdial/emergency-stop/lift", "/api/outdial/erasures"),
 }
 """What is carried out whenever it is asked for, as docs/reference/compatibility.md says."""

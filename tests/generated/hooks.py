@@ -33,6 +33,8 @@ _ONE_IN: Final = 8
 """So many requests keep the ids that were generated, which nobody has; half of them somebody else's application too."""
 _FLOW: Final = {"start": "hello", "steps": {"hello": {"say": "Hello {first_name|there}."}}}
 _EMERGENCY: Final = "/api/outdial/emergency-stop"
+_FILES: Final = "/files"
+_NUMBERS: Final = b"phone\n+12125550100\n"
 _OF_THE_CONNECTION: Final = frozenset(
     {"connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
@@ -153,6 +155,11 @@ class Mender:
         if case.path.endswith("/machine-reviews/table"):
             # any two instants would be years apart
             case.query |= {"begin": "2026-03-01T10:00:00Z", "end": "2026-03-31T10:00:00Z"}
+        if case.path.endswith(_FILES):
+            # what the file has, which is no workbook, and an instant to come
+            case.query.pop("sheet", None)
+            case.query |= {"column": ["phone"]} if "column" in case.query else {}
+            case.query |= {"expiresAt": "2099-01-01T00:00:00Z"} if "expiresAt" in case.query else {}
         if "campaignName" in case.query and not own:
             case.query["campaignName"] = name = self._things.unused("Scheduled")
             case.query["campaignId"] = self._things.campaign(name)
@@ -175,6 +182,8 @@ class Mender:
         if case.path.endswith("/callContactAt") and isinstance(case.body, list):
             at = datetime.now(UTC) + timedelta(hours=1)
             case.body = [{**one, "timeToContact": at.isoformat()} for one in case.body]
+        if case.path.endswith(_FILES):
+            case.body = _NUMBERS
         if isinstance(case.body, NotSet) or not isinstance(case.body, dict):
             return
         body = {**case.body}

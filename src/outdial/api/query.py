@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -38,6 +39,16 @@ def query_value(request: Request, name: str) -> str | None:
     if len(values) > 1:
         raise BadRequestError(f"`{name}` is given more than once, with different values.")
     return values.pop() if values else None
+
+
+def require_known(request: Request, names: Iterable[str]) -> None:
+    """Raise BadRequestError for a query parameter that nobody reads: a misspelled one would have no effect."""
+    known = list(names)
+    for name in request.query_params:
+        if name not in known:
+            raise BadRequestError(
+                f"`{name[:60]}` is no parameter of this request; there are {', '.join(f'`{each}`' for each in known)}."
+            )
 
 
 def query_choice(request: Request, name: str, choices: tuple[str, ...]) -> str:

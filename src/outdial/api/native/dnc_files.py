@@ -22,7 +22,7 @@ from outdial.api.native.views import Failure, View
 from outdial.api.parameters import Parameter
 from outdial.api.parts import ApiParts
 from outdial.api.places import Places
-from outdial.api.query import query_instant, query_value, query_values
+from outdial.api.query import query_instant, query_value, query_values, require_known
 from outdial.api.request_ids import request_id
 from outdial.api.stops import Stops
 from outdial.api.texts import REGION, line
@@ -209,6 +209,7 @@ class DncFileRoutes:
         return StreamingResponse(_lines(adding, task), media_type=_JSON_LINES)
 
     def _draft(self, request: Request) -> FileDraft:
+        require_known(request, _QUERY)
         return FileDraft(
             name=query_value(request, "fileName") or "",
             columns=tuple(query_values(request, "column")),
