@@ -137,6 +137,23 @@ async def test_calling_back(client, database):
         await client.call_back("cid-1", {known: soon})
 
 
+async def test_files_of_numbers(client):
+    own, named = await client.dnc_lists()
+    assert (own.account_wide, own.name, own.numbers_count, named.name) == (True, "Account", 0, "Never Call")
+    file = b"who;Caller;mobile\nAda;+15550100201;\nBen;030 901820;x\n"
+    with pytest.raises(InvalidInputError, match="no such column"):
+        await client.add_dnc_file(own.id, file, columns=["phone"])
+    later = datetime.now(UTC) + timedelta(days=1)
+    added = await client.add_dnc_file(
+        own.id, file, name="a.csv", columns=["Caller", "mobile"], default_region="DE", reason="März", expires_at=later
+    )
+    assert (added.rows, added.changed_count, added.unreadable_count, len(added.problems)) == (2, 2, 1, 1)
+    assert (await client.add_dnc_file(own.id, b"+15550100201\n", expires_at=later)).unchanged_count == 1
+    assert [each.numbers_count for each in await client.dnc_lists()] == [2, 1]
+    with pytest.raises(NotFoundError):
+        await client.add_dnc_file("cl-1", file)
+
+
 async def test_every_mode_and_version_gives_its_id(client):
     for dnc_list in (None, "Never Call"):
         for mode in ("Agentless", "Progressive", "Preview"):

@@ -77,6 +77,8 @@ class Case:
     answers: tuple[Any, ...]
     changes: bool = False
     """It has a key, and is never sent again where it may have been done."""
+    seconds: float | None = None
+    """What its first request gets; None: what the client was made with."""
 
 
 LOOKS = (
@@ -173,6 +175,12 @@ LOOKS = (
         lambda site: operations.waterfall(site, "cid-1"),
         Request("GET", "/api/outdial/runs/cid-1/waterfall"),
         (answers.WATERFALL,),
+    ),
+    Case(
+        "dnc_lists",
+        operations.dnc_lists,
+        Request("GET", "/api/outdial/dnc-lists"),
+        ({"results": [answers.DNC_LIST]},),
     ),
 )
 
@@ -298,7 +306,36 @@ STOP = Case(
     lambda site: operations.stop(site, "cd-1"),
     Request("POST", f"{V1}/cd-1", {**VOICE, "trigger": "stop"}, {}),
     (answers.STOPPED,),
+    seconds=30.0,
 )
+FILE = Case(
+    "add_dnc_file",
+    lambda site: operations.add_dnc_file(
+        site,
+        "cl-1",
+        b"Caller,Mobile\n",
+        name="a.csv",
+        columns=["Caller", "Mobile"],
+        default_region="US",
+        reason="of March",
+        expires_at=NOON,
+    ),
+    Request(
+        "POST",
+        "/api/outdial/dnc-lists/cl-1/files",
+        {
+            "fileName": "a.csv",
+            "column": ("Caller", "Mobile"),
+            "defaultRegion": "US",
+            "reason": "of March",
+            "expiresAt": "2026-03-01T10:00:00.250Z",
+        },
+        file=b"Caller,Mobile\n",
+    ),
+    (answers.DNC_FILE,),
+    seconds=600.0,
+)
+ALL = (*LOOKS, *CHANGES, STOP, FILE)
 
 
 def named(case: Case) -> str:
@@ -315,7 +352,7 @@ def of(case: Case, one: Played) -> Request:
     return found
 
 
-@pytest.mark.parametrize("case", [*LOOKS, *CHANGES, STOP], ids=named)
+@pytest.mark.parametrize("case", ALL, ids=named)
 def test_what_is_asked(case):
     one = played(case)
     assert one.error is None
@@ -327,11 +364,11 @@ def test_what_is_asked(case):
 
 def test_every_method_is_in_the_list():
     methods = {name for name in dir(Client) if not name.startswith("_")} - {"close"}
-    assert {case.method for case in (*LOOKS, *CHANGES, STOP)} == methods
+    assert {case.method for case in ALL} == methods
     assert methods < set(dir(AsyncClient))
 
 
-@pytest.mark.parametrize("case", [*LOOKS, *CHANGES, STOP], ids=named)
+@pytest.mark.parametrize("case", ALL, ids=named)
 @pytest.mark.parametrize("limit", [refused(429, "Slower.", retry_after="7")], ids=["429"])
 def test_all_of_them_wait_for_the_rate_limit_as_long_as_they_are_told(case, limit):
     one = play(case.ask(site()), limit, *(reply(body=each) for each in case.answers))
@@ -369,10 +406,10 @@ def test_every_look_is_repeated_and_its_answer_is_that_of_the_last(case):
     assert (one.answer, one.items) == ((whole := played(case)).answer, whole.items)
 
 
-@pytest.mark.parametrize("case", [*LOOKS, *CHANGES, STOP], ids=named)
+@pytest.mark.parametrize("case", ALL, ids=named)
 def test_each_request_gets_the_time_that_was_given(case):
     times = {sent.timeout_seconds for sent in played(case, timeout_seconds=4.5).sent}
-    assert times == ({30.0} if case is STOP else {4.5})
+    assert times == {case.seconds or 4.5}
 
 
 class TestDrafts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 
 import jwt
@@ -13,7 +14,7 @@ from outdial.client import errors, operations
 from outdial.client.answers import CallingHours
 from outdial.client.drafts import CampaignDraft, NewContact, Once
 from outdial.client.steps import Reply, Request, error_of
-from support.answers import RUN_CONTACT, STARTED, STATUS, STOPPED
+from support.answers import DNC_FILE, RUN_CONTACT, STARTED, STATUS, STOPPED
 from support.conversations import NO_ANSWER, NOT_SENT, play, refused, reply, site
 
 NEVER = CallingHours(timezone="UTC", days=())
@@ -178,6 +179,86 @@ class TestAddingContacts:
         assert isinstance(played.error.__cause__, errors.UnavailableError)
         assert (played.error.status, played.error.request_id) == (503, "r-9")
         assert "100" in played.error.sentences[0]
+
+
+def lines(*documents: object, **headers: str) -> Reply:
+    return reply(body=b"".join(json.dumps(each).encode() + b"\n" for each in documents), **headers)
+
+
+ADDING = {**DNC_FILE, "state": "adding", "problems": []}
+
+
+class TestFiles:
+    """A file of numbers: its answer begins before anybody knows how it ends, and it may be sent any number of times."""
+
+    def failed(self, code: str, status: int, *, retryable: bool) -> Reply:
+        failure = {
+            "errors": [{"msg": "Line 5002 is too long.", "code": status}],
+            "errorCode": code,
+            "retryable": retryable,
+            "requestId": "r-1",
+        }
+        document = {**DNC_FILE, "state": "failed", "changedCount": 5000, "line": 5001, "failure": failure}
+        return lines(ADDING, document, x_request_id="r-1")
+
+    def add(self, *outcomes, **more):
+        return play(operations.add_dnc_file(site(), "cl-1", b"phone\n", **more), *outcomes)
+
+    def test_the_last_line_is_the_answer(self):
+        added = self.add(lines(ADDING, ADDING, DNC_FILE)).answer
+        assert (added.rows, added.unreadable_count, added.changed_count, added.unchanged_count) == (3, 1, 1, 1)
+        assert added.problems == tuple(DNC_FILE["problems"])
+
+    @pytest.mark.parametrize("failure", [NOT_SENT, NO_ANSWER, refused(503, "x"), refused(429, "x"), refused(502, "x")])
+    def test_it_is_sent_until_it_is_added(self, failure):
+        played = self.add(*[failure] * 8, lines(DNC_FILE))
+        assert (played.answer.changed_count, len(played.sent)) == (1, 9)
+        assert {(sent.request.key, sent.request.file) for sent in played.sent} == {(None, b"phone\n")}
+
+    def test_an_answer_without_its_end_is_none(self):
+        played = self.add(lines(ADDING, ADDING), lines(DNC_FILE))
+        assert (played.answer.changed_count, len(played.sent)) == (1, 2)
+        ended = self.add(lines(ADDING), within_seconds=1)
+        assert isinstance(ended.error, errors.NoAnswerError)
+        assert ended.error.sentences == ("The answer broke off before it said that all was added.",)
+
+    def test_a_failure_in_the_middle_is_a_refusal(self):
+        played = self.add(self.failed("invalid_input", 412, retryable=False))
+        assert isinstance(played.error, errors.InvalidInputError)
+        assert (len(played.sent), played.error.request_id) == (1, "r-1")
+        assert played.error.sentences == (
+            "Line 5002 is too long.",
+            "5000 numbers were added before, up to line 5001.",
+        )
+
+    def test_or_sent_again_where_that_may_help(self):
+        lost = self.failed("database_unavailable", 503, retryable=True)
+        assert self.add(lost, lost, lines(DNC_FILE)).answer.changed_count == 1
+        ended = self.add(lost, within_seconds=2)
+        assert isinstance(ended.error, errors.UnavailableError)
+        assert "5000 numbers were added before" in ended.error.sentences[1]
+
+    def test_a_refusal_is_final(self):
+        for status in (400, 401, 404, 412, 413, 500):
+            assert len(self.add(refused(status, "No.")).sent) == 1
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            *(b"", b"\n", b"<html>\nSign in\n</html>", b"[]", b"null", b"\xff"),
+            *(b'{"state":"done"}', b'{"state":"added"}', b'{"state":1}', b'{"state":"added","rows":"3"}'),
+        ],
+    )
+    def test_no_other_200_says_that_it_is_added(self, body):
+        played = self.add(reply(body=body, x_request_id="r-1"))
+        assert isinstance(played.error, errors.NotUnderstoodError)
+        assert (played.error.status, played.error.request_id) == (200, "r-1")
+
+    def test_wrong_arguments(self):
+        with pytest.raises(ValueError, match="is no id"):
+            operations.add_dnc_file(site(), "cl-1/numbers", b"")
+        with pytest.raises(ValueError, match="aware"):
+            operations.add_dnc_file(site(), "cl-1", b"", expires_at=datetime(2099, 1, 1))
 
 
 class TestPages:

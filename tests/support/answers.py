@@ -19,6 +19,25 @@ RUN_CONTACT = {
     "botOutboundStatus": "",
     "botOutboundStatusDetail": "",
 }
+DNC_LIST = {
+    "id": "cl-2",
+    "name": "Account",
+    "accountWide": True,
+    "numbersCount": 2,
+    "createdAt": "2026-03-01T10:15:00.000000Z",
+}
+DNC_FILE = {
+    "state": "added",
+    "rows": 3,
+    "unreadableCount": 1,
+    "changedCount": 1,
+    "unchangedCount": 1,
+    "line": 4,
+    "position": 48,
+    "size": 48,
+    "problems": ["Line 3: 'x': the phone number is not a number."],
+    "failure": None,
+}
 CONTACT_LIST = {
     "_id": "cl-1",
     "name": "Recent Buyers",

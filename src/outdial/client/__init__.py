@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from outdial.client.answers import (
     AddedContacts,
+    AddedNumbers,
     CallBack,
     CallerId,
     CallingHours,
@@ -26,6 +27,7 @@ from outdial.client.answers import (
     ExplanationStep,
     Fall,
     ManualCall,
+    NumberList,
     RunContact,
     ScheduledCampaign,
     ScheduleStanding,
@@ -56,6 +58,7 @@ from outdial.client.errors import (
 
 __all__ = [
     "AddedContacts",
+    "AddedNumbers",
     "AddingBrokenOffError",
     "AsyncClient",
     "BadRequestError",
@@ -87,6 +90,7 @@ __all__ = [
     "NotFoundError",
     "NotSentError",
     "NotUnderstoodError",
+    "NumberList",
     "Once",
     "RateLimitedError",
     "RefusedError",

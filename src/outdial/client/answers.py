@@ -59,6 +59,31 @@ class DncList(Answer, frozen=True, kw_only=True):
     name: str
 
 
+class NumberList(Answer, frozen=True, kw_only=True):
+    """A list of numbers that must not be called."""
+
+    id: str
+    name: str
+    account_wide: bool
+    """It counts for every campaign of the account, named or not."""
+    numbers_count: int
+    created_at: datetime
+
+
+class AddedNumbers(Answer, frozen=True, kw_only=True):
+    """What became of a file of numbers."""
+
+    rows: int
+    unreadable_count: int
+    """Of them, those of which something could not be read."""
+    changed_count: int
+    unchanged_count: int
+    """On the list already, or twice in the file."""
+    problems: tuple[str, ...]
+    """A sentence for each row of which something could not be read, the first thousand; and for calls that were placed
+    before and may leave yet."""
+
+
 class ScheduleStanding(Answer, frozen=True, kw_only=True):
     """Whether a campaign will run by itself."""
 

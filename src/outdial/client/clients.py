@@ -89,6 +89,7 @@ class _Shell(ABC, Generic[H]):
             f"{self._site.url}{asked.path}",
             params=dict(asked.query),
             json=asked.body,
+            content=asked.file,
             headers=self._site.headers(asked, now=time.time()),
             timeout=httpx.Timeout(step.timeout_seconds, connect=soon, pool=soon),
         )
@@ -149,6 +150,8 @@ class Client(_Shell[httpx.Client]):
     waterfall = _sync(operations.waterfall)
     enable_schedule = _sync(operations.enable_schedule)
     disable_schedule = _sync(operations.disable_schedule)
+    dnc_lists = _sync(operations.dnc_lists)
+    add_dnc_file = _sync(operations.add_dnc_file)
 
     def _open(self, **options: Any) -> httpx.Client:
         return httpx.Client(**options)
@@ -254,6 +257,8 @@ class AsyncClient(_Shell[httpx.AsyncClient]):
     waterfall = _asynchronous(operations.waterfall)
     enable_schedule = _asynchronous(operations.enable_schedule)
     disable_schedule = _asynchronous(operations.disable_schedule)
+    dnc_lists = _asynchronous(operations.dnc_lists)
+    add_dnc_file = _asynchronous(operations.add_dnc_file)
 
     def _open(self, **options: Any) -> httpx.AsyncClient:
         return httpx.AsyncClient(**options)

@@ -15,6 +15,7 @@ import msgspec
 
 from outdial.client.answers import (
     AddedContacts,
+    AddedNumbers,
     CallBack,
     Campaign,
     CampaignStatus,
@@ -23,6 +24,7 @@ from outdial.client.answers import (
     ContactProblem,
     Explanation,
     ManualCall,
+    NumberList,
     RunContact,
     ScheduledCampaign,
     StartedRun,
@@ -31,7 +33,7 @@ from outdial.client.answers import (
 )
 from outdial.client.drafts import CampaignDraft, Mode, NewContact, Plan, Status
 from outdial.client.errors import AddingBrokenOffError, ClientError, InvalidInputError
-from outdial.client.steps import Items, Listing, Request, Site, Steps, ask, insist, require_id
+from outdial.client.steps import Items, Listing, Request, Site, Steps, ask, insist, last_line, require_id
 
 CONTACTS_PER_REQUEST: Final = 100
 """The most the API takes at once."""
@@ -44,6 +46,9 @@ LARGEST_RUN_PAGE: Final = 100
 
 STOP_SECONDS: Final = 30.0
 """How long a stop is asked for unless told; longer than any proof takes while an engine can be reached."""
+
+FILE_SECONDS: Final = 600.0
+"""How long a file of numbers may take unless told; a hundred thousand take a minute at most."""
 
 _VOICE: Final = {"campaignType": "voice"}
 _NATIVE: Final = "/api/outdial"
@@ -309,6 +314,47 @@ def waterfall(site: Site, instance_id: str) -> Steps[Waterfall]:
     return ask(site, request, _whole(Waterfall))
 
 
+def dnc_lists(site: Site) -> Steps[tuple[NumberList, ...]]:
+    """Return the lists of numbers that must not be called: the account's own first, then the application's."""
+    request = Request("GET", f"{_NATIVE}/dnc-lists")
+    return ask(site, request, lambda document: msgspec.convert(document["results"], tuple[NumberList, ...]))
+
+
+def add_dnc_file(
+    site: Site,
+    list_id: str,
+    file: bytes,
+    *,
+    name: str = "",
+    columns: Iterable[str] = (),
+    sheet: str | None = None,
+    default_region: str | None = None,
+    reason: str = "",
+    expires_at: datetime | None = None,
+    within_seconds: float = FILE_SECONDS,
+) -> Steps[AddedNumbers]:
+    """Put the numbers of a file on a do-not-call list: when this returns, none of them will be called any more, but for
+    what ``problems`` say.
+
+    The file is CSV, an Excel workbook (.xlsx) or a number a line, of at most 64 MB; ``name`` is what sentences call it,
+    ``columns`` those that hold numbers, where that is not plain. It is sent again after lost connections, and where the
+    server asks for it, until ``within_seconds`` have passed: adding a number twice changes nothing. Then the last error
+    is raised. A file that cannot be read from some line on raises InvalidInputError; what came before is on the list.
+    """
+    del site
+    said = {
+        "fileName": name,
+        "column": tuple(columns),
+        "sheet": sheet,
+        "defaultRegion": default_region,
+        "reason": reason,
+        "expiresAt": None if expires_at is None else _instant(expires_at),
+    }
+    query = {word: value for word, value in said.items() if value}
+    request = Request("POST", f"{_NATIVE}/dnc-lists/{require_id(list_id)}/files", query, file=file)
+    return insist(request, _added, within_seconds=within_seconds, meant=last_line)
+
+
 def enable_schedule(site: Site, campaign_id: str, plan: Plan) -> Steps[ScheduledCampaign]:
     """Let a campaign run by itself."""
     return _schedule(site, campaign_id, "true", plan.body())
@@ -391,6 +437,13 @@ def _stopped(document: Any) -> StoppedRun:
     if stopped.status != "Stopped":
         raise TypeError(f"a stop was answered with {stopped.status!r}")
     return stopped
+
+
+def _added(document: Any) -> AddedNumbers:
+    # as for a stop
+    if document["state"] != "added":
+        raise TypeError(f"a file was answered with {document['state']!r}")
+    return msgspec.convert(document, AddedNumbers)
 
 
 def _problems(document: Any) -> tuple[str, ...]:

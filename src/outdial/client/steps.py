@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import jwt
@@ -44,6 +44,7 @@ TOKEN_SECONDS: Final = 300
 """How long a token is valid; each request has its own."""
 
 _OK: Final = 200
+_FAILED: Final = 500
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _LONGEST_RETRY_AFTER: Final = 9
 """Digits."""
@@ -61,8 +62,11 @@ class Request:
 
     method: str
     path: str
-    query: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    """Several values: the parameter is given several times."""
     body: Any = None
+    file: bytes | None = None
+    """A body that is no document."""
     key: str | None = None
     """``Idempotency-Key``; None for what changes nothing."""
 
@@ -176,12 +180,19 @@ def ask(site: Site, request: Request, read: Callable[[Any], A]) -> Steps[A]:
         waited += seconds
 
 
-def insist(request: Request, read: Callable[[Any], A], *, within_seconds: float) -> Steps[A]:
+def insist(
+    request: Request,
+    read: Callable[[Any], A],
+    *,
+    within_seconds: float,
+    meant: Callable[[Reply | Failure], Reply | Failure] = lambda outcome: outcome,
+) -> Steps[A]:
     """Ask for something that may be asked any number of times, until it is done or the time is over; then raise the
-    error that came last."""
+    error that came last. ``meant`` says what an answer comes to that is no document."""
     elapsed, pause = 0.0, FIRST_PAUSE_SECONDS
     while True:
-        outcome = yield from send(Send(request, max(within_seconds - elapsed, LEAST_TIMEOUT_SECONDS)))
+        sent = yield from send(Send(request, max(within_seconds - elapsed, LEAST_TIMEOUT_SECONDS)))
+        outcome = meant(sent)
         error = error_of(outcome)
         if error is None:
             return read_answer(outcome, read)
@@ -225,18 +236,48 @@ def error_of(outcome: Reply | Failure) -> ClientError | None:
     )
 
 
-def _seconds(text: str) -> float | None:
-    # the other form, a date, is one nobody who speaks this API sends
-    whole = text.isascii() and text.isdigit() and len(text) <= _LONGEST_RETRY_AFTER
-    return float(text) if whole else None
-
-
 class _ErrorItem(msgspec.Struct, frozen=True):
     msg: str
+    code: int = 0
 
 
 class _Errors(msgspec.Struct, frozen=True):
     errors: tuple[_ErrorItem, ...]
+
+
+class _LastLine(msgspec.Struct, frozen=True, rename="camel"):
+    state: str
+    changed_count: int = 0
+    line: int = 0
+    failure: _Errors | None = None
+
+
+def last_line(outcome: Reply | Failure) -> Reply | Failure:
+    """Return what an answer of JSON lines comes to, which begins before it is known how it ends: its last line, the
+    refusal that this tells of, or no answer where it is not the last."""
+    if isinstance(outcome, Failure) or outcome.status != _OK:
+        return outcome
+    ended = outcome.body.rstrip().rpartition(b"\n")[2]
+    try:
+        last = msgspec.json.decode(ended, type=_LastLine)
+    except _UNREADABLE:
+        # whoever reads it says so
+        return replace(outcome, body=ended)
+    if last.state == "adding":
+        sentence = "The answer broke off before it said that all was added."
+        return Failure(sent=True, sentence=sentence, elapsed_seconds=outcome.elapsed_seconds)
+    if last.failure is None:
+        return replace(outcome, body=ended)
+    said = f"{last.changed_count} numbers were added before, up to line {last.line}."
+    told = _Errors((*last.failure.errors, _ErrorItem(said, 0)))
+    status = next((item.code for item in last.failure.errors), _FAILED)
+    return replace(outcome, status=status, body=msgspec.json.encode(told))
+
+
+def _seconds(text: str) -> float | None:
+    # the other form, a date, is one nobody who speaks this API sends
+    whole = text.isascii() and text.isdigit() and len(text) <= _LONGEST_RETRY_AFTER
+    return float(text) if whole else None
 
 
 def _sentences(reply: Reply) -> tuple[str, ...]:
