@@ -139,3 +139,54 @@ def test_without_it_the_database_here_is_asked_whatever_the_variables_say(outdia
     assert outdial("campaign", "stop", "Spring calls").code == 0
     lost = outdial("campaign", "stop", "Spring calls", "--iid", "st-other")
     assert (lost.code, "--server" in lost.stderr) == (2, True)
+
+
+class TestNumbers:
+    """``outdial dnc add --file … --server``."""
+
+    @pytest.fixture
+    def file(self, tmp_path):
+        path = tmp_path / "complaints.csv"
+        path.write_text("who;Caller\nAda;+15550100001\nBen;nonsense\nCy;0151 23456789\n", encoding="utf-16")
+        return path
+
+    def test_a_file_goes_to_the_accounts_list_or_to_a_named_one(self, outdial, away, file):
+        words = ("--column", "Caller", "--region", "DE", "--reason", "of March", "--expires", "2099-01-31")
+        done = away("dnc", "add", "--file", file, *words)
+        assert (done.code, done.stdout) == (1, "2 added, 0 there already.\n")
+        assert done.stderr.startswith("Line 3: 'nonsense': ")
+        again = away("dnc", "add", "--file", file, *words, "--json").json
+        assert {name: again[name] for name in ("changed", "unchanged", "rows", "leftOut", "finished")} == {
+            "changed": 0,
+            "unchanged": 2,
+            "rows": 3,
+            "leftOut": 1,
+            "finished": True,
+        }
+        found = outdial("dnc", "list", "--json").json
+        assert {(each["phone"], each["reason"], each["expiresAt"]) for each in found} == {
+            (phone, "of March", "2099-01-31T00:00:00.000Z") for phone in ("+15550100001", "+4915123456789")
+        }
+        refused = away("dnc", "add", "--file", file, "--column", "Caller", "--list", "Complaints")
+        assert (refused.code, refused.stderr) == (1, "There is no do-not-call list named 'Complaints' there.\n")
+        outdial("dnc", "add", "+15550100009", "--list", "Complaints")
+        assert away("dnc", "add", "--file", file, "--column", "Caller", "--list", "Complaints").stdout[:8] == "1 added,"
+        assert len(outdial("dnc", "list", "--list", "Complaints", "--json").json) == 2
+
+    def test_what_the_server_refuses_is_told(self, outdial, away, file):
+        done = away("dnc", "add", "--file", file)
+        assert (done.code, done.stdout) == (1, "")
+        assert "say which it is with `column`" in done.stderr
+        assert outdial("dnc", "list", "--json").json == []
+
+    def test_what_does_not_go_there(self, away, file):
+        for words in (["+15550100001"], ["--errors", "x"], ["--account", "Acme"], ["--source", "agent"]):
+            assert away("dnc", "add", "--file", file, *words).code == 2
+        assert away("dnc", "add", "+15550100001").code == 2
+
+    def test_no_more_than_a_server_takes(self, away, file):
+        with file.open("wb") as large:
+            large.truncate((64 << 20) + 1)
+        done = away("dnc", "add", "--file", file)
+        assert (done.code, done.stdout) == (1, "")
+        assert "more than 64 MB" in done.stderr

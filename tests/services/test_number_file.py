@@ -208,6 +208,19 @@ def test_columns_are_asked_for_by_the_word_of_whoever_gave_the_file(tmp_path):
         assert "--column" not in str(refused.value)
 
 
+def test_what_is_told_is_short_however_long_names_and_cells_are(tmp_path):
+    path, long = tmp_path / "numbers.csv", "x" * 100_000
+    path.write_text(f"phone {long},mobile\n{PHONE},{long}\n{long},{PHONE}\n", encoding="utf-8")
+    found, numbers = read(path, columns=["column 1", "mobile"])
+    assert found == [PHONE, PHONE]
+    assert [each.partition(": ")[0] for each in numbers.problems] == ["Line 2", "Line 3"]
+    assert max(map(len, numbers.problems)) < 300
+    path.write_text(",".join([f"mobile {place}" for place in range(10_000)]), encoding="utf-8")
+    with pytest.raises(InvalidInputError, match="mobile 0, mobile 1, ") as refused:
+        NumberFile(path)
+    assert len(str(refused.value)) < 400
+
+
 def test_what_no_pipe_may_give(tmp_path, monkeypatch):
     monkeypatch.setattr(number_file, "LARGEST_PIPE", 1 << 20)
     with pytest.raises(FileError, match="more than 1 MB"), regular(pipe_of(tmp_path, b"1" * (3 << 20))):

@@ -13,16 +13,18 @@ from typing import Annotated, Final, TypeAlias
 import typer
 
 from outdial import clock
-from outdial.cli import output
+from outdial.cli import output, remote
 from outdial.cli.imports import progress_bar
 from outdial.cli.options import Account, Iid, Json, account_id, application
+from outdial.cli.remote import ClientId, ClientSecret, Server
 from outdial.cli.running import FAILED, actor, in_context
 from outdial.context import Context
-from outdial.core.errors import InvalidInputError, OutdialError
+from outdial.core.errors import InvalidInputError, OutdialError, TooLargeError
 from outdial.core.numbers import MOST_NUMBERS
 from outdial.core.phone import parse_phone
 from outdial.services import dnc, opt_out
 from outdial.services.dnc import DncChange, DncEntry, GivenSource
+from outdial.services.dnc_file import LARGEST_FILE
 from outdial.services.engines import Engines
 from outdial.services.number_file import NumberFile, Tally, regular
 
@@ -134,6 +136,9 @@ def add(
     source: Annotated[
         GivenSource, typer.Option(help="Who says so; agent: the called person, to an agent (at most 5 numbers).")
     ] = GivenSource.OPERATOR,
+    server: Server = None,
+    client_id: ClientId = None,
+    client_secret: ClientSecret = None,
     as_json: Json = False,
 ) -> None:
     """Add numbers. When the command returns, none of them will be called any more.
@@ -143,6 +148,8 @@ def add(
 
     With --source agent they are the numbers of one person who wants no more calls, and whoever has one of them is
     called at no other either. On the account's own list a call to them that rings is cancelled. Webhooks are told.
+
+    With --server a --file of at most 64 MB goes to a server's API, and nothing else does.
 
     Exit code 0 when all were added, 1 when one was left out or the command failed and added none, 2 for wrong usage,
     3 when it was broken off after some were added: it says up to which line. So it does when Ctrl-C (130) or SIGTERM
@@ -154,6 +161,12 @@ def add(
     if until is not None and until <= clock.now():
         raise InvalidInputError(["--expires is past; leave it out to keep the numbers for good."])
     given = _Given(phones or (), file, column or (), sheet, region, errors)
+    told = remote.access(server, iid, client_id, client_secret)
+    if told is not None:
+        if phones or file is None or errors or account or source is GivenSource.AGENT:
+            raise typer.BadParameter("--server takes a --file, no numbers, --errors, --account or --source agent.")
+        _send(told, given, file, list_name, reason=reason, until=until, as_json=as_json)
+        return
 
     async def work(context: Context, numbers: _Numbers) -> DncChange:
         owner, of_iid = await _owner(context, account, iid, list_name)
@@ -363,6 +376,49 @@ def _carry_out(
             raise typer.Exit(UNFINISHED) from error
     what = numbers.done(change)
     _tell(what, numbers.untold, done=done, not_needed=not_needed, as_json=as_json)
+    if what.problems:
+        raise typer.Exit(FAILED)
+
+
+def _send(
+    told: remote.Access,
+    given: _Given,
+    file: Path,
+    list_name: str | None,
+    *,
+    reason: str,
+    until: datetime | None,
+    as_json: bool,
+) -> None:
+    """Have a server add the numbers of a file, and tell what became of them."""
+    with regular(file) as path:
+        if path.stat().st_size > LARGEST_FILE:
+            raise TooLargeError(f"{file} has more than {LARGEST_FILE >> 20} MB; send it in parts.")
+        content = path.read_bytes()
+    added = remote.add_numbers(
+        told,
+        list_name,
+        content,
+        name=file.name,
+        columns=given.columns,
+        sheet=given.sheet,
+        default_region=given.region,
+        reason=reason,
+        expires_at=until,
+    )
+    what = _Done(
+        added.changed_count,
+        added.unchanged_count,
+        problems=added.problems,
+        rows=added.rows,
+        left_out=added.unreadable_count,
+        error_file=None,
+        finished=True,
+        line=None,
+    )
+    _tell(what, 0, done="added", not_needed="there already", as_json=as_json)
+    if what.left_out > len(what.problems):
+        output.note(f"{what.left_out} were left out in all.")
     if what.problems:
         raise typer.Exit(FAILED)
 

@@ -1,4 +1,4 @@
-"""``outdial campaign … --server``: the same commands from another machine, over the API, without a database.
+"""``outdial campaign … --server`` and others: the same from another machine, over the API, without a database.
 
 The client is imported only when it is used: half the commands' time would go into loading it.
 """
@@ -21,7 +21,7 @@ from outdial.core.errors import ConflictError, InvalidInputError, NotFoundError,
 from outdial.core.model import ConnectedCalls, RingingCalls
 
 if TYPE_CHECKING:
-    from outdial.client import Campaign, Client
+    from outdial.client import AddedNumbers, Campaign, Client
 
 IID_VARIABLE: Final = "OUTDIAL_IID"
 """Read for ``--server`` only: a command on the database here must not be narrowed by it."""
@@ -224,6 +224,24 @@ def called_now(told: Access, run: str, contact: str) -> dict[str, Any]:
             return _document(client.call_now(_instance_id(client, run), contact))
         except ValueError as error:
             raise InvalidInputError([str(error)]) from None
+
+
+def add_numbers(told: Access, list_name: str | None, file: bytes, **described: Any) -> AddedNumbers:
+    """Put the numbers of a file on the account's own do-not-call list, or on the one of that name, and return what
+    became of them; ``described`` is said of the file as the client takes it. Raises NotFoundError."""
+    with _asking(told) as client:
+        for found in client.dnc_lists():
+            if found.account_wide if list_name is None else not found.account_wide and found.name == list_name:
+                break
+        else:
+            raise NotFoundError(f"There is no do-not-call list named {list_name!r} there.")
+        try:
+            return client.add_dnc_file(found.id, file, **described)
+        except KeyboardInterrupt:
+            output.note(
+                "Interrupted: a file that has arrived is added there to its end; send it again to see how it ends."
+            )
+            raise
 
 
 def _instance_id(client: Client, run: str) -> str:

@@ -172,7 +172,10 @@ class NumberFile:
             given = [(self._names[at], cells[at] if at < len(cells) else "") for at in self._places]
             several = len(given) > 1
             # of several columns not all need to be filled
-            named = [(f"{name}: " if several else "", cell) for name, cell in given if cell.strip()] or [("", "")]
+            label = "{name}: " if several else ""
+            named = [(label.format(name=name[:_LONGEST_SHOWN]), cell) for name, cell in given if cell.strip()] or [
+                ("", "")
+            ]
         numbers, reasons = [], []
         if self._source.quoted and any(_goes_on(cell) for cell in cells):
             reasons.append(_LINES)
@@ -252,7 +255,7 @@ def _places(header: Sequence[str], columns: Sequence[str], option: str) -> list[
         found = [0] if len(header) == 1 else phone_places(header)
         if len(found) == 1:
             return found
-        fit = ", ".join(header[place].strip() for place in found)
+        fit = ", ".join(header[place].strip() for place in found)[: 3 * _LONGEST_SHOWN]
         raise InvalidInputError(
             [
                 f"Several columns may hold the numbers: {fit}. Say which with {option}, once for each."

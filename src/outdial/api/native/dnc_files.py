@@ -35,8 +35,8 @@ from outdial.services.fields import LONGEST_DESCRIPTION
 from outdial.services.imports import LONGEST_FILE_NAME, LONGEST_SHEET_NAME
 from outdial.services.number_file import NumberFile, Tally
 
-MOST_AT_ONCE: Final = 4
-"""Files that this process reads at a time: each has a thread, and its database connection, for much of that time."""
+MOST_AT_ONCE: Final = 2
+"""Files that this process reads at a time: each has a thread, or a database connection, most of that time."""
 
 WAIT_SECONDS: Final = 30.0
 """For a place among them, once a file has arrived."""
@@ -192,7 +192,7 @@ class DncFileRoutes:
 
         Who hangs up once all of the file was sent does not end it. Where an answer breaks off without such a last line,
         send the file again: what is on the list stays there, and adding never shortens. So no `Idempotency-Key` is
-        looked at. A server reads four files at a time; 503 `busy`: it has others to read, ask again.
+        looked at. A server reads two files at a time; 503 `busy`: it has others to read, ask again.
         """
         list_id = request.path_params["dncListId"]
         await dnc.get_list(self._database, account_id=caller.account_id, iid=caller.iid, list_id=list_id)
