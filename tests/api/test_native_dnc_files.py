@@ -86,6 +86,12 @@ def nothing_stays(parts):
     assert [one for one in folder.iterdir() if one.is_file()] == []
 
 
+async def test_the_document_says_what_a_line_is(native, path):
+    schema = (await native.tenant.http.get("/openapi.json")).json()["components"]["schemas"]["DncFileView"]
+    (first, *_) = await sent(native, path, f"{PHONE}\n".encode())
+    assert list(schema["properties"]) == schema["required"] == list(first)
+
+
 @pytest.mark.parametrize("name", ["Account", "Never Call"])
 async def test_a_table_is_added_and_what_cannot_be_read_told(native, lists, database, name):
     content = f"who;Telefon\nAnna;{PHONE}\nBob;nonsense\nCarl;+1 555 010 0002\nAnna;{PHONE}\n".encode("utf-16")

@@ -175,6 +175,7 @@ class DncFileRoutes:
                 _FILE,
                 query=_QUERY,
                 media=_JSON_LINES,
+                line=DncFileView,
                 keyed=False,
             ),
         )
@@ -185,10 +186,11 @@ class DncFileRoutes:
         will be called any more.
 
         Nothing is added before all of the file is here, nor where it cannot be understood: 412 says why. Then the
-        answer is JSON lines, a `DncFileView` each, whenever it is further. 5000 numbers at a time are added, and are on
-        the list from then on. The last line has the `state` `added` or `failed`. Its `problems` are a sentence for each
-        row that cannot be read, where the others are added, and for calls to the numbers that were placed before and
-        may leave yet. `failed` says in `failure`, as a refusal does, why it was not read further; what was added stays.
+        answer is JSON lines, each a `DncFileView` of the schemas, whenever it is further. 5000 numbers at a time are
+        added, and are on the list from then on. The last line has the `state` `added` or `failed`. Its `problems` are a
+        sentence for each row that cannot be read, where the others are added, and for calls to the numbers that were
+        placed before and may leave yet. `failed` says in `failure`, as a refusal does, why it was not read further;
+        what was added stays.
 
         Who hangs up once all of the file was sent does not end it. Where an answer breaks off without such a last line,
         send the file again: what is on the list stays there, and adding never shortens. So no `Idempotency-Key` is

@@ -99,6 +99,8 @@ class Operation:
     """What can be asked next."""
     media: str = CSV
     """Kind of an answer that is text."""
+    line: Any = None
+    """Type of each line of an answer that is JSON lines, where the document is to hold it."""
     largest: int = LARGEST_BODY
     """Bytes of a body that is no upload."""
     stops: bool = False
@@ -163,6 +165,9 @@ class Routes:
         refused |= _WITH_BODY if operation.body is not None else frozenset()
         refused |= _WITH_KEY if keyed else frozenset()
         refused |= {400} if operation.query else frozenset()
+        if operation.line is not None:
+            # no schema says that a text is lines of these: the description names it
+            self.catalog.answer((operation.line,))
         described = self.catalog.operation(
             operation_id,
             parameters=[
