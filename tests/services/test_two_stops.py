@@ -48,6 +48,12 @@ async def committed(database, run, *silences: Silence):
     )
 
 
+async def book_answered(database, *ids: str) -> None:
+    async with database.connection() as connection:
+        now = clock.now()
+        await attempts.book(connection, [AttemptNews(id_, AttemptState.ANSWERED, "n1", answered_at=now) for id_ in ids])
+
+
 async def test_what_the_slower_one_cancelled_is_counted(database, secret_box):
     """The faster one found these calls gone, before anybody had booked them."""
     run, ringing = await ringing_and_stopping(database, secret_box, 3)
@@ -64,8 +70,7 @@ async def test_what_the_slower_one_cancelled_is_counted(database, secret_box):
 async def test_what_is_booked_as_answered_was_not_cancelled_and_does_not_go_on(database, secret_box):
     """It was hung up as it was answered, and its node has booked the answer and nothing since."""
     run, (answered, cancelled) = await ringing_and_stopping(database, secret_box, 2)
-    async with database.connection() as connection:
-        await attempts.book(connection, [AttemptNews(answered, AttemptState.ANSWERED, "n1", answered_at=clock.now())])
+    await book_answered(database, answered)
     report = (await commit(database, run, answered, cancelled)).report
     assert report.cancelled_count == 1
     assert report.connected_count == 0
@@ -98,10 +103,7 @@ async def test_what_was_seen_answered_after_it_was_hung_up_was_not_cancelled_eit
 async def test_what_was_booked_as_a_conversation_and_another_had_hung_up_is_counted_no_more(database, secret_box):
     run, (hung_up, talks) = await ringing_and_stopping(database, secret_box, 2)
     now = clock.now()
-    async with database.connection() as connection:
-        await attempts.book(
-            connection, [AttemptNews(id_, AttemptState.ANSWERED, "n1", answered_at=now) for id_ in (hung_up, talks)]
-        )
+    await book_answered(database, hung_up, talks)
     shown = Silence("e1", silent=True, listed=True, fenced_at=now, talking=frozenset({hung_up, talks}))
     assert (await committed(database, run, shown)).report.connected_count == 2
     assert (await commit(database, run, hung_up)).report.connected_count == 1
@@ -111,22 +113,17 @@ async def test_what_was_booked_as_a_conversation_and_another_had_hung_up_is_coun
 async def test_nor_is_one_taken_away_that_was_booked_as_a_conversation_later(database, secret_box):
     run, (late, talks) = await ringing_and_stopping(database, secret_box, 2)
     now = clock.now()
-    async with database.connection() as connection:
-        await attempts.book(connection, [AttemptNews(talks, AttemptState.ANSWERED, "n1", answered_at=now)])
+    await book_answered(database, talks)
     shown = Silence("e1", silent=True, listed=True, fenced_at=now, talking=frozenset({talks}))
     assert (await committed(database, run, shown)).report.connected_count == 1
-    async with database.connection() as connection:
-        await attempts.book(connection, [AttemptNews(late, AttemptState.ANSWERED, "n1", answered_at=now)])
+    await book_answered(database, late)
     assert (await commit(database, run, late)).report.connected_count == 1
 
 
 async def test_but_not_twice_where_it_had_not_been_counted(database, secret_box):
     run, (hung_up, talks) = await ringing_and_stopping(database, secret_box, 2)
     now = clock.now()
-    async with database.connection() as connection:
-        await attempts.book(
-            connection, [AttemptNews(id_, AttemptState.ANSWERED, "n1", answered_at=now) for id_ in (hung_up, talks)]
-        )
+    await book_answered(database, hung_up, talks)
     shown = Silence("e1", silent=True, listed=True, fenced_at=now, talking=frozenset({talks}))
     assert (await committed(database, run, shown)).report.connected_count == 1
     assert (await commit(database, run, hung_up)).report.connected_count == 1
@@ -138,10 +135,7 @@ async def test_a_conversation_that_no_engine_shows_does_not_go_on_and_is_not_sig
     """Its node died, and whoever was called has hung up since."""
     run, (over, talks) = await ringing_and_stopping(database, secret_box, 2)
     now = clock.now()
-    async with database.connection() as connection:
-        await attempts.book(
-            connection, [AttemptNews(id_, AttemptState.ANSWERED, "n1", answered_at=now) for id_ in (over, talks)]
-        )
+    await book_answered(database, over, talks)
     shown = Silence("e1", silent=True, listed=True, fenced_at=now, quiesced_at=now, talking=frozenset({talks}))
     report = (await committed(database, run, shown)).report
     assert report.connected_count == 1
@@ -160,8 +154,7 @@ async def test_a_conversation_that_no_engine_shows_does_not_go_on_and_is_not_sig
 async def test_what_an_engine_let_ring_and_was_answered_since_goes_on(database, secret_box):
     run, (answered, rings) = await ringing_and_stopping(database, secret_box, 2)
     now = clock.now()
-    async with database.connection() as connection:
-        await attempts.book(connection, [AttemptNews(answered, AttemptState.ANSWERED, "n1", answered_at=now)])
+    await book_answered(database, answered)
     shown = Silence("e1", silent=True, listed=True, fenced_at=now, ringing=frozenset({answered, rings}))
     report = (await committed(database, run, shown)).report
     assert (report.connected_count, report.talking, report.untold) == (1, (answered,), ())
@@ -185,9 +178,7 @@ async def test_each_engine_tells_of_its_own_calls(database, secret_box):
 async def test_an_engine_that_shows_nothing_leaves_it_to_what_is_booked(database, secret_box):
     """It was given up, or is within another process."""
     run, (talks, _) = await ringing_and_stopping(database, secret_box, 2)
-    now = clock.now()
-    async with database.connection() as connection:
-        await attempts.book(connection, [AttemptNews(talks, AttemptState.ANSWERED, "n1", answered_at=now)])
+    await book_answered(database, talks)
     report = (await committed(database, run, Silence("e1", silent=True, problem="retired"))).report
     assert (report.connected_count, report.untold) == (1, ())
 
@@ -195,8 +186,7 @@ async def test_an_engine_that_shows_nothing_leaves_it_to_what_is_booked(database
 async def test_what_was_over_before_it_could_be_hung_up_is_left_to_who_knows(database, secret_box):
     run, (busy, talked) = await ringing_and_stopping(database, secret_box, 2)
     now = clock.now()
-    async with database.connection() as connection:
-        await attempts.book(connection, [AttemptNews(talked, AttemptState.ANSWERED, "n1", answered_at=now)])
+    await book_answered(database, talked)
     silence = Silence("e1", silent=True, listed=True, fenced_at=now, over=frozenset({busy, talked}))
     report = (await committed(database, run, silence)).report
     assert (report.cancelled_count, report.connected_count, report.engines[0].cancelled) == (0, 0, 0)
