@@ -1,8 +1,9 @@
 """A stop while one of two dialers is killed or frozen in that moment, beside one with both alive; their engine answers.
 
 Both dialers are processes of their own and share the calls. The one that has more of them is struck right before the
-stop. What the stop then waits for is the time in which nodes may acknowledge (100 ms from its commit on); the engine's
-fence does the rest, and what the one that was struck had cancelled is booked by the stop.
+stop. The stop waits for one that is silent only where it alone may know something (``services/acknowledging.py``); the
+engine's fence does the rest, and what the one that was struck had cancelled is booked by the stop. With nobody ringing
+the blow falls right after the start, when both may be putting their permits.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from bench.common import RINGING, Row, numbers, own_node, quantiles, start, until
 from bench.place import TTL_SECONDS, Place
@@ -18,6 +19,7 @@ from bench.place import TTL_SECONDS, Place
 from dialing import set_stage, with_rules  # isort: skip - found through bench.place
 
 from outdial.core.errors import StopNotProvenError
+from outdial.core.model import CallingHours
 from outdial.services import runs
 from outdial.services.stop import stop
 
@@ -29,15 +31,18 @@ BOUND_SECONDS = TTL_SECONDS + 0.5
 
 async def unreachable(found: Place) -> list[Row]:
     rows: list[Row] = []
-    for place_number, count in enumerate((50, 200)):
+    for place_number, count in enumerate((0, 50, 200)):
+        rules = with_rules(caller_id=f"+1555010{place_number}300", max_attempts=1, ring_seconds=60)
+        if count == 0:
+            rules = replace(rules, calling_hours=CallingHours(windows=(), zone="UTC"))
         stage = await set_stage(
             found.context.database,
             found.context.secrets,
-            numbers(count, RINGING, area=430 + place_number),
-            rules=with_rules(caller_id=f"+1555010{place_number}300", max_attempts=1, ring_seconds=60),
+            numbers(max(count, 10), RINGING, area=430 + place_number),
+            rules=rules,
             name=f"unreachable-{count}",
             port=found.carrier_port,
-            max_channels=count,
+            max_channels=max(count, 1),
             calls_per_second=400.0,
         )
         said, proven = [], []
@@ -76,7 +81,14 @@ async def _one(found: Place, stage, count: int) -> tuple[float, float]:
     run = (await start(stage)).run
 
     async def ready() -> bool:
-        return (await runs.progress(stage.database, run.id)).live.get("ringing", 0) == count
+        if count:
+            return (await runs.progress(stage.database, run.id)).live.get("ringing", 0) == count
+        async with stage.database.connection() as connection:  # nobody is called: a permit, there to stay
+            return await connection.fetchval(
+                "SELECT EXISTS (SELECT FROM run_engines WHERE run_id = $1) "
+                "AND NOT EXISTS (SELECT FROM run_nodes WHERE run_id = $1 AND making_until IS NOT NULL)",
+                run.id,
+            )
 
     await until(ready)
     asked = {"iid": stage.owner.iid, "campaign_id": stage.campaign_id, "actor": "bench"}
