@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -336,10 +337,34 @@ def test_people_can_read_it():
         "Stop of run cid-1",
         "2026-03-01T10:00:00.000000Z by anna",
         "asterisk: fenced 2026-03-01T10:00:00.010000Z, quiet 2026-03-01T10:00:00.060000Z, 1 cancelled",
-        "dialer-1 (node): acknowledged",
+        "dialer-1 (node): acknowledged 2026-03-01",
         "after 100 ms",
         "never reached      931",
         f"{reports.CANCELLED}  ringing → cancelled 2026-03-01T10:00:00.040000Z",
         f"{reports.KEPT}  answered → kept",
     ):
         assert words in text
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        ("acknowledged", "has dropped the run"),
+        ("lease_expired", "may not dial any more"),
+        ("not_answering", "every engine is fenced, so it can place no call"),
+    ],
+)
+def test_people_are_told_what_the_word_for_a_node_means(outcome, words):
+    made = deepcopy(GOOD)
+    made["nodes"][0].update(outcome=outcome, at=None)
+    assert f"dialer-1 (node): {outcome}, " in report_text(made)
+    assert words in report_text(made)
+
+
+def test_people_are_told_what_the_word_for_a_call_means_where_there_is_one():
+    made = deepcopy(GOOD)
+    assert "  kept: goes on at its engine" in report_text(made)
+    assert "  unsettled: " not in report_text(made)
+    made["counts"]["outcomes"].update(kept=0, unsettled=1)
+    assert "  kept: " not in report_text(made)
+    assert "  unsettled: over, and nobody had told how" in report_text(made)

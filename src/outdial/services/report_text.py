@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from outdial.core.canonical import Json
+from outdial.core.stop_proof import KEPT, UNSETTLED
+from outdial.services.acknowledging import NodeOutcome
+
+_NODES: Final[dict[str, str]] = {
+    NodeOutcome.ACKNOWLEDGED: "has dropped the run",
+    NodeOutcome.LEASE_EXPIRED: "had ended, or may not dial any more",
+    NodeOutcome.NOT_ANSWERING: "dead, frozen or slow; every engine is fenced, so it can place no call",
+}
+
+_OUTCOMES: Final[dict[str, str]] = {
+    KEPT: "goes on at its engine: somebody had answered, or what rings was to be let ring",
+    UNSETTLED: "over, and nobody had told how: its dialer was dead, or still is",
+}
 
 
 def report_text(document: dict[str, Json]) -> str:
@@ -36,12 +50,16 @@ def _lines(document: dict[str, Json]) -> Iterator[str]:
         yield "  none had a permit"
     yield "Dialer nodes"
     for node in document["nodes"]:
-        yield f"  {node['name']} ({node['nodeId']}): {node['outcome']} {node['at'] or ''}".rstrip()
+        at = f" {node['at']}" if node["at"] else ""
+        yield f"  {node['name']} ({node['nodeId']}): {node['outcome']}{at}, {_NODES[node['outcome']]}"
     if not document["nodes"]:
         yield "  none had dialed"
     yield f"Calls that were live: {counts['calls']}"
-    yield "  " + ", ".join(f"{count} {phase}" for phase, count in sorted(phases.items()))
-    yield "  " + ", ".join(f"{count} {word}" for word, count in sorted(outcomes.items()))
+    yield "  when it was asked for: " + ", ".join(f"{count} {phase}" for phase, count in sorted(phases.items()))
+    yield "  what became of them: " + ", ".join(f"{count} {word}" for word, count in sorted(outcomes.items()))
+    for outcome, words in _OUTCOMES.items():
+        if outcomes[outcome]:
+            yield f"  {outcome}: {words}"
     for call in document["calls"]:
         end = f"{call['disposition']} {call['endedAt']}" if call["endedAt"] else call["outcome"]
         yield f"  {call['attemptId']}  {call['phase']} → {end}"
