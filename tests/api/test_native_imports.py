@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from outdial.services import import_keeper
 from outdial.services.import_keeper import ImportKeeper
 from outdial.services.imports import FOLDER
+from outdial.store import imports as imports_store
 from support.native import Native, sentences
 from waiting import until
 
@@ -179,6 +180,29 @@ class TestKeeper:
         await keeper.look()
         assert (await native.done("GET", f"/imports/{import_id}"))["state"] == "cancelled"
         assert not (parts.settings.data_dir / FOLDER / import_id).exists()
+
+    async def test_one_upload_that_cannot_be_cleared_away_keeps_no_other(
+        self, native, keeper, parts, database, monkeypatch
+    ):
+        removed, stuck, other = [await uploaded(native) for _ in range(3)]
+        folder = parts.settings.data_dir / FOLDER
+        (folder / stuck).unlink()
+        (folder / stuck).mkdir()
+        async with database.connection() as connection:
+            await connection.execute("UPDATE imports SET updated_at = updated_at - interval '25 hours'")
+        given_up = imports_store.given_up
+
+        async def then_one_is_removed(connection, **more):
+            found = await given_up(connection, **more)
+            await connection.execute("DELETE FROM imports WHERE id = $1", removed)
+            return sorted(found, key=lambda each: [removed, stuck, other].index(each[1]))
+
+        monkeypatch.setattr(imports_store, "given_up", then_one_is_removed)
+        await keeper.look()
+        await native.refused(404, "GET", f"/imports/{removed}")
+        for import_id in (stuck, other):
+            assert (await native.done("GET", f"/imports/{import_id}"))["state"] == "cancelled"
+        assert not (folder / other).exists()
 
     @pytest.mark.parametrize("header", [b"phone,a\0b", b"name,a\0b", b"phone,a\0b,a\0b"])
     async def test_a_column_whose_name_cannot_be_stored_fails_its_import_alone(self, native, keeper, header):

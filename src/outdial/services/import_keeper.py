@@ -9,7 +9,13 @@ from typing import Final
 
 import structlog
 
-from outdial.core.errors import DatabaseUnavailableError, IllegalMoveError, ImportBusyError, OutdialError
+from outdial.core.errors import (
+    DatabaseUnavailableError,
+    IllegalMoveError,
+    ImportBusyError,
+    NotFoundError,
+    OutdialError,
+)
 from outdial.secretbox import SecretBox
 from outdial.services import imports
 from outdial.store import imports as store
@@ -95,6 +101,11 @@ class ImportKeeper:
     async def _clear(self, iid: str, import_id: str) -> None:
         try:
             await imports.cancel(self._database, self._folder, iid, import_id, actor=ACTOR)
-        except IllegalMoveError:
+        except (IllegalMoveError, NotFoundError):
+            # it went on after all, or somebody has ended it or removed its application
+            return
+        except OSError as error:
+            # it is cancelled by now, so nobody comes here for it again: whoever runs outdial has to remove the file
+            _log.warning("import_file_left", import_id=import_id, reason=str(error))
             return
         _log.info("upload_given_up", import_id=import_id)
