@@ -93,6 +93,46 @@ async def test_flushing_nothing_returns_at_once(database):
         await asyncio.wait_for(book.flush(), 1)
 
 
+async def test_flushing_waits_for_what_is_known_and_not_for_all_that_comes(database, reserved, monkeypatch):
+    """A node that drops one run has news of others all the time."""
+    book_news, busy = module.store.book, asyncio.Event()
+
+    async def and_more_comes(connection, news):
+        await book_news(connection, news)
+        if not busy.is_set():
+            book.put(replace(dialing(reserved[1]), reason=uuid.uuid4().hex))
+
+    monkeypatch.setattr(module.store, "book", and_more_comes)
+    async with keeping(database) as (book, _):
+        book.put(ended(reserved[0]))
+        await asyncio.wait_for(book.flush(), 5)
+        assert (await states(database))["ended"] == 1
+        busy.set()
+        await book.flush()
+        assert len(book) == 0
+
+
+async def test_flushing_waits_for_the_news_that_came_while_older_was_written(database, reserved, monkeypatch):
+    """The lot that is under way holds what was known before."""
+    book_news, begun, goes_on = module.store.book, asyncio.Event(), asyncio.Event()
+
+    async def held(connection, news):
+        begun.set()
+        await goes_on.wait()
+        await book_news(connection, news)
+
+    monkeypatch.setattr(module.store, "book", held)
+    async with keeping(database) as (book, _):
+        book.put(dialing(reserved[0]))
+        await begun.wait()
+        book.put(ended(reserved[0]))
+        flush = asyncio.create_task(book.flush())
+        await asyncio.sleep(0)
+        goes_on.set()
+        await flush
+        assert await states(database) == {"ended": 1, "reserved": 9}
+
+
 async def test_the_newest_news_of_an_attempt_says_all(database, reserved):
     async with keeping(database) as (book, _):
         book.put(dialing(reserved[0]))
