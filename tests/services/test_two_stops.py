@@ -183,6 +183,14 @@ async def test_an_engine_that_shows_nothing_leaves_it_to_what_is_booked(database
     assert (report.connected_count, report.untold) == (1, ())
 
 
+async def test_what_an_engine_said_it_hung_up_before_it_was_given_up_does_not_go_on(database, secret_box):
+    run, (hung_up, talks) = await ringing_and_stopping(database, secret_box, 2)
+    await book_answered(database, hung_up, talks)
+    given_up = Silence("e1", silent=True, fenced_at=clock.now(), hung_up=frozenset({hung_up}), problem="retired")
+    report = (await committed(database, run, given_up)).report
+    assert (report.connected_count, report.talking, report.untold) == (1, (talks,), (hung_up,))
+
+
 async def test_what_was_over_before_it_could_be_hung_up_is_left_to_who_knows(database, secret_box):
     run, (busy, talked) = await ringing_and_stopping(database, secret_box, 2)
     now = clock.now()

@@ -447,6 +447,9 @@ async def _conversations(
     listed = {one.engine_id for one in silences if one.listed}
     shown = frozenset[str]().union(*(one.talking | one.ringing for one in silences))
     over = {id_ for id_, engine_id in engine_of.items() if engine_id in listed and id_ not in shown}
+    # of one that was given up later on: what it said it hung up does not go on
+    hung_up = frozenset[str]().union(*(one.cancelled | one.hung_up for one in silences if not one.listed))
+    over |= engine_of.keys() & hung_up
     return frozenset(engine_of.keys() - over), frozenset(over)
 
 
