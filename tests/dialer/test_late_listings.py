@@ -10,19 +10,21 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from dialer.test_node import DEAD_PID, node_at, note, register
 from dialing import CALLER_ID, phones, set_stage, with_rules
-from engines import TTL_SECONDS
+from engines import TTL_SECONDS, simulated
 from outdial import clock
 from outdial.config import Settings
+from outdial.core.errors import StopNotProvenError
 from outdial.core.model import EngineKind
 from outdial.dialer import Dialer
 from outdial.dialer.adoption import Adoption
-from outdial.services import runs
+from outdial.services import barrier, runs
 from outdial.services.engines import Engines
 from outdial.services.stop import stop
-from outdial.store import reserve
+from outdial.store import nodes, reserve
 from outdial.store.reserve import Reservation
 from outdial.telephony.engine import CallRecord, LiveCall, OriginateResult, OutgoingCall, Permit, TrunkAddress
 from outdial.telephony.simulated import SimulatedEngine
@@ -123,19 +125,62 @@ async def test_a_contact_does_not_come_back_while_the_call_to_it_does_not_show_y
     assert state != "pending"
 
 
+def leaving(database, secret_box, engines, engine, folder) -> Dialer:
+    return Dialer(
+        settings=Settings(_env_file=None, data_dir=folder, permit_ttl_seconds=TTL_SECONDS),
+        database=database,
+        secrets=secret_box,
+        engines=engines,
+        engine=engine,
+        address=None,
+        node_id="leaving",
+    )
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
+async def test_an_engine_is_not_forgotten_while_a_call_of_it_may_wait_for_its_line(
+    database, secret_box, run, stage, tmp_path, monkeypatch, transport
+):
+    """It is hung up and shows in no listing, and leaves when the connection is back."""
+    monkeypatch.setattr(barrier, "LINE_SECONDS", 0.1)
+    monkeypatch.setattr(barrier, "LINE_PATIENCE_SECONDS", 0.1)
+    async with database.connection() as connection:
+        await connection.execute("UPDATE trunks SET transport = $1", transport)
+    engines = Engines(database, secret_box, ttl_seconds=TTL_SECONDS)
+    is_up = False
+
+    async def line_up(_trunk_id: str, _address: TrunkAddress) -> bool:
+        return is_up
+
+    asked = {"iid": stage.owner.iid, "campaign_id": stage.campaign_id, "actor": "test"}
+    async with simulated("behind-a-line", speed=1.0) as engine:
+        engine.kind = EngineKind.ASTERISK
+        monkeypatch.setattr(engine, "line_up", line_up)
+        with engines.own(engine):
+            dialer = leaving(database, secret_box, engines, engine, tmp_path)
+            await dialer._register()
+            async with database.connection() as connection:
+                await nodes.serve(connection, run_id=run.id, node_id="leaving", epoch=run.epoch)
+                await note(connection, run, engine, "leaving", KEY, seconds=-1.0)
+            with capture_logs() as logs:
+                await dialer._say_goodbye()
+            (told,) = [each for each in logs if each["event"] == "engine_not_forgotten"]
+            assert "line of its trunk is down" in told["reason"]
+            with pytest.raises(StopNotProvenError, match="line of the trunk is down"):
+                await stop(database, engines, **asked)
+            is_up = True
+            await dialer._say_goodbye()
+            async with database.connection() as connection:
+                assert await nodes.permits_of_run(connection, run.id) == {}
+            assert (await stop(database, engines, **asked)).report.engines == ()
+    await engines.close()
+
+
 async def test_an_engine_is_not_forgotten_while_a_call_of_it_does_not_show_yet(
     database, secret_box, late, run, stage, tmp_path
 ):
     engines = Engines(database, secret_box, ttl_seconds=TTL_SECONDS)
-    dialer = Dialer(
-        settings=Settings(_env_file=None, data_dir=tmp_path, permit_ttl_seconds=TTL_SECONDS),
-        database=database,
-        secrets=secret_box,
-        engines=engines,
-        engine=late,
-        address=None,
-        node_id="leaving",
-    )
+    dialer = leaving(database, secret_box, engines, late, tmp_path)
     await dialer._register()
     attempt_id = await leave_a_request(database, late, run, stage, "leaving")
     await dialer._say_goodbye()

@@ -487,7 +487,7 @@ class TestWishes:
         assert report.connected is ConnectedCalls.HANG_UP
         assert await self.states(engine, run) == []
 
-    async def on_tcp(self, engine, run, engines, database, *, age=0.0):
+    async def on_tcp(self, engine, run, engines, database):
         """Silence the run as if its trunk were a TCP one; return what was found and how long it took."""
         target = Target(
             run=run,
@@ -495,7 +495,6 @@ class TestWishes:
             committed=clock.boottime(),
             transport=Transport.TCP,
             ttl_seconds=TTL,
-            age_seconds=age,
             addresses={"e1": [("127.0.0.1", 5060)]},
         )
         began = clock.boottime()
@@ -531,10 +530,12 @@ class TestWishes:
         assert len(found.cancelled) == 1
 
     async def test_nothing_waits_for_a_line_longer_than_an_invite_is_tried(
-        self, engine, stage, run, engines, database, line
+        self, engine, stage, run, engines, database, line, monkeypatch
     ):
         line["up"] = False
-        found, seconds = await self.on_tcp(engine, run, engines, database, age=barrier.INVITE_SECONDS + TTL + 1)
+        fenced = clock.boottime() - barrier.INVITE_SECONDS - TTL - 1
+        monkeypatch.setattr(engines, "fenced_since", lambda *_: fenced)
+        found, seconds = await self.on_tcp(engine, run, engines, database)
         assert found.silent
         assert seconds < 0.4
 

@@ -223,16 +223,28 @@ class TestServing:
         key = await self.serve(database, run)
         async with database.transaction() as connection:
             assert await nodes.is_unused(connection, "e1") is False
-            await nodes.forget_engine(connection, run.id, "e1")
+            await nodes.forget_engine(connection, run.id, "e1", [key])
             assert await nodes.permits_of_run(connection, run.id) == {"e1": [(1, key)]}
             await nodes.end(connection, "n1")
             assert await nodes.is_unused(connection, "e1") is True
             assert await nodes.runs_of_engine(connection, "e1") == {run.id: [(1, key)]}
-            await nodes.forget_engine(connection, run.id, "e1")
+            await nodes.forget_engine(connection, run.id, "e1", [key])
             assert await nodes.permits_of_run(connection, run.id) == {}
 
+    async def test_what_another_has_left_meanwhile_is_not_forgotten_with_it(self, database, run):
+        """It has begun and ended while this one looked at what was its own."""
+        key = await self.serve(database, run)
+        async with database.connection() as connection:
+            await nodes.end(connection, "n1")
+        await register(database, "n2")
+        others = await self.serve(database, run, "n2")
+        async with database.transaction() as connection:
+            await nodes.end(connection, "n2")
+            await nodes.forget_engine(connection, run.id, "e1", [key])
+            assert await nodes.permits_of_run(connection, run.id) == {"e1": [(1, others)]}
+
     async def test_a_node_that_begins_meanwhile_is_not_forgotten(self, database, run):
-        await self.serve(database, run)
+        key = await self.serve(database, run)
         async with database.connection() as connection:
             await nodes.end(connection, "n1")
         joined = asyncio.Event()
@@ -258,7 +270,7 @@ class TestServing:
         async def forget() -> None:
             await joined.wait()
             async with database.transaction() as connection:
-                await nodes.forget_engine(connection, run.id, "e1")
+                await nodes.forget_engine(connection, run.id, "e1", [key, "a" * 32])
 
         await asyncio.gather(join(), forget())
         async with database.connection() as connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
@@ -30,6 +31,7 @@ from outdial.services.emergency import EmergencySwitch
 from outdial.services.engines import Engines
 from outdial.store import engines as engines_store
 from outdial.store import nodes as nodes_store
+from outdial.store import runs as runs_store
 from outdial.store.database import Database
 from outdial.store.nodes import NodeRow
 from outdial.telephony.engine import Engine
@@ -43,9 +45,16 @@ GOODBYE_SECONDS: Final = 5.0
 LAST_WORDS_SECONDS: Final = 2.0
 """How long the ends of hung-up calls, and the database, are waited for after that."""
 
+LINES_SECONDS: Final = 6.0
+"""How long a node that leaves looks whether anything of its runs is left at the engine. Of UDP that is told at once, of
+TCP and TLS after some four seconds."""
+
 RETRY_SECONDS: Final = 0.5
 
 _LOOK_SECONDS: Final = 0.01
+
+_LEFT_AT_ONCE: Final = 4
+"""Runs of which a node that leaves looks at once for what is left of them."""
 
 _log = structlog.get_logger()
 
@@ -187,8 +196,9 @@ class Dialer:
             async with asyncio.timeout(LAST_WORDS_SECONDS):
                 await node.opt_outs.flush()
                 await node.recordings.flush()
-                await node.book.flush()
-                await self._say_goodbye()
+                while len(node.book):
+                    await node.book.flush()
+            await self._say_goodbye()
         except (TimeoutError, DatabaseUnavailableError, EngineUnavailableError) as error:
             _log.warning(
                 "node_left_without_goodbye",
@@ -207,13 +217,35 @@ class Dialer:
     async def _say_goodbye(self) -> None:
         """End the node's row; the last node of an engine leaves no permit behind there, and nothing to fence."""
         node = self._node
-        async with node.database.connection() as connection:
+        async with asyncio.timeout(LAST_WORDS_SECONDS), node.database.connection() as connection:
             await nodes_store.end(connection, node.id)
             alone = await nodes_store.is_unused(connection, node.engine.id)
             runs = await nodes_store.runs_of_engine(connection, node.engine.id) if alone else {}
-        for run_id, permits in runs.items():
-            await node.engine.fence(run_id, permits)
-            if not await barrier.calls_let_through(node.engine, run_id):
-                async with node.database.transaction() as connection:
-                    await nodes_store.forget_engine(connection, run_id, node.engine.id)
+        places = asyncio.Semaphore(_LEFT_AT_ONCE)
+        await asyncio.gather(*(self._leave_nothing(run_id, permits, places) for run_id, permits in runs.items()))
         _log.info("node_left", node_id=node.id)
+
+    async def _leave_nothing(self, run_id: int, permits: Sequence[tuple[int, str]], places: asyncio.Semaphore) -> None:
+        """Take the permits of a run away; note that nothing of it is left at the engine where that shows. Over TCP and
+        TLS a call that was hung up may leave yet: whoever stops the run has to ask then, and finds that it has to."""
+        node = self._node
+        reason = "calls of it still show"
+        try:
+            async with asyncio.timeout(LINES_SECONDS):
+                async with places:
+                    await node.engine.fence(run_id, permits)
+                    calls = await barrier.calls_let_through(node.engine, run_id)
+                    async with node.database.connection() as connection:
+                        run = await runs_store.by_id(connection, run_id)
+                if not calls:
+                    if await barrier.nothing_waits_for_the_line(self._engines, node.database, run, node.engine.id):
+                        keys = [key for _, key in permits]
+                        async with node.database.transaction() as connection:
+                            await nodes_store.forget_engine(connection, run_id, node.engine.id, keys)
+                        return
+                    reason = "the line of its trunk is down, and calls may wait for it"
+        except TimeoutError:
+            reason = "no answer in time"
+        except (DatabaseUnavailableError, EngineUnavailableError) as error:
+            reason = error.message
+        _log.warning("engine_not_forgotten", run_id=run_id, engine_id=node.engine.id, reason=reason)

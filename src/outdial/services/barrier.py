@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
@@ -18,7 +18,7 @@ from outdial.services.engines import Engines, reachable_from_anywhere
 from outdial.services.insisting import insisting
 from outdial.store import nodes as nodes_store
 from outdial.store import trunks as trunks_store
-from outdial.store.database import Connection, Database, server_time
+from outdial.store.database import Connection, Database
 from outdial.store.engines import EngineRow
 from outdial.store.nodes import Serving
 from outdial.telephony.engine import LINE_SECONDS, CallState, CancelResult, EngineControl, LiveCall, TrunkAddress
@@ -47,7 +47,13 @@ second more."""
 LOOK_SECONDS: Final = 0.01
 """Between two looks at what the nodes have acknowledged."""
 
+HANG_UPS: Final = 64
+"""How many are under way at one engine at once. Each has a second for its answer, waiting for a connection included: of
+thousands that are sent together the last would not be answered in time by an engine that is well."""
+
 _log = structlog.get_logger()
+
+_T = TypeVar("_T")
 
 OnGone = Callable[[frozenset[str], datetime], None]
 """Told of attempts that were never seen answered, were hung up and are listed by their engine no more, and when it was
@@ -110,8 +116,6 @@ class Target:
 
     addresses: Mapping[str, Sequence[tuple[str, int]]] = field(default_factory=dict)
     """Engine id → hosts and ports its calls went to lately."""
-    age_seconds: float = 0.0
-    """How long before ``committed`` its state was changed, by the database's clock."""
 
     @property
     def expired_at(self) -> float:
@@ -129,18 +133,12 @@ class Target:
         """Boot time until which somebody who asked waits for an engine that says nothing."""
         return self.committed + max(self.ttl_seconds, ANSWER_SECONDS) + UNHEARD_SECONDS
 
-    def is_older_than(self, seconds: float) -> bool:
-        """Whether no call can have been placed for the last so many seconds: none is once the permits have run out."""
-        return clock.boottime() - self.expired_at + self.age_seconds >= seconds
-
 
 async def target_of(connection: Connection, run: Run, engines: Engines) -> Target:
     """Return what is to be made silent, for a run whose new state was committed a moment ago at the latest."""
     serving = await nodes_store.serving(connection, run.id)
-    age = await server_time(connection) - run.updated_at
     return Target(
         run=run,
-        age_seconds=max(age.total_seconds(), 0.0),
         addresses=await nodes_store.addresses_of_run(connection, run.id),
         permits=await nodes_store.permits_of_run(connection, run.id),
         committed=clock.boottime(),
@@ -177,13 +175,9 @@ async def silence(
     if not target.permits:
         return []
     rows = await engines.rows(list(target.permits))
-    return list(
-        await asyncio.gather(
-            *(
-                _Engine(engines, row, target, wishes, deadline, database, on_gone, unheard_until).silence()
-                for row in rows.values()
-            )
-        )
+    return await _all(
+        _Engine(engines, row, target, wishes, deadline, database, on_gone, unheard_until).silence()
+        for row in rows.values()
     )
 
 
@@ -198,8 +192,7 @@ async def nothing_waits_for_the_line(engines: Engines, database: Database, run: 
     Over TCP and TLS that takes some seconds to know. Raises EngineUnavailableError.
     """
     async with database.connection() as connection:
-        # the run may be active: how long it has been so says nothing of its calls
-        target = replace(await target_of(connection, run, engines), age_seconds=0.0)
+        target = await target_of(connection, run, engines)
     if target.transport is Transport.UDP:
         return True
     row = (await engines.rows([engine_id]))[engine_id]
@@ -234,6 +227,8 @@ class _Engine:
         self._on_gone = on_gone
         self._quiesce = _Quiesce(target.run, wishes, ttl_seconds=target.ttl_seconds, on_gone=self._tell_gone)
         self._fenced_at: datetime | None = None
+        self._fenced_since: float | None = None
+        """Boot time at which the engine first answered a fence of the run as it is now."""
 
     async def silence(self) -> Silence:
         while True:
@@ -293,6 +288,7 @@ class _Engine:
             problem = self._problem or f"The engine {control.id} does not answer."
             raise EngineUnavailableError(problem) from error
         self._unheard_until = None
+        self._fenced_since = self._engines.fenced_since(self._target.run.id, self._target.run.epoch, control.id)
 
     async def nothing_waits_for_the_line(self, control: EngineControl) -> bool:
         """Whether no INVITE can be waiting for a TCP or TLS connection any more, asked until the deadline.
@@ -305,13 +301,25 @@ class _Engine:
         # a quiesce that took its time must not use up the time that an answer about the line takes
         deadline = max(self._deadline, known_from + LINE_PATIENCE_SECONDS)
         while True:
-            if self._target.is_older_than(INVITE_SECONDS):
+            if self._was_fenced_before(INVITE_SECONDS):
                 return True
             if clock.boottime() >= known_from and await self._lines_are_up(control):
                 return True
             if clock.boottime() >= deadline:
                 return False
             await asyncio.sleep(RETRY_SECONDS)
+
+    def _was_fenced_before(self, seconds: float) -> bool:
+        """Whether no call can have been placed for the last so many seconds: none is once a fence was answered and the
+        permits have run out that were under way.
+
+        An engine that had not answered may have been frozen, with a call in it that had passed. And the database's
+        clock, by which others' fences could be told, may be stepped.
+        """
+        if self._fenced_since is None:
+            return False
+        silent = silent_after(self._fenced_since, ttl_seconds=self._target.ttl_seconds)
+        return clock.boottime() - silent >= seconds
 
     async def _lines_are_up(self, control: EngineControl) -> bool:
         """Whether the line to every address that the run's calls went to is up: each is a connection of its own."""
@@ -347,6 +355,19 @@ class _Engine:
             ringing=self._quiesce.ringing,
             problem=problem,
         )
+
+
+async def _all(works: Iterable[Awaitable[_T]]) -> list[_T]:
+    """Return what each has to say, once all have ended; raise the error of the first that failed.
+
+    None may be left running behind an error: what is listed next may be a conversation by then.
+    """
+    found: list[_T] = []
+    for each in await asyncio.gather(*works, return_exceptions=True):
+        if isinstance(each, BaseException):
+            raise each
+        found.append(each)
+    return found
 
 
 async def _nodes_are_done(database: Database, target: Target, engine_id: str, *, expired: bool) -> bool:
@@ -408,15 +429,15 @@ class _Quiesce:
         """Return True after two quiet listings in a row, False when ``deadline`` passes first."""
         quiet = 0
         while True:
-            quiet = 0 if await self._look(control) else quiet + 1
+            quiet = 0 if await self._look(control, deadline) else quiet + 1
             if quiet == 2:  # noqa: PLR2004 - the barrier's rule, see QUIET_SECONDS
                 return True
             if clock.boottime() >= deadline:
                 return False
             await asyncio.sleep(QUIET_SECONDS)
 
-    async def _look(self, control: EngineControl) -> bool:
-        """Hang up what is to end; return whether anything was open."""
+    async def _look(self, control: EngineControl, deadline: float) -> bool:
+        """Hang up what is to end, as much as is begun by ``deadline``; return whether anything was open."""
         calls = await control.calls(self._run_id)
         answered = {call.id for call in calls if call.state is CallState.ANSWERED}
         unanswered = {call.id: call.state for call in calls if call.state is not CallState.ANSWERED}
@@ -439,15 +460,26 @@ class _Quiesce:
         self._to_end = (self._to_end - answered) | ending | cancelling
         self.talking = frozenset(answered - ending - self.cancelled)
         self.ringing = frozenset(unanswered.keys() - cancelling)
-        ended = await asyncio.gather(
-            *(self._hang_up(control, call_id) for call_id in ending),
-            *(self._cancel(control, call_id) for call_id in cancelling),
-            # one that fails must not leave the others running: what is listed next may be a conversation by then
-            return_exceptions=True,
+        places = asyncio.Semaphore(HANG_UPS)
+        fails = False
+
+        async def in_turn(each: Callable[[EngineControl, str], Awaitable[None]], call_id: str) -> None:
+            nonlocal fails
+            async with places:
+                if fails or clock.boottime() >= deadline:
+                    return
+                try:
+                    await each(control, call_id)
+                except EngineUnavailableError:
+                    fails = True
+                    raise
+
+        await _all(
+            [
+                *(in_turn(self._hang_up, call_id) for call_id in ending),
+                *(in_turn(self._cancel, call_id) for call_id in cancelling),
+            ]
         )
-        for each in ended:
-            if isinstance(each, BaseException):
-                raise each
         return left or bool(ending)
 
     async def _hang_up(self, control: EngineControl, call_id: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
+from outdial import clock
 from outdial.core.errors import EngineUnavailableError, NotFoundError
 from outdial.core.model import EngineKind
 from outdial.secretbox import SecretBox
@@ -15,6 +17,9 @@ from outdial.telephony.asterisk_control import AsteriskControl
 from outdial.telephony.engine import EngineControl
 
 __all__ = ["EngineRow", "Engines", "list_engines", "retire_engine"]
+
+MOST_FENCED: Final = 10_000
+"""Runs, each at one engine, of which it is remembered since when they are fenced."""
 
 
 class Engines:
@@ -27,6 +32,16 @@ class Engines:
         self._secrets = secrets
         self._own: dict[str, EngineControl] = {}
         self._controls: dict[str, tuple[tuple[str, str, str], AsteriskControl]] = {}
+        self._fenced: dict[tuple[int, int, str], float] = {}
+
+    def fenced_since(self, run_id: int, epoch: int, engine_id: str) -> float:
+        """Return the boot time at which this process first said that a run, at that epoch, is fenced at an engine: now,
+        where it never has. The oldest are forgotten, which makes whoever asks wait for longer and never for less."""
+        key = (run_id, epoch, engine_id)
+        since = self._fenced.setdefault(key, clock.boottime())
+        if len(self._fenced) > MOST_FENCED:
+            del self._fenced[next(iter(self._fenced))]
+        return since
 
     @contextmanager
     def own(self, engine: EngineControl) -> Iterator[None]:

@@ -131,8 +131,9 @@ class NumberCalls:
             state=AttemptState.ENDED,
             by=self.actor,
             disposition=Disposition.CANCELLED if unanswered else Disposition.ANSWERED_HUMAN,
-            dialed_at=clock.now(),
-            ended_at=clock.now(),
+            # where its node has not told: it was placed a moment after that, and not when it is hung up
+            dialed_at=call.reserved_at,
+            ended_at=max(clock.now(), call.reserved_at),
             reason="number stopped",
             contact=contact,
         )

@@ -340,15 +340,16 @@ async def runs_of_engine(connection: Connection, engine_id: str) -> dict[int, li
     return found
 
 
-async def forget_engine(connection: Connection, run_id: int, engine_id: str) -> None:
-    """Note that an engine which is silent and unused need not be fenced for a run; a node that begins to use it for
-    the run meanwhile is seen here, or finds the note gone and writes it anew."""
+async def forget_engine(connection: Connection, run_id: int, engine_id: str, keys: Sequence[str]) -> None:
+    """Note that an engine which is silent and unused need not be fenced for permits of a run, those of ``keys``; a node
+    that begins to use it for the run meanwhile is seen here, or has left permits of its own, for which it does."""
     await connection.execute("SELECT pg_advisory_xact_lock(outdial_run_lock_key($1))", run_id)
     await connection.execute(
         """
-        DELETE FROM run_engines WHERE run_id = $1 AND engine_id = $2
+        DELETE FROM run_engines WHERE run_id = $1 AND engine_id = $2 AND key = ANY ($3::text[])
            AND NOT EXISTS (SELECT FROM nodes WHERE engine_id = $2 AND ended_at IS NULL)
         """,
         run_id,
         engine_id,
+        list(keys),
     )

@@ -60,6 +60,7 @@ class NumberCall:
     """Or the id of a transfer's second call."""
     engine_id: str
     state: str
+    reserved_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,14 +230,14 @@ async def calls_to(connection: Connection, account_id: str, phone: str, *, of_pe
     contacts that have it."""
     rows = await connection.fetch(
         """
-        SELECT id AS attempt_id, engine_id, state FROM attempts
+        SELECT id AS attempt_id, engine_id, state, reserved_at FROM attempts
          WHERE account_id = $1 AND phone = $2 AND state IN ('reserved', 'dialing', 'ringing', 'answered')
          UNION ALL
-        SELECT t.id, t.engine_id, CASE WHEN t.dialed_at IS NULL THEN 'reserved' ELSE 'dialing' END
+        SELECT t.id, t.engine_id, CASE WHEN t.dialed_at IS NULL THEN 'reserved' ELSE 'dialing' END, t.reserved_at
           FROM transfers t JOIN runs r ON r.id = t.run_id
          WHERE r.account_id = $1 AND t.phone = $2 AND t.ended_at IS NULL
          UNION ALL
-        SELECT a.id, a.engine_id, a.state FROM run_contacts rc
+        SELECT a.id, a.engine_id, a.state, a.reserved_at FROM run_contacts rc
           JOIN attempts a ON a.run_id = rc.run_id AND a.contact_id = rc.contact_id
            AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')
          WHERE $3 AND rc.phones @> ARRAY[$2] AND a.account_id = $1 AND a.phone <> $2
