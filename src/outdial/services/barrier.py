@@ -437,7 +437,8 @@ class _Quiesce:
             await asyncio.sleep(QUIET_SECONDS)
 
     async def _look(self, control: EngineControl, deadline: float) -> bool:
-        """Hang up what is to end, as much as is begun by ``deadline``; return whether anything was open."""
+        """Hang up what is to end, as much as is begun by ``deadline`` or within a second; return whether anything was
+        open."""
         calls = await control.calls(self._run_id)
         answered = {call.id for call in calls if call.state is CallState.ANSWERED}
         unanswered = {call.id: call.state for call in calls if call.state is not CallState.ANSWERED}
@@ -462,11 +463,12 @@ class _Quiesce:
         self.ringing = frozenset(unanswered.keys() - cancelling)
         places = asyncio.Semaphore(HANG_UPS)
         fails = False
+        until = max(deadline, clock.boottime() + ANSWER_SECONDS)
 
         async def in_turn(each: Callable[[EngineControl, str], Awaitable[None]], call_id: str) -> None:
             nonlocal fails
             async with places:
-                if fails or clock.boottime() >= deadline:
+                if fails or clock.boottime() >= until:
                     return
                 try:
                     await each(control, call_id)
