@@ -64,6 +64,11 @@ async def quiet(quiesce: _Quiesce, engine: Engine) -> None:
     assert await asyncio.wait_for(quiesce.until_quiet(engine, clock.boottime() + 20), 20)
 
 
+async def look_once(quiesce: _Quiesce, engine: Engine) -> None:
+    """One look, that finds something open."""
+    assert await quiesce._look(engine, clock.boottime() + 20)
+
+
 async def test_what_was_hung_up_unanswered_is_cancelled(run):
     engine = Engine(**{FIRST: RINGING, SECOND: RINGING, THIRD: ANSWERED})
     quiesce, told = looking(run)
@@ -118,7 +123,7 @@ async def test_what_shows_answered_after_it_was_hung_up_does_not_go_on(run):
     """A 200 OK that crossed the CANCEL: Asterisk ends it by itself."""
     engine = Engine(**{FIRST: RINGING})
     quiesce, told = looking(run)
-    assert await quiesce._look(engine)
+    await look_once(quiesce, engine)
     engine.states = {FIRST: ANSWERED}
     await quiet(quiesce, engine)
     assert quiesce.cancelled == quiesce.crossed == {FIRST}
@@ -130,7 +135,7 @@ async def test_nor_does_what_is_found_answered_as_it_is_hung_up_once_more():
     """With a courtesy message it is asked about right before."""
     engine = Engine(**{FIRST: RINGING})
     quiesce, told = looking(replace(RUN, courtesy_flow_id="flow"))
-    assert await quiesce._look(engine)
+    await look_once(quiesce, engine)
     engine.states, real = {FIRST: RINGING}, engine.cancel
 
     async def cancel(call_id: str) -> CancelResult:
@@ -175,7 +180,7 @@ async def test_a_conversation_that_was_over_before_its_turn_came_was_not_hung_up
 async def test_what_was_cancelled_and_crossed_is_not_told_as_a_conversation_too(run):
     engine = Engine(**{FIRST: RINGING})
     quiesce, _ = looking(run, Wishes(connected=ConnectedCalls.HANG_UP))
-    assert await quiesce._look(engine)
+    await look_once(quiesce, engine)
     engine.states = {FIRST: ANSWERED}
     await quiet(quiesce, engine)
     assert (quiesce.cancelled, quiesce.hung_up) == ({FIRST}, set())
