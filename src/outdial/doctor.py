@@ -18,17 +18,17 @@ import msgspec
 from outdial.config import Settings
 from outdial.context import Context, open_context
 from outdial.core.errors import EngineUnavailableError, OutdialError, StartupError
-from outdial.core.model import Trunk
+from outdial.core.model import Transport, Trunk
 from outdial.listening import PortTakenError, listen
 from outdial.services import trunks
 from outdial.services.engines import list_engines
 from outdial.store import campaigns as campaigns_store
 from outdial.store import migrations
 from outdial.store.database import server_time, server_version
-from outdial.telephony import sip_options
+from outdial.telephony import dialplan_needs, sip_options
 from outdial.telephony.ari import AriHttp
 from outdial.telephony.asterisk_control import AsteriskControl
-from outdial.telephony.detection_needs import lacking_without_call
+from outdial.telephony.dialplan_needs import Needs
 from outdial.telephony.engine_clock import MAX_OFFSET_SECONDS
 from outdial.telephony.managed import EngineAddress, ManagedAsterisk
 from outdial.telephony.obtain import LEAST_VERSION
@@ -41,6 +41,22 @@ PROBE_SECONDS: Final = 2.0
 
 MACHINES: Final = "answering machines"
 """What the check of their detection is called."""
+MACHINES_REMEDY: Final = (
+    "Load that module, or put the lines of docs/how-to/answering-machines.md into its extensions.conf and reload its "
+    "dialplan. Until then these calls go on as people's, with the verdict `failed`; a verdict that is kept for review "
+    "has no recording."
+)
+
+ENDS: Final = "ends of calls"
+"""What the check is called that looks whether an Asterisk can tell who has ended a call over TCP or TLS."""
+ENDS_REMEDY: Final = (
+    "Load that module, or put the lines of docs/how-to/use-a-trunk.md into its extensions.conf and reload its "
+    "dialplan. Until then every call that such a trunk's carrier answers with 503 counts as `unknown`, and is not "
+    "tried again."
+)
+
+DIALPLAN: Final = "dialplans"
+"""What the check is called where it cannot be found out what they have to have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +91,7 @@ async def examine(settings: Settings, tell: Callable[[Finding], None]) -> None:
         found, address = await _asterisk(settings, stack)
         _tell_all(found, tell)
         if context is not None:
-            _tell_all(await _machines(context, address), tell)
+            _tell_all(await _dialplans(context, address), tell)
             _tell_all(await _trunks(context), tell)
 
 
@@ -229,42 +245,46 @@ async def _ari(address: EngineAddress, where: str, stack: AsyncExitStack) -> Seq
     ]
 
 
-async def _machines(context: Context, here: EngineAddress | None) -> Sequence[Finding]:
-    """Look whether each Asterisk that dials can tell machines from people, where a campaign has that done: this one,
-    and those of other nodes."""
+async def _dialplans(context: Context, here: EngineAddress | None) -> Sequence[Finding]:
+    """Look whether each Asterisk that dials, this one and those of other nodes, has what it needs beside ARI: to tell
+    machines from people, where a campaign has that done; to tell who ended a call, where a trunk is reached over TCP or
+    TLS."""
     try:
         async with context.database.connection() as connection:
             detecting, keeping = await campaigns_store.detecting(connection)
-        if not detecting:
+        every = await trunks.list_trunks(context.database, context.secrets)
+        connected = sorted({trunk.name for trunk in every if trunk.transport is not Transport.UDP})
+        if not (detecting or connected):
             return []
         addresses = {} if here is None else {here.url: (here.username, here.password)}
         for engine in await list_engines(context.database):
             if engine.url is not None and engine.node_names and engine.retired_at is None:
                 addresses.setdefault(engine.url, (engine.username or "", engine.password(context.secrets)))
     except OutdialError as error:
-        return [Finding(MACHINES, ok=False, detail=error.message)]
-    return [
-        await _detection(url, *credentials, detecting=detecting, keeping=keeping)
-        for url, credentials in addresses.items()
-    ]
-
-
-async def _detection(url: str, username: str, password: str, *, detecting: int, keeping: int) -> Finding:
-    http = AriHttp(url, username, password, timeout_seconds=PROBE_SECONDS)
-    try:
-        missing = await lacking_without_call(http, samples=keeping > 0)
-    except EngineUnavailableError as error:
-        return Finding(MACHINES, ok=False, detail=error.message, remedy="Start that Asterisk, or correct its address.")
-    finally:
-        await http.close()
+        return [Finding(DIALPLAN, ok=False, detail=error.message)]
     kept = f", {keeping} keep verdicts for review" if keeping else ""
+    found = []
+    for url, (username, password) in addresses.items():
+        http = AriHttp(url, username, password, timeout_seconds=PROBE_SECONDS)
+        try:
+            if detecting:
+                needs, why = dialplan_needs.detecting(samples=keeping > 0), f"{detecting} campaigns have them detected"
+                found.append(await _dialplan(http, needs, MACHINES, why + kept, remedy=MACHINES_REMEDY))
+            if connected:
+                needs, why = dialplan_needs.telling_ends(), f"TCP or TLS: {', '.join(connected)}"
+                found.append(await _dialplan(http, needs, ENDS, why, remedy=ENDS_REMEDY))
+        finally:
+            await http.close()
+    return found
+
+
+async def _dialplan(http: AriHttp, needs: Needs, check: str, why: str, *, remedy: str) -> Finding:
+    try:
+        missing = await dialplan_needs.lacking_without_call(http, needs)
+    except EngineUnavailableError as error:
+        return Finding(check, ok=False, detail=error.message, remedy="Start that Asterisk, or correct its address.")
     return Finding(
-        MACHINES,
-        ok=not missing,
-        detail=f"{missing or f'Asterisk at {url} has what it takes'}; {detecting} campaigns have them detected{kept}",
-        remedy="Load that module, or put the lines of docs/how-to/answering-machines.md into its extensions.conf and "
-        "reload its dialplan. Until then these calls go on as people's, with the verdict `failed`; a verdict that is "
-        "kept for review has no recording.",
+        check, ok=not missing, detail=f"{missing or f'Asterisk at {http.url} has what it takes'}; {why}", remedy=remedy
     )
 
 

@@ -12,7 +12,7 @@ from outdial import doctor
 from outdial.core.machine import MachineDetection
 from outdial.core.machine_review import NO_REVIEW, ReviewShares
 from outdial.store.database import Database
-from outdial.telephony import detection_context, detection_needs
+from outdial.telephony import detection_context, dialplan_needs, ended_context
 from outdial.telephony.ari import AriHttp
 from support.asterisk import module_asterisk as asterisk  # noqa: F401 - a fixture
 from support.commands import Outcome, invoke
@@ -155,14 +155,50 @@ async def have_detected(dsn: str, *, review: ReviewShares = NO_REVIEW) -> None:
         await database.close()
 
 
+@pytest.fixture
+def elsewhere(asterisk, monkeypatch):  # noqa: F811
+    """An Asterisk as one of the user's own."""
+    monkeypatch.setenv("OUTDIAL_ASTERISK_URL", asterisk.address.url)
+    monkeypatch.setenv("OUTDIAL_ASTERISK_PASSWORD", asterisk.address.password)
+
+
+@pytest.mark.usefixtures("elsewhere")
+class TestEndsOfCalls:
+    """Whether those that dial can tell who has ended a call over TCP."""
+
+    @pytest.fixture
+    def over_tcp(self, campaign, dsn):
+        async def change() -> None:
+            database = await Database.open(dsn, pool_size=2)
+            try:
+                async with database.connection() as connection:
+                    await connection.execute("UPDATE trunks SET transport = 'tcp', name = 'far'")
+            finally:
+                await database.close()
+
+        asyncio.run(change())
+
+    def test_nobody_asks_where_no_trunk_needs_it(self, outdial, campaign):
+        assert checks(outdial("doctor", "--json"), doctor.ENDS) == []
+
+    def test_what_is_there_is_said(self, outdial, over_tcp, asterisk):  # noqa: F811
+        (found,) = checks(outdial("doctor", "--json"), doctor.ENDS)
+        assert found["ok"], found
+        assert found["detail"] == f"Asterisk at {asterisk.address.url} has what it takes; TCP or TLS: far"
+        assert asyncio.run(channels(asterisk)) == []
+
+    def test_what_is_not_is_named(self, outdial, over_tcp, monkeypatch):
+        monkeypatch.setattr(ended_context, "CONTEXT", "nowhere")
+        said = wrong(outdial("doctor", "--json"))[doctor.ENDS]
+        assert "no extension s in the dialplan context nowhere" in said
+        assert "docs/how-to/use-a-trunk.md" in said
+        monkeypatch.setattr(ended_context, "MODULES", ("app_nothing.so",))
+        assert "has not loaded app_nothing.so" in wrong(outdial("doctor", "--json"))[doctor.ENDS]
+
+
+@pytest.mark.usefixtures("elsewhere")
 class TestMachines:
     """Whether those that dial can tell machines from people."""
-
-    @pytest.fixture(autouse=True)
-    def _elsewhere(self, asterisk, monkeypatch):  # noqa: F811
-        """An Asterisk as one of the user's own."""
-        monkeypatch.setenv("OUTDIAL_ASTERISK_URL", asterisk.address.url)
-        monkeypatch.setenv("OUTDIAL_ASTERISK_PASSWORD", asterisk.address.password)
 
     def test_nobody_asks_where_no_campaign_has_them_detected(self, outdial, campaign):
         assert checks(outdial("doctor", "--json")) == []
@@ -186,7 +222,7 @@ class TestMachines:
 
     def test_so_is_a_module(self, outdial, campaign, dsn, monkeypatch):
         asyncio.run(have_detected(dsn, review=ReviewShares(people=1)))
-        monkeypatch.setattr(detection_needs, "SAMPLE_MODULES", ("res_nothing.so",))
+        monkeypatch.setattr(dialplan_needs, "SAMPLE_MODULES", ("res_nothing.so",))
         assert "has not loaded res_nothing.so" in wrong(outdial("doctor", "--json"))[doctor.MACHINES]
         # which only a recording needs
         asyncio.run(have_detected(dsn))

@@ -37,7 +37,7 @@ from outdial.store import reserve
 from outdial.store import runs as runs_store
 from outdial.store.nodes import NodeRow
 from outdial.store.reserve import Reservation
-from outdial.telephony.engine import OriginateResult, OutgoingCall, Permit, TrunkAddress
+from outdial.telephony.engine import CallRecord, OriginateResult, OutgoingCall, Permit, TrunkAddress
 from outdial.telephony.resolver import TrunkResolver
 from values import KEY
 from waiting import until
@@ -448,6 +448,21 @@ class TestAdoption:
         (row,) = await fetch(database, "SELECT * FROM attempts")
         assert (row["state"], row["disposition"], row["cause"]) == ("ended", "busy", 17)
         assert row["dialed_at"] is not None
+
+    @pytest.mark.parametrize(("transport", "state"), [("udp", "ended"), ("tcp", "unknown"), ("tls", "unknown")])
+    async def test_who_ended_a_call_over_a_connection_is_not_in_the_record(
+        self, node, run, engine, engines, database, secret_box, transport, state
+    ):
+        """It may have been the connection."""
+        async with database.connection() as connection:
+            await connection.execute("UPDATE trunks SET transport = $1", transport)
+        await register(database, secret_box, engine.id, "dead", pid=DEAD_PID)
+        (attempt_id,) = await self.reserved(database, run, "dead", count=1)
+        engine._records[attempt_id] = CallRecord(attempt_id, clock.now(), None, clock.now(), 34)
+        await self.lapse(database, "dead")
+        await Adoption(node, engines).look()
+        await node.book.flush()
+        assert [row["state"] for row in await fetch(database, "SELECT state FROM attempts")] == [state]
 
     async def test_an_attempt_is_settled_once_however_often_one_looks(
         self, node, run, engine, engines, database, secret_box

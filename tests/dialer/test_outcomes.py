@@ -139,3 +139,51 @@ def test_every_end_has_one_disposition_and_a_place_for_the_contact(number, answe
 def test_a_call_the_engine_calls_answered_is_known_as_such(state):
     found = outcomes.answered(known(state=state), at=NOW)
     assert (found.state, found.answered_at, found.dialed_at) == (AttemptState.ANSWERED, NOW, NOW)
+
+
+@pytest.mark.parametrize(
+    ("cause", "sip_code", "by_carrier", "disposition"),
+    [
+        # its connection broke, or that cannot be told from a refusal
+        (34, 503, False, Disposition.UNKNOWN),
+        (34, 503, None, Disposition.UNKNOWN),
+        (34, None, None, Disposition.UNKNOWN),
+        (34, 503, True, Disposition.CONGESTION),
+        (34, None, True, Disposition.CONGESTION),
+        # no engine makes these up
+        (17, 486, False, Disposition.BUSY),
+        (38, 500, None, Disposition.CONGESTION),
+        (19, 480, False, Disposition.NO_ANSWER),
+    ],
+)
+def test_over_tcp_a_call_may_have_lost_its_connection_and_nobody_knows_what_became_of_it(
+    cause, sip_code, by_carrier, disposition
+):
+    told = {"at": NOW, "cause": cause, "sip_code": sip_code, "by_carrier": by_carrier}
+    news = outcomes.ended(known(over_connection=True, ringing_at=NOW), **told)
+    assert news.disposition is disposition
+    if disposition is Disposition.UNKNOWN:
+        assert (news.state, news.reason) == (AttemptState.UNKNOWN, outcomes.LINE_LOST)
+        assert news.contact.done_reason is DoneReason.UNKNOWN
+    else:
+        assert (news.state, news.contact.state) == (AttemptState.ENDED, RunContactState.WAITING)
+    # without a connection there is none to lose
+    assert outcomes.ended(known(ringing_at=NOW), **told).state is AttemptState.ENDED
+
+
+def test_a_conversation_over_tcp_was_one_however_it_ended():
+    news = outcomes.ended(known(over_connection=True, answered_at=NOW), at=NOW, cause=34, sip_code=503)
+    assert news.disposition is Disposition.ANSWERED_HUMAN
+
+
+def test_an_end_that_we_asked_for_may_have_been_the_lines_all_the_same():
+    lost = known(over_connection=True, cancelled=outcomes.LEAVING)
+    news = outcomes.ended(lost, at=NOW, cause=34, sip_code=503, by_carrier=False, cancelled_by_us=True)
+    assert news.state is AttemptState.UNKNOWN
+
+
+def test_what_an_engine_has_written_down_does_not_tell_who_ended_a_call_over_tcp():
+    told = {"at": NOW, "placed": True}
+    assert outcomes.from_record(known(over_connection=True), record(cause=34), **told).state is AttemptState.UNKNOWN
+    assert outcomes.from_record(known(), record(cause=34), **told).disposition is Disposition.CONGESTION
+    assert outcomes.from_record(known(over_connection=True), record(cause=17), **told).disposition is Disposition.BUSY

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 import pytest
 
 from outdial.core.model import Transport
+from outdial.telephony import ended_context
 from outdial.telephony.asterisk_control import AsteriskControl
-from outdial.telephony.engine import TrunkAddress
+from outdial.telephony.engine import CallEnded, CallRinging, OriginateResult, TrunkAddress
 from support.asterisk import connected_engine
 from support.sip_peer import SipPeer
 from telephony.conftest import TRUNK, listening
@@ -78,7 +79,9 @@ async def line(asterisk, new_app, carrier):
     address = TrunkAddress(carrier.peer.host, carrier.peer.port)
     async with connected_engine(asterisk, new_app()) as engine, listening(engine, address) as opened:
         port = carrier.peer.port
-        opened.trunk = replace(TRUNK, id=f"tr-{port}", port=port, transport=Transport.TCP)
+        opened.trunk = replace(
+            TRUNK, id=f"tr-{port}", port=port, transport=Transport.TCP, username="user", password="secret"
+        )
         yield opened
 
 
@@ -115,3 +118,61 @@ async def test_of_a_trunk_nobody_has_asked_for_nothing_is_known(line, control):
     # nor of one that needs no connection
     assert await line.engine.trunk_up(replace(TRUNK, id="tr-udp"), line.address)
     assert not await control.line_up("tr-udp", line.address)
+
+
+async def placed(line, carrier, ending: str) -> str:
+    """Place a call that the carrier has received; return its id."""
+    await until(lambda: line.engine.trunk_up(line.trunk, line.address))
+    await line.engine.put_permit(line.permit())
+    call = line.call(f"+15550100{ending}")
+    assert await line.engine.originate(call) is OriginateResult.ACCEPTED
+    await carrier.peer.until(lambda: bool(carrier.peer.calls))
+    return call.id
+
+
+@pytest.mark.parametrize("ending", ["180", "100", "407"])
+async def test_of_a_call_whose_connection_breaks_the_engine_makes_up_an_end_and_says_so(line, carrier, ending):
+    """It rings on at the carrier, which is told nothing."""
+    carrier.peer.ring_seconds = 60
+    call_id = await placed(line, carrier, ending)
+    if ending == "100":
+        assert await line.engine.calls(line.run_id)
+    else:
+        # one of them once it has sent its credentials
+        await line.heard(call_id, CallRinging)
+    await carrier.peer.drop_connections()
+    ended = await line.heard(call_id, CallEnded)
+    assert (ended.cause, ended.sip_code, ended.by_carrier) == (34, 503, False)
+    (seen,) = carrier.peer.calls.values()
+    assert (seen.cancelled_at, seen.bye_at, seen.ended_at) == (None, None, None)
+
+
+@pytest.mark.parametrize(("ending", "cause"), [("503", 34), ("486", 17)])
+async def test_a_carriers_own_refusal_is_told_as_its_own(line, carrier, ending, cause):
+    ended = await line.heard(await placed(line, carrier, ending), CallEnded)
+    assert (ended.cause, ended.sip_code, ended.by_carrier) == (cause, int(ending), True)
+
+
+async def test_nobody_else_says_anything_of_a_call_that_we_end(line, carrier):
+    call_id = await placed(line, carrier, "180")
+    await line.heard(call_id, CallRinging)
+    ended = await line.settle(call_id)
+    assert (ended.cause, ended.sip_code, ended.by_carrier) == (16, None, False)
+    await carrier.peer.until(lambda: all(call.cancelled_at for call in carrier.peer.calls.values()))
+
+
+@pytest.mark.parametrize(
+    ("said", "final"),
+    [
+        ("SIP 503 Service Unavailable", True),
+        ("SIP 200 OK", True),
+        ("SIP 180 Ringing", False),
+        ("SIP 401 Unauthorized", False),
+        ("SIP 407", False),
+        ("", False),
+        ("ISDN 34", False),
+        ("SIP x y", False),
+    ],
+)
+def test_what_was_said_last_is_final_unless_more_was_to_come(said, final):
+    assert ended_context.is_final(said) is final

@@ -14,7 +14,7 @@ import structlog
 from outdial import clock
 from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError, OutdialError
 from outdial.core.machine import MachineDetection
-from outdial.core.model import Attempt, AttemptState, Disposition, Run
+from outdial.core.model import Attempt, AttemptState, Disposition, Run, Transport
 from outdial.dialer import outcomes
 from outdial.dialer.flow_player import PlayableFlow
 from outdial.dialer.lease import flow_of
@@ -26,6 +26,7 @@ from outdial.store import attempts as attempts_store
 from outdial.store import nodes as nodes_store
 from outdial.store import runs as runs_store
 from outdial.store import transfers as transfers_store
+from outdial.store import trunks as trunks_store
 from outdial.store.database import server_time
 from outdial.store.nodes import NodeRow
 from outdial.telephony.engine import CallState, LiveCall
@@ -103,11 +104,16 @@ class Adoption:
             left = [attempt for attempt in left if attempt.node_id not in making]
             legs = [leg for leg in legs if leg.node_id not in making]
             runs = {run_id: await runs_store.by_id(connection, run_id) for run_id in {one.run_id for one in left}}
+            connected = {
+                trunk_id
+                for trunk_id in {attempt.trunk_id for attempt in left}
+                if await trunks_store.transport_of(connection, trunk_id) is not Transport.UDP
+            }
         for engine_id in {attempt.engine_id for attempt in left} | {leg.engine_id for leg in legs}:
             of_engine = [attempt for attempt in left if attempt.engine_id == engine_id]
             try:
                 if engine_id == self._node.engine.id:
-                    await self._settle_own(of_engine, nodes, runs, permits, instant)
+                    await self._settle_own(of_engine, nodes, runs, permits, instant, connected)
                 else:
                     await self._settle_foreign(engine_id, of_engine, runs, permits)
                 await self._end_legs(engine_id, [leg.id for leg in legs if leg.engine_id == engine_id], permits)
@@ -124,8 +130,12 @@ class Adoption:
         runs: dict[int, Run],
         stale: list[tuple[int, int, str]],
         instant: _Instant,
+        connected: set[str],
     ) -> None:
-        """Settle attempts at this node's engine: calls that live are taken over with their events."""
+        """Settle attempts at this node's engine: calls that live are taken over with their events.
+
+        ``connected``: the trunks that are reached over TCP or TLS.
+        """
         engine = self._node.engine
         if not engine.up:
             return
@@ -140,7 +150,10 @@ class Adoption:
         attempts = [attempt for attempt in attempts if attempt.node_id in adopted]
         alive = {call.id: call for call in await barrier.calls_let_through(engine)}
         for attempt in attempts:
-            known = self._known(attempt, runs[attempt.run_id], flows[attempt.run_id])
+            known = replace(
+                self._known(attempt, runs[attempt.run_id], flows[attempt.run_id]),
+                over_connection=attempt.trunk_id in connected,
+            )
             call = alive.get(attempt.id)
             if call is not None:
                 self._node.calls.adopt(_seen(known, call, attempt), flows[attempt.run_id])

@@ -437,7 +437,14 @@ class Calls:
         ours = event.sip_code is None and event.cause in (None, outcomes.NORMAL_CLEARING)
         self._finish(
             call,
-            outcomes.ended(call.known, at=event.at, cause=event.cause, sip_code=event.sip_code, cancelled_by_us=ours),
+            outcomes.ended(
+                call.known,
+                at=event.at,
+                cause=event.cause,
+                sip_code=event.sip_code,
+                by_carrier=event.by_carrier,
+                cancelled_by_us=ours,
+            ),
         )
 
     def _advance(self, call: _Call, state: AttemptState) -> None:

@@ -35,6 +35,13 @@ AWAY: Final = (
 )
 LEAVING: Final = "its node cancelled it: it was asked to end"
 
+CONGESTION: Final = 34
+"""Q.850: the cause of a call that the engine gave up as its connection broke, and of one for which the carrier has no
+circuit (measured)."""
+UNAVAILABLE: Final = 503
+"""SIP status the engine gives such a call."""
+LINE_LOST: Final = "the connection to the carrier broke before it was answered, and a phone may have rung on"
+
 HUNG_UP_ON: Final = "an answering machine: hung up on"
 NO_MESSAGE: Final = "an answering machine: the call ended before its message"
 UNDECIDED: Final = "the call ended before it was known who had answered"
@@ -52,6 +59,8 @@ class Known:
     rules: DialingRules
     by: str
     """Who books it: the node."""
+    over_connection: bool = False
+    """Its trunk is reached over a connection (TCP, TLS), which may break."""
     state: AttemptState = AttemptState.RESERVED
     dialed_at: datetime | None = None
     permit: str | None = None
@@ -110,10 +119,13 @@ def ended(
     at: datetime,
     cause: int | None,
     sip_code: int | None,
+    by_carrier: bool | None = None,
     cancelled_by_us: bool = False,
     reason: str = "",
 ) -> AttemptNews:
-    """Return the end of an attempt whose call the engine has given up."""
+    """Return the end of an attempt whose call the engine has given up; ``by_carrier`` as in ``CallEnded``."""
+    if not by_carrier and _may_have_lost_its_line(known, cause, sip_code):
+        return unknown(known, at=at, reason=LINE_LOST)
     if not known.unheard and known.undecided:
         known = replace(known, unheard=UNDECIDED)
     disposition = disposition_of(
@@ -127,6 +139,16 @@ def ended(
     return _final(
         known, disposition, at=at, cause=cause, sip_code=sip_code, reason=reason or _reason(known, disposition, at=at)
     )
+
+
+def _may_have_lost_its_line(known: Known, cause: int | None, sip_code: int | None) -> bool:
+    """Whether that is what an engine says of a call whose connection broke; it says so of a carrier's refusal, too.
+
+    Nobody has cancelled such a call: a phone may ring on, or be answered. To dial it again might be to call somebody
+    twice.
+    """
+    looks_so = sip_code == UNAVAILABLE or (sip_code is None and cause == CONGESTION)
+    return known.over_connection and known.answered_at is None and looks_so
 
 
 def _reason(known: Known, disposition: Disposition, *, at: datetime) -> str:

@@ -16,7 +16,7 @@ from outdial import clock
 from outdial.core import ids
 from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError, TrunkUnresolvedError
 from outdial.core.flow import texts
-from outdial.core.model import Run, RunState, Trunk
+from outdial.core.model import Run, RunState, Transport, Trunk
 from outdial.core.pacing import LATE_SECONDS
 from outdial.core.permit import Gate, gate_until, may_dial, silent_after
 from outdial.core.phone import written_for
@@ -263,6 +263,7 @@ class Worker:
             number=place.candidate.attempts_count + 1,
             rules=self._run.rules,
             by=self._node.id,
+            over_connection=self._trunk.transport is not Transport.UDP,
         )
         self._node.calls.reserve(known, self._messages, self._wake.set)
 

@@ -112,6 +112,9 @@ class Message(msgspec.Struct, frozen=True):
     """The key of a ChannelDtmfReceived event."""
     cause: int | None = None
     tech_cause: int | None = None
+    eventname: str = ""
+    """Of a ChannelUserevent, an event that the dialplan tells; its fields are ``userevent``."""
+    userevent: dict[str, str] = {}
     request_id: str = ""
     status_code: int = 0
     message_body: str = ""

@@ -24,7 +24,7 @@ from outdial.clock import boottime
 from outdial.core.errors import EngineUnavailableError
 from outdial.core.ids import permit_name
 from outdial.core.model import Transport, Trunk
-from outdial.telephony import permits
+from outdial.telephony import ended_context, permits
 from outdial.telephony.ari import CONFLICT, NOT_FOUND, AriHttp, AriSocket, ChannelInfo, Inbox, Message, Reply
 from outdial.telephony.asterisk_detection import returned
 from outdial.telephony.asterisk_samples import AsteriskSamples
@@ -64,7 +64,7 @@ QUALIFY_SECONDS: Final = 1
 
 EVENTS: Final = (
     *("Dial", "StasisStart", "ChannelHangupRequest", "ChannelDestroyed", "PlaybackFinished", "ChannelDtmfReceived"),
-    *("RecordingFinished", "RecordingFailed", "ApplicationReplaced", "RESTResponse"),
+    *("RecordingFinished", "RecordingFailed", "ApplicationReplaced", "RESTResponse", "ChannelUserevent"),
 )
 """All that is read; the rest (ChannelVarset alone is 7 of 16 events of a call) is not sent at all. Without
 ``RESTResponse`` the filter would swallow the answers to requests on the websocket."""
@@ -131,6 +131,8 @@ class AsteriskEngine(AsteriskSamples):
         self._ringing: set[str] = set()
         # calls either side has put down: what was played to them "failed" for that reason (measured: told before it)
         self._put_down: set[str] = set()
+        # call over TCP or TLS that is ending → what its carrier said last
+        self._said: dict[str, str] = {}
         # channels whose other end is a websocket of ours
         self._media: dict[str, asyncio.Event] = {}
         # permit name → what was put there, so that a renewal sends the contact alone
@@ -257,10 +259,15 @@ class AsteriskEngine(AsteriskSamples):
         # alone decides, and for a stream lost meanwhile the node hears EngineDown and ends the call.
         rest = socket if self._rest_on_socket else self._http
         try:
-            reply = await rest.request("POST", "channels", query)
+            reply = await rest.request("POST", "channels", query, self._told_of(name))
         except EngineUnavailableError:
             return OriginateResult.UNKNOWN
         return self._result(call.id, name, reply)
+
+    def _told_of(self, name: str) -> dict[str, dict[str, str]] | None:
+        """What a call by that permit is given, so that the engine tells who has ended it, where that is not certain."""
+        made = self._made.get(name)
+        return None if made is None or made[0].transport is Transport.UDP else {"variables": ended_context.VARIABLES}
 
     def _result(self, call_id: str, name: str, reply: Reply) -> OriginateResult:
         if reply.ok:
@@ -481,12 +488,19 @@ class AsteriskEngine(AsteriskSamples):
             self._events.put_nowait(KeyPressed(channel.id, self._at(message), message.digit))
         elif message.type == "ChannelHangupRequest":
             self._put_down.add(channel.id)
+        elif message.type == "ChannelUserevent" and message.eventname == ended_context.EVENT:
+            self._said[channel.id] = message.userevent.get(ended_context.SAID, "")
         elif message.type == "ChannelDestroyed":
-            for calls in (self._known, self._ringing, self._put_down):
-                calls.discard(channel.id)
-            self._events.put_nowait(
-                CallEnded(channel.id, self._at(message), message.cause or None, message.tech_cause or None)
-            )
+            self._on_end(message, channel)
+
+    def _on_end(self, message: Message, channel: ChannelInfo) -> None:
+        for calls in (self._known, self._ringing, self._put_down):
+            calls.discard(channel.id)
+        said = self._said.pop(channel.id, None)
+        by_carrier = None if said is None else ended_context.is_final(said)
+        self._events.put_nowait(
+            CallEnded(channel.id, self._at(message), message.cause or None, message.tech_cause or None, by_carrier)
+        )
 
     def _on_start(self, message: Message, channel: ChannelInfo) -> None:
         """A call is ours: answered, or back from where it was listened to."""

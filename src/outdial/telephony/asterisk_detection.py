@@ -18,7 +18,7 @@ from outdial.core.errors import EngineUnavailableError
 from outdial.core.machine import DetectionTimings, MachineVerdict, verdict_of_amd
 from outdial.telephony import detection_context
 from outdial.telephony.asterisk_media import AsteriskMedia
-from outdial.telephony.detection_needs import GONE, lacking
+from outdial.telephony.dialplan_needs import GONE, detecting, lacking
 from outdial.telephony.engine import CallClassified, GreetingEnded
 
 WORD_MS: Final = 100
@@ -68,7 +68,7 @@ class AsteriskDetection(AsteriskMedia):
     async def _send(self, call_id: str, extension: str, arguments: str) -> None:
         # what was there once stays there as long as nobody changes the configuration; what is missing may be put there
         if not self._detects:
-            missing = await lacking(self._request, self._http.url, call_id)
+            missing = await lacking(self._request, self._http.url, call_id, detecting())
             if missing is None:
                 # a call that is over tells nothing of its engine, and there is nobody left to listen to
                 return

@@ -18,7 +18,7 @@ import structlog
 from outdial.core.errors import EngineUnavailableError
 from outdial.telephony.ari import NOT_FOUND, ChannelInfo, Message
 from outdial.telephony.asterisk_detection import AsteriskDetection
-from outdial.telephony.detection_needs import GONE
+from outdial.telephony.dialplan_needs import GONE
 
 _SNOOP: Final = "sample-"
 """Ids of snoop channels begin so, and those of the calls they hear follow."""

@@ -150,6 +150,9 @@ class CallEnded:
     """Q.850 cause (ITU-T Q.850), None when the engine did not say."""
     sip_code: int | None
     """Final SIP status (``tech_cause``), None when there was none."""
+    by_carrier: bool | None = None
+    """Whether the carrier has said so itself; None: the engine did not tell. Where it has not, the connection to it may
+    be what broke, and the carrier may go on with the call."""
 
 
 @dataclass(frozen=True, slots=True)

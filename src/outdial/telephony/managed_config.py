@@ -9,6 +9,7 @@ from typing import Final
 
 from outdial.telephony import loopback
 from outdial.telephony.detection_context import DETECTION
+from outdial.telephony.ended_context import ENDED
 from outdial.telephony.loopback import Phone
 from outdial.telephony.permits import CONTEXT
 from outdial.telephony.program import AsteriskProgram
@@ -89,6 +90,8 @@ _MODULES: Final = (
         "app_senddtmf",
         "app_amd",
         "app_waitforsilence",
+        "app_stack",
+        "app_userevent",
         "func_channel",
         "func_dialplan",
         "func_hangupcause",
@@ -354,7 +357,7 @@ writeprotect = yes
 [{CONTEXT}]
 ; nobody calls in: outdial only places calls
 exten = _[+0-9].,1,Hangup(21)
-{DETECTION}[outdial-carrier]
+{DETECTION}{ENDED}[outdial-carrier]
 exten = _[+0-9].,1,NoOp()
 {jumps} same = n,Goto({Phone.LISTENS})
 """ + "".join(f"{lines} same = n,Hangup()\n" for lines in phones.values())

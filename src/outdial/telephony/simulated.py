@@ -311,7 +311,7 @@ class SimulatedEngine:
             self._recorded(call)
         if call.sample is not None:
             self._sampled(call)
-        self._tell(CallEnded(call.id, clock.now(), cause, sip_code))
+        self._tell(CallEnded(call.id, clock.now(), cause, sip_code, by_carrier=sip_code is not None))
 
     def _tell(self, event: EngineEvent) -> None:
         """Deliver an event; one that happens while nobody is connected is lost, as it is with Asterisk."""

@@ -1,16 +1,18 @@
-"""What an Asterisk lacks to tell machines from people: asked of a call that is there, or without one."""
+"""What an Asterisk lacks of the modules and the dialplan that outdial needs: asked of a call that is there, or without
+one."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 from uuid import uuid4
 
 import msgspec
 
 from outdial.core.errors import EngineUnavailableError
-from outdial.telephony import detection_context
+from outdial.telephony import detection_context, ended_context
 from outdial.telephony.ari import CONFLICT, NOT_FOUND, AriHttp, AriSocket, Message, Reply
 
 GONE: Final = (NOT_FOUND, CONFLICT, 412)
@@ -26,6 +28,27 @@ Ask: TypeAlias = Callable[[str, str, Mapping[str, str] | None], Awaitable[Reply]
 """Verb, path and query of one request to Asterisk."""
 
 
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What it takes."""
+
+    modules: Sequence[str]
+    context: str
+    """Of its dialplan."""
+    extensions: Sequence[str]
+
+
+def detecting(*, samples: bool = False) -> Needs:
+    """Return what it takes to tell machines from people; ``samples``: and to record beside it."""
+    modules = (*detection_context.MODULES, *(SAMPLE_MODULES if samples else ()))
+    return Needs(modules, detection_context.CONTEXT, (detection_context.WHO, detection_context.BEEP))
+
+
+def telling_ends() -> Needs:
+    """Return what it takes to tell who has ended a call over TCP or TLS."""
+    return Needs(ended_context.MODULES, ended_context.CONTEXT, (ended_context.EXTENSION,))
+
+
 class _Module(msgspec.Struct):
     status: str = ""
 
@@ -34,31 +57,29 @@ class _Variable(msgspec.Struct):
     value: str = ""
 
 
-async def lacking(
-    ask: Ask, url: str, channel_id: str, *, modules: Sequence[str] = detection_context.MODULES
-) -> str | None:
+async def lacking(ask: Ask, url: str, channel_id: str, needs: Needs) -> str | None:
     """Return what the Asterisk at ``url`` lacks, as a sentence; empty: nothing; None: the channel was over before that
     could be found out. Raises EngineUnavailableError."""
-    for module in modules:
+    for module in needs.modules:
         reply = _expect(await ask("GET", f"asterisk/modules/{module}", None), url, NOT_FOUND, CONFLICT)
         if not reply.ok or reply.decode(_Module).status != "Running":
             return f"Asterisk at {url} has not loaded {module}"
-    for extension in (detection_context.WHO, detection_context.BEEP):
+    for extension in needs.extensions:
         # a function of the dialplan, which only a channel can be asked for
-        asked = {"variable": f"DIALPLAN_EXISTS({detection_context.CONTEXT},{extension},1)"}
+        asked = {"variable": f"DIALPLAN_EXISTS({needs.context},{extension},1)"}
         reply = _expect(await ask("GET", f"channels/{channel_id}/variable", asked), url, *GONE, _NO_FUNCTION)
         if reply.status in GONE:
             return None
         if reply.status == _NO_FUNCTION or (reply.ok and reply.decode(_Variable).value != "1"):
             return (
                 f"Asterisk at {url} has no extension {extension} in the dialplan context "
-                f"{detection_context.CONTEXT}, or has not loaded func_dialplan.so"
+                f"{needs.context}, or has not loaded func_dialplan.so"
             )
     return ""
 
 
-async def lacking_without_call(http: AriHttp, *, samples: bool) -> str:
-    """Return what an Asterisk lacks, as :func:`lacking` does; ``samples``: also of what recording beside it needs.
+async def lacking_without_call(http: AriHttp, needs: Needs) -> str:
+    """Return what an Asterisk lacks, as :func:`lacking` does.
 
     Asked of a channel that leads nowhere, is dialed by nobody and lives for this question only: no INVITE is sent, and
     no list of calls has it. Raises EngineUnavailableError.
@@ -74,7 +95,7 @@ async def lacking_without_call(http: AriHttp, *, samples: bool) -> str:
     socket = await AriSocket.connect(http, channel_id, hear)
     try:
         query = {
-            "endpoint": f"Local/{detection_context.WHO}@{detection_context.CONTEXT}",
+            "endpoint": f"Local/{needs.extensions[0]}@{needs.context}",
             "app": channel_id,
             "channelId": channel_id,
         }
@@ -82,8 +103,7 @@ async def lacking_without_call(http: AriHttp, *, samples: bool) -> str:
         try:
             async with asyncio.timeout(http.timeout_seconds):
                 await arrived.wait()
-            modules = (*detection_context.MODULES, *(SAMPLE_MODULES if samples else ()))
-            found = await lacking(http.request, http.url, channel_id, modules=modules)
+            found = await lacking(http.request, http.url, channel_id, needs)
         except TimeoutError:
             found = None
         finally:
