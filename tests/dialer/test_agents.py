@@ -286,6 +286,24 @@ class TestOptingOut:
         await until(lambda: agent.open == 0)
         assert phones.opt_outs.asked == []
 
+    async def test_nor_does_it_leave_a_connection_open_whose_last_words_were_not_begun_with(
+        self,
+        phones,  # noqa: F811
+        agent,
+    ):
+        agents = phones.calls._agents
+        agent.behave = listens
+        calling = asyncio.create_task(phones.call(HANGS_UP, talks(agent.url)))
+        # until the very turn of the event loop in which the talk ends
+        while not agents._leaving:  # noqa: ASYNC110 - a turn later would be too late
+            await asyncio.sleep(0)
+        ((leaving, connection),) = agents._leaving.items()
+        await agents.close()
+        assert leaving.cancelled()
+        assert connection.closed
+        await until(lambda: agent.open == 0)
+        await calling
+
     async def test_last_words_that_break_something_are_logged(self, phones, agent, monkeypatch):  # noqa: F811
         monkeypatch.setattr(module, "LAST_WORDS_SECONDS", 30.0)
 

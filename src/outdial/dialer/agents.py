@@ -40,6 +40,9 @@ LAST_WORDS_SECONDS: Final = 2.0
 """For which an opt-out is still taken once the talk is over: people say so and hang up, and their agent needs a moment
 to understand them."""
 
+CLOSE_SECONDS: Final = 1.0
+"""For an agent to say that it has heard of the end, where nobody waits for its last words."""
+
 _GOOD_ORDER: Final = 1000
 """RFC 6455 §7.4.1: the purpose for which the connection was established has been fulfilled."""
 
@@ -57,7 +60,7 @@ class Agents:
         self._outside: Outside | None = None
         self._over: dict[str, asyncio.Event] = {}
         """Attempt → set once its call is over."""
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving: dict[asyncio.Task[None], aiohttp.ClientWebSocketResponse[bool]] = {}
         """Talks that are over, until their connections are closed."""
 
     async def talk(
@@ -87,9 +90,15 @@ class Agents:
 
     async def close(self) -> None:
         """Release the connections, without waiting for last words."""
-        for leaving in self._leaving:
+        left = dict(self._leaving)
+        for leaving in left:
             leaving.cancel()
-        await asyncio.gather(*self._leaving, return_exceptions=True)
+        await asyncio.gather(*left, return_exceptions=True)
+        for agent in left.values():
+            # where that had not even begun; else it is closed already
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await agent.close()
         if self._outside is not None:
             await self._outside.close()
 
@@ -129,11 +138,11 @@ class Agents:
         finally:
             # beside what comes next in the flow
             leaving = asyncio.create_task(_leave(agent, opts_out))
-            self._leaving.add(leaving)
+            self._leaving[leaving] = agent
             leaving.add_done_callback(self._left)
 
     def _left(self, leaving: asyncio.Task[None]) -> None:
-        self._leaving.discard(leaving)
+        self._leaving.pop(leaving, None)
         if not leaving.cancelled() and (error := leaving.exception()) is not None:
             _log.error("agent_not_left_in_order", exc_info=error)
 
