@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from nemesis.checks import STOPS, Found, Violation
 from nemesis.evidence import SECOND, Evidence
+from nemesis.found import STOPS, Found, Violation
 
 AROUND = 5 * SECOND
 
