@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from nemesis.evidence import SECOND, Ask, Call, Evidence, Injected
+from nemesis.plan import LINE, TCP_LINE
 
 Row = dict[str, Any]
 
@@ -32,6 +33,9 @@ DISTURBING = (
     (("clock",), SETTLE + 6 * SECOND),
 )
 """Faults that let a stop be answered 503, and for how long after they are over."""
+
+LINE_SETTLE = SETTLE + 5 * SECOND
+"""The same for the line of the TCP trunk, and of stops there alone."""
 
 STOPS = frozenset({"stop", "native-stop"})
 FINAL = frozenset({"ended", "unknown"})
@@ -189,7 +193,8 @@ def disturbed(found: Found, ask: Ask) -> bool:
     the machine itself had no time."""
     until = ask.received or ask.sent
     starved = any(begin < until and end + SETTLE > ask.sent for begin, end in found.evidence.starved)
-    return starved or any(struck(found, ask, words, settle=settle) for words, settle in DISTURBING)
+    line = ask.line == TCP_LINE and struck(found, ask, (LINE,), settle=LINE_SETTLE)
+    return starved or line or any(struck(found, ask, words, settle=settle) for words, settle in DISTURBING)
 
 
 def struck(found: Found, ask: Ask, words: tuple[str, ...], *, settle: int) -> bool:
@@ -201,5 +206,7 @@ def struck(found: Found, ask: Ask, words: tuple[str, ...], *, settle: int) -> bo
 
 @cache
 def _words(kind: str, target: str) -> frozenset[str]:
-    # a clock that is stepped takes neither calls nor answers away
-    return frozenset({"clock"} if kind.startswith("clock-") else {*kind.split("-"), *target.split("-")})
+    # a clock that is stepped takes neither calls nor answers away, and the line of one trunk is not that of the others
+    if kind.startswith("clock-"):
+        return frozenset({"clock"})
+    return frozenset({LINE} if target == LINE else {*kind.split("-"), *target.split("-")})

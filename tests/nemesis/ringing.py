@@ -32,7 +32,9 @@ def _end_of(found: Found, call: Call) -> int | None:
     """When a call was over for whoever is called; None: not while anybody looked."""
     attempt = found.attempt_of[call.call_id]
     given_up = None if attempt is None else found.ended_at(attempt)
-    if given_up is not None and (call.responded_at is None or call.responded_at > given_up):
+    # over TCP the connection may have gone, and with it whatever would have ended the call
+    heard_so = not call.tcp or (call.cancelled_at or call.bye_at) is not None
+    if given_up is not None and (call.responded_at is None or (call.responded_at > given_up and heard_so)):
         # cancelled before the carrier said a word: it is sent to no phone until it does, and cancelled then (RFC 3261
         # section 9.1); docs/explanation/stop.md says so
         return given_up
@@ -55,13 +57,18 @@ def nothing_rings_on(found: Found) -> Iterator[Violation]:
             # a CANCEL waits for the first answer of the carrier (RFC 3261 section 9.1)
             rang = call.responded_at is not None and call.responded_at + ENDED_SLACK < ask.received
             ends = [at for at in (call.answered_at, call.cancelled_at, call.ended_at) if at is not None]
-            # nor has a call that rang when an engine was killed, however long before the stop could be proven
-            orphan = rang and any(
-                one.kind == "kill-asterisk" for one in found.faults_between(call.responded_at, ask.received)
-            )
             late = not ends or min(ends) > ask.received + ENDED_SLACK
-            if rang and late and not orphan and not _machine_slow(found, ask):
+            if rang and late and not _is_orphan(found, call, ask.received) and not _machine_slow(found, ask):
                 yield Violation(6, "a call rang on after the 200 of its run's stop", ask.received, run_id, call.number)
+
+
+def _is_orphan(found: Found, call: Call, until: int) -> bool:
+    """Whether nobody was left who could cancel a call that rang: its engine was killed as it did, however long before
+    the stop could be proven, or its connection was cut. Asterisk ends such a call by itself (cause 34, SIP 503), sends
+    no CANCEL after it, and the carrier, which has had the INVITE, rings on."""
+    killed = any(one.kind == "kill-asterisk" for one in found.faults_between(call.responded_at, until))
+    # its connection is the one it came by, whether or not it rang yet
+    return killed or (call.tcp and any(one.kind == "cut-line" for one in found.faults_between(call.at, until)))
 
 
 def _machine_slow(found: Found, ask: Ask) -> bool:
