@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from nemesis.checks import STOPS, Found, Violation
 from nemesis.evidence import SECOND, Evidence
+from nemesis.found import STOPS, Found, Violation
 
 AROUND = 5 * SECOND
 
@@ -83,7 +83,7 @@ def _events(found: Found, violation: Violation, campaign_id: str) -> Iterator[tu
     for call in found.evidence.calls:
         if call.number != violation.number:
             continue
-        name = f"call {call.call_id[:12]} from port {call.source}"
+        name = f"call {call.call_id[:12]} {'over TCP ' if call.tcp else ''}from port {call.source}"
         for place, at in enumerate(call.invites):
             yield at, f"carrier   {name} INVITE {place + 1}"
         for key in ("responded_at", "answered_at", "cancelled_at", "bye_at", "ended_at"):

@@ -1,7 +1,14 @@
 """The carrier, a process of its own, so that nothing else keeps it from answering; and the handle on it.
 
-``python -m nemesis.carrier`` prints its port, then does what it is told, a line at a time: ``mode NAME`` switches what
-it does with calls from now on, ``write FILE`` writes all it has seen, ``fresh FILE`` the calls that are new since then.
+``python -m nemesis.carrier`` prints its ports, for UDP and for TCP, then does what it is told, a line at a time:
+``mode NAME`` switches what it does with calls from now on, ``write FILE`` writes all it has seen, ``fresh FILE`` the
+calls that are new since then.
+
+Over UDP the kernel says when an INVITE was sent. Over TCP it does not, and the stamp is when this process read it,
+later than it was sent and maybe by much, behind a relay that holds what it should hand on. That is sound for what a
+stop is held to: one of a run on a TCP trunk is proven only once an OPTIONS was answered that went over the same
+connection after the last INVITE, and one connection's requests are read, and stamped, in order. So an INVITE that left
+before the proof is stamped before it, however late that is, and what is stamped after a 200 came after that OPTIONS.
 """
 
 from __future__ import annotations
@@ -35,31 +42,38 @@ USUAL = "usual"
 
 async def serve() -> None:
     """Answer until told no more."""
-    peer = await SipPeer.start()
+    peers = [await SipPeer.start(transport=transport) for transport in ("udp", "tcp")]
     words = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(words), sys.stdin)
-    print(peer.port, flush=True)
-    told = 0
+    print(*(peer.port for peer in peers), flush=True)
+    told = [0 for _ in peers]
     while line := (await words.readline()).decode().split(maxsplit=1):
         match line:
             case ["mode", name]:
                 mode = MODES.get(name.strip())
-                peer.choose = peer.by_suffix if mode is None else lambda _number, mode=mode: mode
+                for peer in peers:
+                    peer.choose = peer.by_suffix if mode is None else lambda _number, mode=mode: mode
             case ["write", path]:
-                Path(path.strip()).write_text(json.dumps([_seen(call) for call in peer.calls.values()]))
+                _write(path, [_seen(peer, call) for peer in peers for call in peer.calls.values()])
             case ["fresh", path]:
-                # in the order in which they began
-                fresh = list(islice(peer.calls.values(), told, None))
-                told += len(fresh)
-                Path(path.strip()).write_text(json.dumps([_seen(call) for call in fresh]))
+                # in the order in which they began, of each peer
+                fresh = [list(islice(peer.calls.values(), old, None)) for peer, old in zip(peers, told, strict=True)]
+                told = [len(peer.calls) for peer in peers]
+                _write(path, [_seen(peer, call) for peer, new in zip(peers, fresh, strict=True) for call in new])
             case _:
                 raise ValueError(f"the carrier does not know: {line}")
         print("done", flush=True)
-    await peer.close()
+    for peer in peers:
+        await peer.close()
 
 
-def _seen(call) -> dict:
-    return {name: getattr(call, name) for name in Call.__dataclass_fields__}
+def _write(path: str, rows: list[dict]) -> None:
+    Path(path.strip()).write_text(json.dumps(rows))
+
+
+def _seen(peer: SipPeer, call) -> dict:
+    seen = {name: getattr(call, name) for name in Call.__dataclass_fields__ if name != "tcp"}
+    return seen | {"tcp": peer.transport == "tcp"}
 
 
 class Carrier:
@@ -75,7 +89,7 @@ class Carrier:
             # Ctrl-C is not meant for it
             start_new_session=True,
         )
-        self.port = int(self._process.stdout.readline())
+        self.port, self.tcp_port = map(int, self._process.stdout.readline().split())
 
     def tell(self, *words: object) -> None:
         """Have it do something, and wait until it is done."""

@@ -24,196 +24,35 @@ as a second call of one attempt (rule 9).
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cache, cached_property
-from itertools import islice, pairwise
-from typing import Any
 
-from nemesis.evidence import SECOND, Ask, Call, Evidence, Injected
-from nemesis.plan import ALL_DIALERS
-
-Row = dict[str, Any]
-
-SETTLE = 3 * SECOND
-"""How long after the last fault has ended a stop may still not be provable: leases and clocks are learnt anew."""
-
-ENDED_SLACK = SECOND // 4
-"""An engine tells that a call is over some milliseconds before its INVITE leaves, or its CANCEL; only a stop waits for
-the former."""
-
-DISTURBING = (
-    (("kill", "freeze", "cut", "stall", "slow"), SETTLE),
-    # a connection whose packets were lost waits as long again before it sends them once more (RFC 6298 section 5.5)
-    (("lossy", "mute", "deaf"), SETTLE + 4 * SECOND),
-    # what was to last until an instant of the clock that was ahead lasts by so much longer
-    (("clock",), SETTLE + 6 * SECOND),
+from nemesis.evidence import SECOND, Ask, Call, Evidence
+from nemesis.found import (
+    DISTURBING,
+    ENDED_SLACK,
+    FINAL,
+    GIVEN_BACK,
+    SETTLE,
+    STOPS,
+    Found,
+    Row,
+    Violation,
+    disturbed,
+    struck,
+    was_sent,
 )
-"""Faults that let a stop be answered 503, and for how long after they are over."""
+from nemesis.plan import ALL_DIALERS, LINE
+from nemesis.ringing import nothing_rings_on, one_live_call_per_number
 
 LOST = ("database", "postgres")
-GIVEN_BACK = 10 * SECOND
 STARTED = 15 * SECOND
 
 FREEZE_SLACK = SECOND // 100
 """By how much later than it was asked to a process may stop."""
 
-CANCELLED = 487
-"""A carrier's last word to an INVITE that was cancelled (RFC 3261 section 15.1.2)."""
-
-STOPS = frozenset({"stop", "native-stop"})
-FINAL = frozenset({"ended", "unknown"})
 NEED_A_CALL = frozenset({"busy", "invalid_number", "rejected"})
 """Dispositions that only a carrier's answer gives."""
-
-
-@dataclass(frozen=True)
-class Violation:
-    """One thing that must not be."""
-
-    rule: int
-    what: str
-    at: int
-    run_id: int | None = None
-    number: str = ""
-    campaign_id: str = ""
-
-
-class Found:
-    """The evidence, indexed."""
-
-    def __init__(self, evidence: Evidence) -> None:
-        self.evidence = evidence
-        self.runs = {row["id"]: row for row in evidence.runs}
-        self.by_instance = {row["instance_id"]: row for row in evidence.runs}
-        self.attempts = {row["id"]: row for row in evidence.attempts}
-
-    @cached_property
-    def attempts_to(self) -> dict[tuple[str, str], list[Row]]:
-        """Number and caller ID → attempts in the order in which they were reserved."""
-        found = defaultdict(list)
-        for row in sorted(self.evidence.attempts, key=lambda row: row["reserved_at"]):
-            found[row["phone"], row["caller_id"]].append(row)
-        return found
-
-    @cached_property
-    def attempt_of(self) -> dict[str, Row | None]:
-        """Call-ID → the attempt it is of."""
-        found = {}
-        for call in self.evidence.calls:
-            rows = self.attempts_to[call.number, call.caller]
-            place = bisect_right(rows, call.at, key=lambda row: row["reserved_at"])
-            found[call.call_id] = rows[place - 1] if place else None
-        return found
-
-    @cached_property
-    def calls_of(self) -> dict[str, list[Call]]:
-        """Attempt → its calls."""
-        found = defaultdict(list)
-        for call in self.evidence.calls:
-            row = self.attempt_of[call.call_id]
-            if row is not None:
-                found[row["id"]].append(call)
-        return found
-
-    @cached_property
-    def calls_of_run(self) -> dict[int, list[Call]]:
-        found = defaultdict(list)
-        for call in self.evidence.calls:
-            row = self.attempt_of[call.call_id]
-            if row is not None:
-                found[row["run_id"]].append(call)
-        return found
-
-    @cached_property
-    def moves(self) -> dict[str, list[Row]]:
-        """Attempt → its history."""
-        found = defaultdict(list)
-        for row in self.evidence.history:
-            if row["action"] == "attempt":
-                found[row["attempt_id"]].append(row)
-        return found
-
-    @cached_property
-    def run_moves(self) -> dict[int, list[Row]]:
-        found = defaultdict(list)
-        for row in self.evidence.history:
-            if row["action"] == "run":
-                found[row["run_id"]].append(row)
-        return found
-
-    @cached_property
-    def asks_of(self) -> dict[str, list[Ask]]:
-        """Campaign → what was asked, in order of sending."""
-        found = defaultdict(list)
-        for ask in sorted(self.evidence.asks, key=lambda ask: ask.sent):
-            found[ask.campaign_id].append(ask)
-        return found
-
-    @cached_property
-    def stopped(self) -> dict[int, Ask]:
-        """Run → the first answer that said it is stopped."""
-        found: dict[int, Ask] = {}
-        for ask in sorted(self.evidence.asks, key=lambda ask: ask.received or 0):
-            if ask.word in STOPS and ask.ok:
-                run = self.run_named(ask)
-                if run is not None:
-                    found.setdefault(run["id"], ask)
-        return found
-
-    def run_named(self, ask: Ask) -> Row | None:
-        """The run an answer speaks of."""
-        body = ask.body if isinstance(ask.body, dict) else {}
-        return self.by_instance.get(body.get("campaignInstanceId") or body.get("instanceId") or "")
-
-    def ended_at(self, attempt: Row) -> int | None:
-        """When it was written down that the attempt was over."""
-        return next((row["at"] for row in self.moves[attempt["id"]] if row["to_state"] in FINAL), None)
-
-    @cached_property
-    def _deaths(self) -> dict[int, list[int]]:
-        """Engine's port → when it was killed."""
-        found = defaultdict(list)
-        for one in sorted(self.evidence.faults, key=lambda one: one.begin):
-            if one.kind == "kill-asterisk" and one.target in self.evidence.engines:
-                found[self.evidence.engines[one.target]].append(one.begin)
-        return found
-
-    def died(self, engine_port: int, after: int) -> int | None:
-        """When the engine with that port was killed first after an instant: its calls ended then."""
-        deaths = self._deaths.get(engine_port, [])
-        place = bisect_right(deaths, after)
-        return deaths[place] if place < len(deaths) else None
-
-    @cached_property
-    def _faults(self) -> list[Injected]:
-        return sorted(self.evidence.faults, key=lambda one: one.begin)
-
-    @cached_property
-    def _longest(self) -> int:
-        """The longest any fault took, of those that are over."""
-        return max((one.end - one.begin for one in self._faults if one.end is not None), default=0)
-
-    @cached_property
-    def _not_over(self) -> list[Injected]:
-        return [one for one in self._faults if one.end is None]
-
-    def faults_between(self, begin: int, end: int) -> Iterator[Injected]:
-        """Faults that began before ``end`` and were not over before ``begin``."""
-        first = bisect_right(self._faults, begin - self._longest - 1, key=lambda one: one.begin)
-        for one in islice(self._faults, first, None):
-            if one.begin >= end:
-                break
-            if one.end is not None and one.end > begin:
-                yield one
-        yield from (one for one in self._not_over if one.begin < end)
-
-
-def was_sent(attempt: Row) -> bool:
-    """Whether the database says that something may have left for it."""
-    return attempt["dialed_at"] is not None or attempt["state"] == "unknown"
 
 
 def no_new_call_after_a_stop(found: Found) -> Iterator[Violation]:
@@ -229,36 +68,6 @@ def no_new_call_after_a_stop(found: Found) -> Iterator[Violation]:
                     call.number,
                     ask.campaign_id,
                 )
-
-
-def one_live_call_per_number(found: Found) -> Iterator[Violation]:
-    by_number = defaultdict(list)
-    for call in found.evidence.calls:
-        by_number[call.number].append(call)
-    for number, calls in by_number.items():
-        for before, after in pairwise(sorted(calls, key=lambda call: call.at)):
-            end = _end_of(found, before)
-            if end is None or end > after.at:
-                attempt = found.attempt_of[after.call_id]
-                yield Violation(
-                    2, "a second call began while the first was live", after.at, attempt and attempt["run_id"], number
-                )
-
-
-def _end_of(found: Found, call: Call) -> int | None:
-    """When a call was over for whoever is called; None: not while anybody looked."""
-    attempt = found.attempt_of[call.call_id]
-    given_up = None if attempt is None else found.ended_at(attempt)
-    if given_up is not None and (call.responded_at is None or call.responded_at > given_up):
-        # cancelled before the carrier said a word: it is sent to no phone until it does, and cancelled then (RFC 3261
-        # section 9.1); docs/explanation/stop.md says so
-        return given_up
-    died = found.died(call.source, call.at)
-    # what the carrier gives up for a CANCEL is over as that arrives, by the kernel's clock: its own word of it (487)
-    # comes when its process gets to it
-    cancelled = call.cancelled_at if call.status == CANCELLED else None
-    ends = [at for at in (call.ended_at, cancelled, died) if at is not None]
-    return min(ends) if ends else None
 
 
 def every_contact_is_somewhere(found: Found) -> Iterator[Violation]:
@@ -419,32 +228,6 @@ def _could_not_write(found: Found, ask: Ask, node: str) -> bool:
     return any(one.target in {node, ALL_DIALERS, "postgres"} and not one.kind.startswith("clock-") for one in near)
 
 
-def nothing_rings_on(found: Found) -> Iterator[Violation]:
-    """The carrier's own word: of a stopped run's calls none that it had said to be ringing rang on after the 200."""
-    for run_id, ask in found.stopped.items():
-        report = json.loads(found.runs[run_id]["stop_report"] or "{}")
-        # the calls of an engine that was killed ring until the carrier gives them up; it has nobody to cancel them
-        if report.get("ringing") != "cancel" or struck(found, ask, ("asterisk", "engine"), settle=GIVEN_BACK):
-            continue
-        for call in found.calls_of_run[run_id]:
-            # a CANCEL waits for the first answer of the carrier (RFC 3261 section 9.1)
-            rang = call.responded_at is not None and call.responded_at + ENDED_SLACK < ask.received
-            ends = [at for at in (call.answered_at, call.cancelled_at, call.ended_at) if at is not None]
-            # nor has a call that rang when an engine was killed, however long before the stop could be proven
-            orphan = rang and any(
-                one.kind == "kill-asterisk" for one in found.faults_between(call.responded_at, ask.received)
-            )
-            late = not ends or min(ends) > ask.received + ENDED_SLACK
-            if rang and late and not orphan and not _machine_slow(found, ask):
-                yield Violation(6, "a call rang on after the 200 of its run's stop", ask.received, run_id, call.number)
-
-
-def _machine_slow(found: Found, ask: Ask) -> bool:
-    """Whether the carrier's process may have noted late what it saw."""
-    until = ask.received or ask.sent
-    return any(begin < until + SETTLE and end + SETTLE > ask.sent for begin, end in found.evidence.starved)
-
-
 def no_503_for_nothing(found: Found) -> Iterator[Violation]:
     for ask in found.evidence.asks:
         if ask.word in STOPS and ask.status == 503 and not disturbed(found, ask):
@@ -467,27 +250,6 @@ def _was_over(found: Found, attempt: Row, at: int) -> bool:
         return False
     calls = found.calls_of[attempt["id"]]
     return bool(calls) and all(call.responded_at is None or (call.ended_at or at + 1) <= at for call in calls)
-
-
-def disturbed(found: Found, ask: Ask) -> bool:
-    """Whether anything but the carrier was struck, or had been until three seconds before, while the stop was asked; or
-    the machine itself had no time."""
-    until = ask.received or ask.sent
-    starved = any(begin < until and end + SETTLE > ask.sent for begin, end in found.evidence.starved)
-    return starved or any(struck(found, ask, words, settle=settle) for words, settle in DISTURBING)
-
-
-def struck(found: Found, ask: Ask, words: tuple[str, ...], *, settle: int) -> bool:
-    """Whether a fault one of whose words, its target's included, is among these was not over for so long when the stop
-    was asked."""
-    near = found.faults_between(ask.sent - settle, ask.received or ask.sent)
-    return any(not _words(one.kind, one.target).isdisjoint(words) for one in near)
-
-
-@cache
-def _words(kind: str, target: str) -> frozenset[str]:
-    # a clock that is stepped takes neither calls nor answers away
-    return frozenset({"clock"} if kind.startswith("clock-") else {*kind.split("-"), *target.split("-")})
 
 
 def _state_at(found: Found, attempt: Row, at: int) -> str | None:
@@ -538,7 +300,7 @@ def calls_are_attempts(found: Found) -> Iterator[Violation]:
                 9, "a call of an attempt that says nothing was sent", call.at, attempt["run_id"], call.number
             )
         ended = found.ended_at(attempt)
-        if ended is not None and call.at > ended + ENDED_SLACK:
+        if ended is not None and call.at > ended + ENDED_SLACK and not _waited_for_its_line(found, call, attempt):
             late = (call.at - ended) / 1e6
             yield Violation(
                 9, f"a call began {late:.0f} ms after its attempt was over", call.at, attempt["run_id"], call.number
@@ -556,6 +318,12 @@ def calls_are_attempts(found: Found) -> Iterator[Violation]:
                 attempt["run_id"],
                 attempt["phone"],
             )
+
+
+def _waited_for_its_line(found: Found, call: Call, attempt: Row) -> bool:
+    """Whether an INVITE was held up on its way: over TCP it leaves as its connection comes up, cancelled or not,
+    and arrives as the network hands it on. No stop's 200 may come before that: other rules say so (1, 7, 8)."""
+    return call.tcp and any(one.target == LINE for one in found.faults_between(attempt["reserved_at"], call.at))
 
 
 def nothing_fails_inside(found: Found) -> Iterator[Violation]:

@@ -277,7 +277,9 @@ class Client:
         owner, name = self._owner, APIS[api % len(APIS)]
         headers = {"auth": self._world.tokens[owner.iid], "iid": owner.iid, "accountId": owner.account_id}
         given = {"data": body} if isinstance(body, bytes) else {"json": body}
-        entry = Ask(self._number, word, self._campaign_id, name, time.time_ns(), phones=list(phones))
+        entry = Ask(
+            self._number, word, self._campaign_id, name, time.time_ns(), phones=list(phones), line=self._story.line
+        )
         self._log.append(entry)
         with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
             timeout = aiohttp.ClientTimeout(total=patience)

@@ -38,6 +38,8 @@ class Ask:
     body: Any = None
     phones: list[str] = field(default_factory=list)
     """Numbers added to a list, or to the do-not-call list."""
+    line: int = 0
+    """Which trunk the campaign has: its place in LINES (nemesis.plan)."""
 
     @property
     def ok(self) -> bool:
@@ -67,13 +69,16 @@ class Call:
     source: int
     """Port of the engine that sent it."""
     invites: list[int]
-    """Kernel timestamps of its INVITEs, repeated and authorized ones included; the first is when the call began."""
+    """Kernel timestamps of its INVITEs, repeated and authorized ones included; the first is when the call began. Over
+    TCP the carrier's own: see nemesis.carrier."""
     responded_at: int | None = None
     answered_at: int | None = None
     cancelled_at: int | None = None
     bye_at: int | None = None
     ended_at: int | None = None
     status: int | None = None
+    tcp: bool = False
+    """Whether it came over the trunk whose line can fail."""
 
     @property
     def at(self) -> int:

@@ -83,9 +83,8 @@ class Injector:
                 if fault.step:
                     entry.note = f"by {fault.step:+.3f} s "
                 await self._strike(how, what, fault, entry)
-                if how != "carrier" and not await self._world.until_well(
-                    *self._concerned(fault.target), seconds=WELL_SECONDS
-                ):
+                concerned = self._concerned(fault.target)
+                if concerned and not await self._world.until_well(*concerned, seconds=WELL_SECONDS):
                     entry.note += f"not well again within {WELL_SECONDS:.0f} s"
             finally:
                 entry.end = time.time_ns()
@@ -93,6 +92,9 @@ class Injector:
     def _concerned(self, target: str) -> tuple[str, ...]:
         """Parts that must be well again before a fault counts as over."""
         match target:
+            case "carrier" | "line":
+                # over as it goes on; when nodes find their line up again the checker allows for
+                return ()
             case "postgres":
                 return PROCESSES
             case "dialers":
@@ -131,7 +133,13 @@ class Injector:
                 raise ValueError(fault.kind)
 
     def _relay(self, what: str, target: str) -> Relay:
-        return self._world.engine_relay if what == "engine" else self._world.relays[target]
+        match what:
+            case "engine":
+                return self._world.engine_relay
+            case "line":
+                return self._world.line_relay
+            case _:
+                return self._world.relays[target]
 
     async def _step_clock(self, fault: Fault, entry: Injected) -> None:
         clock = self._world.clocks.get(fault.target)
@@ -194,7 +202,7 @@ class Injector:
         """Undo whatever a strike that was cancelled has left."""
         for target in list(self._frozen):
             self._thaw(target)
-        for relay in (self._world.engine_relay, *self._world.relays.values()):
+        for relay in (self._world.engine_relay, self._world.line_relay, *self._world.relays.values()):
             relay.shut, relay.delay_seconds = False, 0.0
             relay.go_on()
             self._world.let(relay, WELL)

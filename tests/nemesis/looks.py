@@ -13,15 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nemesis.carrier import Carrier
-from nemesis.checks import (
-    STOPS,
-    Found,
-    Violation,
-    do_not_call_is_obeyed,
-    no_503_for_nothing,
-    nothing_fails_inside,
-)
+from nemesis.checks import do_not_call_is_obeyed, no_503_for_nothing, nothing_fails_inside
 from nemesis.evidence import Ask, Call, Evidence
+from nemesis.found import STOPS, Found, Violation
 
 LOOK_SECONDS = 150.0
 FAILED_INSIDE = 10

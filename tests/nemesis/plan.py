@@ -19,6 +19,13 @@ PROCESSES = (*DIALERS, *APIS)
 """Each reaches the database by a relay of its own."""
 LINKED = ("dialer-3", "api-2")
 """Those two reach the database, and everybody reaches the third node's engine, by a link that can lose packets."""
+LINE = "line"
+"""What lies between the engines and the carrier over TCP: a relay, which holds up no part and no engine."""
+
+UDP_LINES, TCP_LINE = range(3), 3
+"""The trunks, by their place in LINES (nemesis.world)."""
+TCP_SHARE = 1 / 6
+"""Of the stories: a stop there waits some three seconds for its line to have been seen up."""
 
 CALM_EVERY = 5
 CALM_SECONDS = (7.0, 10.0)
@@ -62,6 +69,11 @@ KINDS = (
     Kind("lossy-database", LINKED, 0.5, 4.0, 4),
     Kind("mute-database", LINKED, 0.2, 3.0, 2),
     Kind("deaf-database", LINKED, 0.2, 3.0, 2),
+    # the line of the TCP trunk; it reconnects by itself
+    Kind("cut-line", (LINE,), 0.1, 3.0, 4),
+    Kind("stall-line", (LINE,), 0.1, 3.0, 3),
+    Kind("mute-line", (LINE,), 0.2, 3.0, 2),
+    Kind("deaf-line", (LINE,), 0.2, 3.0, 2),
     # one wall clock is stepped, and back to right at the end. An engine's must not be stepped back while it cannot be
     # reached (docs/explanation/stop.md, what remains): whatever strikes its connections has it for a target too, and a
     # target has one fault at a time
@@ -215,7 +227,8 @@ def _story(dice: random.Random) -> Story:
         word = dice.choice(("stop", "stop", "stop", "native-stop", "native-stop", "twin-stops", "hung-up-stop"))
         # from nothing dialed yet to the thick of it
         steps.append(_step(dice, word, dice.choice((0.0, 0.1, 0.4, 1.0, 1.6)) * dice.random()))
-    return Story(contacts, dice.randrange(3), endings, tuple(steps))
+    line = TCP_LINE if dice.random() < TCP_SHARE else dice.choice(UDP_LINES)
+    return Story(contacts, line, endings, tuple(steps))
 
 
 def _step(dice: random.Random, word: str, after: float) -> Step:

@@ -10,20 +10,28 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
+import uvloop
 
+from nemesis.carrier import Carrier
 from nemesis.world import World
 from outdial.config import Settings
+from outdial.core.model import Transport
 from outdial.telephony.ari import AriHttp
+from outdial.telephony.engine import CallEnded, TrunkAddress
 from outdial.telephony.managed import ManagedAsterisk
 from outdial.telephony.program import find_asterisk
 from support import clocks
+from support.asterisk import connected_engine
 from support.clocks import Clock
 from support.link import DEAF, LOSSY, MUTE, WELL, Link, NoLinkError, far_port
-from support.relay import Relay
-from support.sip_peer import SipPeer
+from support.relay import Relay, relay_to
+from support.sip_peer import Behaviour, SipPeer
+from telephony.conftest import TRUNK, listening
+from waiting import until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -226,3 +234,62 @@ async def test_the_carrier_notes_when_the_first_of_two_cancels_came_however_late
     assert call.responded_at < call.cancelled_at == first < second
     assert first < call.ended_at
     assert call.status == 487
+
+
+async def test_a_call_over_the_line_is_recorded_with_its_engine_and_rings_on_when_the_line_is_cut(stage, tmp_path):
+    asterisk = ManagedAsterisk(Settings(_env_file=None, data_dir=stage))
+    await asterisk.start()
+    carrier, seen = Carrier(), tmp_path / "seen.json"
+    try:
+        async with (
+            relay_to(f"tcp://127.0.0.1:{carrier.tcp_port}") as relay,
+            connected_engine(asterisk, "test-line") as engine,
+            listening(engine, TrunkAddress(relay.host, relay.port)) as line,
+        ):
+            line.trunk = replace(TRUNK, id="tr-line", port=relay.port, transport=Transport.TCP)
+            await until(lambda: engine.trunk_up(line.trunk, line.address))
+            await engine.put_permit(line.permit())
+            await engine.originate(line.call("+15550100180", call_id="one"))
+            await until(lambda: any(call.responded_at is not None for call in carrier.seen(seen)))
+            [rings] = carrier.fresh(seen)
+            assert carrier.fresh(seen) == []
+            assert (rings.tcp, rings.number) == (True, "+15550100180")
+            # the connection that the carrier sees is the relay's
+            assert rings.source == asterisk.sip_address.port
+
+            relay.cut()
+            await line.heard("one", CallEnded)
+
+            async def down() -> bool:
+                return not await engine.line_up(line.trunk.id, line.address)
+
+            await until(down)
+            relay.shut = False
+            # what the engine had to say of the call it has said before this is answered
+            await until(lambda: engine.line_up(line.trunk.id, line.address))
+            [rings] = carrier.seen(seen)
+            assert (rings.cancelled_at, rings.ended_at) == (None, None)
+    finally:
+        carrier.close()
+        await asterisk.stop()
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_what_a_carrier_says_to_a_connection_that_is_gone_breaks_nothing(factory):
+    broken = []
+
+    async def play() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context["message"]))
+        peer = await SipPeer.start(transport="tcp")
+        peer.choose = lambda _: Behaviour(silent_seconds=0.2, final=603)
+        _, writer = await asyncio.open_connection(peer.host, peer.port)
+        writer.write(request_of("INVITE").replace(b"UDP 127.0.0.1", b"TCP 127.0.0.1:5999"))
+        await peer.until(lambda: "one" in peer.calls)
+        writer.transport.abort()
+        await until(lambda: peer.calls["one"].ended_at is not None or bool(broken))
+        assert peer.calls["one"].source == 5999
+        await peer.close()
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(play())
+    assert broken == []

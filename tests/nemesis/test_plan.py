@@ -6,6 +6,7 @@ from itertools import islice, pairwise
 
 from nemesis import plan
 from nemesis.clients import numbers
+from nemesis.world import LINES
 
 
 def test_the_same_seed_plans_the_same_and_another_another():
@@ -58,3 +59,11 @@ def test_every_story_is_ended_by_a_stop():
 def test_no_two_clients_have_a_number_in_common():
     own = [set(islice(numbers(client), 60_000)) for client in range(4)]
     assert len(set.union(*own)) == 4 * 60_000
+
+
+def test_one_story_of_six_or_so_is_of_the_line_that_can_fail_and_no_fault_of_it_strikes_anything_else():
+    lines = [story.line for client in range(8) for story in islice(plan.stories(3, client), 150)]
+    assert set(lines) == {*plan.UDP_LINES, plan.TCP_LINE} == set(range(len(LINES)))
+    assert 1 / 7 < lines.count(plan.TCP_LINE) / len(lines) < 1 / 5
+    for kind in plan.KINDS:
+        assert (kind.targets == (plan.LINE,)) is kind.name.endswith("-line")

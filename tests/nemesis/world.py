@@ -1,7 +1,9 @@
 """The world the suite plays in: PostgreSQL, two Asterisks, three dialer nodes, two API processes, and the carrier.
 
 Two nodes share the managed Asterisk of their data folder, as on one machine; the third has an Asterisk somebody else
-runs, behind a relay. Each process reaches the database by a relay of its own. Some relays listen behind a link that can
+runs, behind a relay. Each process reaches the database by a relay of its own. The carrier is reached over UDP as it is,
+and over TCP by a relay, the line of one trunk: INVITE, its answers and its CANCEL go by it, while ACK and BYE go where
+the carrier's Contact says, past it, so that every conversation can be ended. Some relays listen behind a link that can
 lose packets, where this machine lets one be made. Parts, engines and the database have wall clocks of their own, where
 there is a C compiler. What ends is started again, as a service manager would.
 """
@@ -26,8 +28,9 @@ import asyncpg
 
 import external_postgres
 from nemesis.carrier import Carrier
-from nemesis.plan import ALL_DIALERS, APIS, DIALERS, ENGINES, LINKED, PROCESSES
+from nemesis.plan import ALL_DIALERS, APIS, DIALERS, ENGINES, LINKED, PROCESSES, TCP_LINE
 from outdial.config import Settings
+from outdial.core.model import Transport
 from outdial.secretbox import SecretBox
 from outdial.services import access, flows, trunks
 from outdial.services.access import Credentials
@@ -45,8 +48,8 @@ from support.programs import COMMAND, Program, end_all_of, free_port
 from support.relay import Relay
 
 TTL_SECONDS = 1.0
-LINES = ((15.0, 40), (25.0, 80), (40.0, 120))
-"""Calls a second and channels of each trunk."""
+LINES = ((15.0, 40), (25.0, 80), (40.0, 120), (25.0, 80))
+"""Calls a second and channels of each trunk; the last is the one over TCP (plan.TCP_LINE)."""
 CALLERS = 4
 """Caller IDs of each trunk."""
 FLOW = "hello"
@@ -102,6 +105,8 @@ class World:
         self._parts: dict[str, Part] = {}
         self.relays: dict[str, Relay] = {}
         self.engine_relay: Relay
+        self.line_relay: Relay
+        """The line of the TCP trunk: between both engines and the carrier."""
         self.clocks: dict[str, Clock] = {}
         """Part, engine or the database → its wall clock; empty where there is no C compiler."""
         self.link: Link | None = None
@@ -246,6 +251,7 @@ class World:
         address = await self.foreign.start()
         listening = self._make_link(stack)
         self.engine_relay = await _relay(stack, address.url, listening.get("asterisk-b"))
+        self.line_relay = await _relay(stack, f"tcp://127.0.0.1:{self.carrier.tcp_port}", None)
         for name in PROCESSES:
             self.relays[name] = await _relay(stack, f"tcp://127.0.0.1:{self.postgres.port}", listening.get(name))
         secret = base64.urlsafe_b64encode(os.urandom(32)).decode()
@@ -333,7 +339,8 @@ class World:
         return TrunkDraft(
             name=f"line {line}",
             host="127.0.0.1",
-            port=self.carrier.port,
+            port=self.line_relay.port if line == TCP_LINE else self.carrier.port,
+            transport=Transport.TCP if line == TCP_LINE else Transport.UDP,
             caller_ids=tuple(self.caller(line, place) for place in range(CALLERS)),
             max_channels=max_channels,
             calls_per_second=calls_per_second,

@@ -73,7 +73,8 @@ class Call:
     invites: list[int] = field(default_factory=list)
     """Arrival of every INVITE of this Call-ID, retransmissions and challenged ones included."""
     source: int = 0
-    """Port the first INVITE came from: which engine sent it."""
+    """Port the first INVITE came from: which engine sent it. Over TCP and TLS, whose connections come from any port and
+    maybe through a relay, the port that its topmost Via says it was sent by."""
     authorized: bool = False
     responded_at: int | None = None
     """When the peer first said that it rings, has media or is answered; until then nobody hears anything."""
@@ -114,6 +115,12 @@ class _Request:
     def branch(self) -> str:
         found = re.search(r"branch=([^;,\s]+)", self.via[0])
         return found.group(1) if found else ""
+
+    @property
+    def sent_by(self) -> int | None:
+        """The port in the topmost Via; None where it says none."""
+        found = re.match(r"\S+\s+(?:\[[^]]*\]|[^\s:;]+):(\d+)", self.via[0])
+        return int(found.group(1)) if found else None
 
     @property
     def uri(self) -> str:
@@ -276,7 +283,7 @@ class SipPeer:
                 body = await reader.readexactly(int(length.group(1))) if length else b""
                 if not self.mute:
                     port = writer.get_extra_info("peername")[1]
-                    self._receive(head.lstrip() + body, time.time_ns(), writer.write, port)
+                    self._receive(head.lstrip() + body, time.time_ns(), _sender(writer), port)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.LimitOverrunError):
             pass
         finally:
@@ -316,6 +323,8 @@ class SipPeer:
         call_id = request.headers["call-id"]
         call = self.calls.get(call_id)
         if call is None:
+            if self.transport != "udp":
+                source = request.sent_by or source
             call = Call(call_id, _user(request.uri), _user(request.headers["from"]), source=source)
             self.calls[call_id] = call
         call.invites.append(at)
@@ -488,6 +497,17 @@ def arrived_at(ancillary: list[tuple[int, int, bytes]]) -> int:
             seconds, nanoseconds = _TIMESPEC.unpack(value[: _TIMESPEC.size])
             return seconds * 1_000_000_000 + nanoseconds
     return time.time_ns()
+
+
+def _sender(writer: asyncio.StreamWriter) -> Send:
+    """Return what says something over a connection for as long as it is there: calls outlive theirs."""
+
+    def send(data: bytes) -> None:
+        # uvloop raises an error for one that is gone
+        if not writer.is_closing():
+            writer.write(data)
+
+    return send
 
 
 def _user(header: str) -> str:
