@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from datetime import timedelta
@@ -13,6 +14,7 @@ from outdial import clock
 from outdial.core.errors import StopNotProvenError
 from outdial.core.model import EngineKind
 from outdial.services import runs
+from outdial.services.barrier import INVITE_SECONDS
 from outdial.services.engines import Engines
 from outdial.services.stop import stop
 from outdial.store import engines as engines_store
@@ -70,6 +72,38 @@ async def test_it_is_not_proven_while_a_cancelled_call_waits_for_the_connection(
         # longer than anything that waited for the connection takes now that it is up
         await until(lambda: time.time_ns() - proven > 2_000_000_000)
         assert carrier.peer.new_calls_after(proven) == []
+    await engines.close()
+
+
+async def test_it_asks_an_engine_that_was_restarted_for_the_line_itself(
+    database,
+    secret_box,
+    carrier,
+    asterisk,  # noqa: F811 - the fixture
+):
+    """Nobody dials any more who would; without it the stop were proven when nothing can wait any more, half a minute
+    later."""
+    stage = await set_stage(database, secret_box, phones(3), port=carrier.peer.port)
+    async with database.connection() as connection:
+        await connection.execute("UPDATE trunks SET transport = 'tcp'")
+    run = (await runs.start(database, secret_box, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="test")).run
+    trunk = await tcp_trunk(database, secret_box, stage)
+    address = TrunkAddress(carrier.peer.host, carrier.peer.port)
+    engines = Engines(database, secret_box, ttl_seconds=TTL)
+    await serve(database, secret_box, run, asterisk.address, address)
+    control = await engines.control(asterisk.address.engine_id)
+    assert not await control.line_up(trunk.id, address)
+    began = clock.boottime()
+
+    async def is_proven() -> bool:
+        with contextlib.suppress(StopNotProvenError):
+            await stop(database, engines, iid=stage.owner.iid, campaign_id=stage.campaign_id, actor="test")
+            return True
+        return False
+
+    await until(is_proven, seconds=60)
+    assert clock.boottime() - began < INVITE_SECONDS
+    assert await control.line_up(trunk.id, address)
     await engines.close()
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from outdial.core.model import Transport
-from outdial.telephony import ended_context
+from outdial.telephony import ended_context, permits
 from outdial.telephony.asterisk_control import AsteriskControl
 from outdial.telephony.engine import CallEnded, CallRinging, OriginateResult, TrunkAddress
 from support.asterisk import connected_engine
@@ -110,6 +110,20 @@ async def test_it_is_down_until_it_was_found_up(line, carrier, control, asterisk
             line.engine._made.clear()
             assert not await line.engine.trunk_up(line.trunk, line.address)
             assert not await control.line_up(line.trunk.id, line.address)
+    await until(lambda: control.line_up(line.trunk.id, line.address))
+
+
+async def test_an_engine_that_has_forgotten_it_is_asked_anew_by_whoever_wants_to_know(line, control):
+    """As one that was restarted has."""
+    await control.ask_line(line.trunk, line.address)
+    await until(lambda: control.line_up(line.trunk.id, line.address))
+    # where it is asked for already nothing changes, not for an instant
+    await control.ask_line(replace(line.trunk, host="192.0.2.1"), line.address)
+    assert await control.line_up(line.trunk.id, line.address)
+    for path in permits.removal_paths(permits.probe_name(line.trunk.id, line.address)):
+        await control._request("DELETE", path)
+    assert not await control.line_up(line.trunk.id, line.address)
+    await control.ask_line(line.trunk, line.address)
     await until(lambda: control.line_up(line.trunk.id, line.address))
 
 

@@ -300,6 +300,8 @@ class _Engine:
         known_from = clock.boottime() + LINE_SECONDS
         # a quiesce that took its time must not use up the time that an answer about the line takes
         deadline = max(self._deadline, known_from + LINE_PATIENCE_SECONDS)
+        # what it says is too old to tell anything; but an engine that nobody has asked begins to ask by that
+        await self._lines_are_up(control)
         while True:
             if self._was_fenced_before(INVITE_SECONDS):
                 return True
@@ -324,7 +326,10 @@ class _Engine:
     async def _lines_are_up(self, control: EngineControl) -> bool:
         """Whether the line to every address that the run's calls went to is up: each is a connection of its own."""
         for host, port in self._target.addresses.get(self._row.id, ()):
-            if not await control.line_up(self._target.run.trunk_id, TrunkAddress(host, port)):
+            address = TrunkAddress(host, port)
+            if not await control.line_up(self._target.run.trunk_id, address):
+                # nobody dials the run any more, so nobody else asks a restarted engine for it
+                await control.ask_line(await self._engines.trunk(self._target.run.trunk_id), address)
                 return False
         return True
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 from outdial import clock
 from outdial.core.errors import EngineUnavailableError, NotFoundError
-from outdial.core.model import EngineKind
+from outdial.core.model import EngineKind, Trunk
 from outdial.secretbox import SecretBox
 from outdial.store import engines as store
+from outdial.store import trunks as trunks_store
 from outdial.store.database import Database
 from outdial.store.engines import EngineRow
 from outdial.telephony.asterisk_control import AsteriskControl
@@ -83,6 +85,11 @@ class Engines:
         """Return what the database says of those engines, by id."""
         async with self._database.connection() as connection:
             return {row.id: row for row in await store.by_ids(connection, ids)}
+
+    async def trunk(self, trunk_id: str) -> Trunk:
+        """Return a trunk, a removed one too, without its credentials: any answer to OPTIONS tells that a line is up."""
+        async with self._database.connection() as connection:
+            return replace(await trunks_store.by_id(connection, None, trunk_id), username=None)
 
     async def close(self) -> None:
         """Release connections; engines go on."""

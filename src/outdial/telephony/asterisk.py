@@ -59,9 +59,6 @@ GIVE_UP_SECONDS: Final = 10.0
 
 RECONNECT_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
 
-QUALIFY_SECONDS: Final = 1
-"""Between two OPTIONS on a TCP or TLS trunk: they keep its connection open and tell whether it is."""
-
 EVENTS: Final = (
     *("Dial", "StasisStart", "ChannelHangupRequest", "ChannelDestroyed", "PlaybackFinished", "ChannelDtmfReceived"),
     *("RecordingFinished", "RecordingFailed", "ApplicationReplaced", "RESTResponse", "ChannelUserevent"),
@@ -207,14 +204,6 @@ class AsteriskEngine(AsteriskSamples):
         body = permits.contact_fields(permits.contact_uri(permit.trunk, permit.address), expires)
         self._expect(await self._request("PUT", permits.contact_path(name), body=body))
 
-    async def _put_endpoint(self, trunk: Trunk, address: TrunkAddress, name: str, qualify_seconds: int = 0) -> None:
-        bodies = {"aor": permits.aor_fields(qualify_seconds=qualify_seconds)}
-        if trunk.username:
-            bodies["auth"] = permits.auth_fields(trunk)
-        bodies["endpoint"] = permits.endpoint_fields(trunk, address, name)
-        for kind, body in bodies.items():
-            self._expect(await self._request("PUT", permits.object_path(kind, name), body=body))
-
     async def remove_permit(self, run_id: int, epoch: int, key: str) -> None:
         """Remove one permit."""
         self._made.pop(permit_name(run_id, epoch, key), None)
@@ -224,16 +213,11 @@ class AsteriskEngine(AsteriskSamples):
         """Whether the trunk may be dialed now."""
         if trunk.transport is Transport.UDP:
             return True
-        await self._put_probe(trunk, address)
-        return await self.line_up(trunk.id, address)
-
-    async def _put_probe(self, trunk: Trunk, address: TrunkAddress) -> None:
         name = permits.probe_name(trunk.id, address)
         if self._made.get(name) != (trunk, address):
-            await self._put_endpoint(trunk, address, name, qualify_seconds=QUALIFY_SECONDS)
-            body = permits.contact_fields(permits.contact_uri(trunk, address), None)
-            self._expect(await self._request("PUT", permits.contact_path(name), body=body))
+            await self._put_probe(trunk, address)
             self._made[name] = (trunk, address)
+        return await self.line_up(trunk.id, address)
 
     # Calls
 
@@ -267,7 +251,9 @@ class AsteriskEngine(AsteriskSamples):
     def _told_of(self, name: str) -> dict[str, dict[str, str]] | None:
         """What a call by that permit is given, so that the engine tells who has ended it, where that is not certain."""
         made = self._made.get(name)
-        return None if made is None or made[0].transport is Transport.UDP else {"variables": ended_context.VARIABLES}
+        if made is not None and made[0].transport is Transport.UDP:
+            return None
+        return {"variables": ended_context.VARIABLES}
 
     def _result(self, call_id: str, name: str, reply: Reply) -> OriginateResult:
         if reply.ok:

@@ -10,10 +10,13 @@ import msgspec
 
 from outdial.core.errors import EngineUnavailableError
 from outdial.core.ids import parse_permit_name, permit_name
-from outdial.core.model import EngineKind
+from outdial.core.model import EngineKind, Trunk
 from outdial.telephony import permits
 from outdial.telephony.ari import NOT_FOUND, AriHttp, ChannelInfo, Reply
 from outdial.telephony.engine import CallState, CancelResult, LiveCall, TrunkAddress
+
+QUALIFY_SECONDS: Final = 1
+"""Between two OPTIONS on a TCP or TLS trunk: they keep its connection open and tell whether it is."""
 
 _CALL_STATES: Final = {"Up": CallState.ANSWERED, "Ringing": CallState.RINGING}
 
@@ -95,6 +98,26 @@ class AsteriskControl:
         path = f"endpoints/PJSIP/{permits.probe_name(trunk_id, address)}"
         reply = self._expect(await self._request("GET", path), NOT_FOUND)
         return reply.ok and reply.decode(_Endpoint).state == "online"
+
+    async def ask_line(self, trunk: Trunk, address: TrunkAddress) -> None:
+        """Put the line's probe, where it is not there: a restarted Asterisk has lost it."""
+        path = f"endpoints/PJSIP/{permits.probe_name(trunk.id, address)}"
+        if not self._expect(await self._request("GET", path), NOT_FOUND).ok:
+            await self._put_probe(trunk, address)
+
+    async def _put_probe(self, trunk: Trunk, address: TrunkAddress) -> None:
+        name = permits.probe_name(trunk.id, address)
+        await self._put_endpoint(trunk, address, name, qualify_seconds=QUALIFY_SECONDS)
+        body = permits.contact_fields(permits.contact_uri(trunk, address), None)
+        self._expect(await self._request("PUT", permits.contact_path(name), body=body))
+
+    async def _put_endpoint(self, trunk: Trunk, address: TrunkAddress, name: str, qualify_seconds: int = 0) -> None:
+        bodies = {"aor": permits.aor_fields(qualify_seconds=qualify_seconds)}
+        if trunk.username:
+            bodies["auth"] = permits.auth_fields(trunk)
+        bodies["endpoint"] = permits.endpoint_fields(trunk, address, name)
+        for kind, body in bodies.items():
+            self._expect(await self._request("PUT", permits.object_path(kind, name), body=body))
 
     async def close(self) -> None:
         """Release connections."""

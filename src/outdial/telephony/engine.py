@@ -305,11 +305,15 @@ class EngineControl(Protocol):
         """Whether the connection of a TCP or TLS trunk to one of its addresses is up, as of the engine's last OPTIONS
         there, at most ``LINE_SECONDS`` ago.
 
-        False also when no node has asked this engine for ``trunk_up`` there since it started, so always for UDP where
-        calls are real; and for an instant when another node asks for the first time. Measured over 84 failures
-        (mute, connection cut, new ones refused or their SYNs swallowed): False after 1.98 s at most, and True again
-        1.54 s at most after the carrier was back.
+        False also when nobody has asked this engine for ``trunk_up`` or ``ask_line`` there since it started, so always
+        for UDP where calls are real; and for an instant when another node asks for the first time. Measured over 84
+        failures (mute, connection cut, new ones refused or their SYNs swallowed): False after 1.98 s at most, and True
+        again 1.54 s at most after the carrier was back.
         """
+        ...
+
+    async def ask_line(self, trunk: Trunk, address: TrunkAddress) -> None:
+        """Begin to ask for the line over TCP or TLS, where nobody has since the engine started."""
         ...
 
     async def close(self) -> None:

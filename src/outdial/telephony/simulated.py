@@ -238,6 +238,11 @@ class SimulatedEngine:
         await self._reachable()
         return True
 
+    async def ask_line(self, trunk: Trunk, address: TrunkAddress) -> None:
+        """Do nothing, for the same reason."""
+        del trunk, address
+        await self._reachable()
+
     # Calls
 
     async def originate(self, call: OutgoingCall) -> OriginateResult:
