@@ -34,12 +34,6 @@ DISTURBING = (
 )
 """Faults that let a stop be answered 503, and for how long after they are over."""
 
-UNASKED = 40 * SECOND
-"""How long a stop of a run on the TCP trunk may not be provable after an engine was killed. With it went what asked
-whether the line is up, which only a run that dials puts there again; so the barrier waits until nothing can wait for
-the line, 33 s and a permit's life from its first answer on, by the API process that is asked: each of the two may have
-heard that first as it was asked, five seconds after the other."""
-
 STOPS = frozenset({"stop", "native-stop"})
 FINAL = frozenset({"ended", "unknown"})
 
@@ -196,22 +190,10 @@ def disturbed(found: Found, ask: Ask) -> bool:
     the machine itself had no time."""
     until = ask.received or ask.sent
     starved = any(begin < until and end + SETTLE > ask.sent for begin, end in found.evidence.starved)
-    line = ask.line == TCP_LINE and _line_disturbed(found, ask)
-    return starved or line or any(struck(found, ask, words, settle=settle) for words, settle in DISTURBING)
-
-
-def _line_disturbed(found: Found, ask: Ask) -> bool:
-    """Whether the line of the TCP trunk was struck, or may not be known."""
-    until = ask.received or ask.sent
     # the line is asked for once a second and believed down after one without an answer, so it is known to be up again
     # two seconds after the fault at the latest; and a stop looks from three seconds after its commit on
-    if struck(found, ask, (LINE,), settle=SETTLE):
-        return True
-    killed = [one for one in found.faults_between(ask.sent - 2 * UNASKED, until) if one.kind == "kill-asterisk"]
-    if any(one.end is None or one.end > ask.sent - UNASKED for one in killed):
-        return True
-    # an API process that was killed meanwhile counts anew
-    return bool(killed) and any(one.kind == "kill-api" for one in found.faults_between(ask.sent - UNASKED, until))
+    line = ask.line == TCP_LINE and struck(found, ask, (LINE,), settle=SETTLE)
+    return starved or line or any(struck(found, ask, words, settle=settle) for words, settle in DISTURBING)
 
 
 def struck(found: Found, ask: Ask, words: tuple[str, ...], *, settle: int) -> bool:

@@ -20,9 +20,9 @@ def one_live_call_per_number(found: Found) -> Iterator[Violation]:
         by_number[call.number].append(call)
     for number, calls in by_number.items():
         for before, after in pairwise(sorted(calls, key=lambda call: call.at)):
+            attempt = found.attempt_of[after.call_id]
             end = _end_of(found, before)
-            if end is None or end > after.at:
-                attempt = found.attempt_of[after.call_id]
+            if (end is None or end > after.at) and not _was_lost_by_another_run(found, before, after):
                 yield Violation(
                     2, "a second call began while the first was live", after.at, attempt and attempt["run_id"], number
                 )
@@ -44,6 +44,18 @@ def _end_of(found: Found, call: Call) -> int | None:
     cancelled = call.cancelled_at if call.status == CANCELLED else None
     ends = [at for at in (call.ended_at, cancelled, died) if at is not None]
     return min(ends) if ends else None
+
+
+def _was_lost_by_another_run(found: Found, before: Call, after: Call) -> bool:
+    """Whether a call's connection was cut, and somebody has started another run since: the number is not dialed again
+    by itself, but by them it is; nobody knows how long the phone rings on."""
+    runs = [found.attempt_of[call.call_id] for call in (before, after)]
+    started_anew = all(runs) and runs[0]["run_id"] != runs[1]["run_id"]
+    return before.tcp and started_anew and _was_cut(found, before, after.at)
+
+
+def _was_cut(found: Found, call: Call, until: int) -> bool:
+    return any(one.kind == "cut-line" for one in found.faults_between(call.at, until))
 
 
 def nothing_rings_on(found: Found) -> Iterator[Violation]:
@@ -68,7 +80,7 @@ def _is_orphan(found: Found, call: Call, until: int) -> bool:
     no CANCEL after it, and the carrier, which has had the INVITE, rings on."""
     killed = any(one.kind == "kill-asterisk" for one in found.faults_between(call.responded_at, until))
     # its connection is the one it came by, whether or not it rang yet
-    return killed or (call.tcp and any(one.kind == "cut-line" for one in found.faults_between(call.at, until)))
+    return killed or (call.tcp and _was_cut(found, call, until))
 
 
 def _machine_slow(found: Found, ask: Ask) -> bool:

@@ -8,7 +8,9 @@ import pytest
 
 from nemesis.checks import check
 from nemesis.evidence import Evidence, Injected
+from nemesis.found import Found
 from nemesis.plan import TCP_LINE
+from nemesis.ringing import one_live_call_per_number
 from nemesis.test_checks import (
     a_503_for_nothing,
     a_call_after_its_attempts_end,
@@ -43,25 +45,6 @@ def test_a_fault_of_the_line_excuses_a_503_there_soon_after_and_of_no_other_trun
     over_tcp(evidence)
     assert check(evidence) == []
     evidence.faults[0].end = at(-1.5)
-    assert {one.rule for one in check(evidence)} == {6}
-
-
-def test_an_engine_that_was_killed_has_forgotten_to_ask_for_the_line_which_excuses_a_503_for_a_while():
-    evidence = right()
-    a_503_for_nothing(evidence)
-    evidence.faults = [Injected("kill-asterisk", "asterisk-a", at(-37), at(-36))]
-    assert {one.rule for one in check(evidence)} == {6}
-    over_tcp(evidence)
-    assert check(evidence) == []
-    evidence.faults[0].end = at(-39)
-    evidence.faults[0].begin = at(-40)
-    assert {one.rule for one in check(evidence)} == {6}
-    # whoever has counted the seconds since was killed itself, or something else was
-    for kind, excused in (("kill-api", True), ("kill-dialer", False)):
-        evidence.faults[1:] = [Injected(kind, "some-1", at(-11), at(-10))]
-        assert (check(evidence) == []) is excused
-    evidence.faults[0].kind = "freeze-asterisk"
-    evidence.faults[1].kind = "kill-api"
     assert {one.rule for one in check(evidence)} == {6}
 
 
@@ -129,6 +112,24 @@ def test_a_call_whose_connection_was_cut_is_live_until_somebody_ended_it():
     assert check(evidence) == []
     evidence.calls[0].cancelled_at, evidence.calls[0].tcp = None, False
     assert 2 not in {one.rule for one in check(evidence)}
+
+
+def test_who_starts_another_run_dials_a_number_again_whose_connection_was_cut():
+    evidence = right()
+    over_tcp(evidence)
+    two_live_calls(evidence)
+    other = evidence.attempts[-1]
+    evidence.faults = [Injected("cut-line", "line", at(1.2), at(1.3))]
+    assert 2 in {one.rule for one in check(evidence)}
+    other["run_id"] = 99
+    found = Found(evidence)
+    assert list(one_live_call_per_number(found)) == []
+    # it was cut before that call, or after the next had begun
+    for begin, end in ((0.2, 0.3), (1.6, 1.7)):
+        evidence.faults = [Injected("cut-line", "line", at(begin), at(end))]
+        assert [one.rule for one in one_live_call_per_number(Found(evidence))] == [2]
+    evidence.faults = [Injected("stall-line", "line", at(1.2), at(1.3))]
+    assert [one.rule for one in one_live_call_per_number(Found(evidence))] == [2]
 
 
 def test_a_fault_of_the_line_is_no_fault_of_an_engine_or_a_database():
