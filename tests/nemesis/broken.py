@@ -11,7 +11,7 @@ from collections.abc import Callable
 from outdial.cli import main
 from outdial.core import retry
 from outdial.core.model import Disposition
-from outdial.dialer import claim
+from outdial.dialer import claim, outcomes
 from outdial.services import acknowledging, barrier
 from outdial.services.acknowledging import NodeOutcome
 from outdial.store import nodes as nodes_store
@@ -68,8 +68,31 @@ def retry_unknown() -> None:
     del retry._FINAL[Disposition.UNKNOWN]
 
 
+def skip_line() -> None:
+    """A stop over TCP takes it for granted that nothing waits for the connection."""
+
+    async def nothing_waits(self: object, control: object) -> bool:
+        return True
+
+    barrier._Engine.nothing_waits_for_the_line = nothing_waits  # type: ignore[method-assign]
+
+
+def trust_503() -> None:
+    """A call whose connection broke was refused by its carrier: it is tried again while the phone rings on."""
+    outcomes._may_have_lost_its_line = lambda *_: False
+
+
 GUARDS: dict[str, Callable[[], None]] = {
-    guard.__name__: guard for guard in (skip_fence, skip_quiesce, skip_acknowledgement, double_claim, retry_unknown)
+    guard.__name__: guard
+    for guard in (
+        skip_fence,
+        skip_quiesce,
+        skip_acknowledgement,
+        double_claim,
+        retry_unknown,
+        skip_line,
+        trust_503,
+    )
 }
 
 

@@ -6,7 +6,8 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import pytest
 
@@ -24,7 +25,16 @@ TTL_SECONDS = 2.0
 FROZEN_STOPS = (plan.Fault(0.2, "freeze-over-stop", plan.ALL_DIALERS, 0.0),) * 60
 """All dialers are frozen over a stop and wake up right after the answer, their gates still open."""
 
+SILENT_LINE = tuple(plan.Fault(place * 1.5, "mute-line", plan.LINE, 1.0) for place in range(20))
+"""What is asked of the carrier comes late, time and again."""
+
+CUT_LINE = (plan.Fault(5.0, "cut-line", plan.LINE, 0.5),)
+
 KILLED_ENGINES = tuple(plan.Fault(5.0, "kill-asterisk", engine, 0.0) for engine in plan.ENGINES)
+
+
+Stories: TypeAlias = Callable[[int, int], Iterator[plan.Story]]
+"""Of a seed and a client."""
 
 
 def eager(seed: int, client: int) -> Iterator[plan.Story]:
@@ -43,14 +53,25 @@ def patient(seed: int, client: int) -> Iterator[plan.Story]:
     yield plan.Story(30, 2, ("180",), (plan.Step("start", 0.0, client), plan.Step("stop", 11.0, client)))
 
 
+def over_tcp(stories: Stories) -> Stories:
+    """The same campaigns, all of them over TCP."""
+
+    def told(seed: int, client: int) -> Iterator[plan.Story]:
+        return (replace(story, line=plan.TCP_LINE) for story in stories(seed, client))
+
+    return told
+
+
 @dataclass(frozen=True)
 class Case:
     """What shows a guard missing, and the rule that is then seen broken."""
 
-    stories: Callable[[int, int], Iterator[plan.Story]]
+    stories: Stories
     faults: tuple[plan.Fault, ...]
     rule: int
     seconds: float = 12.0
+    clients: int = CLIENTS
+    ttl_seconds: float = TTL_SECONDS
 
 
 CASES = {
@@ -59,8 +80,10 @@ CASES = {
     "skip_fence": Case(eager, FROZEN_STOPS, 1),
     "skip_acknowledgement": Case(eager, FROZEN_STOPS, 6),
     "retry_unknown": Case(patient, KILLED_ENGINES, 5, seconds=13.0),
+    "skip_line": Case(over_tcp(plan.stories), SILENT_LINE, 1, seconds=30.0, clients=8, ttl_seconds=1.0),
+    "trust_503": Case(over_tcp(patient), CUT_LINE, 2, seconds=13.0),
 }
-LONG = frozenset({"skip_fence", "skip_acknowledgement", "retry_unknown"})
+LONG = frozenset(CASES) - {"skip_quiesce", "double_claim"}
 """Left to ``make nemesis-broken``: half a minute each."""
 
 
@@ -78,10 +101,10 @@ async def test_it_is_caught(stage, guard):
         seed=SEED,
         seconds=case.seconds,
         faults=case.faults,
-        clients=CLIENTS,
+        clients=case.clients,
         stories=case.stories,
         command=(sys.executable, "-m", "nemesis.broken", guard),
-        ttl_seconds=TTL_SECONDS,
+        ttl_seconds=case.ttl_seconds,
     )
     violations = check(evidence)
     print(account.table(evidence))
