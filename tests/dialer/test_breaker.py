@@ -13,6 +13,8 @@ from outdial.core.pacing import BACKOFF_RECOVERY
 from outdial.dialer import claim
 from outdial.services import run_views, runs
 from outdial.store import reserve
+from outdial.telephony import simulated as simulated_module
+from outdial.telephony.engine import CallEnded
 from outdial.telephony.loopback import Phone, Rule
 from waiting import until
 
@@ -51,6 +53,29 @@ async def test_it_pauses_itself_and_says_why_and_goes_on_once_resumed(database, 
         # what failed before it was resumed counts no more
         await until(lambda: is_in(stage, run, RunState.COMPLETED), seconds=90)
     assert len({call.number for call in engine.sent}) == 60
+
+
+async def test_it_pauses_itself_where_call_after_call_is_lost_with_its_connection(
+    database, secret_box, engines, tmp_path, monkeypatch
+):
+    """Nobody of them is dialed again: else a trunk that fails would use up everybody."""
+
+    def lost(*told, by_carrier):
+        return CallEnded(*told, by_carrier=not by_carrier)
+
+    monkeypatch.setattr(simulated_module, "CallEnded", lost)
+    stage = await set_stage(database, secret_box, phones(60), rules=RULES, calls_per_second=10.0)
+    async with database.connection() as connection:
+        await connection.execute("UPDATE trunks SET transport = 'tcp'")
+    async with (
+        simulated(rule_of=lambda _number: OVERLOADED) as engine,
+        dialing(stage, engine, tmp_path, engines=engines),
+    ):
+        run = await start(stage)
+        await until(lambda: is_in(stage, run, RunState.PAUSED), seconds=60)
+    view = await run_views.view_run(database, iid=stage.owner.iid, instance_id=run.instance_id)
+    assert "10 of the last 10 calls have failed (10 unknown)" in view.moves[-1].reason
+    assert 10 <= len(engine.sent) < 60
 
 
 async def test_one_that_has_moved_on_is_left_alone(database, secret_box, engines):

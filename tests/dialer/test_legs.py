@@ -224,3 +224,7 @@ def test_how_it_ended_is_told_in_the_words_of_dispositions():
     assert module._why(CallEnded("x", at, 17, 486)) == "busy"
     assert module._why(CallEnded("x", at, 16, None)) == "cancelled"
     assert module._why(CallEnded("x", at, 19, 480)) == "no_answer"
+    # over TCP, whose connection may have broken; over UDP it is not told who has said so
+    assert module._why(CallEnded("x", at, 34, 503, by_carrier=False)) == "unknown"
+    assert module._why(CallEnded("x", at, 34, 503, by_carrier=True)) == "congestion"
+    assert module._why(CallEnded("x", at, 34, 503)) == "congestion"

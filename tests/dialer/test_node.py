@@ -37,7 +37,15 @@ from outdial.store import reserve
 from outdial.store import runs as runs_store
 from outdial.store.nodes import NodeRow
 from outdial.store.reserve import Reservation
-from outdial.telephony.engine import CallRecord, OriginateResult, OutgoingCall, Permit, TrunkAddress
+from outdial.telephony.engine import (
+    CallRecord,
+    CallState,
+    LiveCall,
+    OriginateResult,
+    OutgoingCall,
+    Permit,
+    TrunkAddress,
+)
 from outdial.telephony.resolver import TrunkResolver
 from values import KEY
 from waiting import until
@@ -463,6 +471,34 @@ class TestAdoption:
         await Adoption(node, engines).look()
         await node.book.flush()
         assert [row["state"] for row in await fetch(database, "SELECT state FROM attempts")] == [state]
+
+    @pytest.mark.parametrize(("had", "outcome"), [(True, ("ended", "cancelled")), (False, ("unknown", "unknown"))])
+    async def test_only_what_another_engine_had_until_then_was_cancelled_there(
+        self, node, run, engines, database, secret_box, monkeypatch, had, outcome
+    ):
+        """What ended between its listing and the hang-up may have lost its connection."""
+        await register(database, secret_box, "far", "dead", pid=DEAD_PID)
+        (attempt_id,) = await self.reserved(database, run, "dead", count=1)
+
+        class Far:
+            id = "far"
+
+            async def calls(self, _run_id=None):
+                return [LiveCall(attempt_id, run.id, run.epoch, CallState.RINGING)]
+
+            async def hang_up(self, _call_id):
+                return had
+
+        async def control(_engine_id):
+            return Far()
+
+        monkeypatch.setattr(engines, "control", control)
+        await self.lapse(database, "dead")
+        await Adoption(node, engines).look()
+        await node.book.flush()
+        assert [(row["state"], row["disposition"]) for row in await fetch(database, "SELECT * FROM attempts")] == [
+            outcome
+        ]
 
     async def test_an_attempt_is_settled_once_however_often_one_looks(
         self, node, run, engine, engines, database, secret_box

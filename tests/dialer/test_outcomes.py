@@ -150,6 +150,8 @@ def test_a_call_the_engine_calls_answered_is_known_as_such(state):
         (34, None, None, Disposition.UNKNOWN),
         (34, 503, True, Disposition.CONGESTION),
         (34, None, True, Disposition.CONGESTION),
+        # it was sent once more, and lost
+        (127, 422, False, Disposition.UNKNOWN),
         # no engine makes these up
         (17, 486, False, Disposition.BUSY),
         (38, 500, None, Disposition.CONGESTION),
@@ -163,7 +165,7 @@ def test_over_tcp_a_call_may_have_lost_its_connection_and_nobody_knows_what_beca
     news = outcomes.ended(known(over_connection=True, ringing_at=NOW), **told)
     assert news.disposition is disposition
     if disposition is Disposition.UNKNOWN:
-        assert (news.state, news.reason) == (AttemptState.UNKNOWN, outcomes.LINE_LOST)
+        assert (news.state, news.reason, news.cause) == (AttemptState.UNKNOWN, outcomes.LINE_LOST, 34)
         assert news.contact.done_reason is DoneReason.UNKNOWN
     else:
         assert (news.state, news.contact.state) == (AttemptState.ENDED, RunContactState.WAITING)

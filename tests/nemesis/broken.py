@@ -79,7 +79,7 @@ def skip_line() -> None:
 
 def trust_503() -> None:
     """A call whose connection broke was refused by its carrier: it is tried again while the phone rings on."""
-    outcomes._may_have_lost_its_line = lambda *_: False
+    outcomes.looks_lost = lambda *_: False  # type: ignore[assignment]
 
 
 GUARDS: dict[str, Callable[[], None]] = {

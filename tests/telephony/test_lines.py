@@ -13,6 +13,7 @@ from outdial.core.model import Transport
 from outdial.telephony import ended_context, permits
 from outdial.telephony.asterisk_control import AsteriskControl
 from outdial.telephony.engine import CallEnded, CallRinging, OriginateResult, TrunkAddress
+from support import sip_peer
 from support.asterisk import connected_engine
 from support.sip_peer import SipPeer
 from telephony.conftest import TRUNK, listening
@@ -175,18 +176,34 @@ async def test_nobody_else_says_anything_of_a_call_that_we_end(line, carrier):
     await carrier.peer.until(lambda: all(call.cancelled_at for call in carrier.peer.calls.values()))
 
 
+@pytest.mark.parametrize("phrase", ["x,said: SIP 180", 'a "b" (c) \\ ; | $', "Dienst überlastet", ""])
+async def test_what_a_carrier_writes_beside_its_status_changes_nothing(line, carrier, monkeypatch, phrase):
+    monkeypatch.setitem(sip_peer._REASONS, 503, phrase)
+    written = SipPeer._response
+    # in Latin-1, which SIP does not know and carriers write
+    monkeypatch.setattr(SipPeer, "_response", lambda *one, **more: written(*one, **more).replace("ü".encode(), b"\xfc"))
+    ended = await line.heard(await placed(line, carrier, "503"), CallEnded)
+    assert (ended.sip_code, ended.by_carrier) == (503, True)
+
+
 @pytest.mark.parametrize(
-    ("said", "final"),
+    ("said", "status", "by_carrier"),
     [
-        ("SIP 503 Service Unavailable", True),
-        ("SIP 200 OK", True),
-        ("SIP 180 Ringing", False),
-        ("SIP 401 Unauthorized", False),
-        ("SIP 407", False),
-        ("", False),
-        ("ISDN 34", False),
-        ("SIP x y", False),
+        ("SIP 503", 503, True),
+        ("SIP 486", 486, True),
+        ("SIP 180", 503, False),
+        ("", 503, False),
+        # INVITEs that were sent once more, and the last of them lost
+        ("SIP 401", 503, False),
+        ("SIP 422", 422, False),
+        # an Asterisk that gives no status
+        ("SIP 503", None, True),
+        ("SIP 180", None, False),
+        ("SIP 407", None, False),
+        ("", None, False),
+        ("ISDN 34", None, False),
+        ("SIP x", None, False),
     ],
 )
-def test_what_was_said_last_is_final_unless_more_was_to_come(said, final):
-    assert ended_context.is_final(said) is final
+def test_it_was_the_carrier_whose_last_word_is_the_end(said, status, by_carrier):
+    assert ended_context.is_by_carrier(said, status) is by_carrier

@@ -13,8 +13,9 @@ from typing import Final
 
 from outdial.core.model import Breaker, Disposition
 
-FAILING: Final = frozenset({Disposition.CONGESTION, Disposition.FAILED})
-"""Endings that count: SIP 429 and 5xx, their Q.850 causes, and whatever else no call comes of."""
+FAILING: Final = frozenset({Disposition.CONGESTION, Disposition.FAILED, Disposition.UNKNOWN})
+"""Endings that count: SIP 429 and 5xx, their Q.850 causes, whatever else no call comes of, and unknown ones: of those
+only what broke with its connection is looked at."""
 
 ACTOR: Final = "breaker"
 """Who pauses the run, in its history."""
@@ -23,7 +24,8 @@ ACTOR: Final = "breaker"
 def trips(latest: Sequence[Disposition], breaker: Breaker) -> str | None:
     """Return why the run is to pause, None when it may go on.
 
-    ``latest`` are the endings of its last attempts of which something was sent, those of the present epoch only.
+    ``latest`` are the endings of its last attempts of which something was sent, those of the present epoch only; of
+    those whose outcome is unknown only those whose connection to the carrier broke.
     """
     looked_at = latest[: breaker.attempts]
     failed = Counter(one for one in looked_at if one in FAILING)

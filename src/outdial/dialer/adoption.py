@@ -208,8 +208,9 @@ class Adoption:
                 await control.remove_permit(*permit)
             alive = {call.id: call for call in await barrier.calls_let_through(control)}
             for attempt in attempts:
-                if attempt.id in alive:
-                    await control.hang_up(attempt.id)
+                if attempt.id in alive and not await control.hang_up(attempt.id):
+                    # it has ended otherwise meanwhile
+                    del alive[attempt.id]
         except EngineUnavailableError:
             if not gone:
                 raise

@@ -18,7 +18,9 @@ from outdial import clock
 from outdial.core.disposition import disposition_of
 from outdial.core.errors import DatabaseUnavailableError, EngineUnavailableError
 from outdial.core.flow_play import Done, Failed, StartTransfer
+from outdial.core.model import Disposition
 from outdial.core.transfer import attempt_of_leg, leg_id
+from outdial.dialer.outcomes import looks_lost
 from outdial.store import transfers as store
 from outdial.store.database import Database
 from outdial.telephony.engine import CallAnswered, CallEnded, Engine, OriginateResult
@@ -275,5 +277,7 @@ async def _happens(leg: Leg, seconds: float) -> bool:
 
 def _why(ended: CallEnded) -> str:
     """Return how it ended without an answer, in the words of dispositions."""
+    if ended.by_carrier is False and looks_lost(ended.cause, ended.sip_code):
+        return Disposition.UNKNOWN.value
     ours = ended.sip_code is None and ended.cause in (None, _NORMAL_CLEARING)
     return disposition_of(answered=False, cause=ended.cause, sip_code=ended.sip_code, cancelled_by_us=ours).value

@@ -38,8 +38,9 @@ LEAVING: Final = "its node cancelled it: it was asked to end"
 CONGESTION: Final = 34
 """Q.850: the cause of a call that the engine gave up as its connection broke, and of one for which the carrier has no
 circuit (measured)."""
-UNAVAILABLE: Final = 503
-"""SIP status the engine gives such a call."""
+MADE_UP: Final = frozenset({422, 503})
+"""SIP statuses the engine gives such a call; 422 where it had sent the INVITE once more for other session timers (RFC
+4028 section 7.4), and heard nothing since (measured)."""
 LINE_LOST: Final = "the connection to the carrier broke before it was answered, and a phone may have rung on"
 
 HUNG_UP_ON: Final = "an answering machine: hung up on"
@@ -124,8 +125,9 @@ def ended(
     reason: str = "",
 ) -> AttemptNews:
     """Return the end of an attempt whose call the engine has given up; ``by_carrier`` as in ``CallEnded``."""
-    if not by_carrier and _may_have_lost_its_line(known, cause, sip_code):
-        return unknown(known, at=at, reason=LINE_LOST)
+    if known.over_connection and known.answered_at is None and not by_carrier and looks_lost(cause, sip_code):
+        # the cause stays, for the breaker: many such calls are a trunk that fails
+        return replace(unknown(known, at=at, reason=LINE_LOST), cause=CONGESTION)
     if not known.unheard and known.undecided:
         known = replace(known, unheard=UNDECIDED)
     disposition = disposition_of(
@@ -141,14 +143,14 @@ def ended(
     )
 
 
-def _may_have_lost_its_line(known: Known, cause: int | None, sip_code: int | None) -> bool:
-    """Whether that is what an engine says of a call whose connection broke; it says so of a carrier's refusal, too.
+def looks_lost(cause: int | None, sip_code: int | None) -> bool:
+    """Whether that is what an engine says of an unanswered call whose connection broke; it says 503 of a carrier's
+    refusal, too.
 
     Nobody has cancelled such a call: a phone may ring on, or be answered. To dial it again might be to call somebody
     twice.
     """
-    looks_so = sip_code == UNAVAILABLE or (sip_code is None and cause == CONGESTION)
-    return known.over_connection and known.answered_at is None and looks_so
+    return sip_code in MADE_UP or (sip_code is None and cause == CONGESTION)
 
 
 def _reason(known: Known, disposition: Disposition, *, at: datetime) -> str:

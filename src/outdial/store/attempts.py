@@ -171,7 +171,8 @@ SELECT * FROM (({_PAGE}) UNION ALL ({_PAGE.replace("attempts", "old_attempts")})
 
 
 async def latest_endings(connection: Connection, run_id: int, epoch: int, limit: int) -> list[Disposition]:
-    """Return how the last attempts of a run at one epoch ended of which something was sent, latest first."""
+    """Return how the last attempts of a run at one epoch ended of which something was sent, latest first; of those
+    whose outcome is unknown only those whose connection broke."""
     rows = await connection.fetch(
         """
         SELECT disposition FROM attempts
@@ -179,7 +180,9 @@ async def latest_endings(connection: Connection, run_id: int, epoch: int, limit:
            -- the run's last move began the epoch: without this, all of the attempts before would be read
            AND reserved_at >= (SELECT updated_at FROM runs WHERE id = $1)
            -- in the order in which they were made: an index has it, and calls that fail end as they begin
-           AND (dialed_at IS NOT NULL OR disposition <> 'cancelled') AND disposition <> 'unknown'
+           AND (dialed_at IS NOT NULL OR disposition <> 'cancelled')
+           -- of the unknown only those whose connection broke say something of the trunk
+           AND (disposition <> 'unknown' OR cause IS NOT NULL)
          ORDER BY reserved_at DESC LIMIT $3
         """,
         run_id,

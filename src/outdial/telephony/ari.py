@@ -114,7 +114,7 @@ class Message(msgspec.Struct, frozen=True):
     tech_cause: int | None = None
     eventname: str = ""
     """Of a ChannelUserevent, an event that the dialplan tells; its fields are ``userevent``."""
-    userevent: dict[str, str] = {}
+    userevent: dict[str, Any] = {}
     request_id: str = ""
     status_code: int = 0
     message_body: str = ""

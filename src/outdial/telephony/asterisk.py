@@ -366,6 +366,7 @@ class AsteriskEngine(AsteriskSamples):
             self._socket = None
             self._clock.forget()
             self._made.clear()
+            self._said.clear()
             self.forget_dialplan()
             await socket.close()
             if inbox.replaced.is_set():
@@ -475,7 +476,7 @@ class AsteriskEngine(AsteriskSamples):
         elif message.type == "ChannelHangupRequest":
             self._put_down.add(channel.id)
         elif message.type == "ChannelUserevent" and message.eventname == ended_context.EVENT:
-            self._said[channel.id] = message.userevent.get(ended_context.SAID, "")
+            self._said[channel.id] = str(message.userevent.get(ended_context.SAID, ""))
         elif message.type == "ChannelDestroyed":
             self._on_end(message, channel)
 
@@ -483,7 +484,7 @@ class AsteriskEngine(AsteriskSamples):
         for calls in (self._known, self._ringing, self._put_down):
             calls.discard(channel.id)
         said = self._said.pop(channel.id, None)
-        by_carrier = None if said is None else ended_context.is_final(said)
+        by_carrier = None if said is None else ended_context.is_by_carrier(said, message.tech_cause or None)
         self._events.put_nowait(
             CallEnded(channel.id, self._at(message), message.cause or None, message.tech_cause or None, by_carrier)
         )

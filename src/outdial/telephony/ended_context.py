@@ -15,9 +15,10 @@ EXTENSION: Final = "s"
 EVENT: Final = "outdial-ended"
 """Name of the event that is told right before the call's end."""
 SAID: Final = "said"
-"""Its field: the carrier's last answer to the INVITE, as ``SIP 180 Ringing``; empty when there was none."""
+"""Its field: the status of the carrier's last answer to the INVITE, as ``SIP 180``; empty when there was none. Its
+reason phrase, in which a carrier may write anything, is left out."""
 
-MODULES: Final = ("app_stack.so", "app_userevent.so", "func_hangupcause.so")
+MODULES: Final = ("app_stack.so", "app_userevent.so", "func_channel.so", "func_hangupcause.so")
 """What its lines need."""
 
 VARIABLES: Final = {"CHANNEL(hangup_handler_push)": f"{CONTEXT},{EXTENSION},1"}
@@ -25,20 +26,22 @@ VARIABLES: Final = {"CHANNEL(hangup_handler_push)": f"{CONTEXT},{EXTENSION},1"}
 
 ENDED: Final = f"""\
 [{CONTEXT}]
-exten = {EXTENSION},1,UserEvent({EVENT},{SAID}: ${{HANGUPCAUSE(${{CHANNEL(name)}},tech)}})
+exten = {EXTENSION},1,UserEvent({EVENT},{SAID}: ${{HANGUPCAUSE(${{CHANNEL(name)}},tech):0:7}})
  same = n,Return()
 """
 
 
 _FINAL: Final = 200
-_CHALLENGES: Final = frozenset({401, 407})
-"""After these the INVITE is sent once more, with credentials (RFC 3261 section 22)."""
+"""Statuses from here on end a call (RFC 3261 section 7.2)."""
+_CHALLENGES: Final = frozenset({401, 407, 422})
+"""After these the INVITE is sent once more: with credentials (RFC 3261 section 22), with other session timers (RFC 4028
+section 7.4)."""
 
 
-def is_final(said: str) -> bool:
-    """Whether what was said last, as ``SIP 503 Service Unavailable``, has ended the call: a final answer, 200 and above
-    (RFC 3261 section 7.2), that is no challenge."""
-    words = said.split(maxsplit=2)
-    if len(words) < 2 or words[0] != "SIP" or not words[1].isdecimal():  # noqa: PLR2004 - the word and the status
+def is_by_carrier(said: str, status: int | None) -> bool:
+    """Whether the carrier has ended a call with what it said last, as ``SIP 503``; ``status`` is the SIP status that
+    the engine gives for the end, None: none. What a challenge has ended may have been lost after it."""
+    word, _, code = said.partition(" ")
+    if word != "SIP" or not code.isdecimal() or int(code) < _FINAL or int(code) in _CHALLENGES:
         return False
-    return int(words[1]) >= _FINAL and int(words[1]) not in _CHALLENGES
+    return status in (None, int(code))
