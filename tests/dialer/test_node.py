@@ -38,9 +38,6 @@ from outdial.store import runs as runs_store
 from outdial.store.nodes import NodeRow
 from outdial.store.reserve import Reservation
 from outdial.telephony.engine import (
-    CallRecord,
-    CallState,
-    LiveCall,
     OriginateResult,
     OutgoingCall,
     Permit,
@@ -86,6 +83,23 @@ async def note(connection, run, engine, node_id: str, key: str, *, seconds: floa
         address=("127.0.0.1", 5060),
         seconds=seconds,
     )
+
+
+async def reserved(database, run, node_id, count=2) -> list[str]:
+    """Have attempts of the run reserved for a node; return their ids."""
+    async with database.connection() as connection:
+        people = await reserve.candidates(connection, run, count)
+        wanted = [(one.contact_id, uuid.uuid4().hex) for one in people]
+        await reserve.reserve(connection, run, node_id, Reservation((), (), wanted, (), 50, 50, None))
+    return [attempt_id for _, attempt_id in wanted]
+
+
+async def lapse(database, node_id) -> None:
+    """Let a node's lease be long over."""
+    async with database.connection() as connection:
+        await connection.execute(
+            "UPDATE nodes SET lease_until = clock_timestamp() - interval '1 minute' WHERE id = $1", node_id
+        )
 
 
 @contextlib.asynccontextmanager
@@ -323,19 +337,6 @@ class TestLease:
 
 
 class TestAdoption:
-    async def reserved(self, database, run, node_id, count=2) -> list[str]:
-        async with database.connection() as connection:
-            people = await reserve.candidates(connection, run, count)
-            wanted = [(one.contact_id, uuid.uuid4().hex) for one in people]
-            await reserve.reserve(connection, run, node_id, Reservation((), (), wanted, (), 50, 50, None))
-        return [attempt_id for _, attempt_id in wanted]
-
-    async def lapse(self, database, node_id) -> None:
-        async with database.connection() as connection:
-            await connection.execute(
-                "UPDATE nodes SET lease_until = clock_timestamp() - interval '1 minute' WHERE id = $1", node_id
-            )
-
     async def contacts(self, database) -> dict:
         rows = await fetch(database, "SELECT state, done_reason, count(*) AS n FROM run_contacts GROUP BY 1, 2")
         return {(row["state"], row["done_reason"]): row["n"] for row in rows}
@@ -344,8 +345,8 @@ class TestAdoption:
         self, node, run, engine, engines, database, secret_box
     ):
         await register(database, secret_box, engine.id, "dead", pid=DEAD_PID)
-        await self.reserved(database, run, "dead")
-        await self.lapse(database, "dead")
+        await reserved(database, run, "dead")
+        await lapse(database, "dead")
         await Adoption(node, engines).look()
         await node.book.flush()
         assert await self.contacts(database) == {("pending", None): 40}
@@ -358,8 +359,8 @@ class TestAdoption:
         taken = {}
         for dead in ("dead", "deader"):
             await register(database, secret_box, engine.id, dead, pid=DEAD_PID)
-            taken[dead] = await self.reserved(database, run, dead)
-            await self.lapse(database, dead)
+            taken[dead] = await reserved(database, run, dead)
+            await lapse(database, dead)
         adopt = type(engine).adopt
 
         async def opens(self, name):
@@ -383,8 +384,8 @@ class TestAdoption:
     ):
         where = {"process lives": {}, "other host": {"pid": DEAD_PID, "host": "elsewhere/1"}}
         await register(database, secret_box, engine.id, "dead", **where.get(case, {"pid": DEAD_PID}))
-        await self.reserved(database, run, "dead")
-        await self.lapse(database, "dead")
+        await reserved(database, run, "dead")
+        await lapse(database, "dead")
         if case == "engine came later":
             node.calls.up_since = clock.boottime()
         if case == "no records":
@@ -407,9 +408,9 @@ class TestAdoption:
     ):
         """It was frozen between its last look and the request; its number may be dialed by others from here on."""
         await register(database, secret_box, engine.id, "dead")
-        (attempt_id,) = await self.reserved(database, run, "dead", count=1)
+        (attempt_id,) = await reserved(database, run, "dead", count=1)
         await self.permit_of_the_dead(database, engine, run, stage)
-        await self.lapse(database, "dead")
+        await lapse(database, "dead")
         await Adoption(node, engines).look()
         await node.book.flush()
         (row,) = await fetch(database, "SELECT state FROM attempts")
@@ -422,11 +423,11 @@ class TestAdoption:
         self, node, run, stage, engine, engines, database, secret_box
     ):
         await register(database, secret_box, engine.id, "dead")
-        await self.reserved(database, run, "dead", count=1)
+        await reserved(database, run, "dead", count=1)
         await self.permit_of_the_dead(database, engine, run, stage)
         async with database.connection() as connection:
             await note(connection, run, engine, "dead", "f" * 32, seconds=60)
-        await self.lapse(database, "dead")
+        await lapse(database, "dead")
         await Adoption(node, engines).look()
         await node.book.flush()
         assert [row["state"] for row in await fetch(database, "SELECT state FROM attempts")] == ["reserved"]
@@ -441,7 +442,7 @@ class TestAdoption:
         self, node, run, stage, engine, engines, database, secret_box
     ):
         await register(database, secret_box, engine.id, "dead", pid=DEAD_PID)
-        (attempt_id,) = await self.reserved(database, run, "dead", count=1)
+        (attempt_id,) = await reserved(database, run, "dead", count=1)
         address = TrunkAddress("127.0.0.1", 5060)
         await engine.put_permit(Permit(run.id, 1, KEY, stage.trunk, address, clock.now() + timedelta(minutes=1)))
         await engine.originate(OutgoingCall(attempt_id, run.id, 1, KEY, "+15550100070", "+15550100999", 30))
@@ -450,62 +451,19 @@ class TestAdoption:
             return not await engine.calls()
 
         await until(over)
-        await self.lapse(database, "dead")
+        await lapse(database, "dead")
         await Adoption(node, engines).look()
         await node.book.flush()
         (row,) = await fetch(database, "SELECT * FROM attempts")
         assert (row["state"], row["disposition"], row["cause"]) == ("ended", "busy", 17)
         assert row["dialed_at"] is not None
 
-    @pytest.mark.parametrize(("transport", "state"), [("udp", "ended"), ("tcp", "unknown"), ("tls", "unknown")])
-    async def test_who_ended_a_call_over_a_connection_is_not_in_the_record(
-        self, node, run, engine, engines, database, secret_box, transport, state
-    ):
-        """It may have been the connection."""
-        async with database.connection() as connection:
-            await connection.execute("UPDATE trunks SET transport = $1", transport)
-        await register(database, secret_box, engine.id, "dead", pid=DEAD_PID)
-        (attempt_id,) = await self.reserved(database, run, "dead", count=1)
-        engine._records[attempt_id] = CallRecord(attempt_id, clock.now(), None, clock.now(), 34)
-        await self.lapse(database, "dead")
-        await Adoption(node, engines).look()
-        await node.book.flush()
-        assert [row["state"] for row in await fetch(database, "SELECT state FROM attempts")] == [state]
-
-    @pytest.mark.parametrize(("had", "outcome"), [(True, ("ended", "cancelled")), (False, ("unknown", "unknown"))])
-    async def test_only_what_another_engine_had_until_then_was_cancelled_there(
-        self, node, run, engines, database, secret_box, monkeypatch, had, outcome
-    ):
-        """What ended between its listing and the hang-up may have lost its connection."""
-        await register(database, secret_box, "far", "dead", pid=DEAD_PID)
-        (attempt_id,) = await self.reserved(database, run, "dead", count=1)
-
-        class Far:
-            id = "far"
-
-            async def calls(self, _run_id=None):
-                return [LiveCall(attempt_id, run.id, run.epoch, CallState.RINGING)]
-
-            async def hang_up(self, _call_id):
-                return had
-
-        async def control(_engine_id):
-            return Far()
-
-        monkeypatch.setattr(engines, "control", control)
-        await self.lapse(database, "dead")
-        await Adoption(node, engines).look()
-        await node.book.flush()
-        assert [(row["state"], row["disposition"]) for row in await fetch(database, "SELECT * FROM attempts")] == [
-            outcome
-        ]
-
     async def test_an_attempt_is_settled_once_however_often_one_looks(
         self, node, run, engine, engines, database, secret_box
     ):
         await register(database, secret_box, engine.id, "dead", pid=DEAD_PID)
-        await self.reserved(database, run, "dead")
-        await self.lapse(database, "dead")
+        await reserved(database, run, "dead")
+        await lapse(database, "dead")
         adoption = Adoption(node, engines)
         for _ in range(3):
             await adoption.look()
@@ -515,7 +473,7 @@ class TestAdoption:
 
     async def test_a_live_node_is_left_alone(self, node, run, engine, engines, database, secret_box):
         await register(database, secret_box, engine.id, "alive")
-        await self.reserved(database, run, "alive")
+        await reserved(database, run, "alive")
         await Adoption(node, engines).look()
         await node.book.flush()
         async with database.connection() as connection:
