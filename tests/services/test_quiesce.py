@@ -200,12 +200,16 @@ async def test_one_that_fails_leaves_no_other_hang_up_under_way(run):
     """It might end a conversation that the next listing shows."""
     engine = Engine(**{FIRST: RINGING, SECOND: RINGING})
     engine.fails = {FIRST}
-    real, may_end, ended = engine.hang_up, asyncio.Event(), []
+    real, begun, may_end, ended = engine.hang_up, asyncio.Event(), asyncio.Event(), []
 
     async def hang_up(call_id: str) -> bool:
         if call_id == SECOND:
+            begun.set()
             await may_end.wait()
             ended.append(call_id)
+        else:
+            # whichever comes first: after it has failed none is begun any more
+            await begun.wait()
         return await real(call_id)
 
     engine.hang_up = hang_up

@@ -60,8 +60,6 @@ class Known:
     rules: DialingRules
     by: str
     """Who books it: the node."""
-    over_connection: bool = False
-    """Its trunk is reached over a connection (TCP, TLS), which may break."""
     state: AttemptState = AttemptState.RESERVED
     dialed_at: datetime | None = None
     permit: str | None = None
@@ -80,6 +78,8 @@ class Known:
     """Who has answered, once it is known, where that is to be found out."""
     message_left: bool = False
     """The flow of an answering machine's call has begun, or may have."""
+    over_connection: bool = False
+    """Its trunk is reached over a connection (TCP, TLS), which may break."""
 
     @property
     def is_machine(self) -> bool:
