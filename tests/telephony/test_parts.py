@@ -14,7 +14,7 @@ from outdial.core.errors import StartupError
 from outdial.core.ids import parse_permit_name, permit_name, stasis_app
 from outdial.core.model import EngineKind, Transport
 from outdial.telephony import call_records, obtain, permits
-from outdial.telephony.asterisk import QUALIFY_SECONDS
+from outdial.telephony.asterisk_control import QUALIFY_SECONDS
 from outdial.telephony.call_records import find_record
 from outdial.telephony.engine import LINE_SECONDS, TrunkAddress
 from outdial.telephony.engine_clock import MAX_AGE_SECONDS, EngineClock
