@@ -235,11 +235,36 @@ class TestSilentNodes:
         waiting = asyncio.create_task(acknowledgements(database, target, wishes or Wishes(), [shown]))
         done, _ = await asyncio.wait([waiting], timeout=0.5)
         assert not done
+        await self.tell(database, target)
+        found = await asyncio.wait_for(waiting, 20)
+        assert names(found, NodeOutcome.ACKNOWLEDGED) == ["n1"]
+
+    async def tell(self, database, target) -> None:
+        """Have the node drop the run, and tell with it what it alone knew, so that nothing more is waited for."""
         async with database.transaction() as connection:
-            # what it alone knew is told with it, so that nothing more is waited for
             await connection.execute("UPDATE attempts SET state = 'ended', ended_at = now(), disposition = 'busy'")
             await nodes.dropped(connection, run_id=target.run.id, node_id="n1", epoch=target.run.epoch)
-        found = await asyncio.wait_for(waiting, 20)
+
+    @pytest.mark.parametrize(("store", "read"), [(attempts, "live_by_node"), (nodes, "serving")])
+    async def test_one_that_tells_all_in_the_middle_of_a_look_has_answered(
+        self, database, stopping, monkeypatch, store, read
+    ):
+        """A look reads what the nodes have and what they have said one after the other."""
+        target, _ = stopping
+        monkeypatch.setattr(acknowledging, "IDLE_SECONDS", 0.0)  # one that has nothing to tell is given up at once
+        reads = getattr(store, read)
+        looks = 0
+
+        async def read_just_before_it_tells(*args):
+            nonlocal looks
+            looks += 1
+            found = await reads(*args)
+            if looks == 1:
+                await self.tell(database, target)
+            return found
+
+        monkeypatch.setattr(store, read, read_just_before_it_tells)
+        found = await asyncio.wait_for(acknowledgements(database, target, Wishes(), [silence()]), 20)
         assert names(found, NodeOutcome.ACKNOWLEDGED) == ["n1"]
 
     async def test_without_a_call_it_is_not(self, database, stopping):

@@ -16,7 +16,7 @@ from outdial.core.transfer import attempt_of_leg
 from outdial.services.barrier import LOOK_SECONDS, Silence, Target, Wishes
 from outdial.store import attempts as attempts_store
 from outdial.store import nodes as nodes_store
-from outdial.store.database import Connection, Database
+from outdial.store.database import Database
 from outdial.store.nodes import Serving
 
 GRACE_SECONDS: Final = 0.1
@@ -63,28 +63,28 @@ async def acknowledgements(
     ours = frozenset[str]().union(*(one.cancelled - one.crossed for one in silences))
     while True:
         async with database.connection() as connection:
+            # the calls first: a node that books its last one and drops the run between the two reads is then waited for
+            # one look more, and not taken for one that says nothing and has nothing to tell
+            live = await attempts_store.live_by_node(connection, target.run.id)
             serving = await nodes_store.serving(connection, target.run.id)
-            found: dict[NodeOutcome, list[Serving]] = {outcome: [] for outcome in NodeOutcome}
-            for node in serving:
-                found[_outcome(node, target.run.epoch)].append(node)
-            booking = [node.node_id for node in found[NodeOutcome.ACKNOWLEDGED] if node.lease_live]
-            silent = [node.node_id for node in found[NodeOutcome.NOT_ANSWERING]]
-            until = [
-                await _until_word(connection, target, silent, silences),
-                await _until_booked(connection, target, wishes, booking, ended, ours, silent_at=silent_at),
-            ]
-        if clock.boottime() >= max(until):
+        found: dict[NodeOutcome, list[Serving]] = {outcome: [] for outcome in NodeOutcome}
+        for node in serving:
+            found[_outcome(node, target.run.epoch)].append(node)
+        booking = [node.node_id for node in found[NodeOutcome.ACKNOWLEDGED] if node.lease_live]
+        silent = [node.node_id for node in found[NodeOutcome.NOT_ANSWERING]]
+        until = target.committed
+        if silent:
+            until += patience(_of(silent, live), silences)
+        if booking:
+            booked = _until_booked(target.committed, wishes, _of(booking, live), ended, ours, silent_at=silent_at)
+            until = max(until, booked)
+        if clock.boottime() >= until:
             return found
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _until_word(
-    connection: Connection, target: Target, silent: Sequence[str], silences: Sequence[Silence]
-) -> float:
-    """Return the boot time until which nodes that say nothing are waited for; one whose lease has ended is not."""
-    if not silent:
-        return target.committed
-    return target.committed + patience(await attempts_store.live_of_nodes(connection, target.run.id, silent), silences)
+def _of(node_ids: Sequence[str], live: Mapping[str, Mapping[str, AttemptState]]) -> dict[str, AttemptState]:
+    return {attempt_id: state for node_id in node_ids for attempt_id, state in live.get(node_id, {}).items()}
 
 
 def patience(live: Mapping[str, AttemptState], silences: Sequence[Silence]) -> float:
@@ -111,21 +111,17 @@ def patience(live: Mapping[str, AttemptState], silences: Sequence[Silence]) -> f
     return seconds
 
 
-async def _until_booked(
-    connection: Connection,
-    target: Target,
+def _until_booked(
+    committed: float,
     wishes: Wishes,
-    booking: Sequence[str],
+    live: Mapping[str, AttemptState],
     ended: frozenset[str],
     ours: frozenset[str],
     *,
     silent_at: float,
 ) -> float:
-    """Return the boot time until which the nodes ``booking``, which live and have dropped the run, get to book what was
-    ``ended``; ``ours`` of it the stop knows as well as they do."""
-    if not booking:
-        return silent_at
-    live = await attempts_store.live_of_nodes(connection, target.run.id, booking)
+    """Return the boot time until which nodes that live and have dropped the run get to book what was ``ended`` of their
+    attempts ``live``; ``ours`` of it the stop knows as well as they do."""
     cancels = wishes.ringing is RingingCalls.CANCEL
     for attempt_id, state in live.items():
         unanswered = state in {AttemptState.DIALING, AttemptState.RINGING}
@@ -134,7 +130,7 @@ async def _until_booked(
         ):
             return silent_at + BOOKED_SECONDS
     if not ended.isdisjoint(live):
-        return max(target.committed + GRACE_SECONDS, silent_at + SHORTEST_GRACE_SECONDS)
+        return max(committed + GRACE_SECONDS, silent_at + SHORTEST_GRACE_SECONDS)
     return silent_at
 
 

@@ -241,17 +241,19 @@ async def answered_of(connection: Connection, run_id: int) -> dict[str, str]:
     return {row["id"]: row["engine_id"] for row in rows}
 
 
-async def live_of_nodes(connection: Connection, run_id: int, node_ids: Sequence[str]) -> dict[str, AttemptState]:
-    """Return the run's attempts of these nodes that have not ended, each with its state, by what is booked."""
+async def live_by_node(connection: Connection, run_id: int) -> dict[str, dict[str, AttemptState]]:
+    """Return the run's attempts that have not ended, each with its state, by the node that has them, as booked."""
     rows = await connection.fetch(
         """
-        SELECT id, state FROM attempts
-         WHERE run_id = $1 AND node_id = ANY ($2::text[]) AND state IN ('reserved', 'dialing', 'ringing', 'answered')
+        SELECT node_id, id, state FROM attempts
+         WHERE run_id = $1 AND state IN ('reserved', 'dialing', 'ringing', 'answered')
         """,
         run_id,
-        list(node_ids),
     )
-    return {row["id"]: AttemptState(row["state"]) for row in rows}
+    found: dict[str, dict[str, AttemptState]] = {}
+    for row in rows:
+        found.setdefault(row["node_id"], {})[row["id"]] = AttemptState(row["state"])
+    return found
 
 
 async def live_of(connection: Connection, ids: Iterable[str]) -> dict[str, AttemptState]:
