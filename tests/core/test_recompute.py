@@ -282,7 +282,17 @@ UNDER_WAY = {
     "just claimed": ({"contact_state": RunContactState.CLAIMED}, LIVING),
     "called by another": ({"live_call": LiveCall(ELSEWHERE.id, "Autumn", AttemptState.RINGING, False)}, ELSEWHERE),
 }
+LOST = replace(
+    ELSEWHERE,
+    disposition=Disposition.UNKNOWN,
+    ended_at=NOON - timedelta(minutes=3),
+    booked_at=NOON - timedelta(minutes=3) + timedelta(seconds=2),
+)
 BESIDE = {
+    "lost by another": (
+        {"live_call": LiveCall(LOST.id, "Autumn", AttemptState.UNKNOWN, False, ended_at=LOST.ended_at)},
+        LOST,
+    ),
     "done": ({"contact_state": RunContactState.DONE, "done_reason": DoneReason.REACHED}, None),
     "not read yet": ({"contact_state": None, "loaded": False}, None),
     "not in the run": ({"contact_state": None}, None),
@@ -380,6 +390,7 @@ class TestByHand:
             "doneReason": [*DoneReason, None],
             "inForce": [False],
             "reason": ["another recording"],
+            "endedAt": [instant(NOON - timedelta(minutes=10)), instant(NOON + timedelta(minutes=1))],
             "attemptId": [LIVING.id, ELSEWHERE.id, f"{99:032x}", None],
             # what the campaign of its own call is called is in no row
             "campaign": [] if name == "its own call" else ["Winter", None],
@@ -448,6 +459,36 @@ class TestByHand:
             check(with_call(replace(ended, booked_at=NOON - timedelta(minutes=2))))
         with pytest.raises(NotTheSameError, match=r"lived then|had not begun"):
             check(with_call(replace(living, reserved_at=NOON + timedelta(seconds=1))))
+
+    @pytest.mark.parametrize(
+        ("ended", "booked", "rings"),
+        [
+            (-3, -3, True),
+            (-4, -4, True),
+            # a moment for what was on its way into the database
+            (-4.4, -4.4, True),
+            (-4.6, -4.4, False),
+            (0.6, -3, False),
+            (-3, -4.6, False),
+        ],
+    )
+    def test_a_phone_rings_for_a_while_after_its_call_was_lost(self, ended, booked, rings):
+        lost = replace(LOST, ended_at=NOON + timedelta(minutes=ended), booked_at=NOON + timedelta(minutes=booked))
+        said = LiveCall(lost.id, "Autumn", AttemptState.UNKNOWN, of_contact=False, ended_at=lost.ended_at)
+        case = by_hand(SOMEBODY, POLICIES["nine to six"], replace(CLEAR, live_call=said), [lost])
+        if rings:
+            check(case)
+        else:
+            with pytest.raises(NotTheSameError, match=r"not lost yet, or too long ago|had ended"):
+                check(case)
+
+    def test_a_call_is_lost_or_lives(self):
+        case = beside("lost by another")
+        without = {key: value for key, value in case.decided.decision["inputs"].items() if key != "endedAt"}
+        for inputs in (without, {**case.decided.decision["inputs"], "state": "ringing"}):
+            decided = replace(case.decided, decision={**case.decided.decision, "inputs": inputs})
+            with pytest.raises(NotTheSameError, match="said to be lost"):
+                check(replace(case, decided=decided))
 
     def test_of_whoever_has_several_numbers_the_one_that_was_asked_about_is_told(self):
         numbers = (Number("+13125550101", on_account_dnc=True), Number("+13125550102", on_account_dnc=True))

@@ -11,8 +11,10 @@ import pytest
 from dialing import ALWAYS, add_campaign, set_stage, with_rules
 from outdial import rule_data
 from outdial.core.attempt_limits import Counted, LimitRule
+from outdial.core.canonical import instant
 from outdial.core.changes import ChangeKind
 from outdial.core.errors import BadReferenceError, ConflictError, EmergencyStopError, InvalidInputError, NotFoundError
+from outdial.core.explanation import MAY_RING
 from outdial.core.ids import dialing_list_id
 from outdial.core.model import (
     AtClosing,
@@ -92,7 +94,7 @@ class Scene:
         at = dialed_at or datetime.now(UTC)
         news = AttemptNews(
             id=attempt_id,
-            state=AttemptState.ENDED,
+            state=AttemptState.UNKNOWN if disposition is Disposition.UNKNOWN else AttemptState.ENDED,
             by=NODE,
             disposition=disposition,
             dialed_at=at,
@@ -187,6 +189,34 @@ async def test_a_call_of_another_campaign_to_the_number_is_waited_for(scene, dat
     found = await scene.not_claimed("live_call")
     assert found.changes[0].kind is ChangeKind.WAIT_FOR_CALL
     assert "Autumn" in found.sentence
+
+
+async def test_a_phone_that_may_ring_on_is_waited_for(scene, database):
+    draft = {"rules": with_rules(), "list_name": "others", "name": "Autumn"}
+    other = await started(
+        replace(scene.stage, campaign_id=await add_campaign(database, scene.stage.owner, [PHONE], **draft))
+    )
+    (attempt_id,) = await other.dial()
+    await other.book(attempt_id, Disposition.UNKNOWN, ContactNews(RunContactState.DONE, done_reason=DoneReason.UNKNOWN))
+    await scene.execute("UPDATE attempts SET ended_at = '2026-03-01 10:00:00.5+00'")
+    assert (await scene.explain()).explanation.dialable
+    await scene.execute("UPDATE attempts SET ended_at = clock_timestamp() - interval '1 minute'")
+    found = await scene.not_claimed("live_call")
+    async with database.connection() as connection:
+        ended_at = await connection.fetchval("SELECT ended_at FROM attempts")
+    until = instant(ended_at + MAY_RING)
+    call = next(one for one in found.steps if one.code == "live_call")
+    whose = "A call of the campaign Autumn to the number"
+    assert call.sentence == f"{whose} was lost and cannot be cancelled: the phone may ring until {until}."
+    assert call.inputs == {
+        "attemptId": attempt_id,
+        "campaign": "Autumn",
+        "state": "unknown",
+        "endedAt": instant(ended_at),
+    }
+    assert [(one.kind, one.sentence) for one in call.changes] == [(ChangeKind.WAIT_FOR_CALL, f"Wait until {until}.")]
+    falls = await explanations.waterfall_of(database, scene.run)
+    assert falls.dialable == 0
 
 
 async def test_a_call_of_another_application_is_waited_for_and_not_named(scene, database, secret_box):

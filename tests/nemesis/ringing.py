@@ -7,11 +7,19 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 
-from nemesis.evidence import Ask, Call
+from nemesis.evidence import SECOND, Ask, Call
 from nemesis.found import ENDED_SLACK, GIVEN_BACK, SETTLE, Found, Violation, struck
+from nemesis.plan import STEPS
 
 CANCELLED = 487
 """A carrier's last word to an INVITE that was cancelled (RFC 3261 section 15.1.2)."""
+
+RINGS_ON = 240 * SECOND
+"""How long a phone may ring that nobody can cancel any more: proxies end that after somewhat more than 3 minutes (Timer
+C, RFC 3261 section 16.6). No other call may be sent to it before."""
+
+APART = 2 * int(max(STEPS) * SECOND)
+"""How far two clocks can be apart while one is stepped, either way."""
 
 
 def one_live_call_per_number(found: Found) -> Iterator[Violation]:
@@ -21,37 +29,44 @@ def one_live_call_per_number(found: Found) -> Iterator[Violation]:
     for number, calls in by_number.items():
         for before, after in pairwise(sorted(calls, key=lambda call: call.at)):
             attempt = found.attempt_of[after.call_id]
-            end = _end_of(found, before)
-            if (end is None or end > after.at) and not _was_lost_by_another_run(found, before, after):
+            end = _end_of(found, before, after.at)
+            if end is None or end > after.at:
                 yield Violation(
                     2, "a second call began while the first was live", after.at, attempt and attempt["run_id"], number
                 )
 
 
-def _end_of(found: Found, call: Call) -> int | None:
-    """When a call was over for whoever is called; None: not while anybody looked."""
+def _end_of(found: Found, call: Call, until: int) -> int | None:
+    """When a call was over for whoever is called, as far as ``until``; None: not while anybody looked."""
     attempt = found.attempt_of[call.call_id]
     given_up = None if attempt is None else found.ended_at(attempt)
-    # over TCP the connection may have gone, and with it whatever would have ended the call
+    died = found.died(call.source, call.at)
+    # nobody cancels a call whose engine is dead; over TCP the connection may have gone, and with it what would have
+    # ended the call
+    cancels = given_up is not None and (died is None or given_up <= died)
     heard_so = not call.tcp or (call.cancelled_at or call.bye_at) is not None
-    if given_up is not None and (call.responded_at is None or (call.responded_at > given_up and heard_so)):
+    if cancels and (call.responded_at is None or (call.responded_at > given_up and heard_so)):
         # cancelled before the carrier said a word: it is sent to no phone until it does, and cancelled then (RFC 3261
         # section 9.1); docs/explanation/stop.md says so
         return given_up
-    died = found.died(call.source, call.at)
     # what the carrier gives up for a CANCEL is over as that arrives, by the kernel's clock: its own word of it (487)
     # comes when its process gets to it
     cancelled = call.cancelled_at if call.status == CANCELLED else None
-    ends = [at for at in (call.ended_at, cancelled, died) if at is not None]
+    ends = [at for at in (call.ended_at, cancelled, _lost_until(found, call, died, until)) if at is not None]
     return min(ends) if ends else None
 
 
-def _was_lost_by_another_run(found: Found, before: Call, after: Call) -> bool:
-    """Whether a call's connection was cut, and somebody has started another run since: the number is not dialed again
-    by itself, but by them it is; nobody knows how long the phone rings on."""
-    runs = [found.attempt_of[call.call_id] for call in (before, after)]
-    started_anew = all(runs) and runs[0]["run_id"] != runs[1]["run_id"]
-    return before.tcp and started_anew and _was_cut(found, before, after.at)
+def _lost_until(found: Found, call: Call, died: int | None, until: int) -> int | None:
+    """When a call was over whose engine died or whose connection was cut; None: neither was."""
+    cuts = [max(one.begin, call.at) for one in found.faults_between(call.at, until) if one.kind == "cut-line"]
+    losses = [*((died,) if died is not None else ()), *(cuts if call.tcp else ())]
+    if not losses:
+        return None
+    # who has answered hears nothing any more, and hangs up
+    rings = call.answered_at is None or call.answered_at > min(losses)
+    # how long its number is left alone is told by the clocks of those who note and who ask
+    stepped = any(one.kind.startswith("clock-") for one in found.faults_between(min(losses), until))
+    return min(losses) + (RINGS_ON - (APART if stepped else 0) if rings else 0)
 
 
 def _was_cut(found: Found, call: Call, until: int) -> bool:

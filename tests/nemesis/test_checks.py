@@ -10,7 +10,9 @@ import pytest
 from nemesis import account
 from nemesis.checks import check
 from nemesis.evidence import SECOND, Ask, Call, Evidence, Injected, set_right
+from nemesis.found import Found
 from nemesis.looks import look
+from nemesis.ringing import APART, RINGS_ON, one_live_call_per_number
 
 NODE = "n" * 32
 NUMBER, OTHER = "+12010000001", "+12010000002"
@@ -429,11 +431,31 @@ def test_a_late_ring_of_a_call_that_was_given_up_is_no_second_call():
     assert 2 not in {one.rule for one in check(evidence)}
 
 
-def test_calls_end_with_the_engine_that_was_killed():
+@pytest.mark.parametrize(
+    ("answered", "stepped", "later", "seen"),
+    [
+        # its phone rings on, and nobody is left who could cancel it
+        (None, False, 0, True),
+        (None, False, RINGS_ON - SECOND // 2, True),
+        (None, False, RINGS_ON, False),
+        # by clocks that are wrong that time is over sooner
+        (None, True, RINGS_ON - APART - SECOND // 2, True),
+        (None, True, RINGS_ON - APART, False),
+        # who talked hangs up
+        (1.4, False, 0, False),
+        (1.46, False, 0, True),
+    ],
+)
+def test_calls_ring_on_when_their_engine_was_killed(answered, stepped, later, seen):
     evidence = right()
     two_live_calls(evidence)
+    evidence.calls[0].ended_at, evidence.calls[0].answered_at = None, None if answered is None else at(answered)
+    evidence.calls[-1].invites[0] += later
     evidence.faults.append(Injected("kill-asterisk", "asterisk-a", at(1.45), at(2.0)))
-    assert 2 not in {one.rule for one in check(evidence)}
+    if stepped:
+        evidence.faults.append(Injected("clock-postgres", "postgres", at(1.4), at(2.0)))
+    found = Found(evidence)
+    assert [one.rule for one in one_live_call_per_number(found)] == ([2] if seen else [])
 
 
 @pytest.mark.parametrize(

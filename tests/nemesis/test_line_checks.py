@@ -7,10 +7,10 @@ import json
 import pytest
 
 from nemesis.checks import check
-from nemesis.evidence import Evidence, Injected
+from nemesis.evidence import SECOND, Evidence, Injected
 from nemesis.found import Found
 from nemesis.plan import TCP_LINE
-from nemesis.ringing import one_live_call_per_number
+from nemesis.ringing import RINGS_ON, one_live_call_per_number
 from nemesis.test_checks import (
     a_503_for_nothing,
     a_call_after_its_attempts_end,
@@ -114,22 +114,25 @@ def test_a_call_whose_connection_was_cut_is_live_until_somebody_ended_it():
     assert 2 not in {one.rule for one in check(evidence)}
 
 
-def test_who_starts_another_run_dials_a_number_again_whose_connection_was_cut():
+@pytest.mark.parametrize("run_id", [None, 99])
+def test_a_number_whose_connection_was_cut_is_left_alone_for_as_long_as_its_phone_may_ring(run_id):
     evidence = right()
     over_tcp(evidence)
     two_live_calls(evidence)
-    other = evidence.attempts[-1]
+    evidence.calls[0].ended_at = None
+    if run_id is not None:
+        # whoever starts another run dials it neither
+        evidence.attempts[-1]["run_id"] = run_id
     evidence.faults = [Injected("cut-line", "line", at(1.2), at(1.3))]
-    assert 2 in {one.rule for one in check(evidence)}
-    other["run_id"] = 99
-    found = Found(evidence)
-    assert list(one_live_call_per_number(found)) == []
-    # it was cut before that call, or after the next had begun
-    for begin, end in ((0.2, 0.3), (1.6, 1.7)):
-        evidence.faults = [Injected("cut-line", "line", at(begin), at(end))]
-        assert [one.rule for one in one_live_call_per_number(Found(evidence))] == [2]
-    evidence.faults = [Injected("stall-line", "line", at(1.2), at(1.3))]
     assert [one.rule for one in one_live_call_per_number(Found(evidence))] == [2]
+    began = evidence.calls[-1].at
+    for later, rules in ((RINGS_ON - SECOND // 2, [2]), (RINGS_ON, [])):
+        evidence.calls[-1].invites[0] = began + later
+        assert [one.rule for one in one_live_call_per_number(Found(evidence))] == rules
+    # it was cut before that call, or not at all
+    for kind, begin in (("cut-line", 0.2), ("stall-line", 1.2)):
+        evidence.faults = [Injected(kind, "line", at(begin), at(begin + 0.1))]
+        assert [one.rule for one in one_live_call_per_number(Found(evidence))] == [2]
 
 
 def test_a_fault_of_the_line_is_no_fault_of_an_engine_or_a_database():

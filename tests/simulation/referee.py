@@ -17,7 +17,7 @@ from outdial.core.attempt_limits import AttemptLimit, PastAttempt
 from outdial.core.attempt_limits import standing as limit_standing
 from outdial.core.callback import CallbackContact
 from outdial.core.campaign import RAISES_EPOCH, RunAction, move
-from outdial.core.explanation import LiveCall, Situation
+from outdial.core.explanation import MAY_RING, LiveCall, Situation
 from outdial.core.model import (
     LIVE_RUN_STATES,
     Attempt,
@@ -236,6 +236,15 @@ class Referee:
     def number_is_live(self, phone: str) -> bool:
         return any(row.attempt.phone == phone for row in self.live.values())
 
+    def lost(self, phone: str) -> list[Attempt]:
+        """Return the calls to a number that were lost so lately that its phone may ring on."""
+        calls = [row.attempt for row in self.of_phone[phone]]
+        return [
+            one
+            for one in calls
+            if one.state is AttemptState.UNKNOWN and one.ended_at is not None and one.ended_at + MAY_RING > self.now
+        ]
+
     def facts(self, run: Run) -> Facts:
         cap = self.plan.application_caps[run.iid]
         oldest = self.now - BACKOFF_MEMORY
@@ -261,7 +270,7 @@ class Referee:
         when_due = run.rules.own.retry_order is RetryOrder.WHEN_DUE
         due: list[tuple[int, object, int, Row]] = []
         for row in self.contacts[run.id].values():
-            if any(map(self.number_is_live, row.phones)):
+            if any(map(self.number_is_live, row.phones)) or any(map(self.lost, row.phones)):
                 continue
             is_due = row.state is STATE.PENDING or (
                 row.state is STATE.WAITING and row.not_before is not None and row.not_before <= self.now
@@ -331,6 +340,8 @@ class Referee:
         if node.ended:
             return Verdict.NODE_ENDED, frozenset()
         rows = self.contacts[run.id]
+        wanted = [one for one in wish.wanted if not any(map(self.lost, rows[one[0]].phones))]
+        wish = replace(wish, wanted=wanted)
         for contact_id, reason in wish.denied:
             asked = self._asked(rows[contact_id], wish)
             if rows[contact_id].state in {STATE.PENDING, STATE.WAITING} and asked is not None:
@@ -570,12 +581,15 @@ class Referee:
         if row is None:
             return None
         calls = [one.attempt for one in self.live.values() if one.attempt.phone in row.phones]
+        calls = calls or [one for phone in row.phones for one in self.lost(phone)]
         own = [one.run_id == run.id and one.contact_id == contact_id for one in calls]
         situation = Situation(
             run_state=run.state,
             contact_state=row.state,
             done_reason=row.reason,
-            live_call=LiveCall(calls[0].id, None, calls[0].state, of_contact=own[0]) if calls else None,
+            live_call=LiveCall(calls[0].id, None, calls[0].state, of_contact=own[0], ended_at=calls[0].ended_at)
+            if calls
+            else None,
         )
         return self._candidate(run, row, kind=0 if row.callback_at is not None else 2), situation
 

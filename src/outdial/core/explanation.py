@@ -20,6 +20,11 @@ from outdial.core.model import LIVE_RUN_STATES, AttemptState, DoneReason, RunCon
 from outdial.core.pacing import HORIZON_SECONDS, Limit, room
 from outdial.core.screening import CHECKS, Allow, Candidate, Deny, Moment, Policy, screen
 
+MAY_RING: Final = timedelta(minutes=4)
+"""How long a phone may ring after a call was given up whose end nobody knows: a proxy ends a call that rings by itself
+after somewhat more than 3 minutes (Timer C, RFC 3261 section 16.6). The database goes by the same time
+(``outdial_may_ring``)."""
+
 MOST_LOOKS: Final = 64
 """How often the gate is asked for the next instant: who never may be called is put off a day at a time."""
 
@@ -50,7 +55,7 @@ class Says(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LiveCall:
-    """The one live call of the account to the number."""
+    """The one live call of the account to the number, or the last one whose end nobody knows: its phone may ring on."""
 
     attempt_id: str | None
     """None: it is another application's, of which nothing more is told."""
@@ -58,6 +63,8 @@ class LiveCall:
     state: AttemptState
     of_contact: bool
     """It is this contact's own, in this run."""
+    ended_at: datetime | None = None
+    """When a call was given up whose end nobody knows; None: it is live."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,6 +358,11 @@ def _live_call(situation: Situation) -> Step:
         whose = "Another application's call to the number"
     else:
         whose = f"A call of the campaign {call.campaign} to the number"
+    if call.ended_at is not None:
+        until = instant(call.ended_at + MAY_RING)
+        sentence = f"{whose} was lost and cannot be cancelled: the phone may ring until {until}."
+        change = Change(ChangeKind.WAIT_FOR_CALL, f"Wait until {until}.")
+        return Step(code, Says.WAITS, sentence, inputs | {"endedAt": instant(call.ended_at)}, changes=(change,))
     change = Change(ChangeKind.WAIT_FOR_CALL, "Wait until that call has ended.")
     return Step(code, Says.WAITS, f"{whose} is {call.state}.", inputs, changes=(change,))
 

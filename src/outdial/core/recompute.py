@@ -17,7 +17,7 @@ from outdial.core.attempt_limits import AttemptLimit, PastAttempt, standing
 from outdial.core.calling_hours import Timetable
 from outdial.core.canonical import Json, NotJsonError, canonical, instant, read_instant
 from outdial.core.evidence import Call, Decided
-from outdial.core.explanation import Beside, LiveCall, Says, Situation, before_gate
+from outdial.core.explanation import MAY_RING, Beside, LiveCall, Says, Situation, before_gate
 from outdial.core.manual_call import AT_ONCE, ManualAnswer
 from outdial.core.model import AttemptState, DialingRules, Disposition, DoneReason, RunContactState, RunState
 from outdial.core.numbers import Number
@@ -252,7 +252,10 @@ def _situations(code: Beside, inputs: Mapping[str, Json]) -> list[Situation]:
         )
         return [replace(known, loaded=loaded) for loaded in (True, False)]
     call = inputs["attemptId"], inputs["campaign"], AttemptState(inputs["state"])
-    return [replace(clear, live_call=LiveCall(*call, of_contact=of_contact)) for of_contact in (True, False)]
+    lost = None if "endedAt" not in inputs else read_instant(inputs["endedAt"])
+    if (lost is not None) != (call[2] is AttemptState.UNKNOWN):
+        raise NotTheSameError("a call is said to be lost that is not, or one that is lost to be live")
+    return [replace(clear, live_call=LiveCall(*call, of_contact=whose, ended_at=lost)) for whose in (True, False)]
 
 
 def _calls_beside(case: Case, situation: Situation) -> None:
@@ -275,13 +278,17 @@ def _live_call(case: Case, said: LiveCall) -> None:
     call = None if said.attempt_id is None else case.calls.get(said.attempt_id)
     if call is None and said.attempt_id is not None and case.complete:
         raise NotTheSameError("there was no such call as is waited for")
-    if call is not None and not _may_live(case, call):
+    now, ringing = case.moment.now, timedelta() if said.ended_at is None else MAY_RING
+    if said.ended_at is not None and not said.ended_at - BOOKING <= now <= said.ended_at + ringing + BOOKING:
+        raise NotTheSameError("the call was not lost yet, or too long ago for its phone to ring")
+    if call is not None and not _may_live(case, call, ringing):
         raise NotTheSameError("the call that is waited for had not begun, or had ended")
 
 
-def _may_live(case: Case, call: Call) -> bool:
+def _may_live(case: Case, call: Call, ringing: timedelta = timedelta()) -> bool:
+    """Whether a call may have been live, or ``ringing`` for so long after it was booked as over."""
     now = case.moment.now
-    return call.reserved_at <= now and (call.booked_at is None or call.booked_at + BOOKING >= now)
+    return call.reserved_at <= now and (call.booked_at is None or call.booked_at + ringing + BOOKING >= now)
 
 
 # The rules, each with what it looked at

@@ -49,7 +49,7 @@ class Counted:
     """Open, their number on a do-not-call list of the run."""
     put_off: Sequence[PutOff]
     number_busy: int
-    """Due, while a call of the account goes to their number."""
+    """Due, while a call of the account goes to their number, or one was lost so lately that its phone may ring."""
     due: int
     """The others: those the gate is asked about."""
 
@@ -161,7 +161,7 @@ def _falls(counted: Counted, asked: Sequence[Rule | None]) -> Iterator[Fall]:
         yield Fall(one.rule, one.count, left, f"{one.count} {said}, the first until {instant(one.first_at)}.")
     if counted.number_busy:
         left -= counted.number_busy
-        sentence = f"{counted.number_busy} have a number to which another call of the account goes."
+        sentence = f"{counted.number_busy} have a number to which another call of the account goes, or was lost a moment ago."
         yield Fall(Beside.LIVE_CALL, counted.number_busy, left, sentence)
     yield from _asked(asked, left)
 

@@ -101,11 +101,14 @@ async def contact_facts(
                            -- of another application it is told that there is one, and not which
                            'attempt_id', CASE WHEN p.iid = r.iid THEN a.id END,
                            'campaign', CASE WHEN p.iid = r.iid THEN p.name END, 'state', a.state,
-                           'of_contact', a.run_id = rc.run_id AND a.contact_id = rc.contact_id)
+                           'of_contact', a.run_id = rc.run_id AND a.contact_id = rc.contact_id,
+                           'ended_at', a.ended_at)
                   FROM attempts a JOIN campaigns p ON p.id = a.campaign_id
                  WHERE a.account_id = r.account_id AND a.phone = ANY (coalesce(rc.phones, ARRAY[rc.phone]))
-                   AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')
-                 ORDER BY a.run_id = rc.run_id AND a.contact_id = rc.contact_id DESC LIMIT 1) AS live_call,
+                   AND (a.state IN ('reserved', 'dialing', 'ringing', 'answered')
+                        OR (a.state = 'unknown' AND a.phone = ANY (outdial_may_ring(r.account_id))))
+                 ORDER BY a.state = 'unknown', a.run_id = rc.run_id AND a.contact_id = rc.contact_id DESC,
+                          a.ended_at DESC LIMIT 1) AS live_call,
                (SELECT jsonb_agg(jsonb_build_object(
                            'list_id', l.id, 'name', l.name, 'of_account', l.iid IS NULL, 'source', e.source,
                            'reason', e.reason, 'added_by', e.added_by, 'added_at', e.added_at,
@@ -127,8 +130,16 @@ async def contact_facts(
     return ContactFacts(
         state=RunContactState(row["state"]),
         done_reason=None if row["done_reason"] is None else DoneReason(row["done_reason"]),
-        live_call=None if call is None else LiveCall(**{**call, "state": AttemptState(call["state"])}),
+        live_call=None if call is None else _live_call(call),
         listed=tuple(_listed(one) for one in row["listed"] or ()),
+    )
+
+
+def _live_call(row: dict[str, Any]) -> LiveCall:
+    ended_at = row.pop("ended_at")
+    return LiveCall(
+        **{**row, "state": AttemptState(row["state"])},
+        ended_at=None if ended_at is None else datetime.fromisoformat(ended_at),
     )
 
 
@@ -196,7 +207,8 @@ async def counted(connection: Connection, run: Run, *, at: datetime) -> Counted:
                                    AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))
                    OR (rc.phones IS NOT NULL
                        AND EXISTS (SELECT FROM attempts a WHERE a.account_id = $3 AND a.phone = ANY (rc.phones)
-                                      AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))) AS called
+                                      AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')))
+                   OR coalesce(rc.phones, ARRAY[rc.phone]) && (SELECT outdial_may_ring($3)) AS called
               FROM run_contacts rc JOIN runs r ON r.id = rc.run_id
              WHERE rc.run_id = $1
         ), placed AS (

@@ -220,11 +220,13 @@ async def facts(connection: Connection, run: Run) -> Facts:
     return Facts(**known, caller=caps, stand=stand)
 
 
-ELSEWHERE: Final = """(rc.phones IS NULL OR NOT EXISTS (
+ELSEWHERE: Final = """rc.phone <> ALL ((SELECT outdial_may_ring($2))::text[])
+        AND (rc.phones IS NULL OR (NOT rc.phones && (SELECT outdial_may_ring($2)) AND NOT EXISTS (
             SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = ANY (rc.phones)
-               AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')))"""
-"""No number of a contact ``rc`` that has several is in a live call of account $2. Beside what is asked about its next
-number alone, which an index answers for thousands at once."""
+               AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))))"""
+"""No number of a contact ``rc`` may still ring for account $2 from a call whose end nobody knows, and where it has
+several, none of them is in a live call. Beside what is asked about its next number alone, which an index answers for
+thousands at once."""
 
 _KINDS: Final = """
     (SELECT rc.contact_id, rc.phone, rc.phones, rc.attempts_count, rc.not_before, 0 AS kind,
@@ -520,11 +522,12 @@ async def reserve(connection: Connection, run: Run, node_id: str, wish: Reservat
     row = await connection.fetchrow(
         f"""
         WITH reserved AS MATERIALIZED (
-            SELECT verdict, attempt_ids
-              FROM outdial_reserve_hashed($22, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-                                          $17, $18, $23)
+            SELECT r.verdict, r.attempt_ids
+              FROM outdial_not_ringing($1, $24, $10, $11, $12, $22) w,
+                   outdial_reserve_hashed(w.hashes, $1, $2, $3, $4, $5, $6, $7, $8, $9, w.wanted, w.attempt_ids, w.why,
+                                          $13, $14, $15, $16, $17, $18, $23) r
         ), charged AS ({CHARGE})
-        SELECT verdict, attempt_ids FROM reserved
+        SELECT verdict, outdial_unless_ringing($24, attempt_ids) AS attempt_ids FROM reserved
         """,  # noqa: S608 - a constant
         run.id,
         run.epoch,
@@ -549,6 +552,7 @@ async def reserve(connection: Connection, run: Run, node_id: str, wish: Reservat
         WANTS_SECONDS,
         None if wish.hashes is None else [wish.hashes.get(contact_id) for contact_id, _ in wish.wanted],
         {str(contact_id): phones for contact_id, phones in wish.phones.items()},
+        run.account_id,
     )
     assert row is not None  # noqa: S101 - the function always answers with one row
     return Verdict(row["verdict"]), frozenset(row["attempt_ids"])
