@@ -461,6 +461,21 @@ class TestByHand:
             check(with_call(replace(living, reserved_at=NOON + timedelta(seconds=1))))
 
     @pytest.mark.parametrize(
+        "truth",
+        [
+            {"disposition": Disposition.NO_ANSWER},
+            {"disposition": Disposition.CANCELLED, "dialed_at": None},
+            {"ended_at": LOST.ended_at - timedelta(minutes=1)},
+            {"ended_at": None, "disposition": None, "booked_at": None},
+        ],
+    )
+    def test_only_a_call_that_was_lost_then_lets_a_phone_ring_on(self, truth):
+        case = beside("lost by another")
+        check(case)
+        with pytest.raises(NotTheSameError, match="was not lost, or at another instant"):
+            check(replace(case, calls={LOST.id: replace(LOST, **truth)}))
+
+    @pytest.mark.parametrize(
         ("ended", "booked", "rings"),
         [
             (-3, -3, True),

@@ -15,8 +15,8 @@ CANCELLED = 487
 """A carrier's last word to an INVITE that was cancelled (RFC 3261 section 15.1.2)."""
 
 RINGS_ON = 240 * SECOND
-"""How long a phone may ring that nobody can cancel any more: proxies end that after somewhat more than 3 minutes (Timer
-C, RFC 3261 section 16.6). No other call may be sent to it before."""
+"""How long a phone may ring that nobody can cancel any more: proxies wait more than 3 minutes for an answer (Timer C,
+RFC 3261 section 16.6). No other call may be sent to it before."""
 
 APART = 2 * int(max(STEPS) * SECOND)
 """How far two clocks can be apart while one is stepped, either way."""
@@ -40,33 +40,47 @@ def _end_of(found: Found, call: Call, until: int) -> int | None:
     """When a call was over for whoever is called, as far as ``until``; None: not while anybody looked."""
     attempt = found.attempt_of[call.call_id]
     given_up = None if attempt is None else found.ended_at(attempt)
-    died = found.died(call.source, call.at)
-    # nobody cancels a call whose engine is dead; over TCP the connection may have gone, and with it what would have
-    # ended the call
-    cancels = given_up is not None and (died is None or given_up <= died)
-    heard_so = not call.tcp or (call.cancelled_at or call.bye_at) is not None
-    if cancels and (call.responded_at is None or (call.responded_at > given_up and heard_so)):
+    if given_up is not None and (call.responded_at is None or _was_to_be_cancelled(found, call, given_up)):
         # cancelled before the carrier said a word: it is sent to no phone until it does, and cancelled then (RFC 3261
         # section 9.1); docs/explanation/stop.md says so
         return given_up
     # what the carrier gives up for a CANCEL is over as that arrives, by the kernel's clock: its own word of it (487)
     # comes when its process gets to it
     cancelled = call.cancelled_at if call.status == CANCELLED else None
-    ends = [at for at in (call.ended_at, cancelled, _lost_until(found, call, died, until)) if at is not None]
+    ends = [at for at in (call.ended_at, cancelled, _lost_until(found, call, until)) if at is not None]
     return min(ends) if ends else None
 
 
-def _lost_until(found: Found, call: Call, died: int | None, until: int) -> int | None:
-    """When a call was over whose engine died or whose connection was cut; None: neither was."""
+def _was_to_be_cancelled(found: Found, call: Call, given_up: int) -> bool:
+    """Whether a call was cancelled before the carrier's first word, by whoever could. Where what it came by was lost
+    in between, the CANCEL that waited for that word was never sent, and nobody knows (docs/explanation/stop.md)."""
+    if call.responded_at <= given_up:
+        return False
+    if (call.cancelled_at or call.bye_at) is not None:
+        return True
+    lost = _lost_at(found, call, call.responded_at)
+    # over TCP nobody knows where what was sent into a connection has got to
+    return given_up <= lost if lost is not None else not call.tcp
+
+
+def _lost_at(found: Found, call: Call, until: int) -> int | None:
+    """When a call's engine died or its connection was cut, before an instant; None: neither was."""
     cuts = [max(one.begin, call.at) for one in found.faults_between(call.at, until) if one.kind == "cut-line"]
-    losses = [*((died,) if died is not None else ()), *(cuts if call.tcp else ())]
-    if not losses:
+    died = found.died(call.source, call.at)
+    losses = [*([died] if died is not None and died < until else []), *(cuts if call.tcp else [])]
+    return min(losses) if losses else None
+
+
+def _lost_until(found: Found, call: Call, until: int) -> int | None:
+    """When a call was over that was lost; None: it was not."""
+    lost = _lost_at(found, call, until)
+    if lost is None:
         return None
     # who has answered hears nothing any more, and hangs up
-    rings = call.answered_at is None or call.answered_at > min(losses)
+    rings = call.answered_at is None or call.answered_at > lost
     # how long its number is left alone is told by the clocks of those who note and who ask
-    stepped = any(one.kind.startswith("clock-") for one in found.faults_between(min(losses), until))
-    return min(losses) + (RINGS_ON - (APART if stepped else 0) if rings else 0)
+    stepped = any(one.kind.startswith("clock-") for one in found.faults_between(lost, until))
+    return lost + (RINGS_ON - (APART if stepped else 0) if rings else 0)
 
 
 def _was_cut(found: Found, call: Call, until: int) -> bool:

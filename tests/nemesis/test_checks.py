@@ -432,6 +432,36 @@ def test_a_late_ring_of_a_call_that_was_given_up_is_no_second_call():
 
 
 @pytest.mark.parametrize(
+    ("killed", "responded", "given_up", "seen"),
+    [
+        # its phone rang already, or began to while nobody knew of its end
+        (1.25, 1.2, 1.4, True),
+        (1.25, 1.3, 1.4, True),
+        # its CANCEL waited for that word, and its engine was killed first; or sent it
+        (1.25, 1.3, 1.22, False),
+        (1.45, 1.3, 1.22, False),
+        # not a word: no phone rang, whatever was written down, and when
+        (1.25, None, 1.4, False),
+    ],
+)
+@pytest.mark.parametrize("kind", ["kill-asterisk", "cut-line"])
+def test_a_call_that_was_given_up_before_the_carrier_spoke(killed, responded, given_up, seen, kind):
+    evidence = right()
+    two_live_calls(evidence)
+    first = evidence.calls[0]
+    first.tcp = kind == "cut-line"
+    first.ended_at = first.answered_at = None
+    first.responded_at = None if responded is None else at(responded)
+    for row in evidence.history:
+        if row["attempt_id"] == "a1" and row["to_state"] == "ended":
+            row["at"] = at(given_up)
+    first.cancelled_at = at(1.35) if killed > 1.4 else None
+    target = "line" if first.tcp else "asterisk-a"
+    evidence.faults.append(Injected(kind, target, at(killed), at(killed + 0.01)))
+    assert [one.rule for one in one_live_call_per_number(Found(evidence))] == ([2] if seen else [])
+
+
+@pytest.mark.parametrize(
     ("answered", "stepped", "later", "seen"),
     [
         # its phone rings on, and nobody is left who could cancel it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from datetime import timedelta
 
@@ -16,7 +17,10 @@ from outdial.store import manual_calls, reserve
 from outdial.store.attempts import ContactNews
 from outdial.store.reserve import Reservation
 from several_numbers import A, B, C, D, second_run
+from waiting import until
 
+HELD = 20261128
+"""An advisory lock of these tests."""
 LOST = ContactNews(RunContactState.DONE, done_reason=DoneReason.UNKNOWN)
 
 
@@ -41,6 +45,11 @@ async def everybody(scene, run) -> list[int]:
 async def execute(scene, script: str) -> None:
     async with scene.database.connection() as connection:
         await connection.execute(script)
+
+
+async def waits_for_the_lock(scene) -> bool:
+    rows = await scene.fetch(f"SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = {HELD} AND NOT granted")
+    return len(rows) == 1
 
 
 def wish(people, hashes=None) -> Reservation:
@@ -125,27 +134,34 @@ class TestAnotherRun:
 
 
 class TestLostMeanwhile:
-    """A call to the number began and was lost while another run's claim was looking: its last look sees that."""
+    """A call to the number is lost while another run's claim is under way, whose first look found it living."""
 
     async def test_nothing_of_the_claim_stands(self, scene_of):
         scene = await scene_of(A)
         second = await second_run(scene, A, B)
         people = await everybody(scene, second)
-        await lose(scene)
-        # as the first look would have found it
+        ((attempt_id, _),) = (await scene.call()).items()
         await execute(
             scene,
-            """
+            f"""
             ALTER FUNCTION outdial_not_ringing RENAME TO outdial_looks;
             CREATE FUNCTION outdial_not_ringing(
-                run bigint, account text, p_wanted bigint[], p_attempt_ids text[], p_why jsonb[], p_hashes bytea[]
-            ) RETURNS TABLE (wanted bigint[], attempt_ids text[], why jsonb[], hashes bytea[]) LANGUAGE sql AS
-            'SELECT p_wanted, p_attempt_ids, p_why, p_hashes'
+                run bigint, account text, people bigint[], ids text[], whys jsonb[], hmacs bytea[]
+            ) RETURNS TABLE (wanted bigint[], attempt_ids text[], why jsonb[], hashes bytea[]) LANGUAGE plpgsql AS $$
+            BEGIN
+                RETURN QUERY SELECT * FROM outdial_looks(run, account, people, ids, whys, hmacs);
+                PERFORM pg_advisory_xact_lock({HELD});
+            END $$
             """,
         )
         try:
-            with pytest.raises(DatabaseUnavailableError):
-                await scene.take(wish(people), second)
+            async with scene.database.transaction() as held:
+                await held.execute(f"SELECT pg_advisory_xact_lock({HELD})")
+                claiming = asyncio.create_task(scene.take(wish(people), second))
+                await until(lambda: waits_for_the_lock(scene))
+                await scene.book(attempt_id, LOST, Disposition.UNKNOWN)
+            with pytest.raises(DatabaseUnavailableError, match="may ring already"):
+                await claiming
         finally:
             await execute(
                 scene, "DROP FUNCTION outdial_not_ringing; ALTER FUNCTION outdial_looks RENAME TO outdial_not_ringing"

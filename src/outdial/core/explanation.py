@@ -21,8 +21,8 @@ from outdial.core.pacing import HORIZON_SECONDS, Limit, room
 from outdial.core.screening import CHECKS, Allow, Candidate, Deny, Moment, Policy, screen
 
 MAY_RING: Final = timedelta(minutes=4)
-"""How long a phone may ring after a call was given up whose end nobody knows: a proxy ends a call that rings by itself
-after somewhat more than 3 minutes (Timer C, RFC 3261 section 16.6). The database goes by the same time
+"""How long a number is left alone after a call to it was given up whose end nobody knows. A proxy waits more than 3
+minutes for an answer (Timer C, RFC 3261 section 16.6), and carriers not much longer. The database goes by the same time
 (``outdial_may_ring``)."""
 
 MOST_LOOKS: Final = 64

@@ -281,6 +281,10 @@ def _live_call(case: Case, said: LiveCall) -> None:
     now, ringing = case.moment.now, timedelta() if said.ended_at is None else MAY_RING
     if said.ended_at is not None and not said.ended_at - BOOKING <= now <= said.ended_at + ringing + BOOKING:
         raise NotTheSameError("the call was not lost yet, or too long ago for its phone to ring")
+    if said.ended_at is not None and call is not None:
+        ended_at = call.ended_at if call.disposition is Disposition.UNKNOWN else None
+        if ended_at is None or instant(ended_at) != instant(said.ended_at):
+            raise NotTheSameError("the call that is waited for was not lost, or at another instant than is said")
     if call is not None and not _may_live(case, call, ringing):
         raise NotTheSameError("the call that is waited for had not begun, or had ended")
 

@@ -161,7 +161,9 @@ def _falls(counted: Counted, asked: Sequence[Rule | None]) -> Iterator[Fall]:
         yield Fall(one.rule, one.count, left, f"{one.count} {said}, the first until {instant(one.first_at)}.")
     if counted.number_busy:
         left -= counted.number_busy
-        sentence = f"{counted.number_busy} have a number to which another call of the account goes, or was lost a moment ago."
+        sentence = (
+            f"{counted.number_busy} have a number to which another call of the account goes, or was lost a moment ago."
+        )
         yield Fall(Beside.LIVE_CALL, counted.number_busy, left, sentence)
     yield from _asked(asked, left)
 

@@ -38,6 +38,9 @@ the others are not told."""
 TURN: Final = "turn"
 """What holds a run back: the runs it shares the lines of its trunk with."""
 
+HELD_SECONDS: Final = 0.25
+"""How long a node waits before it looks again for whoever is due and may not be called at their number now."""
+
 IDLE_SECONDS: Final = 1.0
 """Longest wait before another look, when nothing says when something can be dialed."""
 
@@ -256,6 +259,9 @@ async def _nobody(connection: Connection, run: Run, trunk: Trunk, facts: Facts) 
     if due is None:
         return Claim(Verdict.RESERVED, wait_seconds=IDLE_SECONDS, exhausted=True)
     seconds = (due - facts.now).total_seconds()
+    if seconds <= 0:
+        # somebody is due whose phone rings for another run, or may ring on for minutes
+        seconds = HELD_SECONDS
     return Claim(Verdict.RESERVED, wait_seconds=min(max(seconds, 0.05), IDLE_SECONDS))
 
 

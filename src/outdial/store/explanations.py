@@ -9,7 +9,7 @@ from typing import Any
 from outdial.core.canonical import Json
 from outdial.core.changes import ListedOn
 from outdial.core.evidence import MANUAL_CALL
-from outdial.core.explanation import LiveCall
+from outdial.core.explanation import MAY_RING, LiveCall
 from outdial.core.model import AttemptState, DoneReason, Run, RunContactState
 from outdial.core.waterfall import Counted, PutOff
 from outdial.store.database import Connection
@@ -103,10 +103,14 @@ async def contact_facts(
                            'campaign', CASE WHEN p.iid = r.iid THEN p.name END, 'state', a.state,
                            'of_contact', a.run_id = rc.run_id AND a.contact_id = rc.contact_id,
                            'ended_at', a.ended_at)
-                  FROM attempts a JOIN campaigns p ON p.id = a.campaign_id
-                 WHERE a.account_id = r.account_id AND a.phone = ANY (coalesce(rc.phones, ARRAY[rc.phone]))
-                   AND (a.state IN ('reserved', 'dialing', 'ringing', 'answered')
-                        OR (a.state = 'unknown' AND a.phone = ANY (outdial_may_ring(r.account_id))))
+                  FROM (SELECT * FROM attempts
+                         WHERE account_id = r.account_id AND phone = ANY (coalesce(rc.phones, ARRAY[rc.phone]))
+                           AND state IN ('reserved', 'dialing', 'ringing', 'answered')
+                        UNION ALL
+                        SELECT * FROM attempts
+                         WHERE account_id = r.account_id AND phone = ANY (coalesce(rc.phones, ARRAY[rc.phone]))
+                           AND state = 'unknown' AND ended_at > clock_timestamp() - $5::interval) a
+                  JOIN campaigns p ON p.id = a.campaign_id
                  ORDER BY a.state = 'unknown', a.run_id = rc.run_id AND a.contact_id = rc.contact_id DESC,
                           a.ended_at DESC LIMIT 1) AS live_call,
                (SELECT jsonb_agg(jsonb_build_object(
@@ -123,6 +127,7 @@ async def contact_facts(
         contact_id,
         at,
         phone,
+        MAY_RING,
     )
     if row is None:
         return None
@@ -208,7 +213,8 @@ async def counted(connection: Connection, run: Run, *, at: datetime) -> Counted:
                    OR (rc.phones IS NOT NULL
                        AND EXISTS (SELECT FROM attempts a WHERE a.account_id = $3 AND a.phone = ANY (rc.phones)
                                       AND a.state IN ('reserved', 'dialing', 'ringing', 'answered')))
-                   OR coalesce(rc.phones, ARRAY[rc.phone]) && (SELECT outdial_may_ring($3)) AS called
+                   OR rc.phone IN (SELECT unnest(outdial_may_ring($3)))
+                   OR (rc.phones IS NOT NULL AND rc.phones && (SELECT outdial_may_ring($3))) AS called
               FROM run_contacts rc JOIN runs r ON r.id = rc.run_id
              WHERE rc.run_id = $1
         ), placed AS (

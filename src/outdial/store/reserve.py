@@ -220,7 +220,7 @@ async def facts(connection: Connection, run: Run) -> Facts:
     return Facts(**known, caller=caps, stand=stand)
 
 
-ELSEWHERE: Final = """rc.phone <> ALL ((SELECT outdial_may_ring($2))::text[])
+ELSEWHERE: Final = """rc.phone NOT IN (SELECT unnest(outdial_may_ring($2)))
         AND (rc.phones IS NULL OR (NOT rc.phones && (SELECT outdial_may_ring($2)) AND NOT EXISTS (
             SELECT FROM attempts a WHERE a.account_id = $2 AND a.phone = ANY (rc.phones)
                AND a.state IN ('reserved', 'dialing', 'ringing', 'answered'))))"""

@@ -1,6 +1,6 @@
 -- A call whose end nobody knows may have left its phone ringing, and nobody is left who could cancel it. For 4 minutes no
--- run of the account dials its number: a proxy ends a call that rings by itself after somewhat more than 3 (Timer C, RFC
--- 3261 section 16.6).
+-- run of the account dials its number: a proxy waits more than 3 for an answer (Timer C, RFC 3261 section 16.6), and
+-- carriers not much longer.
 CREATE INDEX attempts_may_ring ON attempts (account_id, ended_at) INCLUDE (phone) WHERE state = 'unknown';
 
 CREATE FUNCTION outdial_may_ring(p_account_id text) RETURNS text[] LANGUAGE sql STABLE AS $$
