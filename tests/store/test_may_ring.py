@@ -12,11 +12,12 @@ from dialing import set_stage
 from outdial.core.errors import DatabaseUnavailableError
 from outdial.core.explanation import MAY_RING
 from outdial.core.model import Disposition, DoneReason, RunContactState
+from outdial.dialer.claim import HELD_SECONDS, claim
 from outdial.services import runs
 from outdial.store import manual_calls, reserve
 from outdial.store.attempts import ContactNews
 from outdial.store.reserve import Reservation
-from several_numbers import A, B, C, D, second_run
+from several_numbers import AGAIN, A, B, C, D, second_run
 from waiting import until
 
 HELD = 20261128
@@ -131,6 +132,15 @@ class TestAnotherRun:
         assert await scene.call(second) == {}
         await ago(scene, MAY_RING)
         assert list((await scene.call(second)).values()) == [A]
+
+    async def test_waits_for_who_is_due_and_does_not_end(self, scene_of):
+        scene = await scene_of(A)
+        second = await second_run(scene, A)
+        for attempt_id in await scene.call(second):
+            await scene.book(attempt_id, AGAIN)
+        await lose(scene)
+        found = await claim(scene.database, second, scene.stage.trunk, "n1", many=True, asked=set())
+        assert (found.places, found.wait_seconds, found.exhausted) == ((), HELD_SECONDS, False)
 
 
 class TestLostMeanwhile:
