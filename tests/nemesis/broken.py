@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 from outdial.cli import main
 from outdial.core import retry
-from outdial.core.model import Disposition
+from outdial.core.model import Disposition, Run
 from outdial.dialer import claim, outcomes
 from outdial.services import acknowledging, barrier
 from outdial.services.acknowledging import NodeOutcome
 from outdial.store import nodes as nodes_store
-from outdial.store.database import Database
+from outdial.store.database import Connection, Database
 from outdial.store.reserve import Verdict
 from outdial.telephony.asterisk_control import AsteriskControl
 
@@ -82,6 +82,25 @@ def trust_503() -> None:
     outcomes.looks_lost = lambda *_: False  # type: ignore[assignment]
 
 
+def dial_lost() -> None:
+    """Whoever starts another run dials a number whose call was lost, though its phone may ring on."""
+    facts = claim.store.facts
+
+    async def forgetful(connection: Connection, run: Run) -> object:
+        await connection.execute(
+            """
+            DO $$ BEGIN
+                PERFORM pg_advisory_xact_lock(1);
+                CREATE OR REPLACE FUNCTION outdial_may_ring(p_account_id text) RETURNS text[] LANGUAGE plpgsql STABLE
+                    AS 'BEGIN RETURN ARRAY[]::text[]; END';
+            END $$
+            """
+        )
+        return await facts(connection, run)
+
+    claim.store.facts = forgetful  # type: ignore[assignment]
+
+
 GUARDS: dict[str, Callable[[], None]] = {
     guard.__name__: guard
     for guard in (
@@ -92,6 +111,7 @@ GUARDS: dict[str, Callable[[], None]] = {
         retry_unknown,
         skip_line,
         trust_503,
+        dial_lost,
     )
 }
 

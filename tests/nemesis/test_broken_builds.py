@@ -32,6 +32,8 @@ CUT_LINE = (plan.Fault(5.0, "cut-line", plan.LINE, 0.5),)
 
 KILLED_ENGINES = tuple(plan.Fault(5.0, "kill-asterisk", engine, 0.0) for engine in plan.ENGINES)
 
+KILLED_EARLY = tuple(plan.Fault(2.0, "kill-asterisk", engine, 0.0) for engine in plan.ENGINES)
+
 
 Stories: TypeAlias = Callable[[int, int], Iterator[plan.Story]]
 """Of a seed and a client."""
@@ -51,6 +53,13 @@ def patient(seed: int, client: int) -> Iterator[plan.Story]:
     """One campaign that is left alone for longer than everybody takes to be tried twice."""
     del seed
     yield plan.Story(30, 2, ("180",), (plan.Step("start", 0.0, client), plan.Step("stop", 11.0, client)))
+
+
+def anew(seed: int, client: int) -> Iterator[plan.Story]:
+    """One campaign that is stopped and started again, while whoever was called before is still being rung."""
+    del seed
+    words = (("start", 0.0), ("stop", 4.0), ("start", 0.5), ("stop", 5.0))
+    yield plan.Story(30, 2, ("180",), tuple(plan.Step(word, after, client) for word, after in words))
 
 
 def over_tcp(stories: Stories) -> Stories:
@@ -81,6 +90,7 @@ CASES = {
     "skip_acknowledgement": Case(eager, FROZEN_STOPS, 6),
     "retry_unknown": Case(patient, KILLED_ENGINES, 5, seconds=13.0),
     "skip_line": Case(over_tcp(plan.stories), SILENT_LINE, 1, seconds=30.0, clients=8, ttl_seconds=1.0),
+    "dial_lost": Case(anew, KILLED_EARLY, 2, seconds=13.0),
     "trust_503": Case(over_tcp(patient), CUT_LINE, 2, seconds=13.0),
 }
 LONG = frozenset(CASES) - {"skip_quiesce", "double_claim"}
