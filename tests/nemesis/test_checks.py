@@ -450,8 +450,7 @@ def test_a_call_that_was_given_up_before_the_carrier_spoke(killed, responded, gi
     two_live_calls(evidence)
     first = evidence.calls[0]
     first.tcp = kind == "cut-line"
-    first.ended_at = first.answered_at = None
-    first.responded_at = None if responded is None else at(responded)
+    first.ended_at, first.responded_at = None, None if responded is None else at(responded)
     for row in evidence.history:
         if row["attempt_id"] == "a1" and row["to_state"] == "ended":
             row["at"] = at(given_up)

@@ -237,13 +237,9 @@ class Referee:
         return any(row.attempt.phone == phone for row in self.live.values())
 
     def lost(self, phone: str) -> list[Attempt]:
-        """Return the calls to a number that were lost so lately that its phone may ring on."""
-        calls = [row.attempt for row in self.of_phone[phone]]
-        return [
-            one
-            for one in calls
-            if one.state is AttemptState.UNKNOWN and one.ended_at is not None and one.ended_at + MAY_RING > self.now
-        ]
+        """Calls to a number that were lost so lately that its phone may ring on."""
+        unknown = [row.attempt for row in self.of_phone[phone] if row.attempt.state is AttemptState.UNKNOWN]
+        return [one for one in unknown if one.ended_at is not None and one.ended_at + MAY_RING > self.now]
 
     def facts(self, run: Run) -> Facts:
         cap = self.plan.application_caps[run.iid]
@@ -581,15 +577,12 @@ class Referee:
         if row is None:
             return None
         calls = [one.attempt for one in self.live.values() if one.attempt.phone in row.phones]
-        calls = calls or [one for phone in row.phones for one in self.lost(phone)]
-        own = [one.run_id == run.id and one.contact_id == contact_id for one in calls]
+        told = [
+            LiveCall(one.id, None, one.state, (one.run_id, one.contact_id) == (run.id, contact_id), one.ended_at)
+            for one in calls or [one for phone in row.phones for one in self.lost(phone)]
+        ]
         situation = Situation(
-            run_state=run.state,
-            contact_state=row.state,
-            done_reason=row.reason,
-            live_call=LiveCall(calls[0].id, None, calls[0].state, of_contact=own[0], ended_at=calls[0].ended_at)
-            if calls
-            else None,
+            run.state, contact_state=row.state, done_reason=row.reason, live_call=next(iter(told), None)
         )
         return self._candidate(run, row, kind=0 if row.callback_at is not None else 2), situation
 
